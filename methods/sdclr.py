@@ -1,0 +1,56 @@
+"""SDCLR: contrast the network with a pruned copy of itself (Jiang et al., ICML 2021, section 3).
+
+With weights w, mask m and the views x1, x2 of an image, the loss is NT-Xent between f(x1; w) and f(x2; m * w).
+What pruning makes a network forget are mostly tail images, so their two projections disagree, their loss grows, and
+training turns to them. The mask is magnitude pruning of the dense weights, made anew at the start of each epoch.
+
+The authors run one half-step for each branch with the other one detached; the gradient of the one loss is
+exactly their sum, so one forward of each branch and one backward do the same work (METHODS.md section 2).
+"""
+
+import torch
+from torch import nn
+
+from methods.simclr import contrast
+from models.mask import check_fractions, compute_masks, pruned, set_masks
+
+
+class SDCLR(nn.Module):
+    """View 1 goes through the dense branch, view 2 through the self-competitor; each with its batch norm.
+
+    Args:
+        encoder: prunable backbone (single batch norm: both branches share it) and projection head.
+        temperature: t > 0 of NT-Xent.
+        prune_percent: share of the convolution weights that the self-competitor lacks, in [0, 1).
+        random_prune_percent: the part of that share that falls at random, in [0, prune_percent].
+        seed: of the random part; equal on all processes, so that all prune alike.
+
+    Raises:
+        InputError: a share is out of range.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        temperature: float,
+        prune_percent: float,
+        random_prune_percent: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_fractions(prune_percent, random_prune_percent)
+        self.encoder, self.temperature, self.seed = encoder, temperature, seed
+        self.prune_percent, self.random_prune_percent = prune_percent, random_prune_percent
+
+    def start_epoch(self, epoch: int) -> None:
+        """Prune anew: a function of the dense weights, the seed and the epoch (1-based) alone."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        masks = compute_masks(self.encoder, self.prune_percent, self.random_prune_percent, generator)
+        set_masks(self.encoder, masks)
+
+    def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
+        dense = self.encoder(views[:, 0])
+        with pruned(self.encoder):
+            competitor = self.encoder(views[:, 1])
+        return contrast(dense, competitor, self.temperature)

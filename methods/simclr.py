@@ -1,0 +1,74 @@
+"""SimCLR: two views of an image attract, views of different images repel (Chen et al., ICML 2020).
+
+NT-Xent (section 2.1, eq. 1), for anchor a with partner p among the 2N views of N images, s the cosine similarity:
+
+    l_a = -log( exp(s_ap / t) / sum_{k != a} exp(s_ak / t) )
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from utils.distributed import all_gather
+
+
+def nt_xent(
+    view1: torch.Tensor,
+    view2: torch.Tensor,
+    temperature: float,
+    keys: tuple[torch.Tensor, torch.Tensor] | None = None,
+    offset: int = 0,
+) -> torch.Tensor:
+    """NT-Xent of every image, averaged over its two anchors.
+
+    Args:
+        view1, view2: projections [N, D] of this process's images, any scale; computed in float32 at least.
+        temperature: t > 0.
+        keys: projections (view 1, view 2) [M, D] of the global batch when it is larger than this process's.
+        offset: row of this process's first image in `keys`.
+
+    Returns:
+        Losses [N] in nats, between 0 and log(2M - 1) + 2 / t.
+    """
+    n = len(view1)
+    anchors = F.normalize(_at_least_float32(torch.cat([view1, view2])), dim=1)
+    others = anchors if keys is None else F.normalize(_at_least_float32(torch.cat(keys)), dim=1)
+    m = len(others) // 2
+    own = torch.arange(n, device=anchors.device) + offset
+    own = torch.cat([own, own + m])
+    logits = anchors @ others.T / temperature
+    positive = (anchors * others[(own + m) % (2 * m)]).sum(1) / temperature
+    logits[torch.arange(2 * n, device=anchors.device), own] = -torch.inf
+    loss = logits.logsumexp(1) - positive
+    return (loss[:n] + loss[n:]) / 2
+
+
+def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def contrast(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> torch.Tensor:
+    """nt_xent [N] of this process's images with the negatives of all processes; gradients flow to all."""
+    keys, offset = all_gather(z1, z2)
+    return nt_xent(z1, z2, temperature, keys, offset)
+
+
+class SimCLR(nn.Module):
+    """SimCLR as SDCLR's authors train it: all 2N views in one forward, so batch statistics mix both views.
+
+    Args:
+        encoder: backbone and projection head, [2N, 3, H, W] -> [2N, D].
+        temperature: t > 0 of NT-Xent.
+    """
+
+    def __init__(self, encoder: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.encoder, self.temperature = encoder, temperature
+
+    def start_epoch(self, epoch: int) -> None:
+        """Nothing changes between epochs."""
+
+    def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
+        z = self.encoder(views.flatten(0, 1))
+        return contrast(z[0::2], z[1::2], self.temperature)

@@ -1,0 +1,31 @@
+"""Dual batch norm: one set of statistics and affine parameters for each branch of SDCLR."""
+
+import torch
+from torch import nn
+
+DENSE, PRUNED = 0, 1
+
+
+class DualBatchNorm(nn.Module):
+    """Two batch norms behind one layer; `branch` selects the dense (0) or the pruned one (1).
+
+    Pruned and dense features have different statistics, so SDCLR keeps one batch norm for each
+    (SDCLR, ICML 2021, section 3.3). The keys `bn_list.0` and `bn_list.1` are those of the authors' checkpoints.
+
+    Args:
+        num_features: channels C of the input, [N, C, H, W] (or [N, C] with norm=nn.BatchNorm1d).
+        norm: the batch norm class that is doubled.
+    """
+
+    def __init__(self, num_features: int, norm: type[nn.Module] = nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.bn_list = nn.ModuleList([norm(num_features), norm(num_features)])
+        self.branch = DENSE
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn_list[self.branch](x)
+
+
+def dual_batch_norm_1d(num_features: int) -> DualBatchNorm:
+    """DualBatchNorm for the projection head's [N, C] features."""
+    return DualBatchNorm(num_features, nn.BatchNorm1d)

@@ -1,0 +1,69 @@
+"""The authors' checkpoint formats, and loading with every key accounted for."""
+
+import re
+
+import torch
+from torch import nn
+
+from utils.errors import InputError
+
+State = dict[str, torch.Tensor]
+
+
+def from_published(state: State) -> State:
+    """Rename the authors' keys to ours: no `module.`, `downsample.conv/bn` -> torchvision's `downsample.0/1`.
+
+    Our own checkpoints pass through unchanged but for the `module.` that they carry as published.
+    """
+    renamed = {}
+    for key, value in state.items():
+        key = key.removeprefix("module.")
+        key = key.replace("downsample.conv", "downsample.0").replace("downsample.bn", "downsample.1")
+        renamed[key] = value
+    return renamed
+
+
+def select_batch_norm(state: State, index: int) -> State:
+    """Keep one batch norm of a dual one: index 0 is the dense branch's, 1 the pruned branch's.
+
+    Raises:
+        InputError: the checkpoint has dual batch norm and index is neither 0 nor 1, or has none and index >= 0.
+    """
+    dual = any(".bn_list." in key for key in state)
+    if dual and index not in (0, 1):
+        raise InputError("the checkpoint has dual batch norm: choose --bnNameCnt 0 (dense branch) or 1 (pruned)")
+    if not dual and index >= 0:
+        raise InputError(f"the checkpoint has single batch norm: leave out --bnNameCnt {index}")
+    other = f".bn_list.{1 - index}."
+    return {re.sub(r"\.bn_list\.\d", "", k): v for k, v in state.items() if not dual or other not in k}
+
+
+def to_backbone(state: State, index: int = -1) -> State:
+    """A pre-training state dict as a single-batch-norm backbone without head (`--cvt_state_dict`)."""
+    state = select_batch_norm(from_published(state), index)
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}
+
+
+def load_state(model: nn.Module, state: State, source: str, head: bool = True) -> None:
+    """Copy `state` (keys as ours) into `model`; every key must find its place.
+
+    Args:
+        model: with head=False its `fc.*` parameters are left as they are.
+        state: name -> tensor. source: the file's name, for messages.
+
+    Raises:
+        InputError: a key is missing or left over, or a shape differs: the checkpoint is of another model.
+    """
+    own = {k: v for k, v in model.state_dict().items() if head or not k.startswith("fc.")}
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    hint = "choose the --model and options it was made with, or another file"
+    if missing or extra:
+        what = f"it lacks {missing[0]}" if missing else f"it also has {extra[0]}"
+        count = f"{len(missing)} keys missing, {len(extra)} left over"
+        raise InputError(f"{source} is a checkpoint of another model: {what} ({count}); {hint}")
+    if shapes:
+        k = min(shapes)
+        what = f"{k} is {list(state[k].shape)}, not {list(own[k].shape)}"
+        raise InputError(f"{source} is a checkpoint of another model: {what}; {hint}")
+    model.load_state_dict(state, strict=head)

@@ -1,0 +1,68 @@
+"""One process or several: what torchrun sets in the environment, and collectives that do nothing alone."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch.distributed.nn.functional import all_gather as _all_gather_with_gradient
+
+from utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place: rank of `size` processes, and the device it computes on."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """True for the one process that prints and writes."""
+        return self.rank == 0
+
+
+def world_from_environment(no_cuda: bool = False) -> World:
+    """Read torchrun's RANK, WORLD_SIZE and LOCAL_RANK; without them this is the only process.
+
+    Raises:
+        InputError: more processes on this machine than GPUs, where there are GPUs.
+    """
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if no_cuda or not torch.cuda.is_available():
+        return World(rank, size, torch.device("cpu"))
+    if local >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise InputError(f"process {local} has no GPU: this machine has {count}; start at most {count} processes")
+    return World(rank, size, torch.device("cuda", local))
+
+
+def join(world: World) -> None:
+    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, nothing to do."""
+    if world.device.type == "cuda":
+        torch.cuda.set_device(world.device)
+    if world.size > 1:
+        dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo")
+
+
+def all_gather(z1: torch.Tensor, z2: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], int]:
+    """Features [n, D] of every process, in rank order, and the row at which this process's begin.
+
+    Gradients flow back to the process that computed the features. All processes hold equally many.
+    """
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return (z1, z2), 0
+    gathered = _all_gather_with_gradient(torch.stack([z1, z2]).contiguous())
+    return tuple(torch.cat(gathered, 1)), dist.get_rank() * len(z1)
+
+
+def mean_over_processes(value: float, device: torch.device) -> float:
+    """Average of one number over the processes."""
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return float(total) / dist.get_world_size()

@@ -1,0 +1,33 @@
+"""The one exception for a user's mistake, and how a script ends on it."""
+
+import os
+import sys
+from collections.abc import Callable
+
+import torch.distributed as dist
+
+
+class InputError(Exception):
+    """Bad input: the message says what is wrong, in which file, and what to do, on one line."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's main(): an InputError becomes one line on stderr and exit code 2.
+
+    Before the processes have joined, every process meets the same error, so only rank 0 prints it;
+    afterwards the line names the rank that met it.
+    """
+    try:
+        main()
+    except InputError as error:
+        rank = int(os.environ.get("RANK", 0))
+        joined = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if rank == 0 or joined:
+            where = f" [rank {rank}]" if joined else ""
+            print(f"error{where}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()

@@ -1,0 +1,66 @@
+"""Optimisers of pre-training, with the published weight decay of each."""
+
+from collections.abc import Iterable
+
+import torch
+
+from utils.errors import InputError
+
+WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "lars": 1e-6}
+
+
+class LARS(torch.optim.Optimizer):
+    """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017, algorithm 1), as SimCLR uses it.
+
+    v <- momentum * v + lr * eta * |w| / |g + wd * w| * (g + wd * w);  w <- w - v.
+    Biases and batch norms (one-dimensional) are neither decayed nor rescaled (SimCLR, appendix B.6).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[torch.nn.Parameter],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-6,
+        eta: float = 0.001,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                update, ratio = p.grad, 1.0
+                if p.ndim > 1:
+                    update = update + group["weight_decay"] * p
+                    weight_norm, update_norm = p.norm(), update.norm()
+                    scaled = group["eta"] * weight_norm / update_norm
+                    ratio = torch.where((weight_norm > 0) & (update_norm > 0), scaled, 1.0)
+                velocity = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+                velocity.mul_(group["momentum"]).add_(update * ratio * group["lr"])
+                p.sub_(velocity)
+
+
+def build_optimizer(
+    name: str, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float | None = None
+) -> torch.optim.Optimizer:
+    """SGD (momentum 0.9), Adam or LARS; weight decay as published unless given (METHODS.md section 14).
+
+    Weight decay covers all parameters, batch norms and biases included, except with LARS.
+
+    Raises:
+        InputError: unknown name, negative learning rate or weight decay.
+    """
+    if name not in WEIGHT_DECAY:
+        raise InputError(f"unknown optimizer {name!r}; choose one of {', '.join(WEIGHT_DECAY)}")
+    decay = WEIGHT_DECAY[name] if weight_decay is None else weight_decay
+    if lr < 0 or decay < 0:
+        raise InputError(f"--lr and --weight_decay must not be negative, not {lr} and {decay}")
+    if name == "adam":
+        return torch.optim.Adam(params, lr, weight_decay=decay)
+    if name == "lars":
+        return LARS(params, lr, weight_decay=decay)
+    return torch.optim.SGD(params, lr, momentum=0.9, weight_decay=decay)
