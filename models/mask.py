@@ -94,9 +94,7 @@ def set_masks(model: nn.Module, masks: Masks) -> None:
         InputError: the masks' names or shapes are not those of the model's convolutions.
     """
     convolutions = _convolutions(model)
-    if {n: tuple(m.shape) for n, m in masks.items()} != {
-        n: tuple(c.weight.shape) for n, c in convolutions.items()
-    }:
+    if {n: tuple(m.shape) for n, m in masks.items()} != {n: tuple(c.weight.shape) for n, c in convolutions.items()}:
         raise InputError("the pruning mask belongs to another model; delete it or choose the model it was made for")
     for name, conv in convolutions.items():
         conv.mask.copy_(masks[name])

@@ -1,0 +1,174 @@
+"""Data sets whose images fit in memory, as RGB uint8 arrays, and the sizes of their published lists."""
+
+import gzip
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torchvision
+from PIL import Image
+
+from utils.errors import InputError
+from utils.lock import locked
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A data set and the recipe of its lists (counts are images per class)."""
+
+    name: str
+    classes: int
+    train_images: int
+    size: int  # pixels, height and width
+    flip: bool  # a mirrored image is still of its class
+    val_per_class: int
+    train_per_class: int
+    few_shot: int
+    imb_factor: int
+    prefix: str  # of the list names, as published
+    fetchable: bool = False  # the authors published lists
+
+    @property
+    def train_list(self) -> str:
+        """Published path of the labelled training list, below split/."""
+        return f"{self.name}/{self.prefix}trainIdxList.npy"
+
+    @property
+    def val_list(self) -> str:
+        """Published path of the validation list, below split/."""
+        return f"{self.name}/{self.prefix}valIdxList.npy"
+
+    def split_list(self, split: str) -> str:
+        """Path below split/ of a long-tailed, balanced or few-shot list, such as `split1_D_i`."""
+        return f"{self.name}_imbSub_with_subsets/{split}.npy"
+
+
+# Counts of the CIFAR lists: METHODS.md section 9. Digits: the 1,397 images that are not test images.
+SPECS = {
+    s.name: s
+    for s in (
+        Spec("cifar10", 10, 50_000, 32, True, 500, 4500, 45, 100, "", True),
+        Spec("cifar100", 100, 50_000, 32, True, 50, 400, 4, 100, "cifar100_", True),
+        Spec("fashion_mnist", 10, 60_000, 28, True, 600, 5400, 54, 100, "fashion_mnist_"),
+        Spec("digits", 10, 1_397, 16, False, 14, 120, 5, 20, "digits_"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """images [N, H, W, 3] uint8 RGB, labels [N] int64 in 0..classes-1."""
+
+    spec: Spec
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def spec_of(dataset: str) -> Spec:
+    """The data set's Spec; `cifar` is the published name of CIFAR-10 in pre-training.
+
+    Raises:
+        InputError: unknown name.
+    """
+    name = "cifar10" if dataset == "cifar" else dataset
+    if name not in SPECS:
+        raise InputError(f"unknown --dataset {dataset!r}; choose one of cifar, {', '.join(SPECS)}")
+    return SPECS[name]
+
+
+def load(dataset: str, root: str, train: bool, download: bool = False) -> ImageSet:
+    """The training or the test images of a data set.
+
+    Args:
+        dataset: a name of SPECS, or `cifar`.
+        root: folder of the data (`--data`); digits need none.
+        download: fetch CIFAR or Fashion-MNIST with torchvision where they are missing.
+
+    Raises:
+        InputError: unknown data set, no data at root, damaged files, or the download failed.
+    """
+    spec = spec_of(dataset)
+    if spec.name == "digits":
+        images, labels = _digits(train, spec.size)
+    elif spec.name == "fashion_mnist":
+        images, labels = _fashion_mnist(Path(root), train, download)
+    else:
+        images, labels = _cifar(spec, root, train, download)
+    images = np.ascontiguousarray(images)
+    labels = np.asarray(labels, np.int64)
+    if len(images) != len(labels) or labels.min() < 0 or labels.max() >= spec.classes:
+        raise InputError(f"{spec.name} in {root} has labels outside 0..{spec.classes - 1}, or a number missing")
+    if train and len(images) != spec.train_images:
+        raise InputError(f"{spec.name} in {root} has {len(images)} training images, not {spec.train_images}")
+    return ImageSet(spec, images, labels)
+
+
+def _missing(spec_name: str, root: str | Path, detail: str = "") -> InputError:
+    where = f"in {str(root)!r}" if str(root) else "(--data is empty)"
+    return InputError(f"{spec_name} was not found {where}: give its folder with --data, or --download True {detail}")
+
+
+def _cifar(spec: Spec, root: str, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+    kind = torchvision.datasets.CIFAR10 if spec.name == "cifar10" else torchvision.datasets.CIFAR100
+    try:
+        with locked(Path(root) if download else None):
+            data = kind(root, train=train, download=download)
+    except (RuntimeError, OSError, EOFError) as error:
+        raise _missing(spec.name, root, f"({error})") from error
+    return data.data, data.targets
+
+
+def _fashion_mnist(root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+    stem = "train" if train else "t10k"
+    # torchvision unpacks into FashionMNIST/raw; Debian's dataset-fashion-mnist keeps the .gz files in one folder.
+    folders = [root, root / "FashionMNIST" / "raw"]
+    images = _first_file(folders, f"{stem}-images-idx3-ubyte")
+    if images is None and download:
+        try:
+            with locked(root):
+                torchvision.datasets.FashionMNIST(str(root), download=True)
+        except (RuntimeError, OSError) as error:
+            raise _missing("fashion_mnist", root, f"({error})") from error
+        images = _first_file(folders, f"{stem}-images-idx3-ubyte")
+    labels = _first_file(folders, f"{stem}-labels-idx1-ubyte")
+    if images is None or labels is None:
+        raise _missing("fashion_mnist", root)
+    grey = _read_idx(images)
+    if grey.ndim != 3 or grey.shape[1:] != (28, 28):
+        raise InputError(f"{images} does not hold 28x28 images; it is damaged or another file")
+    return np.repeat(grey[..., None], 3, axis=3), _read_idx(labels)
+
+
+def _first_file(folders: list[Path], name: str) -> Path | None:
+    candidates = [folder / (name + end) for folder in folders for end in ("", ".gz")]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """LeCun's idx format: two zero bytes, type 8 (uint8), dimensions, big-endian sizes, data."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); get it again") from error
+    dimensions = raw[3] if len(raw) > 3 else 0
+    start = 4 + 4 * dimensions
+    shape = tuple(np.frombuffer(raw[4:start], ">u4")) if len(raw) >= start else ()
+    if raw[:3] != b"\0\0\x08" or math.prod(map(int, shape)) != len(raw) - start:
+        raise InputError(f"{path} is not a complete idx file; get it again")
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+
+
+def _digits(train: bool, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's 1,797 digits at `size` pixels; the last 40 of each class, later writers, are the test set."""
+    from sklearn.datasets import load_digits
+
+    grey, labels = load_digits(return_X_y=True)
+    grey = np.round(grey.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    test = np.zeros(len(labels), bool)
+    for c in range(10):
+        test[np.flatnonzero(labels == c)[-40:]] = True
+    chosen = np.flatnonzero(test != train)
+    bicubic = Image.Resampling.BICUBIC
+    images = np.stack([np.asarray(Image.fromarray(grey[i]).resize((size, size), bicubic)) for i in chosen])
+    return np.repeat(images[..., None], 3, axis=3), labels[chosen]

@@ -1,0 +1,74 @@
+"""Download the authors' lists at the pinned commits and verify each against published_splits.tsv.
+
+    python -m split.fetch_published                  # CIFAR-10 and CIFAR-100
+    python -m split.fetch_published --dataset cifar10
+
+The lists carry no licence that lets this project pass them on, so they are fetched, not shipped.
+"""
+
+import sys
+import urllib.request
+from pathlib import Path
+
+from data.datasets import SPECS, Spec
+from split.lists import ROOT, blob_sha1, dataset_of, published_lists
+from split.make_splits import replace_file
+from utils.cli import Parser
+from utils.errors import InputError, run
+from utils.lock import locked
+
+SERVER = "https://raw.githubusercontent.com"
+TIMEOUT = 20  # seconds, per list
+
+
+def fetch(spec: Spec, root: Path = ROOT, server: str = SERVER, overwrite: bool = False) -> list[str]:
+    """Fetch the published lists of a data set that `root` lacks: all of them, verified, or none.
+
+    Returns:
+        Paths below root that were written.
+
+    Raises:
+        InputError: the server cannot be reached, a list's hash is wrong, or another list of that name is there.
+    """
+    contents: dict[str, bytes] = {}
+    for row in published_lists():
+        relative = row["path"].removeprefix("split/")
+        if dataset_of(relative) != spec.name or relative in contents:
+            continue
+        path, sha1 = root / relative, row["git_blob_sha1"]
+        if path.exists() and blob_sha1(path.read_bytes()) == sha1:
+            continue
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} is not the published list: keep it, or replace it with --overwrite True")
+        url = f"{server}/{row['repository']}/{row['commit']}/{row['path']}"
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+                content = response.read(100_000_000)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot fetch {url} ({error})") from error
+        if blob_sha1(content) != sha1:
+            raise InputError(f"{url} is not the published list (git blob {blob_sha1(content)}, not {sha1})")
+        contents[relative] = content
+    for relative, content in contents.items():
+        replace_file(root / relative, content)
+    return list(contents)
+
+
+def main() -> None:
+    published = [name for name, spec in SPECS.items() if spec.fetchable]
+    parser = Parser(__doc__)
+    parser.add_argument("--dataset", nargs="+", choices=published, default=published)
+    parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
+    parser.add_argument("--server", default=SERVER, help="where the repositories' raw files are served")
+    parser.add_flag("--overwrite", help="replace lists of the same name")
+    args = parser.parse_args()
+    for name in args.dataset:
+        with locked(args.out):
+            written = fetch(SPECS[name], args.out, args.server, args.overwrite)
+        for relative in written:
+            print(f"fetched  {args.out / relative}")
+        print(f"{name}: {len(written)} lists fetched and verified; the others were here")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

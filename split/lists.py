@@ -1,0 +1,99 @@
+"""Image lists: where they lie, whose they are, and the checks that every list passes when it is read."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.datasets import SPECS, Spec
+from utils.errors import InputError
+
+ROOT = Path(__file__).resolve().parent
+PUBLISHED = ROOT / "published_splits.tsv"
+
+
+@dataclass(frozen=True)
+class IndexList:
+    """indices [N] int64 into the training images; source is 'published', 'generated' or 'own'."""
+
+    path: Path
+    indices: np.ndarray
+    sha1: str
+    source: str
+
+
+def blob_sha1(content: bytes) -> str:
+    """git's id of a file: SHA-1 of `blob <bytes>\\0` and the content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def published_lists() -> list[dict[str, str]]:
+    """Rows of published_splits.tsv: repository, commit, path, git_blob_sha1, bytes."""
+    header, *rows = PUBLISHED.read_text().splitlines()
+    return [dict(zip(header.split("\t"), row.split("\t"), strict=True)) for row in rows]
+
+
+def generated_lists() -> dict[str, str]:
+    """Hash -> path of the lists that make_splits wrote here."""
+    ledger = ROOT / "generated.tsv"
+    rows = ledger.read_text().splitlines() if ledger.exists() else []
+    return dict(row.split("\t")[:2] for row in rows)
+
+
+def dataset_of(path: str) -> str:
+    """The data set whose lists lie at this path below split/; '' where it is none of ours."""
+    folder = Path(path).parent.name.removesuffix("_imbSub_with_subsets")
+    return folder if folder in SPECS else ""
+
+
+def origin(sha1: str) -> tuple[str, str]:
+    """('published' | 'generated' | 'own', data set or '') of a list with this hash."""
+    for row in published_lists():
+        if row["git_blob_sha1"] == sha1:
+            return "published", dataset_of(row["path"])
+    made = generated_lists().get(sha1)
+    return ("generated", dataset_of(made)) if made else ("own", "")
+
+
+def read_list(path: Path, spec: Spec, disjoint_from: "IndexList | None" = None) -> IndexList:
+    """Read and check a list of indices into a data set's training images.
+
+    Args:
+        path: .npy file of integers. spec: the data set.
+        disjoint_from: a list, of validation images say, that must share no image with this one.
+
+    Raises:
+        InputError: the file is missing or not a list of integers, an index is out of range or twice in it, it belongs
+            to another data set, or it overlaps.
+    """
+    try:
+        content = path.read_bytes()
+        values = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"list {path} is not a readable .npy file of integers; make or fetch it again") from error
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer) or len(values) == 0:
+        raise InputError(f"list {path} must hold a row of integers, not {values.dtype} of shape {values.shape}")
+    sha1 = blob_sha1(content)
+    source, owner = origin(sha1)
+    if owner not in ("", spec.name):
+        raise InputError(f"list {path} belongs to {owner}, not to {spec.name}: choose a list of {spec.name}")
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= spec.train_images:
+        raise InputError(
+            f"list {path} has index {low if low < 0 else high}, out of range 0..{spec.train_images - 1} "
+            f"of {spec.name}: it is damaged or belongs to another data set"
+        )
+    unique, count = np.unique(values, return_counts=True)
+    if len(unique) < len(values):
+        raise InputError(f"list {path} has index {unique[count > 1][0]} more than once: make or fetch it again")
+    if disjoint_from is not None:
+        shared = len(np.intersect1d(values, disjoint_from.indices))
+        if shared:
+            raise InputError(
+                f"list {path} shares {shared} images with {disjoint_from.path}: it belongs to another data set, "
+                "or the two were not made together"
+            )
+    return IndexList(path, values.astype(np.int64), sha1, source)

@@ -1,0 +1,182 @@
+"""Make the lists of a data set from its labels: train, validation, and for each split D_i, D_b and S_b.
+
+    python -m split.make_splits --dataset digits
+    python -m split.make_splits --dataset cifar10 --data DIR --imb_factor 50 --shape pareto
+
+The recipe is the published one (METHODS.md section 9): every split draws a class order and a shuffled list of each
+class; D_i (long-tailed), D_b (balanced, as large) and S_b (few-shot) are prefixes of those lists. NumPy's legacy
+generator is frozen, so a seed gives the same lists on every machine.
+"""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from data.datasets import SPECS, Spec, load, spec_of
+from split.lists import ROOT, blob_sha1, generated_lists
+from utils.cli import Parser
+from utils.errors import InputError, run
+from utils.lock import locked
+
+SPLITS = (1, 2, 3, 4, 5)
+_NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")
+
+
+def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp", alpha: float = 6.0) -> np.ndarray:
+    """Images per class of a long-tailed set, head first, [classes] int64, at least 1 each.
+
+    exp:    floor(head * imb_factor^(-i / (classes - 1)))                 (METHODS.md section 9)
+    pareto: a power law ((i + 1/2) / classes)^(-1 / alpha), shifted and scaled to run from head to
+            head / imb_factor; alpha 6 is ImageNet-LT's.
+
+    Raises:
+        InputError: imb_factor < 1, alpha <= 0, or an unknown shape.
+    """
+    if imb_factor < 1 or alpha <= 0:
+        raise InputError(f"--imb_factor must be at least 1 and --alpha positive, not {imb_factor} and {alpha}")
+    rank = np.arange(classes)
+    if shape == "exp":
+        counts = head * imb_factor ** (-rank / max(classes - 1, 1))
+    elif shape == "pareto":
+        law = ((rank + 0.5) / classes) ** (-1 / alpha)
+        tail = head / imb_factor
+        counts = tail + (head - tail) * (law - law[-1]) / (law[0] - law[-1])
+    else:
+        raise InputError(f"unknown --shape {shape!r}; choose exp or pareto")
+    # A count that is an integer in exact arithmetic must not fall below it by rounding.
+    return np.maximum(np.floor(counts + 1e-9), 1).astype(np.int64)
+
+
+def train_and_val(spec: Spec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labelled training and validation indices, balanced, disjoint, grouped by class (seed 0)."""
+    rng = np.random.RandomState(0)
+    shuffled = [rng.permutation(np.flatnonzero(labels == c)) for c in range(spec.classes)]
+    val = [s[: spec.val_per_class] for s in shuffled]
+    train = [s[spec.val_per_class : spec.val_per_class + spec.train_per_class] for s in shuffled]
+    return np.concatenate(train), np.concatenate(val)
+
+
+def make_split(
+    spec: Spec, labels: np.ndarray, val: np.ndarray, seed: int, imb_factor: float, shape: str, alpha: float
+) -> dict[str, np.ndarray]:
+    """D_i, D_b and S_b of one split, drawn from all images that are not validation images.
+
+    Returns:
+        {'D_i': ..., 'D_b': ..., 'S_b': ...}, int64 indices grouped by class; all three are prefixes of one shuffled
+        list per class.
+    """
+    rng = np.random.RandomState(seed)
+    pool = np.setdiff1d(np.arange(len(labels)), val)
+    order = rng.permutation(spec.classes)
+    shuffled = [rng.permutation(pool[labels[pool] == c]) for c in range(spec.classes)]
+    head = min(len(s) for s in shuffled)
+    sizes = np.empty(spec.classes, np.int64)
+    sizes[order] = class_counts(spec.classes, head, imb_factor, shape, alpha)
+    balanced = np.full(spec.classes, sizes.sum() // spec.classes)
+    few = np.full(spec.classes, spec.few_shot)
+    return {
+        name: np.concatenate([s[:n] for s, n in zip(shuffled, take, strict=True)])
+        for name, take in (("D_i", sizes), ("D_b", balanced), ("S_b", few))
+    }
+
+
+def make_lists(
+    spec: Spec,
+    labels: np.ndarray,
+    splits: tuple[int, ...] = SPLITS,
+    imb_factor: float | None = None,
+    shape: str = "exp",
+    alpha: float = 6.0,
+) -> dict[str, np.ndarray]:
+    """All lists of a data set: path below split/ -> indices. Other shapes and factors stand in the names."""
+    train, val = train_and_val(spec, labels)
+    lists = {spec.train_list: train, spec.val_list: val}
+    factor = imb_factor or spec.imb_factor
+    tag = f"_pareto{alpha:g}" if shape == "pareto" else ""
+    if tag or factor != spec.imb_factor:
+        tag += f"_imb{factor:g}"
+    for seed in splits:
+        for name, indices in make_split(spec, labels, val, seed, factor, shape, alpha).items():
+            lists[spec.split_list(f"{spec.prefix}split{seed}{tag}_{name}")] = indices
+    return lists
+
+
+def settings_of(spec: Spec, relative: str) -> dict | None:
+    """make_lists' settings that produce the list of this name; None if no settings do."""
+    path = Path(relative)
+    if relative in (spec.train_list, spec.val_list):
+        return {"splits": SPLITS}
+    match = _NAME.fullmatch(path.stem.removeprefix(spec.prefix))
+    if not match or relative != spec.split_list(path.stem) or not path.stem.startswith(spec.prefix):
+        return None
+    seed, alpha, factor, _ = match.groups()
+    if alpha is None and factor is None and int(seed) in SPLITS:
+        return {"splits": SPLITS}
+    shape = {"shape": "pareto", "alpha": float(alpha)} if alpha else {}
+    return {"splits": (int(seed),), "imb_factor": float(factor) if factor else None, **shape}
+
+
+def write_lists(lists: dict[str, np.ndarray], root: Path = ROOT, overwrite: bool = False) -> list[str]:
+    """Write the lists that are not there yet, all or none, and note their hashes in generated.tsv.
+
+    Returns:
+        Paths below root that were written.
+
+    Raises:
+        InputError: a list of that name with other content is there, and overwrite is off.
+    """
+    contents = {}
+    for relative, indices in lists.items():
+        buffer = io.BytesIO()
+        np.save(buffer, indices.astype(np.int64))
+        content, path = buffer.getvalue(), root / relative
+        if path.exists() and path.read_bytes() == content:
+            continue
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} is another list of the same name: keep it, or replace it with --overwrite True")
+        contents[relative] = content
+    known = generated_lists()
+    for relative, content in contents.items():
+        replace_file(root / relative, content)
+        if blob_sha1(content) not in known:
+            with (ROOT / "generated.tsv").open("a") as ledger:
+                ledger.write(f"{blob_sha1(content)}\t{relative}\n")
+    return list(contents)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("--dataset", required=True, choices=list(SPECS))
+    parser.add_argument("--data", default="", help="folder of the data set")
+    parser.add_flag("--download", help="fetch the data set where it is missing")
+    parser.add_argument("--splits", type=int, nargs="+", default=SPLITS, help="seeds; default 1 to 5")
+    parser.add_argument("--imb_factor", type=float, help="largest over smallest class; default as published")
+    parser.add_argument("--shape", choices=["exp", "pareto"], default="exp")
+    parser.add_argument("--alpha", type=float, default=6.0, help="of the Pareto shape")
+    parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
+    parser.add_flag("--overwrite", help="replace lists of the same name")
+    args = parser.parse_args()
+    spec = spec_of(args.dataset)
+    labels = load(spec.name, args.data, train=True, download=args.download).labels
+    if min(args.splits) < 1:
+        raise InputError("--splits are seeds of 1 and more")
+    lists = make_lists(spec, labels, tuple(args.splits), args.imb_factor, args.shape, args.alpha)
+    with locked(args.out):
+        written = write_lists(lists, args.out, args.overwrite)
+    for relative in lists:
+        print(f"{'made' if relative in written else 'unchanged'}  {args.out / relative}  {len(lists[relative])} images")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

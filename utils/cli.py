@@ -1,0 +1,91 @@
+"""Command lines: one-line errors, published boolean flags, and the groups that the scripts share."""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+
+from utils.errors import InputError
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class Parser(argparse.ArgumentParser):
+    """ArgumentParser whose mistakes are InputErrors, and whose flags take an optional True or False.
+
+    The published commands write `--prune` in one script and `--prune True` in another: both work everywhere.
+    """
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+        self._flags: set[str] = set()
+
+    def add_flag(self, *names: str, help: str = "") -> None:
+        """A boolean option, off by default: `--flag`, `--flag True`, `--flag False`."""
+        self.add_argument(*names, nargs="?", const=True, default=False, type=_boolean, metavar="True|False", help=help)
+        self._flags.update(names)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:
+        """Parse; a flag followed by another kind of word (the experiment's name, say) does not swallow it.
+
+        Raises:
+            InputError: an option is unknown, lacks its value, or has one of the wrong kind.
+        """
+        words = list(sys.argv[1:] if args is None else args)
+        for i, word in enumerate(words):
+            following = words[i + 1].lower() if i + 1 < len(words) else ""
+            if word in self._flags and following not in _WORDS:
+                words[i] = f"{word}=True"
+        return super().parse_args(words, namespace)
+
+    def error(self, message: str) -> None:
+        """Raise InputError instead of printing the usage."""
+        raise InputError(f"{message} (see --help)")
+
+
+def _boolean(word: str) -> bool:
+    if word.lower() not in _WORDS:
+        raise argparse.ArgumentTypeError(f"{word!r} is neither True nor False")
+    return _WORDS[word.lower()]
+
+
+def milestones(word: str) -> list[int]:
+    """'10,20' -> [10, 20]."""
+    try:
+        return [int(part) for part in word.split(",") if part]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a list of epochs such as 10,20") from None
+
+
+def positive(word: str) -> int:
+    """An integer of 1 or more."""
+    return _number(word, int, 1)
+
+
+def natural(word: str) -> int:
+    """An integer of 0 or more."""
+    return _number(word, int, 0)
+
+
+def not_negative(word: str) -> float:
+    """A finite number of 0 or more."""
+    return _number(word, float, 0)
+
+
+def _number(word: str, kind: type, least: float) -> int | float:
+    try:
+        value = kind(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of the right kind") from None
+    if not math.isfinite(value) or value < least:
+        raise argparse.ArgumentTypeError(f"{word} must be at least {least}")
+    return value
+
+
+def add_data_options(parser: Parser) -> None:
+    """--data, --download, --num_workers: the same in every script."""
+    parser.add_argument("--data", default="", help="folder of the data set (digits need none)")
+    parser.add_flag("--download", help="fetch CIFAR or Fashion-MNIST where they are missing")
+    parser.add_argument("--num_workers", type=natural, default=10, help="at most one per core is used")
