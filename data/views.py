@@ -4,12 +4,13 @@ What a sample looks like is a function of seed, epoch and sample id alone: worke
 which they run change nothing, and a resumed run sees what an undisturbed one would have seen.
 """
 
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from torchvision import transforms as T
 
 BICUBIC = T.InterpolationMode.BICUBIC
@@ -80,6 +81,21 @@ class EpochSampler(DistributedSampler):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = super().__iter__()
         return ((self.epoch, index) for index in order)
+
+
+def make_loader(
+    dataset: AugmentedImages, sampler: EpochSampler, batch: int, workers: int, device: torch.device
+) -> DataLoader:
+    """Batches of `batch` images, the last one short; at most one worker per core. Their number changes no sample."""
+    workers = min(workers, len(os.sched_getaffinity(0)))
+    return DataLoader(
+        dataset,
+        batch,
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+    )
 
 
 def to_batch(images: np.ndarray) -> torch.Tensor:

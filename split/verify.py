@@ -8,6 +8,7 @@ the other lists of its data set. A list with an index out of range or twice in i
 an image with the validation list fails, and the exit code is 2.
 """
 
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -18,6 +19,8 @@ from data.datasets import SPECS, Spec, load
 from split.lists import ROOT, IndexList, read_list
 from utils.cli import Parser
 from utils.errors import InputError, run
+
+_SPLIT = re.compile(r"split\d+(?=_)")
 
 
 def labels_of(spec: Spec, data: str, file: str) -> np.ndarray | None:
@@ -57,14 +60,10 @@ def describe(item: IndexList, labels: np.ndarray | None, others: list[IndexList]
 
 
 def related(item: IndexList, lists: list[IndexList]) -> list[IndexList]:
-    """Train, validation, and the lists of the same split: those with which an overlap means something."""
-    family = item.path.stem.split("split")[-1].split("_")[0] if "split" in item.path.stem else None
-    return [
-        other
-        for other in lists
-        if other is not item and (family is None) <= ("IdxList" in other.path.stem)
-        if family is None or "IdxList" in other.path.stem or f"split{family}_" in other.path.stem
-    ]
+    """The lists with which an overlap means something: train, validation, and those of the same split."""
+    split = _SPLIT.search(item.path.stem)
+    same = split.group() if split else None
+    return [o for o in lists if o is not item and (not (found := _SPLIT.search(o.path.stem)) or found.group() == same)]
 
 
 def verify(spec: Spec, root: Path, labels: np.ndarray | None) -> tuple[int, list[str]]:

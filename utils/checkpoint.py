@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, read without executing anything."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch.load raises anything from EOFError to UnpicklingError on a bad file.
-        first = (str(error).splitlines() or [""])[0]
-        raise InputError(
-            f"{path} is not a readable checkpoint (truncated, damaged, or not safe to load): {first[:160]}"
-        ) from error
+        unsafe = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"it would run {unsafe.group(1)}, which no checkpoint needs" if unsafe else "truncated or damaged"
+        raise InputError(f"{path} is not a checkpoint that can be read: {why}; get it again") from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()

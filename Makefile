@@ -1,0 +1,29 @@
+# make demo    pre-train, probe and tabulate on the embedded digits, in minutes
+# make test    the test suite          make check   format and lint
+PYTHON ?= python3
+BIN := .venv/bin
+SPLITS ?= 1
+METHODS ?= simclr sdclr
+
+.PHONY: demo test check format
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "error: Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+demo: .venv/installed
+	@SPLITS="$(SPLITS)" cmds/reproduce.sh digits $(METHODS) -- --root demo
+
+test: .venv/installed
+	@$(BIN)/python -m pytest
+
+check: .venv/installed
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+format: .venv/installed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .

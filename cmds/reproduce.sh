@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# All splits of a data set with each method, then the tables; run again, it goes on where it stopped.
+#
+#   cmds/reproduce.sh DATASET [METHOD ...] [-- RECIPE OPTIONS]
+#
+#   cmds/reproduce.sh digits
+#   cmds/reproduce.sh cifar100 simclr sdclr -- -g 2 -w 8
+#   SPLITS="1 2" cmds/reproduce.sh fashion_mnist sdclr -- --data /usr/share/datasets/fashion-mnist -e 100
+#
+# DATASET: digits, fashion_mnist, cifar10, cifar100. METHOD: untrained, simclr, sdclr; default simclr sdclr.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+dataset=${1:-}
+case $dataset in
+    cifar10) recipe=cifar-10-LT.sh prefix='' ;;
+    cifar100) recipe=cifar-100-LT.sh prefix=cifar100_ ;;
+    fashion_mnist) recipe=fashion-mnist-LT.sh prefix=fashion_mnist_ ;;
+    digits) recipe=digits-LT.sh prefix=digits_ ;;
+    *)
+        echo "error: name a data set: digits, fashion_mnist, cifar10 or cifar100" >&2
+        exit 2
+        ;;
+esac
+shift
+methods=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    methods+=("$1")
+    shift
+done
+if [ "${1:-}" = -- ]; then shift; fi
+if [ ${#methods[@]} -eq 0 ]; then methods=(simclr sdclr); fi
+
+# The table looks where the recipe was told to write.
+root=.
+options=("$@")
+for ((i = 0; i < ${#options[@]} - 1; i++)); do
+    if [ "${options[i]}" = --root ]; then root=${options[i + 1]}; fi
+done
+
+for split in ${SPLITS:-1 2 3 4 5}; do
+    for method in "${methods[@]}"; do
+        echo "== $dataset, split $split, $method"
+        "cmds/shell_scrips/$recipe" --split "${prefix}split${split}_D_i" --method "$method" --resume True "$@"
+    done
+done
+
+if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then exit 0; fi
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python
+    if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi
+fi
+# shellcheck disable=SC2086
+"$PYTHON" exp_analyse.py --dataset "$dataset" --LT --method "${methods[@]}" --probe linear fewShot \
+    --splits ${SPLITS:-1 2 3 4 5} --root "$root" --plot "${root%/}/figures_$dataset.png"

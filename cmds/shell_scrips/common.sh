@@ -1,0 +1,130 @@
+# What the recipes share: options, names, and the three steps pre-training, linear probe, few-shot probe.
+# Sourced by the recipes, which set their data set's defaults and call `recipe "$@"`.
+# shellcheck shell=bash disable=SC2034,SC2154
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python
+    if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi
+fi
+
+# Published values; a recipe or an option may change them.
+split= port=4833 workers=10 GPU_NUM=1
+lr=0.5 temp=0.2 seed=10 output_ch=128
+prune=False prune_dual_bn=False random_prune_percent=0
+only_finetuning=False test_only=False few_shot_only=False few_shot_lr=30 few_shot_epochs=100
+data='' download=False method='' sdclr_percent=0.9 resume=False root=. print_freq=50 extra=()
+
+parse_options() {
+    while [ $# -gt 0 ]; do
+        local option=$1
+        case $option in
+            -e | --epochs) name=epochs ;;
+            -s | --split) name=split ;;
+            -p | --port) name=port ;;
+            -w | --workers) name=workers ;;
+            -g | --GPU_NUM) name=GPU_NUM ;;
+            --batch_size | --pretrain_batch_size) name=batch_size ;;
+            --lr | --temp | --few_shot_lr | --few_shot_epochs | --prune_percent | --random_prune_percent | \
+                --data | --method | --root | --model | --seed) name=${option#--} ;;
+            --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | --download | --resume)
+                name=${option#--}
+                case ${2:-} in
+                    True | False) ;;
+                    *) stop "$option takes True or False, not '${2:-}'" ;;
+                esac
+                ;;
+            *)
+                echo "$option is not found" >&2
+                exit 125
+                ;;
+        esac
+        [ $# -ge 2 ] || stop "$option needs a value"
+        printf -v "$name" '%s' "$2"
+        shift 2
+    done
+}
+
+stop() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+# --method stands for the options that make it.
+apply_method() {
+    case $method in
+        '') ;;
+        untrained) epochs=0 ;;
+        simclr) prune=False prune_dual_bn=False ;;
+        sdclr) prune=True prune_dual_bn=True prune_percent=$sdclr_percent ;;
+        *) stop "unknown --method $method: choose untrained, simclr or sdclr" ;;
+    esac
+}
+
+# run SAVE_DIR EXPERIMENT COMMAND...: echo the command, note it in the experiment's folder, run it.
+run() {
+    local folder=$1/$2 line
+    shift 2
+    printf -v line '%q ' "$@"
+    line=${line% }
+    line=${line//\\,/,}
+    echo "$line"
+    if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then return; fi
+    mkdir -p "$folder"
+    echo "$line" >>"$folder/bash_log.txt"
+    "$@"
+}
+
+pretrain() {
+    local launch=("$PYTHON")
+    if [ "$GPU_NUM" -gt 1 ]; then
+        launch=("$PYTHON" -m utils.launch "--nproc_per_node=$GPU_NUM" "--master_port=$port")
+    fi
+    local options=(--save-dir "$save_dir" --dataset "$pretrain_dataset" --data "$data" --download "$download"
+        --trainSplit "$list_dir/$split.npy" --model "$model" --epochs "$epochs" --batch_size "$batch_size"
+        --optimizer sgd --lr "$lr" --scheduler cosine --temperature "$temp" --output_ch "$output_ch" --seed "$seed"
+        --num_workers "$workers" --print_freq "$print_freq" --resume "$resume" "${extra[@]}")
+    if [ "$prune" = True ]; then
+        options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn"
+            --random_prune_percent "$random_prune_percent")
+    fi
+    run "$save_dir" "$experiment" "${launch[@]}" train_simCLR.py "$experiment" "${options[@]}"
+}
+
+# probe NAME TRAIN_LIST EPOCHS MILESTONES LR TEST_FREQ
+probe() {
+    local options=(--save-dir "$tune_dir" --dataset "$dataset" --data "$data" --download "$download" --model "$model"
+        --trainSplit "$2" --valiSplit "$val_list" --epochs "$3" --decreasing_lr "$4" --lr "$5" --wd 0 --batch-size 128
+        --test_freq "$6" --fixto layer4 --fixbn True --seed 1 --num_workers "$workers" --resume "$resume"
+        --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True)
+    if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
+    if [ "$test_only" = True ]; then options+=(--test_only True); fi
+    run "$tune_dir" "$1" "$PYTHON" train_cifar.py "$1" "${options[@]}"
+}
+
+# The published names, which other people's archives and logs carry.
+set_names() {
+    experiment="${model}${name_dataset}_scheduling_sgd_temp${temp}_wd1e-4_lr${lr}_b${batch_size}${name_output}"
+    experiment+="_twolayerProj_epoch${epochs}_${split}_newNT_s${seed}"
+    if [ "$prune" = True ]; then
+        experiment+="_pruneP${prune_percent}"
+        if [ "$prune_dual_bn" = True ]; then experiment+=DualBN; fi
+        if [ "$random_prune_percent" != 0 ]; then experiment+="RandomP${random_prune_percent}"; fi
+    fi
+    save_dir=${root%/}/$save_dir tune_dir=${save_dir}_tune
+    save_dir=${save_dir#./} tune_dir=${tune_dir#./}
+    few_shot_list=${split%_D_*}_S_b
+}
+
+recipe() {
+    parse_options "$@"
+    apply_method
+    set_names
+    if [ "$only_finetuning" = False ]; then pretrain; fi
+    if [ "$few_shot_only" = False ]; then
+        probe "${experiment}__f2layer4_d10d20_wd0_lr30_freezeBN" "$train_list" 30 10,20 30 1
+    fi
+    probe "${experiment}__${few_shot_list}_f2layer4_d40d60_wd0_lr${few_shot_lr}_freezeBN" \
+        "$list_dir/$few_shot_list.npy" "$few_shot_epochs" 40,60 "$few_shot_lr" 5
+}

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# scikit-learn's handwritten digits: the demo. No published numbers; ours are in results/digits.txt.
+#
+#   ./cmds/shell_scrips/digits-LT.sh --split digits_split1_D_i [--method simclr|sdclr|untrained]
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+dataset=digits pretrain_dataset=digits name_dataset=_digits name_output=_o128 save_dir=checkpoints_digits
+list_dir=digits_imbSub_with_subsets train_list=digits/digits_trainIdxList.npy val_list=digits/digits_valIdxList.npy
+model=res32_s epochs=100 batch_size=128 prune_percent=0.9 split=digits_split1_D_i workers=2
+
+recipe "$@"

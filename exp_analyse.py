@@ -1,0 +1,67 @@
+"""Result tables: mean and standard deviation over the splits of Many, Medium, Few, Std and All.
+
+    python exp_analyse.py --dataset cifar100 --LT                    # SimCLR, linear probe
+    python exp_analyse.py --dataset cifar100 --LT --prune --fewShot  # SDCLR, few-shot probe
+    python exp_analyse.py --dataset digits --LT --method untrained simclr sdclr --probe linear fewShot --plot FILE.png
+
+Reads results.json of each experiment, or a log in the authors' format where there is only that.
+"""
+
+import sys
+from pathlib import Path
+
+from data.datasets import SPECS, spec_of
+from utils.cli import Parser
+from utils.errors import InputError, run
+from utils.figures import plot_groups
+from utils.tables import METHODS, PROBES, Row, collect, format_table, published
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("--dataset", default="cifar100", choices=list(SPECS))
+    parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i), else on the balanced ones (D_b)")
+    parser.add_flag("--fewShot", help="few-shot probe instead of the linear one")
+    parser.add_flag("--prune", help="SDCLR instead of SimCLR")
+    parser.add_argument("--method", nargs="+", choices=list(METHODS), help="instead of --prune: one row for each")
+    parser.add_argument("--probe", nargs="+", choices=list(PROBES), help="instead of --fewShot: one table for each")
+    parser.add_argument("--splits", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--root", type=Path, default=Path(), help="folder of the checkpoints folders")
+    parser.add_argument("--contains", default="", help="a part of the names, where several settings were run")
+    parser.add_argument("--data", default="", help="folder of the data set, where only it can tell the class sizes")
+    parser.add_argument("--plot", type=Path, help="write a figure, .png or .pdf")
+    args = parser.parse_args()
+
+    spec = spec_of(args.dataset)
+    panels = {}
+    for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
+        rows = {
+            method: collect(spec, args.root, method, probe, args.splits, args.LT, args.contains, args.data)
+            for method in args.method or ["sdclr" if args.prune else "simclr"]
+        }
+        print_table(f"{spec.name}, pre-trained on D_{'i' if args.LT else 'b'}, {PROBES[probe]}", rows, probe, args)
+        panels[PROBES[probe]] = {row.method: row.mean_and_std() for row in rows.values() if row.values}
+    if not any(panels.values()):
+        raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
+    if args.plot:
+        plot_groups(panels, args.plot, f"{spec.name}, pre-trained on {'long-tailed' if args.LT else 'balanced'} lists")
+        print(f"figure: {args.plot}")
+
+
+def print_table(title: str, rows: dict[str, Row], probe: str, args) -> None:
+    """The table, the published numbers below ours where there are any, and what is missing or departs."""
+    spec, lines = spec_of(args.dataset), []
+    for method, row in rows.items():
+        lines.append((row.method, str(len(row.values)), row.mean_and_std()))
+        if args.LT and (numbers := published(spec, method, probe)):
+            lines.append((f"{row.method} (published)", "5", numbers))
+    print(f"\n{title}: test accuracy in %, mean ± std over splits\n")
+    print(format_table(lines))
+    notes = sorted({note for row in rows.values() for note in row.notes})
+    print(*([f"note: {'; '.join(notes)}"] if notes else []), sep="\n")
+    for row in rows.values():
+        print(*(f"missing: {what}" for what in row.missing), sep="\n", end="\n" if row.missing else "")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,61 @@
+"""Pre-train without labels: SimCLR, or SDCLR with --prune --prune_dual_bn True.
+
+    python train_simCLR.py EXPERIMENT --dataset cifar --data DIR --optimizer sgd --lr 0.5 --temperature 0.2 ...
+    torchrun --nproc_per_node=2 train_simCLR.py EXPERIMENT ...
+
+The published recipes, with all their settings, are in cmds/shell_scrips.
+"""
+
+import sys
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from data.datasets import load, spec_of
+from methods import build_method
+from utils.distributed import join, world_from_environment
+from utils.errors import run
+from utils.log import Log, progress, provenance
+from utils.optim import build_optimizer
+from utils.pretrain import Checkpoints, one_epoch, parse, two_view_loader
+
+
+def main() -> None:
+    args = parse(__doc__)
+    world = world_from_environment()
+    spec = spec_of(args.dataset)
+    data = load(args.dataset, args.data, train=True, download=args.download)
+    loader, counts = two_view_loader(data, args, world)
+    torch.manual_seed(args.seed + world.rank)
+    method = build_method(args, stem="cifar").to(world.device)
+    optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
+    checkpoints = Checkpoints(args, method, optimizer)
+    start = checkpoints.load()
+
+    join(world)
+    log = Log(checkpoints.folder, world.main)
+    log.info(" ".join([sys.executable, *sys.argv]))
+    log.info(f"{world.size} process(es) on {world.device.type}, precision fp32, {provenance()}")
+    log.info(f"class distribution in training set is {counts}")
+    log.info(checkpoints.message)
+    model = method
+    if world.size > 1 and world.device.type == "cuda":
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    elif world.size > 1:
+        log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
+    if world.size > 1:
+        model = DistributedDataParallel(model)
+
+    bar = progress(args.epochs * len(loader), start * len(loader), f"{spec.name} {args.experiment[-40:]}", world.main)
+    if start == args.epochs == 0:
+        checkpoints.save(0, world)
+    for epoch in range(start + 1, args.epochs + 1):
+        loader.sampler.set_epoch(epoch)
+        method.start_epoch(epoch)
+        one_epoch(model, loader, optimizer, epoch, args, world, log, bar)
+        checkpoints.save(epoch, world)
+    bar.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

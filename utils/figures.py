@@ -1,0 +1,52 @@
+"""Figures of the results."""
+
+from pathlib import Path
+
+from utils.errors import InputError
+from utils.metrics import GROUPS
+
+# Okabe and Ito's colours, told apart by colour-blind readers; the hatching tells them apart in grey.
+_STYLES = (("#999999", ""), ("#56B4E9", "//"), ("#D55E00", ".."), ("#009E73", "xx"), ("#F0E442", "--"))
+
+
+def plot_groups(panels: dict[str, dict[str, dict[str, tuple[float, float | None]]]], path: Path, title: str) -> None:
+    """Bars of Many, Medium, Few and All with the standard deviation over splits, one panel per probe.
+
+    Args:
+        panels: probe -> method -> column -> (mean, std) in percent. path: .png or .pdf.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    columns = (*GROUPS, "All")
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.0), squeeze=False, sharey=True)
+    for axis, (probe, methods) in zip(axes[0], panels.items(), strict=True):
+        width = 0.8 / max(len(methods), 1)
+        for i, (method, values) in enumerate(methods.items()):
+            colour, hatch = _STYLES[i % len(_STYLES)]
+            x = [j + (i - (len(methods) - 1) / 2) * width for j in range(len(columns))]
+            mean, std = [values[c][0] for c in columns], [values[c][1] or 0 for c in columns]
+            axis.bar(x, mean, width * 0.92, yerr=std, capsize=2, label=method, color=colour, hatch=hatch,
+                     edgecolor="black", linewidth=0.5, error_kw={"linewidth": 0.8})  # fmt: skip
+        axis.set_xticks(range(len(columns)), columns)
+        axis.set_xlabel("class group")
+        axis.set_title(probe, fontsize=10)
+        axis.set_ylim(0, 100)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("test accuracy (%)")
+    figure.suptitle(title, fontsize=10)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=max(len(labels), 1), frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=200)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write the figure {path}: {error}") from error
+    finally:
+        plt.close(figure)

@@ -1,0 +1,27 @@
+"""torchrun for the recipes: the same launcher, but a script's exit code stays the script's.
+
+    python -m utils.launch --nproc_per_node=2 --master_port=4833 train_simCLR.py ...
+
+torchrun answers every failure with a report of its own and exit code 1, which would bury the one line and the exit
+code 2 of a bad command line.
+"""
+
+import logging
+import sys
+
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main as torchrun
+
+
+def main() -> int:
+    """Run torchrun with this command line; returns the exit code of the first process that failed."""
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        torchrun(sys.argv[1:])
+    except ChildFailedError as error:
+        return error.get_first_failure()[1].exitcode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

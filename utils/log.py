@@ -1,0 +1,86 @@
+"""What a run leaves for its readers: log.txt in the published format, metrics.jsonl, a progress bar."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from tqdm import tqdm
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class Log:
+    """Lines to log.txt and the terminal, numbers to metrics.jsonl; silent and harmless when not `main`.
+
+    Args:
+        folder: the experiment's; made when the first line is written. main: only one process writes.
+    """
+
+    def __init__(self, folder: Path, main: bool = True) -> None:
+        self.folder, self.main = folder, main
+
+    def info(self, line: str) -> None:
+        """One line to the terminal and log.txt."""
+        if self.main:
+            tqdm.write(line)
+            sys.stdout.flush()
+            self._append("log.txt", line)
+
+    def detail(self, line: str) -> None:
+        """A line that a progress bar makes superfluous: to log.txt, and to the terminal where there is no bar."""
+        if sys.stderr.isatty():
+            if self.main:
+                self._append("log.txt", line)
+        else:
+            self.info(line)
+
+    def metrics(self, **numbers: Any) -> None:
+        """One JSON object to metrics.jsonl, with the time in seconds since 1970."""
+        if self.main:
+            self._append("metrics.jsonl", json.dumps({**numbers, "time": round(time.time(), 3)}))
+
+    def _append(self, name: str, line: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / name).open("a") as file:
+            file.write(line + "\n")
+
+
+def progress(total: int, done: int, what: str, main: bool) -> tqdm:
+    """A tqdm bar with ETA on a terminal; elsewhere, and in the other processes, it stays silent."""
+    return tqdm(total=total, initial=done, desc=what, disable=None if main else True, dynamic_ncols=True)
+
+
+class Average:
+    """Running mean of numbers, each with a weight."""
+
+    def __init__(self) -> None:
+        self.value = self.total = self.weight = 0.0
+
+    def add(self, value: float, weight: float = 1.0) -> None:
+        """Take in one number."""
+        self.value, self.total, self.weight = value, self.total + value * weight, self.weight + weight
+
+    @property
+    def mean(self) -> float:
+        """Mean so far; 0 before the first number."""
+        return self.total / self.weight if self.weight else 0.0
+
+
+def provenance() -> dict[str, str]:
+    """git revision of the code ('-dirty' with local changes) and the versions of the libraries."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        revision = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        revision = ""
+    versions = {
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),
+        "torchvision": torchvision.__version__,
+    }
+    return {"git": revision or "unknown", **versions}

@@ -1,0 +1,202 @@
+"""The parts of pre-training: flags, loader of view pairs, one epoch, checkpoints."""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from data.datasets import SPECS, ImageSet
+from data.views import AugmentedImages, EpochSampler, make_loader, pretrain_transform
+from models import MODELS
+from models.mask import get_masks
+from models.published import from_published, load_state
+from split.ensure import ensure_list
+from split.lists import read_list
+from utils.checkpoint import read_checkpoint, write_checkpoint
+from utils.cli import Parser, add_data_options, natural, not_negative, positive
+from utils.distributed import World, mean_over_processes
+from utils.errors import InputError
+from utils.log import Average, Log, provenance
+from utils.optim import WEIGHT_DECAY
+from utils.schedule import pretrain_lr
+
+WARMUP_EPOCHS = 10
+
+
+def parse(description: str) -> argparse.Namespace:
+    """The published flags of train_simCLR.py with their published defaults, and a few of ours.
+
+    Raises:
+        InputError: an unknown flag or a value out of range.
+    """
+    parser = Parser(description)
+    add = parser.add_argument
+    add("experiment", help="name of the run: its folder below --save-dir")
+    add("--save-dir", default="checkpoints", help="where experiments are kept")
+    add("--dataset", default="cifar", choices=["cifar", *SPECS])
+    add_data_options(parser)
+    add("--trainSplit", default="trainIdxList.npy", help="list of training images: a path below split/, or a file")
+    add("--batch_size", type=positive, default=512, help="images per step, all processes together")
+    add("--epochs", type=natural, default=1000, help="0 saves the untrained network")
+    add("--optimizer", default="lars", choices=list(WEIGHT_DECAY))
+    add("--lr", type=not_negative, default=5.0)
+    add("--weight_decay", "--wd", type=not_negative, help=f"default by optimizer: {WEIGHT_DECAY}")
+    add("--scheduler", default="cosine", choices=["cosine", "constant"])
+    add("--model", default="res18", choices=MODELS)
+    add("--temperature", type=float, default=0.5)
+    add("--output_ch", type=positive, default=512, help="numbers per projection")
+    add("--head_layers", type=int, default=0, help="2 or 3; default as published: SimCLR 2, SDCLR 3")
+    add("--seed", type=natural, default=1)
+    add("--strength", type=not_negative, default=1.0, help="factor on the colour jitter")
+    add("--resizeLower", type=float, default=0.1, help="smallest crop, share of the area")
+    parser.add_flag("--prune", help="SDCLR: contrast with a pruned self-competitor")
+    add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
+    add("--random_prune_percent", type=float, default=0.0, help="the part of it that falls at random")
+    parser.add_flag("--prune_dual_bn", help="one batch norm for each branch")
+    add("--print_freq", type=positive, default=50, help="steps")
+    add("--save_freq", type=positive, default=100, help="epochs between model_<epoch>.pt")
+    add("--mask_save_freq", type=positive, default=100, help="epochs between mask_<epoch>.pt")
+    add("--checkpoint", default="", help="weights to start from")
+    parser.add_flag("--resume", help="go on from the experiment's model.pt, or from --checkpoint with its epoch")
+    add("--local_rank", "--local-rank", type=int, help="given by old launchers; the environment decides")
+    add("--imagenetCustomSplit", default="", help="of the ImageNet data sets; not used by these")
+    parser.add_flag("--testContrastiveAcc", help="accepted; without effect, as published")
+    parser.add_flag("--testContrastiveAccTest", help="accepted; without effect, as published")
+    args = parser.parse_args()
+    if not 0 < args.resizeLower <= 1:
+        raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
+    return args
+
+
+def two_view_loader(data: ImageSet, args: argparse.Namespace, world: World) -> tuple[DataLoader, list[int]]:
+    """Loader of view pairs for this process, and the images per class of the training list.
+
+    Batches are (views [n, 2, 3, H, W] in [0, 1], sample id [n], label [n]); the last one may be short, as published.
+
+    Raises:
+        InputError: the batch size does not divide by the processes, or the list is bad.
+    """
+    if args.batch_size % world.size:
+        raise InputError(f"--batch_size {args.batch_size} is not divisible by {world.size} processes")
+    spec = data.spec
+    name = spec.train_list if args.trainSplit == "trainIdxList.npy" else args.trainSplit
+    path = ensure_list(name, spec, data.labels)
+    val = read_list(ensure_list(spec.val_list, spec, data.labels), spec)
+    chosen = read_list(path, spec, disjoint_from=val)
+    labels = data.labels[chosen.indices]
+    transform = pretrain_transform(spec.size, spec.flip, args.strength, args.resizeLower)
+    dataset = AugmentedImages(data.images[chosen.indices], labels, transform, args.seed, views=2)
+    sampler = EpochSampler(dataset, world.size, world.rank, shuffle=True, seed=args.seed)
+    loader = make_loader(dataset, sampler, args.batch_size // world.size, args.num_workers, world.device)
+    return loader, np.bincount(labels, minlength=spec.classes).tolist()
+
+
+def one_epoch(
+    model: nn.Module,
+    loader: DataLoader,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    args: argparse.Namespace,
+    world: World,
+    log: Log,
+    bar: tqdm,
+) -> None:
+    """Train for one epoch (1-based); prints the published line every --print_freq steps.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
+    model.train()
+    losses, data_time, train_time = Average(), Average(), Average()
+    steps, start = len(loader), time.perf_counter()
+    for i, (views, index, _) in enumerate(loader):
+        data_time.add(time.perf_counter() - start)
+        step = (epoch - 1) * steps + i
+        lr = pretrain_lr(step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        loss = model(views.to(world.device), index.to(world.device)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.add(mean_over_processes(loss.item(), world.device), len(index))
+        if not np.isfinite(losses.value):
+            raise InputError(f"the loss is {losses.value} in epoch {epoch}, step {i}, lr {lr:g}: lower --lr")
+        train_time.add(time.perf_counter() - start)
+        if i % args.print_freq == 0:
+            log.detail(
+                f"Epoch: [{epoch}][{i}/{steps}]\tLoss {losses.value:.3f} ({losses.mean:.3f})\t"
+                f"data_time: {data_time.mean:.3f}\ttrain_time: {train_time.mean:.3f}"
+            )
+        bar.set_postfix(epoch=epoch, loss=f"{losses.mean:.3f}", lr=f"{lr:.4f}", refresh=False)
+        bar.update()
+        start = time.perf_counter()
+    log.detail(f"current lr is {lr:.6g}")
+    images_per_s = losses.weight * world.size / max(train_time.total, 1e-9)
+    log.metrics(epoch=epoch, loss=losses.mean, lr=lr, images_per_s=round(images_per_s, 1))
+
+
+class Checkpoints:
+    """The experiment's files: model.pt every 2 epochs, model_<epoch>.pt and mask_<epoch>.pt as --save_freq says.
+
+    Each holds 'epoch', 'state_dict' (keys with `module.`, as published), 'optim', and what made it. Sample order,
+    augmentation, learning rate and mask are functions of the seed and the epoch, so nothing else is needed to resume.
+    """
+
+    def __init__(self, args: argparse.Namespace, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.args, self.method, self.optimizer = args, method, optimizer
+        self.folder = Path(args.save_dir) / args.experiment
+        self.message = "starting from random weights"
+
+    def load(self) -> int:
+        """Load what --checkpoint and --resume ask for; returns the epochs that are done.
+
+        Raises:
+            InputError: the file is missing, unreadable, of another model, or further than --epochs.
+        """
+        own = self.folder / "model.pt"
+        file = Path(self.args.checkpoint) if self.args.checkpoint else own
+        if not self.args.checkpoint and not (self.args.resume and own.exists()):
+            if self.args.resume:
+                self.message = f"nothing to resume in {self.folder}: starting from random weights"
+            return 0
+        content = read_checkpoint(file)
+        load_state(self.method.encoder, from_published(content["state_dict"]), str(file))
+        if not self.args.resume:
+            self.message = f"starting from the weights of {file}"
+            return 0
+        epoch = content.get("epoch")
+        try:
+            self.optimizer.load_state_dict(content["optim"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                f"cannot resume from {file}: its optimizer is not --optimizer {self.args.optimizer}"
+            ) from error
+        if not isinstance(epoch, int) or epoch > self.args.epochs:
+            raise InputError(f"{file} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
+        self.message = f"resuming from {file} after epoch {epoch}" + (
+            " (finished)" if epoch == self.args.epochs else ""
+        )
+        return epoch
+
+    def save(self, epoch: int, world: World) -> None:
+        """Write the files that are due after `epoch`; only the main process writes."""
+        last = epoch == self.args.epochs
+        if not world.main:
+            return
+        numbered = last or epoch % self.args.save_freq == 0
+        if numbered or epoch % 2 == 0:
+            state = {f"module.{k}": v for k, v in self.method.encoder.state_dict().items()}
+            made_by = {"config": vars(self.args), "provenance": provenance()} if numbered else {}
+            content = {"epoch": epoch, "state_dict": state, "optim": self.optimizer.state_dict(), **made_by}
+            if numbered:
+                write_checkpoint(self.folder / f"model_{epoch}.pt", content)
+            write_checkpoint(self.folder / "model.pt", content)
+        if self.args.prune and (last or epoch % self.args.mask_save_freq == 0):
+            masks = get_masks(self.method.encoder)
+            write_checkpoint(self.folder / f"mask_{epoch}.pt", {"epoch": epoch, "pruneMask": masks})

@@ -1,0 +1,173 @@
+"""Find experiments by their published names, read their results, aggregate them over the splits."""
+
+import csv
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.datasets import Spec, load
+from split.ensure import ensure_list
+from split.lists import read_list
+from utils.errors import InputError
+from utils.log import PROJECT
+from utils.metrics import COLUMNS, summarise, thirds
+
+METHODS = {"untrained": "untrained", "simclr": "SimCLR", "sdclr": "SDCLR"}
+PROBES = {"linear": "sdclr-linear", "fewShot": "sdclr-fewshot"}
+_PAPER_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+
+
+@dataclass
+class Row:
+    """One method's results: per split {'Many', 'Medium', 'Few', 'Std', 'All'}, in percent."""
+
+    method: str
+    values: dict[int, dict[str, float]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
+
+    def mean_and_std(self) -> dict[str, tuple[float, float | None]]:
+        """Mean and population standard deviation over the splits, as published; of one split no deviation."""
+        columns = {c: [v[c] for v in self.values.values()] for c in COLUMNS}
+        return {c: (float(np.mean(v)), float(np.std(v)) if len(v) > 1 else None) for c, v in columns.items() if v}
+
+
+def folders_of(spec: Spec, root: Path) -> tuple[Path, Path]:
+    """Folders of pre-training and probes, as the recipes name them."""
+    name = "checkpoints" + ("" if spec.name == "cifar10" else f"_{spec.name}")
+    return root / name, root / f"{name}_tune"
+
+
+def collect(
+    spec: Spec, root: Path, method: str, probe: str, splits: list[int], long_tailed: bool, contains: str, data: str
+) -> Row:
+    """One method's row: every split's result, or where it was looked for.
+
+    Args:
+        root: folder of the checkpoints folders. method: of METHODS. probe: of PROBES.
+        long_tailed: pre-trained on D_i, else on D_b. contains: a part of the names, where several settings were run.
+        data: folder of the data set, for class sizes that no file tells.
+
+    Raises:
+        InputError: several settings match, a result is damaged or of another protocol, or the class sizes are unknown.
+    """
+    pretrained, probed = folders_of(spec, root)
+    row, settings = Row(METHODS[method]), set()
+    for split in splits:
+        base = f"{spec.prefix}split{split}"
+        few_shot = f"{base}_S_b_" if probe == "fewShot" else ""
+        pattern = re.compile(
+            rf"(?P<pre>.+_epoch(?P<epochs>\d+)_{base}_D_{'i' if long_tailed else 'b'}_newNT_s\d+(?P<suffix>.*))"
+            rf"__{few_shot}f2layer4_.*"
+        )
+        found = []
+        for folder in sorted(probed.glob("*")):
+            match = pattern.fullmatch(folder.name)
+            if match and contains in folder.name and _method_of(match) == method:
+                found.append((folder, match["pre"]))
+        where = probed / f"*{base}_D_{'i' if long_tailed else 'b'}*__{few_shot}f2layer4_*"
+        if not found:
+            row.missing.append(f"{METHODS[method]}, split {split}: nothing like {where}")
+        for folder, pre in found:
+            settings.add(folder.name.replace(base, "*"))
+            if len(settings) > 1:
+                names = ", ".join(sorted(settings))
+                raise InputError(f"several settings of {METHODS[method]} were run: {names}; choose by --contains")
+            result = read_result(folder, PROBES[probe])
+            if result is None:
+                row.missing.append(f"{METHODS[method]}, split {split}: no result in {folder}")
+                continue
+            counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
+            row.values[split] = summarise(result["per_class"], thirds(counts))
+            row.notes |= result["notes"]
+    return row
+
+
+def _method_of(match: re.Match) -> str:
+    if int(match["epochs"]) == 0:
+        return "untrained"
+    return "sdclr" if match["suffix"].startswith("_pruneP") else "simclr"
+
+
+def read_result(folder: Path, protocol: str) -> dict[str, Any] | None:
+    """{'per_class', 'class_counts' or None, 'notes'} from results.json, else from a log in the authors' format.
+
+    Raises:
+        InputError: the file is damaged, or of another protocol.
+    """
+    file = folder / "results.json"
+    if not file.is_file():
+        per_class = read_log(folder / "log.txt")
+        notes = {"a result was read from a log in the authors' format"}
+        return None if per_class is None else {"per_class": per_class, "class_counts": None, "notes": notes}
+    try:
+        result = json.loads(file.read_text())
+        per_class, counts = [float(a) for a in result["per_class"]], result["class_counts"]
+        lists, departs = result["lists"].values(), result["departs"]
+        if result["protocol"] != protocol:
+            raise InputError(f"{file} is of protocol {result['protocol']}, not {protocol}: choose by --contains")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is damaged or half-written: run that probe again") from error
+    notes = {f"{k} is {ours}, not the protocol's {theirs}" for k, (ours, theirs) in departs.items()}
+    notes |= {f"lists: {item['source']}" for item in lists if item}
+    return {"per_class": per_class, "class_counts": counts, "notes": notes}
+
+
+def read_log(path: Path) -> list[float] | None:
+    """Per-class test accuracies (percent) of the last finished evaluation in a log; None if there is none."""
+    if not path.is_file():
+        return None
+    lines = path.read_text(errors="replace").splitlines()
+    ends = [i for i, line in enumerate(lines) if "On the best_model, test tacc is" in line]
+    for line in reversed(lines[: ends[-1]] if ends else []):
+        # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
+        if "Each class acc is" in line and "Epoch:" not in line:
+            return [float(word) for word in line.split("Each class acc is")[1].split()]
+    return None
+
+
+def class_counts(spec: Spec, split: str, pretrained: Path, data: str) -> list[int]:
+    """Images per class of a split's D_i: from the pre-training log, else from the list and the labels.
+
+    Raises:
+        InputError: neither is here.
+    """
+    log = pretrained / "log.txt"
+    if "_D_i_" in pretrained.name and log.is_file():
+        match = re.search(r"class distribution in training set is \[([^\]]*)\]", log.read_text(errors="replace"))
+        if match:
+            return [int(float(word)) for word in match.group(1).replace(",", " ").split()]
+    try:
+        labels = load(spec.name, data, train=True).labels
+    except InputError as error:
+        raise InputError(f"class sizes of {split} are unknown: no distribution in {log}; {error}") from error
+    chosen = read_list(ensure_list(spec.split_list(f"{split}_D_i"), spec, labels), spec)
+    return np.bincount(labels[chosen.indices], minlength=spec.classes).tolist()
+
+
+def published(spec: Spec, method: str, probe: str) -> dict[str, tuple[float, float | None]]:
+    """The SDCLR paper's numbers for a long-tailed data set: column -> (mean, std over splits or None)."""
+    paper_table = "SDCLR-linear" if probe == "linear" else "SDCLR-fewshot"
+    name = f"{_PAPER_NAMES.get(spec.name, '')}-LT"
+    with (PROJECT / "results" / "published_results.csv").open() as file:
+        rows = [r for r in csv.DictReader(file) if r["paper_table"] == paper_table and r["dataset"] == name]
+    rows = [r for r in rows if r["method"] == METHODS[method]]
+    return {r["metric"]: (float(r["mean"]), float(r["std"]) if r["std"] else None) for r in rows}
+
+
+def format_table(rows: list[tuple[str, str, dict[str, tuple[float, float | None]]]]) -> str:
+    """Aligned text: (name, n, column -> (mean, std)) per row, in percent; '-' for what is missing."""
+    lines = [("", "n", *COLUMNS)]
+    for name, n, values in rows:
+        cells = []
+        for column in COLUMNS:
+            mean, std = values.get(column, (None, None))
+            text = "-" if mean is None else f"{mean:.2f}"
+            cells.append(text if std is None else f"{text} ± {std:.2f}")
+        lines.append((name, n, *cells))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
