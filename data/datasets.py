@@ -44,7 +44,7 @@ class Spec:
         return f"{self.name}_imbSub_with_subsets/{split}.npy"
 
 
-# Counts of the CIFAR lists: METHODS.md section 9. Digits: the 1,397 images that are not test images.
+# Counts of the CIFAR lists: recomputed from the authors' lists. Digits: the 1,397 images that are not test images.
 SPECS = {
     s.name: s
     for s in (

@@ -18,7 +18,7 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 def pretrain_transform(size: int, flip: bool, strength: float = 1.0, resize_lower: float = 0.1) -> Transform:
-    """One view for 32-pixel images (METHODS.md section 1): crop, flip, colour jitter, grey, [3, size, size] in [0, 1].
+    """One view for 32-pixel images (SDCLR's train_simCLR.py): [3, size, size] in [0, 1].
 
     Args:
         size: pixels. flip: mirror half of the images. strength: factor on the jitter (0.4, 0.4, 0.4, 0.1).
@@ -38,7 +38,7 @@ def pretrain_transform(size: int, flip: bool, strength: float = 1.0, resize_lowe
 
 
 def probe_transform(size: int, flip: bool) -> Transform:
-    """The probes' training augmentation (METHODS.md section 10a): shifted crop (4 pixels of 32) and flip."""
+    """The probes' training augmentation (SDCLR's train_cifar.py): shifted crop (4 pixels of 32) and flip."""
     mirror = [T.RandomHorizontalFlip()] if flip else []
     return T.Compose([T.RandomCrop(size, padding=size // 8), *mirror, T.ToTensor()])
 

@@ -5,7 +5,7 @@ What pruning makes a network forget are mostly tail images, so their two project
 training turns to them. The mask is magnitude pruning of the dense weights, made anew at the start of each epoch.
 
 The authors run one half-step for each branch with the other one detached; the gradient of the one loss is
-exactly their sum, so one forward of each branch and one backward do the same work (METHODS.md section 2).
+exactly their sum, so one forward of each branch and one backward do the same work.
 """
 
 import torch

@@ -12,7 +12,7 @@ class ProjectionHead(nn.Module):
 
     Two layers (SimCLR, and everything in BCL): C -> C -> out. Three layers (SDCLR): C -> C -> C -> out.
     Only the first linear layer has a bias; every batch norm is dual when the backbone's are
-    (METHODS.md sections 1 and 2). Input [N, C], output [N, out], not normalised.
+    (SDCLR's models/utils.py and models/resnet_prune_multibn.py). Input [N, C], output [N, out], not normalised.
 
     Raises:
         InputError: layers is neither 2 nor 3.
@@ -38,7 +38,7 @@ class ProjectionHead(nn.Module):
 
 
 def linear_classifier(channels: int, classes: int) -> nn.Linear:
-    """The probe's classifier, [N, channels] -> [N, classes]: weights N(0, 0.01), bias 0 (METHODS.md 10a)."""
+    """The probe's classifier, [N, channels] -> [N, classes]: weights N(0, 0.01), bias 0 (SDCLR's train_cifar.py)."""
     layer = nn.Linear(channels, classes)
     nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)

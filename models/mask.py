@@ -57,7 +57,7 @@ def compute_masks(
     """Keep |w| >= t, with t the ceil(p n)-th smallest (0-based) of the n convolution weights together.
 
     Global magnitude pruning over all convolutions, stem and 1x1 shortcuts included, linear layers and batch
-    norms not (SDCLR, section 3.2; METHODS.md section 2). With `random_fraction` r the magnitude part is
+    norms not (SDCLR, section 3.2; its prune/mask.py). With `random_fraction` r the magnitude part is
     p - r, and each survivor falls with probability r n / (n - pruned).
 
     Args:

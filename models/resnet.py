@@ -1,7 +1,7 @@
 """Backbones: torchvision's ResNet with a CIFAR or an ImageNet stem, and the small CIFAR ResNets.
 
 Every network takes RGB in [0, 1] and normalises it inside with the ImageNet mean and standard deviation,
-for all data sets (METHODS.md section 1). `features` is what the probes read, `fc` a projection head or a classifier.
+for all data sets (SDCLR's models/resnet.py). `features` is what the probes read, `fc` a head or a classifier.
 """
 
 from collections.abc import Callable

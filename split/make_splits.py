@@ -3,7 +3,7 @@
     python -m split.make_splits --dataset digits
     python -m split.make_splits --dataset cifar10 --data DIR --imb_factor 50 --shape pareto
 
-The recipe is the published one (METHODS.md section 9): every split draws a class order and a shuffled list of each
+The recipe is the one that the authors' lists follow: every split draws a class order and a shuffled list of each
 class; D_i (long-tailed), D_b (balanced, as large) and S_b (few-shot) are prefixes of those lists. NumPy's legacy
 generator is frozen, so a seed gives the same lists on every machine.
 """
@@ -28,7 +28,7 @@ _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?)
 def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp", alpha: float = 6.0) -> np.ndarray:
     """Images per class of a long-tailed set, head first, [classes] int64, at least 1 each.
 
-    exp:    floor(head * imb_factor^(-i / (classes - 1)))                 (METHODS.md section 9)
+    exp:    floor(head * imb_factor^(-i / (classes - 1)))  (as the authors' lists)
     pareto: a power law ((i + 1/2) / classes)^(-1 / alpha), shifted and scaled to run from head to
             head / imb_factor; alpha 6 is ImageNet-LT's.
 

@@ -7,6 +7,8 @@ code 2 of a bad command line.
 """
 
 import logging
+import os
+import re
 import sys
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -15,6 +17,11 @@ from torch.distributed.run import main as torchrun
 
 def main() -> int:
     """Run torchrun with this command line; returns the exit code of the first process that failed."""
+    processes = re.search(r"--nproc[-_]per[-_]node[= ](\d+)", " ".join(sys.argv[1:]))
+    if processes:
+        # Left alone, torchrun gives each process one thread, and warns that it did.
+        threads = max(len(os.sched_getaffinity(0)) // max(int(processes.group(1)), 1), 1)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         torchrun(sys.argv[1:])

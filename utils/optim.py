@@ -47,7 +47,7 @@ class LARS(torch.optim.Optimizer):
 def build_optimizer(
     name: str, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float | None = None
 ) -> torch.optim.Optimizer:
-    """SGD (momentum 0.9), Adam or LARS; weight decay as published unless given (METHODS.md section 14).
+    """SGD (momentum 0.9), Adam or LARS; weight decay as published unless given (SDCLR's train_simCLR.py).
 
     Weight decay covers all parameters, batch norms and biases included, except with LARS.
 

@@ -9,7 +9,7 @@ FINAL_LR = 1e-6
 def pretrain_lr(step: int, total: int, warmup: int, lr: float, scheduler: str = "cosine") -> float:
     """Learning rate of update `step` (0-based) of `total`.
 
-    Published stepping (METHODS.md section 1): the schedule moves before the optimiser, so the first update uses
+    Published stepping (SDCLR's train_simCLR.py): the schedule moves before the optimiser, so the first update uses
     lr / warmup and the last one 1e-6. `cosine`: linear to lr over `warmup` updates, then a half cosine to 1e-6.
     `constant`: lr, without warm-up. A run shorter than its warm-up only rises.
     """
@@ -25,7 +25,7 @@ def pretrain_lr(step: int, total: int, warmup: int, lr: float, scheduler: str = 
 def probe_lr(epoch: int, epochs: int, lr: float, milestones: list[int], cosine: bool = False) -> float:
     """Learning rate of the probe's `epoch` (1-based) of `epochs`.
 
-    Published stepping (METHODS.md section 10a): the schedule moves at the start of an epoch, so milestone 10
+    Published stepping (SDCLR's train_cifar.py): the schedule moves at the start of an epoch, so milestone 10
     already holds in epoch 10, and the cosine reaches 0 in the last epoch.
     """
     if cosine:

@@ -1,0 +1,82 @@
+"""Shared helpers: run a script as a user does, in a folder of its own."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from utils.errors import run
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Run `python SCRIPT ARGS` of the project in tmp_path; returns the finished process (text output)."""
+
+    def run_script(*command: str, env: dict[str, str] | None = None, timeout: int = 240) -> subprocess.CompletedProcess:
+        name, *args = map(str, command)
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT), **(env or {})}
+        program = [name, *args] if name.startswith("-") else [str(PROJECT / name), *args]
+        return subprocess.run(
+            [sys.executable, *program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run_script
+
+
+def one_line_error(done, *words: str) -> str:
+    """Check that a script ended with exit code 2 and exactly one line on stderr that holds the words."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+    return lines[0]
+
+
+class Finished(NamedTuple):
+    """How a script ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run a script's main() in this process, in tmp_path, as `python SCRIPT ARGS` would; returns a Finished."""
+
+    def call_script(name: str, *args: object) -> Finished:
+        main = importlib.import_module(name.removesuffix(".py").replace("/", ".")).main
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
+        capsys.readouterr()
+        try:
+            run(main)
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        return Finished(code, *capsys.readouterr())
+
+    return call_script
+
+
+@pytest.fixture(scope="session")
+def project_copy(tmp_path_factory) -> Path:
+    """A copy of the project's files, as a fresh clone would have them, for what writes into the project."""
+    target = tmp_path_factory.mktemp("clone") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT, capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.decode().split("\0")):
+        if (PROJECT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, target / name)
+    return target

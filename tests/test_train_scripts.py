@@ -1,0 +1,240 @@
+"""Pre-training and probe scripts on the embedded digits: files, logs, determinism, resuming, processes."""
+
+import json
+import re
+import socket
+
+import numpy as np
+import pytest
+import torch
+
+import utils.pretrain
+import utils.probe
+from models import build_classifier, build_encoder
+from models.published import from_published, load_state
+from utils.checkpoint import read_checkpoint
+from utils.errors import InputError
+
+D_I = "digits_imbSub_with_subsets/digits_split1_D_i.npy"
+S_B = "digits_imbSub_with_subsets/digits_split1_S_b.npy"
+PRETRAIN = ["--dataset", "digits", "--trainSplit", D_I, "--model", "res20_s", "--batch_size", "256"]
+PRETRAIN += ["--output_ch", "16", "--optimizer", "sgd", "--lr", "0.5", "--temperature", "0.2", "--num_workers", "0"]
+SDCLR = ["--prune", "--prune_percent", "0.9", "--prune_dual_bn", "True"]
+PROBE = ["--dataset", "digits", "--model", "res20_s", "--fixto", "layer4", "--fixbn", "--wd", "0", "--lr", "30"]
+PROBE += ["--num_workers", "0", "--decreasing_lr", "10,20"]
+
+
+def weights(folder, name="model.pt") -> dict[str, torch.Tensor]:
+    return read_checkpoint(folder / name)["state_dict"]
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_pretraining_leaves_the_published_files_and_lines(call, tmp_path):
+    options = [*PRETRAIN, *SDCLR, "--epochs", 3, "--save_freq", 2, "--mask_save_freq", 1, "--print_freq", 1]
+    done = call("train_simCLR.py", "run", *options)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "checkpoints" / "run"
+    files = {"log.txt", "metrics.jsonl", "model.pt", "model_2.pt", "model_3.pt", "mask_1.pt", "mask_2.pt", "mask_3.pt"}
+    assert {p.name for p in folder.iterdir()} == files
+    log = (folder / "log.txt").read_text()
+    assert log == done.stdout
+    assert re.search(r"^Epoch: \[3\]\[1/2\]\tLoss \d+\.\d+ \(\d+\.\d+\)\tdata_time: \d.*\ttrain_time: \d", log, re.M)
+    assert re.search(r"^current lr is 0\.\d+$", log, re.M)
+    assert re.search(r"^class distribution in training set is \[31, 16, 120, 22, 44, 6, 61, 11, 8, 86\]$", log, re.M)
+    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [e["epoch"] for e in epochs] == [1, 2, 3]
+    # Warm-up over 10 epochs of 2 steps to lr 0.5: the last step of epoch e uses 0.05 e.
+    assert [e["lr"] for e in epochs] == pytest.approx([0.05, 0.1, 0.15])
+    content = read_checkpoint(folder / "model_3.pt")
+    assert content["epoch"] == 3 and content["config"]["temperature"] == 0.2
+    assert all(key.startswith("module.") for key in content["state_dict"])
+    encoder = build_encoder("res20_s", 16, 3, prune=True, dual_bn=True)
+    load_state(encoder, from_published(content["state_dict"]), "model_3.pt")
+    mask = torch.load(folder / "mask_3.pt", weights_only=True)
+    assert mask["epoch"] == 3 and mask["pruneMask"].keys() == {
+        name for name, m in encoder.named_modules() if isinstance(m, torch.nn.Conv2d)
+    }
+    kept = sum(int(m.sum()) for m in mask["pruneMask"].values()) / sum(m.numel() for m in mask["pruneMask"].values())
+    assert kept == pytest.approx(0.1, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", [[], SDCLR])
+def test_one_seed_gives_identical_weights_whatever_the_workers(call, tmp_path, method):
+    for name, workers in (("a", 0), ("b", 2)):
+        done = call("train_simCLR.py", name, *PRETRAIN, *method, "--epochs", 2, "--num_workers", workers)
+        assert done.returncode == 0, done.stderr
+    call("train_simCLR.py", "c", *PRETRAIN, *method, "--epochs", 2, "--seed", 2)
+    a, b, c = (weights(tmp_path / "checkpoints" / name) for name in "abc")
+    assert same(a, b)
+    assert not same(a, c)
+
+
+def test_interrupted_and_resumed_pretraining_equals_the_undisturbed_one(call, tmp_path, monkeypatch):
+    options = [*PRETRAIN, *SDCLR, "--random_prune_percent", "0.2", "--epochs", 4]
+    assert call("train_simCLR.py", "whole", *options).returncode == 0
+    original = utils.pretrain.Checkpoints.save
+
+    def save_and_fall(self, epoch, world):
+        original(self, epoch, world)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(utils.pretrain.Checkpoints, "save", save_and_fall)
+        assert call("train_simCLR.py", "parts", *options).returncode == 130
+    done = call("train_simCLR.py", "parts", *options, "--resume", "True")
+    assert "resuming from" in done.stdout and "after epoch 2" in done.stdout
+    folder = tmp_path / "checkpoints"
+    assert same(weights(folder / "whole"), weights(folder / "parts"))
+    again = call("train_simCLR.py", "parts", *options, "--resume", "True")
+    assert again.returncode == 0 and "(finished)" in again.stdout
+    assert same(weights(folder / "whole"), weights(folder / "parts"))
+
+
+@pytest.mark.parametrize(
+    "options", [["--optimizer", "adam", "--lr", "0.001"], ["--optimizer", "lars"], ["--scheduler", "constant"]]
+)
+def test_optimizers_and_schedules_train(call, tmp_path, options):
+    done = call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 2, *options)
+    assert done.returncode == 0, done.stderr
+    before = call("train_simCLR.py", "start", *PRETRAIN, "--epochs", 0)
+    assert before.returncode == 0
+    assert not same(weights(tmp_path / "checkpoints/run"), weights(tmp_path / "checkpoints/start"))
+
+
+def test_zero_epochs_save_the_untrained_network(call, tmp_path):
+    call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 0)
+    torch.manual_seed(1)
+    encoder = build_encoder("res20_s", 16, 2)
+    stored = weights(tmp_path / "checkpoints/run", "model_0.pt")
+    assert same(from_published(stored), encoder.state_dict())
+
+
+def test_loss_that_is_not_finite_stops_the_run(call, tmp_path):
+    done = call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 4, "--lr", "1e30", "--scheduler", "constant")
+    assert done.returncode == 2
+    assert "the loss is" in done.stderr and "epoch" in done.stderr
+
+
+def test_torchrun_with_two_processes(script, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = ["-m", "utils.launch", "--nproc_per_node=2", f"--master_port={port}"]
+    program = str(utils.pretrain.__file__).replace("utils/pretrain.py", "train_simCLR.py")
+    done = script(*launch, program, "run", *PRETRAIN, *SDCLR, "--epochs", "1", "--print_freq", "1")
+    assert done.returncode == 0, done.stderr
+    assert "2 process(es) on cpu" in done.stdout
+    assert done.stdout.count("batch statistics are per process") == 1
+    # 405 images on two processes: 203 each, batches of 128 and 75.
+    assert re.search(r"Epoch: \[1\]\[1/2\]", done.stdout)
+    assert (tmp_path / "checkpoints/run/model_1.pt").exists()
+
+    done = script(*launch, program, "odd", *PRETRAIN, "--batch_size", "255", "--epochs", "1")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["error: --batch_size 255 is not divisible by 2 processes"]
+    assert not (tmp_path / "checkpoints/odd").exists()
+
+
+@pytest.fixture
+def pretrained(call, tmp_path):
+    """An SDCLR checkpoint of one epoch, as a path."""
+    assert call("train_simCLR.py", "x_digits_split1_D_i_newNT", *PRETRAIN, *SDCLR, "--epochs", 1).returncode == 0
+    return tmp_path / "checkpoints/x_digits_split1_D_i_newNT/model_1.pt"
+
+
+def test_linear_probe_files_lines_and_result(call, tmp_path, pretrained):
+    name = "x_digits_split1_D_i_newNT__f2layer4"
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 3]
+    done = call("train_cifar.py", name, *options)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "checkpoints_tune" / name
+    assert {p.name for p in folder.iterdir()} >= {"model.pt", "best_model.pt", "log.txt", "results.json"}
+    log = (folder / "log.txt").read_text().splitlines()
+    accuracies = [line for line in log if re.match(r"^Each class acc is (\d+\.\d\d ){10}$", line)]
+    assert len(accuracies) == 1
+    assert sum(line.startswith("Epoch: 2 Each class acc is ") for line in log) == 1
+    result = json.loads((folder / "results.json").read_text())
+    per_class = [float(word) for word in accuracies[0].split()[4:]]
+    assert result["per_class"] == pytest.approx(per_class, abs=0.006)
+    assert any(line == f"On the best_model, test tacc is {result['top1']:.2f}" for line in log)
+    assert result["protocol"] == "sdclr-linear" and result["departs"] == {"epochs": [3, 30]}
+    assert result["dataset"] == "digits" and result["seed"] == 1 and result["precision"] == "fp32"
+    assert result["class_counts"] == [31, 16, 120, 22, 44, 6, 61, 11, 8, 86]
+    assert {k: v["source"] for k, v in result["lists"].items()} == dict.fromkeys(("train", "val", "group"), "generated")
+    order = np.argsort(result["class_counts"])
+    assert result["groups"]["Few"] == pytest.approx(np.mean([per_class[c] for c in order[:3]]), abs=0.01)
+    assert result["groups"]["Many"] == pytest.approx(np.mean([per_class[c] for c in order[6:]]), abs=0.01)
+
+    best = read_checkpoint(folder / "best_model.pt")
+    assert not any(key.startswith("module.") for key in best["state_dict"])
+    backbone = build_classifier("res20_s", 10)
+    load_state(backbone, best["state_dict"], "best")
+    source = weights(pretrained.parent)
+    assert torch.equal(backbone.layer3[0].conv1.weight, source["module.layer3.0.conv1.weight"])
+    assert torch.equal(backbone.bn1.running_mean, source["module.bn1.bn_list.0.running_mean"])
+
+    again = call("train_cifar.py", name, *PROBE, "--test_only", "True")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((folder / "results.json").read_text())["per_class"] == result["per_class"]
+
+
+def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(call, tmp_path, pretrained, monkeypatch):
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--trainSplit", S_B]
+    options += ["--epochs", 6, "--test_freq", 2]
+    assert call("train_cifar.py", "whole", *options).returncode == 0
+    original = utils.probe.Files.save
+
+    def save_and_fall(self, epoch, optimizer, name="model.pt"):
+        original(self, epoch, optimizer, name)
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(utils.probe.Files, "save", save_and_fall)
+        assert call("train_cifar.py", "parts", *options).returncode == 130
+    assert call("train_cifar.py", "parts", *options, "--resume").returncode == 0
+    folder = tmp_path / "checkpoints_tune"
+    for file in ("model.pt", "best_model.pt"):
+        assert same(weights(folder / "whole", file), weights(folder / "parts", file))
+    results = [json.loads((folder / name / "results.json").read_text()) for name in ("whole", "parts")]
+    assert results[0]["protocol"] == "sdclr-fewshot"
+    assert results[0]["per_class"] == results[1]["per_class"] and results[0]["best"] == results[1]["best"]
+
+
+def test_freezing_up_to_a_stage(call, tmp_path, pretrained):
+    options = ["--dataset", "digits", "--model", "res20_s", "--lr", "0.1", "--num_workers", "0", "--epochs", "1"]
+    options += ["--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B, "--cosineLr"]
+    assert call("train_cifar.py", "some", *options, "--fixto", "layer1", "--epochs", 2).returncode == 0
+    before, after = weights(pretrained.parent), weights(tmp_path / "checkpoints_tune/some")
+    assert torch.equal(after["layer1.2.conv2.weight"], before["module.layer1.2.conv2.weight"])
+    assert not torch.equal(after["layer2.0.conv1.weight"], before["module.layer2.0.conv1.weight"])
+    # Without --fixbn the statistics of frozen layers still follow the data.
+    assert not torch.equal(after["bn1.running_mean"], before["module.bn1.bn_list.0.running_mean"])
+
+
+def test_frozen_weights_that_move_are_noticed():
+    model = build_classifier("res20_s", 10)
+    frozen = utils.probe.freeze(model, "layer4", fixbn=True)
+    frozen.check(model)
+    with torch.no_grad():
+        model.bn1.running_mean += 1
+    with pytest.raises(RuntimeError, match=r"bn1\.running_mean"):
+        frozen.check(model)
+
+
+def test_probe_of_the_pruned_network(call, tmp_path, pretrained):
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--trainSplit", S_B]
+    done = call("train_cifar.py", "pruned", *options, "--epochs", 1, "--prune", "--prune_percent", "0.9")
+    assert done.returncode == 0, done.stderr
+    state = weights(tmp_path / "checkpoints_tune/pruned")
+    convolutions = torch.cat([v.flatten() for k, v in state.items() if v.ndim == 4])
+    assert (convolutions == 0).double().mean().item() == pytest.approx(0.9, abs=1e-3)
+
+
+def test_untrained_network_is_a_checkpoint_like_any_other(tmp_path):
+    with pytest.raises(InputError, match="lacks"):
+        load_state(build_encoder("res20_s", 16, 3), build_encoder("res20_s", 16, 2).state_dict(), "file")
