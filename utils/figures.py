@@ -31,7 +31,7 @@ def plot_groups(panels: dict[str, dict[str, dict[str, tuple[float, float | None]
             colour, hatch = _STYLES[i % len(_STYLES)]
             x = [j + (i - (len(methods) - 1) / 2) * width for j in range(len(columns))]
             mean, std = [values[c][0] for c in columns], [values[c][1] or 0 for c in columns]
-            axis.bar(x, mean, width * 0.92, yerr=std, capsize=2, label=method, color=colour, hatch=hatch,
+            axis.bar(x, mean, width * 0.92, yerr=std if any(std) else None, capsize=2, label=method, color=colour, hatch=hatch,
                      edgecolor="black", linewidth=0.5, error_kw={"linewidth": 0.8})  # fmt: skip
         axis.set_xticks(range(len(columns)), columns)
         axis.set_xlabel("class group")
