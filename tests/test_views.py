@@ -85,7 +85,7 @@ def test_shapes_and_range(size, views, make):
             stack, _, _ = data[epoch, i]
             assert stack.shape == (views, 3, size, size)
             assert stack.dtype == torch.float32
-            assert 0 <= stack.min()
+            assert stack.min() >= 0
             assert stack.max() <= 1
             assert all(not torch.equal(stack[a], stack[b]) for a in range(views) for b in range(a))
 

@@ -31,8 +31,10 @@ def plot_groups(panels: dict[str, dict[str, dict[str, tuple[float, float | None]
             colour, hatch = _STYLES[i % len(_STYLES)]
             x = [j + (i - (len(methods) - 1) / 2) * width for j in range(len(columns))]
             mean, std = [values[c][0] for c in columns], [values[c][1] or 0 for c in columns]
-            axis.bar(x, mean, width * 0.92, yerr=std if any(std) else None, capsize=2, label=method, color=colour, hatch=hatch,
-                     edgecolor="black", linewidth=0.5, error_kw={"linewidth": 0.8})  # fmt: skip
+            bars = axis.bar(x, mean, width * 0.92, yerr=std if any(std) else None, capsize=2, color=colour, hatch=hatch)
+            bars.set_label(method)
+            for bar in bars:
+                bar.set(edgecolor="black", linewidth=0.5)
         axis.set_xticks(range(len(columns)), columns)
         axis.set_xlabel("class group")
         axis.set_title(probe, fontsize=10)
