@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torchvision
 from PIL import Image
 
 from utils.errors import InputError
@@ -104,18 +103,21 @@ def load(dataset: str, root: str, train: bool, download: bool = False) -> ImageS
     return ImageSet(spec, images, labels)
 
 
-def _missing(spec_name: str, root: str | Path, detail: str = "") -> InputError:
-    where = f"in {str(root)!r}" if str(root) else "(--data is empty)"
-    return InputError(f"{spec_name} was not found {where}: give its folder with --data, or --download True {detail}")
+def _missing(name: str, root: str | Path, download: bool, why: object) -> InputError:
+    if download:
+        return InputError(f"{name} could not be downloaded to {str(root)!r} ({why}): get it otherwise, give --data DIR")
+    return InputError(f"{name} was not found in --data {str(root)!r} ({why}): give its folder, or --download True")
 
 
 def _cifar(spec: Spec, root: str, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+    import torchvision  # takes seconds, which tables and lists do not need
+
     kind = torchvision.datasets.CIFAR10 if spec.name == "cifar10" else torchvision.datasets.CIFAR100
     try:
         with locked(Path(root) if download else None):
             data = kind(root, train=train, download=download)
     except (RuntimeError, OSError, EOFError) as error:
-        raise _missing(spec.name, root, f"({error})") from error
+        raise _missing(spec.name, root, download, error) from error
     return data.data, data.targets
 
 
@@ -125,15 +127,17 @@ def _fashion_mnist(root: Path, train: bool, download: bool) -> tuple[np.ndarray,
     folders = [root, root / "FashionMNIST" / "raw"]
     images = _first_file(folders, f"{stem}-images-idx3-ubyte")
     if images is None and download:
+        import torchvision
+
         try:
             with locked(root):
                 torchvision.datasets.FashionMNIST(str(root), download=True)
         except (RuntimeError, OSError) as error:
-            raise _missing("fashion_mnist", root, f"({error})") from error
+            raise _missing("fashion_mnist", root, download, error) from error
         images = _first_file(folders, f"{stem}-images-idx3-ubyte")
     labels = _first_file(folders, f"{stem}-labels-idx1-ubyte")
     if images is None or labels is None:
-        raise _missing("fashion_mnist", root)
+        raise _missing("fashion_mnist", root, download, f"no {stem}-images-idx3-ubyte or its labels, plain or .gz")
     grey = _read_idx(images)
     if grey.ndim != 3 or grey.shape[1:] != (28, 28):
         raise InputError(f"{images} does not hold 28x28 images; it is damaged or another file")

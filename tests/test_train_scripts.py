@@ -1,8 +1,15 @@
 """Pre-training and probe scripts on the embedded digits: files, logs, determinism, resuming, processes."""
 
+import contextlib
+import fcntl
 import json
+import os
 import re
 import socket
+import struct
+import subprocess
+import sys
+import termios
 
 import numpy as np
 import pytest
@@ -12,6 +19,7 @@ import utils.pretrain
 import utils.probe
 from models import build_classifier, build_encoder
 from models.published import from_published, load_state
+from tests.conftest import PROJECT
 from utils.checkpoint import read_checkpoint
 from utils.errors import InputError
 
@@ -238,3 +246,53 @@ def test_probe_of_the_pruned_network(call, tmp_path, pretrained):
 def test_untrained_network_is_a_checkpoint_like_any_other(tmp_path):
     with pytest.raises(InputError, match="lacks"):
         load_state(build_encoder("res20_s", 16, 3), build_encoder("res20_s", 16, 2).state_dict(), "file")
+
+
+def test_progress_bar_on_a_terminal(tmp_path):
+    """On a terminal there is a bar with ETA, and the lines that it makes superfluous go to log.txt only."""
+    program = [sys.executable, str(PROJECT / "train_simCLR.py"), "run", *PRETRAIN, "--epochs", "2", "--print_freq", "1"]
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen(program, cwd=tmp_path, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    output = b""
+    with contextlib.suppress(OSError):  # Linux answers the end of a terminal with an error.
+        while chunk := os.read(ours, 4096):
+            output += chunk
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert re.search(rb"100%.*4/4 \[\d\d:\d\d<\d\d:\d\d", output), output
+    assert b"data_time" not in output
+    assert "data_time" in (tmp_path / "checkpoints/run/log.txt").read_text()
+
+
+PUBLISHED_DEFAULTS = {
+    "train_simCLR.py": """
+        save-dir=checkpoints data= dataset=cifar num_workers=10 batch_size=512 epochs=1000 print_freq=50 save_freq=100
+        checkpoint= resume=False optimizer=lars lr=5.0 scheduler=cosine model=res18 temperature=0.5 output_ch=512
+        trainSplit=trainIdxList.npy imagenetCustomSplit= seed=1 local_rank=None strength=1.0 resizeLower=0.1
+        testContrastiveAcc=False testContrastiveAccTest=False prune=False prune_percent=0.3 random_prune_percent=0.0
+        prune_dual_bn=False mask_save_freq=100""",
+    "train_cifar.py": """
+        model=res18 dataset=cifar10 batch-size=128 test-batch-size=128 epochs=100 wd=0.0002 lr=0.1 momentum=0.9
+        no-cuda=False seed=1 log-interval=10 save-freq=1 trainSplit=cifar10/trainIdxList.npy valiSplit= fixto=nothing
+        fixbn=False bnNameCnt=-1 checkpoint= resume=False start-epoch=0 decreasing_lr=[75,90,95] cvt_state_dict=False
+        save-dir=checkpoints_tune test_freq=1 test_only=False prune=False prune_percent=0.3 cosineLr=False""",
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "parse"), [("train_simCLR.py", utils.pretrain.parse), ("train_cifar.py", utils.probe.parse)]
+)
+def test_published_flags_have_their_published_defaults(script, parse, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [script, "name"])
+    args = vars(parse(""))
+    for pair in PUBLISHED_DEFAULTS[script].split():
+        flag, value = pair.split("=")
+        assert str(args[flag.replace("-", "_")]).replace(" ", "") == value, flag
+
+
+def test_flags_do_not_swallow_the_experiment(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_simCLR.py", "--prune", "--resume", "name", "--prune_dual_bn", "False"])
+    args = utils.pretrain.parse("")
+    assert (args.experiment, args.prune, args.resume, args.prune_dual_bn) == ("name", True, True, False)

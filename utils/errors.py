@@ -3,8 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-
-import torch.distributed as dist
+from types import ModuleType
 
 
 class InputError(Exception):
@@ -20,8 +19,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        rank = int(os.environ.get("RANK", 0))
-        joined = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        rank, joined = int(os.environ.get("RANK", 0)), _process_group() is not None
         if rank == 0 or joined:
             where = f" [rank {rank}]" if joined else ""
             print(f"error{where}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
@@ -29,5 +27,11 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        if dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()
+        if group := _process_group():
+            group.destroy_process_group()
+
+
+def _process_group() -> ModuleType | None:
+    """torch.distributed if the processes have joined; asks without importing torch, which takes seconds."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist and dist.is_available() and dist.is_initialized() else None

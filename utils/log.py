@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
 from tqdm import tqdm
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -73,6 +71,9 @@ class Average:
 
 def provenance() -> dict[str, str]:
     """git revision of the code ('-dirty' with local changes) and the versions of the libraries."""
+    import torch
+    import torchvision
+
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         revision = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=10).stdout.strip()

@@ -3,13 +3,12 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 GROUPS = ("Many", "Medium", "Few")
 COLUMNS = (*GROUPS, "Std", "All")
 
 
-def accuracy(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, Any]:
+def accuracy(logits: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, Any]:
     """Top-1, top-5 and accuracy per class.
 
     Args:
@@ -18,13 +17,12 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[s
     Returns:
         {'top1', 'top5': percent; 'per_class': classes percentages, None for a class without an image}.
     """
-    ranked = logits.topk(min(5, classes), dim=1).indices == labels[:, None]
-    hit = ranked[:, 0].double()
-    count = torch.bincount(labels, minlength=classes)
-    right = torch.bincount(labels, hit, minlength=classes)
+    ranked = np.argsort(-logits, axis=1, kind="stable")[:, :5] == labels[:, None]
+    hit = ranked[:, 0]
+    count = np.bincount(labels, minlength=classes)
+    right = np.bincount(labels, hit, minlength=classes)
     per_class = [100 * r / n if n else None for r, n in zip(right.tolist(), count.tolist(), strict=True)]
-    top5 = 100 * ranked.any(1).double().mean().item()
-    return {"top1": 100 * hit.mean().item(), "top5": top5, "per_class": per_class}
+    return {"top1": 100 * float(hit.mean()), "top5": 100 * float(ranked.any(1).mean()), "per_class": per_class}
 
 
 def thirds(counts: list[int]) -> dict[str, list[int]]:

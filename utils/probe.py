@@ -181,7 +181,7 @@ def evaluate(model: nn.Module, data: ImageSet, batch: int, device: torch.device)
     model.eval()
     chunks = (data.images[i : i + batch] for i in range(0, len(data.images), batch))
     logits = torch.cat([model(to_batch(chunk).to(device)).cpu() for chunk in chunks])
-    return accuracy(logits, torch.from_numpy(data.labels), data.spec.classes)
+    return accuracy(logits.numpy(), data.labels, data.spec.classes)
 
 
 class Files:

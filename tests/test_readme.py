@@ -1,0 +1,97 @@
+"""Every command of README runs: recipes with DRY_RUN, the training scripts for one epoch, the rest as it stands."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import PROJECT
+
+PUBLISHED = PROJECT.parent / "shared" / "published_splits"
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", (PROJECT / "README.md").read_text(), re.M | re.S)
+PROBES = ("f2layer4_d10d20_wd0_lr30_freezeBN", "{}S_b_f2layer4_d40d60_wd0_lr30_freezeBN")
+
+
+def fabricate_results(project: Path) -> None:
+    """results.json of every probe that the table commands look for, with random accuracies."""
+    rng = np.random.RandomState(0)
+    for data, tag, classes in (("cifar10", "", 10), ("cifar100", "cifar100_", 100), ("digits", "digits_", 10)):
+        folder = project / ("checkpoints_tune" if data == "cifar10" else f"checkpoints_{data}_tune")
+        for n in range(1, 6):
+            for kind, epochs, suffix in (
+                ("D_i", 9, ""),
+                ("D_b", 9, ""),
+                ("D_i", 9, "_pruneP0.9DualBN"),
+                ("D_i", 0, ""),
+            ):
+                split = f"{tag}split{n}_"
+                for probe, protocol in zip(PROBES, ("sdclr-linear", "sdclr-fewshot"), strict=True):
+                    name = f"m_epoch{epochs}_{split}{kind}_newNT_s10{suffix}__{probe.format(split)}"
+                    counts = (rng.permutation(classes) + 1).tolist()
+                    result = {"per_class": rng.uniform(0, 100, classes).tolist(), "class_counts": counts, "lists": {}}
+                    (folder / name).mkdir(parents=True)
+                    content = json.dumps({**result, "protocol": protocol, "departs": {}})
+                    (folder / name / "results.json").write_text(content)
+
+
+@pytest.fixture(scope="module")
+def ready(project_copy, tmp_path_factory):
+    """A copy of the project with results to tabulate, and a server of the published lists."""
+    project = tmp_path_factory.mktemp("readme") / "project"
+    shutil.copytree(project_copy, project)
+    fabricate_results(project)
+    if not PUBLISHED.exists():
+        yield project
+        return
+    served = project.parent / "served"
+    for row in (PROJECT / "split" / "published_splits.tsv").read_text().splitlines()[1:]:
+        repository, commit, path, *_ = row.split("\t")
+        source = PUBLISHED / path.removeprefix("split/")
+        if source.exists():
+            target = served / repository / commit / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=served)
+    handler.log_message = lambda *_: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    module = project / "split" / "fetch_published.py"
+    local = f"http://127.0.0.1:{server.server_address[1]}"
+    module.write_text(module.read_text().replace("https://raw.githubusercontent.com", local))
+    yield project
+    server.shutdown()
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.split("\n")[0][:40])
+def test_commands_of_readme(ready, block):
+    if "fetch_published" in block and not PUBLISHED.exists():
+        pytest.skip("the published lists are not here")
+    script = re.sub(r"--epochs \d+", "--epochs 1", block).replace("model_100.pt", "model_1.pt")
+    script = 'make() { command make -n "$@"; }\n' + script
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "DRY_RUN": "1", "PYTHON": sys.executable}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=ready, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    for line in block.splitlines():
+        if line.strip().startswith("./cmds/shell_scrips/cifar"):
+            assert done.stdout.count("train_cifar.py") >= 10
+        if "exp_analyse" in line:
+            assert "missing" not in done.stdout
+
+
+def test_readme_has_the_commands():
+    text = "".join(BLOCKS)
+    for name in ("make demo", "make test", "cifar-10-LT.sh", "cifar-100-LT.sh", "digits-LT.sh", "fashion-mnist-LT.sh",
+                 "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun"):  # fmt: skip
+        assert name in text
