@@ -8,8 +8,7 @@
 #   SPLITS="1 2" cmds/reproduce.sh fashion_mnist sdclr -- --data /usr/share/datasets/fashion-mnist -e 100
 #
 # DATASET: digits, fashion_mnist, cifar10, cifar100. METHOD: untrained, simclr, sdclr; default simclr sdclr.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/shell_scrips/common.sh"
 
 dataset=${1:-}
 case $dataset in
@@ -17,10 +16,7 @@ case $dataset in
     cifar100) recipe=cifar-100-LT.sh prefix=cifar100_ ;;
     fashion_mnist) recipe=fashion-mnist-LT.sh prefix=fashion_mnist_ ;;
     digits) recipe=digits-LT.sh prefix=digits_ ;;
-    *)
-        echo "error: name a data set: digits, fashion_mnist, cifar10 or cifar100" >&2
-        exit 2
-        ;;
+    *) stop "name a data set: digits, fashion_mnist, cifar10 or cifar100" ;;
 esac
 shift
 methods=()
@@ -32,7 +28,6 @@ if [ "${1:-}" = -- ]; then shift; fi
 if [ ${#methods[@]} -eq 0 ]; then methods=(simclr sdclr); fi
 
 # The table looks where the recipe was told to write.
-root=.
 options=("$@")
 for ((i = 0; i < ${#options[@]} - 1; i++)); do
     if [ "${options[i]}" = --root ]; then root=${options[i + 1]}; fi
@@ -46,10 +41,6 @@ for split in ${SPLITS:-1 2 3 4 5}; do
 done
 
 if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then exit 0; fi
-if [ -z "${PYTHON:-}" ]; then
-    PYTHON=python
-    if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi
-fi
 # shellcheck disable=SC2086
 "$PYTHON" exp_analyse.py --dataset "$dataset" --LT --method "${methods[@]}" --probe linear fewShot \
     --splits ${SPLITS:-1 2 3 4 5} --root "$root" --plot "${root%/}/figures_$dataset.png"

@@ -230,7 +230,7 @@ def test_wrong_optimisers(wrong):
 def test_accuracy_against_sklearn_and_a_loop(n, classes, seed):
     rng = np.random.RandomState(seed)
     logits, labels = rng.standard_normal((n, classes)), rng.randint(0, classes, n)
-    scores = accuracy(torch.from_numpy(logits), torch.from_numpy(labels), classes)
+    scores = accuracy(logits, labels, classes)
     every = list(range(classes))
     predicted = logits.argmax(1)
     assert scores["top1"] == pytest.approx(100 * accuracy_score(labels, predicted))
@@ -249,8 +249,8 @@ def test_accuracy_against_sklearn_and_a_loop(n, classes, seed):
 
 
 def test_accuracy_of_few_classes():
-    logits = torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0], [1.0, 0.0, 2.0], [9.0, 0.0, 1.0]])
-    scores = accuracy(logits, torch.tensor([0, 1, 0, 1]), 3)
+    logits = np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0], [1.0, 0.0, 2.0], [9.0, 0.0, 1.0]])
+    scores = accuracy(logits, np.array([0, 1, 0, 1]), 3)
     assert scores == {"top1": 50.0, "top5": 100.0, "per_class": [50.0, 50.0, None]}
 
 
@@ -564,6 +564,8 @@ def test_read_log(tmp_path):
     assert read_log(write(tmp_path / "b.txt", authors_log(per_class, finished=False))) is None
     assert read_log(write(tmp_path / "c.txt", "")) is None
     assert read_log(tmp_path / "none.txt") is None
+    validations = authors_log(per_class, finished=False) + "On the best_model, test tacc is 50.00\n"
+    assert read_log(write(tmp_path / "d.txt", validations)) is None  # never a validation's line for the test's
 
 
 def test_doubled_evaluations(tmp_path):

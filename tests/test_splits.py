@@ -700,6 +700,7 @@ def test_ensure_list_does_not_mix_generated_with_published(tmp_path, stem):
     before = files_below(root)
     with pytest.raises(InputError, match="cifar10") as caught:
         ensure_list(spec.split_list(stem), spec, labels_of("cifar10"), root)
+    assert "published" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert files_below(root) == before
 
