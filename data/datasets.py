@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,8 @@ def load(dataset: str, root: str, train: bool, download: bool = False) -> ImageS
         InputError: unknown data set, no data at root, damaged files, or the download failed.
     """
     spec = spec_of(dataset)
+    if spec.name != "digits" and not root:
+        raise InputError(f"--data is empty: give the folder of {spec.name}, or the one to --download it to")
     if spec.name == "digits":
         images, labels = _digits(train, spec.size)
     elif spec.name == "fashion_mnist":
@@ -96,7 +99,7 @@ def load(dataset: str, root: str, train: bool, download: bool = False) -> ImageS
         images, labels = _cifar(spec, root, train, download)
     images = np.ascontiguousarray(images)
     labels = np.asarray(labels, np.int64)
-    if len(images) != len(labels) or labels.min() < 0 or labels.max() >= spec.classes:
+    if labels.shape != (len(images),) or not len(labels) or labels.min() < 0 or labels.max() >= spec.classes:
         raise InputError(f"{spec.name} in {root} has labels outside 0..{spec.classes - 1}, or a number missing")
     if train and len(images) != spec.train_images:
         raise InputError(f"{spec.name} in {root} has {len(images)} training images, not {spec.train_images}")
@@ -125,8 +128,9 @@ def _fashion_mnist(root: Path, train: bool, download: bool) -> tuple[np.ndarray,
     stem = "train" if train else "t10k"
     # torchvision unpacks into FashionMNIST/raw; Debian's dataset-fashion-mnist keeps the .gz files in one folder.
     folders = [root, root / "FashionMNIST" / "raw"]
-    images = _first_file(folders, f"{stem}-images-idx3-ubyte")
-    if images is None and download:
+    names = f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
+    images, labels = (_first_file(folders, name) for name in names)
+    if None in (images, labels) and download:
         import torchvision
 
         try:
@@ -134,10 +138,9 @@ def _fashion_mnist(root: Path, train: bool, download: bool) -> tuple[np.ndarray,
                 torchvision.datasets.FashionMNIST(str(root), download=True)
         except (RuntimeError, OSError) as error:
             raise _missing("fashion_mnist", root, download, error) from error
-        images = _first_file(folders, f"{stem}-images-idx3-ubyte")
-    labels = _first_file(folders, f"{stem}-labels-idx1-ubyte")
+        images, labels = (_first_file(folders, name) for name in names)
     if images is None or labels is None:
-        raise _missing("fashion_mnist", root, download, f"no {stem}-images-idx3-ubyte or its labels, plain or .gz")
+        raise _missing("fashion_mnist", root, download, f"no {' or no '.join(names)}, plain or .gz")
     grey = _read_idx(images)
     if grey.ndim != 3 or grey.shape[1:] != (28, 28):
         raise InputError(f"{images} does not hold 28x28 images; it is damaged or another file")
@@ -153,12 +156,12 @@ def _read_idx(path: Path) -> np.ndarray:
     """LeCun's idx format: two zero bytes, type 8 (uint8), dimensions, big-endian sizes, data."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}); get it again") from error
     dimensions = raw[3] if len(raw) > 3 else 0
     start = 4 + 4 * dimensions
     shape = tuple(np.frombuffer(raw[4:start], ">u4")) if len(raw) >= start else ()
-    if raw[:3] != b"\0\0\x08" or math.prod(map(int, shape)) != len(raw) - start:
+    if raw[:3] != b"\0\0\x08" or not shape or math.prod(map(int, shape)) != len(raw) - start:
         raise InputError(f"{path} is not a complete idx file; get it again")
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 

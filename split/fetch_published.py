@@ -6,6 +6,7 @@
 The lists carry no licence that lets this project pass them on, so they are fetched, not shipped.
 """
 
+import http.client
 import sys
 import urllib.request
 from pathlib import Path
@@ -44,7 +45,7 @@ def fetch(spec: Spec, root: Path = ROOT, server: str = SERVER, overwrite: bool =
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
                 content = response.read(100_000_000)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise InputError(f"cannot fetch {url} ({error})") from error
         if blob_sha1(content) != sha1:
             raise InputError(f"{url} is not the published list (git blob {blob_sha1(content)}, not {sha1})")

@@ -1,6 +1,7 @@
 """Image lists: where they lie, whose they are, and the checks that every list passes when it is read."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def origin(sha1: str) -> tuple[str, str]:
     return ("generated", dataset_of(made)) if made else ("own", "")
 
 
+def read_npy(path: Path) -> tuple[np.ndarray, bytes]:
+    """The array of a .npy file, and the file's bytes; no pickle is loaded.
+
+    Raises:
+        InputError: the file is missing or not a complete .npy file.
+    """
+    try:
+        content = path.read_bytes()
+        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), content
+    except FileNotFoundError as error:
+        raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error
+    except (OSError, ValueError, EOFError, MemoryError, SyntaxError) as error:
+        raise InputError(f"list {path} is not a readable .npy file of integers; make or fetch it again") from error
+
+
 def read_list(path: Path, spec: Spec, disjoint_from: "IndexList | None" = None) -> IndexList:
     """Read and check a list of indices into a data set's training images.
 
@@ -67,13 +83,7 @@ def read_list(path: Path, spec: Spec, disjoint_from: "IndexList | None" = None) 
         InputError: the file is missing or not a list of integers, an index is out of range or twice in it, it belongs
             to another data set, or it overlaps.
     """
-    try:
-        content = path.read_bytes()
-        values = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"list {path} is not a readable .npy file of integers; make or fetch it again") from error
+    values, content = read_npy(path)
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer) or len(values) == 0:
         raise InputError(f"list {path} must hold a row of integers, not {values.dtype} of shape {values.shape}")
     sha1 = blob_sha1(content)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data.datasets import SPECS, Spec, load, spec_of
-from split.lists import ROOT, blob_sha1, generated_lists
+from split.lists import ROOT, blob_sha1, generated_lists, read_list
 from utils.cli import Parser
 from utils.errors import InputError, run
 from utils.lock import locked
@@ -35,11 +35,13 @@ def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp",
     Raises:
         InputError: imb_factor < 1, alpha <= 0, or an unknown shape.
     """
-    if imb_factor < 1 or alpha <= 0:
+    if not (1 <= imb_factor < np.inf and 0 < alpha < np.inf):
         raise InputError(f"--imb_factor must be at least 1 and --alpha positive, not {imb_factor} and {alpha}")
     rank = np.arange(classes)
+    if classes == 1:
+        return np.array([head])
     if shape == "exp":
-        counts = head * imb_factor ** (-rank / max(classes - 1, 1))
+        counts = head * imb_factor ** (-rank / (classes - 1))
     elif shape == "pareto":
         law = ((rank + 0.5) / classes) ** (-1 / alpha)
         tail = head / imb_factor
@@ -67,7 +69,12 @@ def make_split(
     Returns:
         {'D_i': ..., 'D_b': ..., 'S_b': ...}, int64 indices grouped by class; all three are prefixes of one shuffled
         list per class.
+
+    Raises:
+        InputError: the seed is not in 1..2^32 - 1, or class_counts refuses.
     """
+    if not 1 <= seed < 2**32:
+        raise InputError(f"there is no split{seed}: splits are numbered 1 to {2**32 - 1}")
     rng = np.random.RandomState(seed)
     pool = np.setdiff1d(np.arange(len(labels)), val)
     order = rng.permutation(spec.classes)
@@ -90,11 +97,18 @@ def make_lists(
     imb_factor: float | None = None,
     shape: str = "exp",
     alpha: float = 6.0,
+    val: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """All lists of a data set: path below split/ -> indices. Other shapes and factors stand in the names."""
-    train, val = train_and_val(spec, labels)
-    lists = {spec.train_list: train, spec.val_list: val}
-    factor = imb_factor or spec.imb_factor
+    """All lists of a data set: path below split/ -> indices. Other shapes and factors stand in the names.
+
+    Args:
+        val: validation indices that are in use already; then only the splits are made, apart from them.
+    """
+    lists = {}
+    if val is None:
+        train, val = train_and_val(spec, labels)
+        lists = {spec.train_list: train, spec.val_list: val}
+    factor = spec.imb_factor if imb_factor is None else imb_factor
     tag = f"_pareto{alpha:g}" if shape == "pareto" else ""
     if tag or factor != spec.imb_factor:
         tag += f"_imb{factor:g}"
@@ -105,7 +119,7 @@ def make_lists(
 
 
 def settings_of(spec: Spec, relative: str) -> dict | None:
-    """make_lists' settings that produce the list of this name; None if no settings do."""
+    """make_lists' settings that a list's name asks for; None if it has no such name. Spelling is not checked."""
     path = Path(relative)
     if relative in (spec.train_list, spec.val_list):
         return {"splits": SPLITS}
@@ -169,9 +183,11 @@ def main() -> None:
     args = parser.parse_args()
     spec = spec_of(args.dataset)
     labels = load(spec.name, args.data, train=True, download=args.download).labels
-    if min(args.splits) < 1:
-        raise InputError("--splits are seeds of 1 and more")
-    lists = make_lists(spec, labels, tuple(args.splits), args.imb_factor, args.shape, args.alpha)
+    # Another shape goes beside the lists that are here, published ones too, and keeps off their validation images.
+    default = args.shape == "exp" and args.imb_factor in (None, spec.imb_factor)
+    val = args.out / spec.val_list
+    in_use = None if default or not val.is_file() else read_list(val, spec).indices
+    lists = make_lists(spec, labels, tuple(args.splits), args.imb_factor, args.shape, args.alpha, in_use)
     with locked(args.out):
         written = write_lists(lists, args.out, args.overwrite)
     for relative in lists:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data.datasets import SPECS, Spec, load
-from split.lists import ROOT, IndexList, read_list
+from split.lists import ROOT, IndexList, read_list, read_npy
 from utils.cli import Parser
 from utils.errors import InputError, run
 
@@ -30,11 +30,9 @@ def labels_of(spec: Spec, data: str, file: str) -> np.ndarray | None:
         InputError: the file is not the data set's labels.
     """
     if file:
-        try:
-            labels = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"--labels {file} is not a readable .npy file") from error
-        if labels.shape != (spec.train_images,) or labels.max() >= spec.classes:
+        labels, _ = read_npy(Path(file))
+        fits = labels.shape == (spec.train_images,) and np.issubdtype(labels.dtype, np.integer)
+        if not fits or labels.min() < 0 or labels.max() >= spec.classes:
             raise InputError(f"--labels {file} does not hold {spec.train_images} labels of {spec.name}")
         return labels.astype(np.int64)
     try:

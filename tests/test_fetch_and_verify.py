@@ -287,13 +287,15 @@ def test_ensure_list_stays_with_generated_lists(tmp_path, server, monkeypatch, c
 
 
 @needs_published
-def test_another_imbalance_is_never_fetched(tmp_path, server, monkeypatch):
+def test_another_imbalance_is_generated_beside_the_fetched_lists(tmp_path, server, monkeypatch):
     monkeypatch.setattr(split.ensure, "fetch", partial(fetch, server=server.url))
     spec, root = SPECS["cifar10"], tmp_path / "root"
     labels = np.load(PUBLISHED / "cifar10_train_labels.npy")
     path = ensure_list(spec.split_list("split1_imb50_D_i"), spec, labels, root)
-    assert read_list(path, spec).source == "generated"
-    assert server.asked == []
+    val = read_list(root / spec.val_list, spec)
+    assert val.source == "published"
+    assert read_list(path, spec, disjoint_from=val).source == "generated"
+    assert not any("imb50" in asked for asked in server.asked)
 
 
 # ---- verify

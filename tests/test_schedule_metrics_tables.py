@@ -516,7 +516,7 @@ def test_another_protocol_is_refused(tmp_path):
         with pytest.raises(InputError, match=protocol) as caught:
             collect_all("cifar10", tmp_path)
         assert str(file) in str(caught.value)
-        assert read_result(probed, protocol)["per_class"] == accuracies(10, 1)
+        assert read_result(probed, protocol, 10)["per_class"] == accuracies(10, 1)
 
 
 GOOD = json.loads(result(accuracies(10, 1), CIFAR10_COUNTS))
@@ -560,24 +560,24 @@ def test_results_that_are_not_text_are_refused(tmp_path):
 
 def test_read_log(tmp_path):
     per_class = accuracies(10, 3)
-    assert read_log(write(tmp_path / "a.txt", authors_log(per_class))) == per_class
-    assert read_log(write(tmp_path / "b.txt", authors_log(per_class, finished=False))) is None
-    assert read_log(write(tmp_path / "c.txt", "")) is None
-    assert read_log(tmp_path / "none.txt") is None
+    assert read_log(write(tmp_path / "a.txt", authors_log(per_class)), 10) == per_class
+    assert read_log(write(tmp_path / "b.txt", authors_log(per_class, finished=False)), 10) is None
+    assert read_log(write(tmp_path / "c.txt", ""), 10) is None
+    assert read_log(tmp_path / "none.txt", 10) is None
     validations = authors_log(per_class, finished=False) + "On the best_model, test tacc is 50.00\n"
-    assert read_log(write(tmp_path / "d.txt", validations)) is None  # never a validation's line for the test's
+    assert read_log(write(tmp_path / "d.txt", validations), 10) is None  # never a validation's line for the test's
 
 
 def test_doubled_evaluations(tmp_path):
     """A test that is run again appends: the last one counts, whole and not doubled."""
     first, second = accuracies(10, 1), accuracies(10, 2)
     again = "Each class acc is " + "".join(f"{a:.2f} " for a in second) + "\nOn the best_model, test tacc is 50.00\n"
-    assert read_log(write(tmp_path / "a.txt", authors_log(first) + again)) == second
-    assert read_log(write(tmp_path / "b.txt", authors_log(first) + again * 3)) == second
+    assert read_log(write(tmp_path / "a.txt", authors_log(first) + again), 10) == second
+    assert read_log(write(tmp_path / "b.txt", authors_log(first) + again * 3), 10) == second
     cut = again[: len("Each class acc is 12.34 56")]
-    assert read_log(write(tmp_path / "c.txt", authors_log(first) + cut)) == first
+    assert read_log(write(tmp_path / "c.txt", authors_log(first) + cut), 10) == first
     retrained = authors_log(accuracies(10, 5), finished=False)
-    assert read_log(write(tmp_path / "d.txt", authors_log(first) + retrained)) == first
+    assert read_log(write(tmp_path / "d.txt", authors_log(first) + retrained), 10) == first
 
 
 def test_log_with_times_and_odd_bytes(tmp_path):
@@ -585,7 +585,7 @@ def test_log_with_times_and_odd_bytes(tmp_path):
     lines = [f"2021-03-04 05:06:07,890 {line}" for line in authors_log(per_class).splitlines()]
     path = tmp_path / "log.txt"
     path.write_bytes(b"\xff\xfe\n" + "\r\n".join(lines).encode())
-    assert read_log(path) == per_class
+    assert read_log(path, 10) == per_class
 
 
 @pytest.mark.parametrize("text", ["12.00 abc 7.00", "12.00 13.0", ""])

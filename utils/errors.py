@@ -9,6 +9,9 @@ from types import ModuleType
 class InputError(Exception):
     """Bad input: the message says what is wrong, in which file, and what to do, on one line."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
 
 def run(main: Callable[[], None]) -> None:
     """Run a script's main(): an InputError becomes one line on stderr and exit code 2.
@@ -22,7 +25,7 @@ def run(main: Callable[[], None]) -> None:
         rank, joined = int(os.environ.get("RANK", 0)), _process_group() is not None
         if rank == 0 or joined:
             where = f" [rank {rank}]" if joined else ""
-            print(f"error{where}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            print(f"error{where}: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

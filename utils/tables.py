@@ -59,29 +59,30 @@ def collect(
     row, settings = Row(METHODS[method]), set()
     for split in splits:
         base = f"{spec.prefix}split{split}"
-        few_shot = f"{base}_S_b_" if probe == "fewShot" else ""
+        few_shot = r"(?P=split)_S_b_" if probe == "fewShot" else ""
         pattern = re.compile(
-            rf"(?P<pre>.+_epoch(?P<epochs>\d+)_{base}_D_{'i' if long_tailed else 'b'}_newNT_s\d+(?P<suffix>.*))"
-            rf"__{few_shot}f2layer4_.*"
+            rf"(?P<pre>.+_epoch(?P<epochs>\d+)_(?P<split>{base}(?:_pareto[\d.]+)?(?:_imb[\d.]+)?)"
+            rf"_D_{'i' if long_tailed else 'b'}_newNT_s\d+(?P<suffix>.*))__{few_shot}f2layer4_.*"
         )
         found = []
         for folder in sorted(probed.glob("*")):
             match = pattern.fullmatch(folder.name)
             if match and contains in folder.name and _method_of(match) == method:
-                found.append((folder, match["pre"]))
-        where = probed / f"*{base}_D_{'i' if long_tailed else 'b'}*__{few_shot}f2layer4_*"
+                found.append((folder, match["pre"], match["split"]))
+        few = f"{base}_S_b_" if few_shot else ""
+        where = probed / f"*{base}_D_{'i' if long_tailed else 'b'}*__{few}f2layer4_*"
         if not found:
             row.missing.append(f"{METHODS[method]}, split {split}: nothing like {where}")
-        for folder, pre in found:
+        for folder, pre, name in found:
             settings.add(folder.name.replace(base, "*"))
             if len(settings) > 1:
                 names = ", ".join(sorted(settings))
                 raise InputError(f"several settings of {METHODS[method]} were run: {names}; choose by --contains")
-            result = read_result(folder, PROBES[probe])
+            result = read_result(folder, PROBES[probe], spec.classes)
             if result is None:
                 row.missing.append(f"{METHODS[method]}, split {split}: no result in {folder}")
                 continue
-            counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
+            counts = result["class_counts"] or class_counts(spec, name, pretrained / pre, data)
             row.values[split] = summarise(result["per_class"], thirds(counts))
             row.notes |= result["notes"]
     return row
@@ -93,7 +94,7 @@ def _method_of(match: re.Match) -> str:
     return "sdclr" if match["suffix"].startswith("_pruneP") else "simclr"
 
 
-def read_result(folder: Path, protocol: str) -> dict[str, Any] | None:
+def read_result(folder: Path, protocol: str, classes: int) -> dict[str, Any] | None:
     """{'per_class', 'class_counts' or None, 'notes'} from results.json, else from a log in the authors' format.
 
     Raises:
@@ -101,7 +102,7 @@ def read_result(folder: Path, protocol: str) -> dict[str, Any] | None:
     """
     file = folder / "results.json"
     if not file.is_file():
-        per_class = read_log(folder / "log.txt")
+        per_class = read_log(folder / "log.txt", classes)
         notes = {"a result was read from a log in the authors' format"}
         return None if per_class is None else {"per_class": per_class, "class_counts": None, "notes": notes}
     try:
@@ -112,13 +113,23 @@ def read_result(folder: Path, protocol: str) -> dict[str, Any] | None:
             raise InputError(f"{file} is of protocol {result['protocol']}, not {protocol}: choose by --contains")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is damaged or half-written: run that probe again") from error
+    if len(per_class) != classes or counts is not None and (len(counts) != classes or not _are_counts(counts)):
+        raise InputError(f"{file} is not of a data set of {classes} classes: run that probe again")
     notes = {f"{k} is {ours}, not the protocol's {theirs}" for k, (ours, theirs) in departs.items()}
     notes |= {f"lists: {item['source']}" for item in lists if item}
     return {"per_class": per_class, "class_counts": counts, "notes": notes}
 
 
-def read_log(path: Path) -> list[float] | None:
-    """Per-class test accuracies (percent) of the last finished evaluation in a log; None if there is none."""
+def _are_counts(values: list[Any]) -> bool:
+    return all(isinstance(v, int) and v >= 0 for v in values)
+
+
+def read_log(path: Path, classes: int) -> list[float] | None:
+    """Per-class test accuracies (percent) of the last finished evaluation in a log; None if there is none.
+
+    Raises:
+        InputError: the line does not hold one number for each class.
+    """
     if not path.is_file():
         return None
     lines = path.read_text(errors="replace").splitlines()
@@ -126,7 +137,13 @@ def read_log(path: Path) -> list[float] | None:
     for line in reversed(lines[: ends[-1]] if ends else []):
         # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
         if "Each class acc is" in line and "Epoch:" not in line:
-            return [float(word) for word in line.split("Each class acc is")[1].split()]
+            try:
+                values = [float(word) for word in line.split("Each class acc is")[1].split()]
+            except ValueError:
+                values = []
+            if len(values) != classes:
+                raise InputError(f"{path} is damaged: 'Each class acc is' is not followed by {classes} numbers")
+            return values
     return None
 
 
