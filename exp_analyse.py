@@ -28,6 +28,8 @@ def main() -> None:
     parser.add_argument("--splits", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--root", type=Path, default=Path(), help="folder of the checkpoints folders")
     parser.add_argument("--contains", default="", help="a part of the names, where several settings were run")
+    parser.add_argument("--epochs", type=int, help="of pre-training, where several were run")
+    parser.add_argument("--shape", default="", help="lists of another shape, as in their names: pareto6_imb100")
     parser.add_argument("--data", default="", help="folder of the data set, where only it can tell the class sizes")
     parser.add_argument("--plot", type=Path, help="write a figure, .png or .pdf")
     args = parser.parse_args()
@@ -36,7 +38,9 @@ def main() -> None:
     panels = {}
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
         rows = {
-            method: collect(spec, args.root, method, probe, args.splits, args.LT, args.contains, args.data)
+            method: collect(
+                spec, args.root, method, probe, args.splits, args.LT, args.contains, args.data, args.epochs, args.shape
+            )
             for method in args.method or ["sdclr" if args.prune else "simclr"]
         }
         print_table(f"{spec.name}, pre-trained on D_{'i' if args.LT else 'b'}, {PROBES[probe]}", rows, probe, args)
@@ -53,7 +57,7 @@ def print_table(title: str, rows: dict[str, Row], probe: str, args) -> None:
     spec, lines = spec_of(args.dataset), []
     for method, row in rows.items():
         lines.append((row.method, str(len(row.values)), row.mean_and_std()))
-        if args.LT and (numbers := published(spec, method, probe)):
+        if args.LT and not args.shape and (numbers := published(spec, method, probe)):
             lines.append((f"{row.method} (published)", "5", numbers))
     print(f"\n{title}: test accuracy in %, mean ± std over splits\n")
     print(format_table(lines))

@@ -44,7 +44,8 @@ def main() -> None:
     elif world.size > 1:
         log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
     if world.size > 1:
-        model = DistributedDataParallel(model)
+        # Statistics are synchronised or per process, and masks are equal everywhere: no buffer needs sending.
+        model = DistributedDataParallel(model, broadcast_buffers=False)
 
     bar = progress(args.epochs * len(loader), start * len(loader), f"{spec.name} {args.experiment[-40:]}", world.main)
     if start == args.epochs == 0:

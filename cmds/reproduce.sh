@@ -27,10 +27,11 @@ done
 if [ "${1:-}" = -- ]; then shift; fi
 if [ ${#methods[@]} -eq 0 ]; then methods=(simclr sdclr); fi
 
-# The table looks where the recipe was told to write.
-options=("$@")
-for ((i = 0; i < ${#options[@]} - 1; i++)); do
-    if [ "${options[i]}" = --root ]; then root=${options[i + 1]}; fi
+for method in "${methods[@]}"; do
+    case $method in
+        untrained | simclr | sdclr) ;;
+        *) stop "unknown method $method: choose untrained, simclr or sdclr; options of the recipe go behind --" ;;
+    esac
 done
 
 for split in ${SPLITS:-1 2 3 4 5}; do
@@ -41,6 +42,9 @@ for split in ${SPLITS:-1 2 3 4 5}; do
 done
 
 if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then exit 0; fi
+# The table is of the settings that the recipe was given: it looks for their name, where they were told to write.
+parse_options "$@"
+if [ -z "${epochs:-}" ]; then epochs=$(sed -n 's/.*\bepochs=\([0-9]*\).*/\1/p' "cmds/shell_scrips/$recipe"); fi
 # shellcheck disable=SC2086
 "$PYTHON" exp_analyse.py --dataset "$dataset" --LT --method "${methods[@]}" --probe linear fewShot \
-    --splits ${SPLITS:-1 2 3 4 5} --root "$root" --plot "${root%/}/figures_$dataset.png"
+    --splits ${SPLITS:-1 2 3 4 5} --epochs "$epochs" --contains "_temp${temp}_wd1e-4_lr${lr}_" --root "$root" --plot "${root%/}/figures_$dataset.png"

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from utils.errors import InputError
-from utils.lock import locked
+from utils.files import locked
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ What a sample looks like is a function of seed, epoch and sample id alone: worke
 which they run change nothing, and a resumed run sees what an undisturbed one would have seen.
 """
 
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -12,6 +11,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from torchvision import transforms as T
+
+from utils.distributed import cores
 
 BICUBIC = T.InterpolationMode.BICUBIC
 Transform = Callable[[Image.Image], torch.Tensor]
@@ -87,7 +88,7 @@ def make_loader(
     dataset: AugmentedImages, sampler: EpochSampler, batch: int, workers: int, device: torch.device
 ) -> DataLoader:
     """Batches of `batch` images, the last one short; at most one worker per core. Their number changes no sample."""
-    workers = min(workers, len(os.sched_getaffinity(0)))
+    workers = min(workers, cores())
     return DataLoader(
         dataset,
         batch,

@@ -105,11 +105,6 @@ def get_masks(model: nn.Module) -> Masks:
     return {name: conv.mask for name, conv in _convolutions(model).items()}
 
 
-def density(masks: Masks) -> float:
-    """Share of the weights that are kept, in [0, 1]."""
-    return sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
-
-
 @contextmanager
 def pruned(model: nn.Module) -> Iterator[None]:
     """Inside, `model` is the self-competitor (masked weights, second batch norm); after it, dense again."""

@@ -62,8 +62,17 @@ def load_state(model: nn.Module, state: State, source: str, head: bool = True) -
         what = f"it lacks {missing[0]}" if missing else f"it also has {extra[0]}"
         count = f"{len(missing)} keys missing, {len(extra)} left over"
         raise InputError(f"{source} is a checkpoint of another model: {what} ({count}); {hint}")
+    wrong = [k for k in own if not shapes and not _is_usable(state[k], own[k])]
+    if wrong:
+        raise InputError(f"{source} is damaged: {min(wrong)} is not a dense tensor of finite numbers; get it again")
     if shapes:
         k = min(shapes)
         what = f"{k} is {list(state[k].shape)}, not {list(own[k].shape)}"
         raise InputError(f"{source} is a checkpoint of another model: {what}; {hint}")
     model.load_state_dict(state, strict=head)
+
+
+def _is_usable(value: torch.Tensor, own: torch.Tensor) -> bool:
+    if value.layout != torch.strided or value.is_meta or value.is_floating_point() != own.is_floating_point():
+        return False
+    return not value.is_complex() and bool(torch.isfinite(value).all())

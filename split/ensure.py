@@ -9,7 +9,7 @@ from split.fetch_published import fetch
 from split.lists import ROOT, blob_sha1, origin, read_list
 from split.make_splits import make_lists, settings_of, write_lists
 from utils.errors import InputError
-from utils.lock import locked
+from utils.files import locked
 
 
 def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) -> Path:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from data.datasets import SPECS, Spec
 from split.lists import ROOT, blob_sha1, dataset_of, published_lists
-from split.make_splits import replace_file
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.lock import locked
+from utils.files import locked, replace_file
 
 SERVER = "https://raw.githubusercontent.com"
 TIMEOUT = 20  # seconds, per list

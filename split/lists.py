@@ -39,7 +39,7 @@ def generated_lists() -> dict[str, str]:
     """Hash -> path of the lists that make_splits wrote here."""
     ledger = ROOT / "generated.tsv"
     rows = ledger.read_text().splitlines() if ledger.exists() else []
-    return dict(row.split("\t")[:2] for row in rows)
+    return dict(row.split("\t") for row in rows if row.count("\t") == 1)
 
 
 def dataset_of(path: str) -> str:

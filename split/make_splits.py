@@ -19,7 +19,7 @@ from data.datasets import SPECS, Spec, load, spec_of
 from split.lists import ROOT, blob_sha1, generated_lists, read_list
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.lock import locked
+from utils.files import locked, replace_file
 
 SPLITS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")
@@ -159,14 +159,6 @@ def write_lists(lists: dict[str, np.ndarray], root: Path = ROOT, overwrite: bool
             with (ROOT / "generated.tsv").open("a") as ledger:
                 ledger.write(f"{blob_sha1(content)}\t{relative}\n")
     return list(contents)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def main() -> None:

@@ -72,9 +72,11 @@ def project_copy(tmp_path_factory) -> Path:
     """A copy of the project's files, as a fresh clone would have them, for what writes into the project."""
     target = tmp_path_factory.mktemp("clone") / "project"
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT, capture_output=True, check=True,
-    ).stdout  # fmt: skip
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, capture_output=True
+    ).stdout
+    if not listed:  # an unpacked archive, not a clone
+        ignore = shutil.ignore_patterns(".venv", "checkpoints*", "demo", "datasets", ".git", "*_imbSub_with_subsets")
+        shutil.copytree(PROJECT, target, ignore=ignore)
     for name in filter(None, listed.decode().split("\0")):
         if (PROJECT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import torch
 
 from models import build_classifier, build_encoder
 from tests.conftest import one_line_error
-from tests.test_train_scripts import D_I, PRETRAIN, PROBE
+from tests.test_train_scripts import D_I, PRETRAIN, PROBE, S_B
 from utils.checkpoint import write_checkpoint
 
 PRETRAIN_MISTAKES = {
@@ -27,6 +27,11 @@ PRETRAIN_MISTAKES = {
     "dual without prune": (["--prune_dual_bn"], "--prune"),
     "head": (["--head_layers", "4"], "--head_layers"),
     "temperature": (["--temperature", "0"], "--temperature"),
+    "no temperature": (["--temperature", "nan"], "--temperature"),
+    "seed": (["--seed", "99999999999999999999"], "--seed"),
+    "jitter": (["--strength", "6"], "--strength"),
+    "pruning without --prune": (["--prune_percent", "1.5"], "--prune_percent"),
+    "a batch of one": (["--prune", "--batch_size", "101"], "--batch_size"),
     "crop": (["--resizeLower", "1.5"], "--resizeLower"),
     "flag": (["--prune", "True", "--prune_dual_bn", "Maybe"], "Maybe"),
     "no checkpoint": (["--checkpoint", "none.pt"], "none.pt"),
@@ -124,3 +129,41 @@ def test_tables_without_results(call, tmp_path):
 
 def test_a_mistake_from_the_shell_has_no_traceback(script):
     one_line_error(script("train_simCLR.py", "run", "--dataset", "cifar", "--data", "nowhere"), "nowhere")
+
+
+@pytest.mark.parametrize("change", [{"epoch": "x"}, {"epoch": -5}, {"optim": 3}, {"optim": {}}, {"best_prec1": "x"}])
+@pytest.mark.parametrize("script", ["train_simCLR.py", "train_cifar.py"])
+def test_odd_checkpoints_are_not_resumed(call, tmp_path, script, change):
+    base = [*PRETRAIN, "--epochs", "2"] if "simCLR" in script else [*PROBE, "--epochs", "2", "--trainSplit", S_B]
+    assert call(script, "run", *base).returncode == 0
+    (file,) = tmp_path.rglob("model.pt")
+    content = torch.load(file, weights_only=True)
+    if not change.keys() <= content.keys():
+        return
+    write_checkpoint(file, {**content, **change})
+    one_line_error(call(script, "run", *base, "--resume"), "cannot resume", "model.pt")
+
+
+def test_resume_with_another_optimizer(call, tmp_path):
+    assert call("train_simCLR.py", "run", *PRETRAIN, "--epochs", "2").returncode == 0
+    for other in ("lars", "adam"):
+        one_line_error(call("train_simCLR.py", "run", *PRETRAIN, "--resume", "--optimizer", other), "optimizer")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "complex", "whole", "sparse"])
+def test_weights_that_are_no_weights(call, tmp_path, value):
+    checkpoints(tmp_path)
+    content = torch.load(tmp_path / "good.pt", weights_only=True)
+    weight = content["state_dict"]["module.conv1.weight"]
+    kinds = {"complex": weight.to(torch.complex64), "whole": weight.to(torch.int8), "sparse": weight.to_sparse()}
+    new = kinds[value] if value in kinds else torch.full_like(weight, value)
+    torch.save({**content, "state_dict": {**content["state_dict"], "module.conv1.weight": new}}, tmp_path / "odd.pt")
+    done = call("train_simCLR.py", "run", *PRETRAIN, "--checkpoint", "odd.pt")
+    one_line_error(done, "odd.pt", *([] if value == "sparse" else ["conv1.weight"]))
+
+
+def test_places_that_cannot_be_written(call, tmp_path):
+    (tmp_path / "file").write_text("")
+    one_line_error(call("train_simCLR.py", "run", *PRETRAIN, "--save-dir", "file"), "file")
+    one_line_error(call("train_cifar.py", "run", *PROBE, "--save-dir", "file"), "file")
+    one_line_error(call("train_simCLR.py", "", *PRETRAIN), "name")

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 import torch.multiprocessing as mp
 from hypothesis import given, settings
@@ -46,9 +47,15 @@ def test_nt_xent_ignores_scale_and_follows_permutations(seed, scale, order):
 
 
 def test_nt_xent_survives_what_overflows_plain_exponentials():
-    a = torch.nn.functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), dim=1)
-    loss = nt_xent(a, a, 0.001)
-    assert torch.isfinite(loss).all()
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(4, 3, generator=g).double(), torch.randn(4, 3, generator=g).double()
+    with pytest.raises(OverflowError):
+        nt_xent_loops(a, b, 0.001)
+    # At such a temperature the loss is the margin to the nearest other view.
+    both = torch.nn.functional.normalize(torch.cat([a, b]), dim=1)
+    s = (both @ both.T).fill_diagonal_(-9)
+    margin = (s.max(1).values - torch.cat([s.diagonal(4), s.diagonal(4)])) / 0.001
+    torch.testing.assert_close(nt_xent(a, b, 0.001), (margin[:4] + margin[4:]) / 2, rtol=1e-3, atol=1.0)
 
 
 def test_nt_xent_gradient():

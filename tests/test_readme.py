@@ -85,7 +85,7 @@ def test_commands_of_readme(ready, block):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     for line in block.splitlines():
         if line.strip().startswith("./cmds/shell_scrips/cifar"):
-            assert done.stdout.count("train_cifar.py") >= 10
+            assert done.stdout.count(" train_cifar.py") >= 40
         if "exp_analyse" in line:
             assert "missing" not in done.stdout
 
@@ -95,3 +95,22 @@ def test_readme_has_the_commands():
     for name in ("make demo", "make test", "cifar-10-LT.sh", "cifar-100-LT.sh", "digits-LT.sh", "fashion-mnist-LT.sh",
                  "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun"):  # fmt: skip
         assert name in text
+
+
+def test_readme_is_finished():
+    text = (PROJECT / "README.md").read_text()
+    assert not re.search(r"^[A-Z]+_[A-Z]+$|\b(DEMO|TIME|DIGITS)_[A-Z]+", text, re.M)
+    for link in re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r"`(results/[^`]+)`", text):
+        assert (PROJECT / link).is_file(), link
+
+
+@pytest.mark.parametrize("table", ["sdclr-linear", "sdclr-fewshot"])
+def test_the_results_of_digits_beat_the_untrained_network(table):
+    text = (PROJECT / "results" / "digits.txt").read_text()
+    rows = text[text.index(table) :].splitlines()[1:6]
+    accuracy = {
+        row.split()[0]: float(row.split("  ")[-1].split(" ±")[0]) for row in rows if "±" in row and row[0] != "d"
+    }
+    assert accuracy.keys() == {"untrained", "SimCLR", "SDCLR"}
+    assert min(accuracy["SimCLR"], accuracy["SDCLR"]) > accuracy["untrained"] + 10
+    assert all(line in (PROJECT / "README.md").read_text() for line in rows if "±" in line)

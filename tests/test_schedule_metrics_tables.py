@@ -114,23 +114,15 @@ def moved_at_epoch_start(scheduler_of, epochs: int, lr: float) -> list[float]:
 )
 def test_probe_rates_are_those_of_multisteplr(epochs, milestones, lr):
     expected = moved_at_epoch_start(lambda o: torch.optim.lr_scheduler.MultiStepLR(o, milestones), epochs, lr)
-    assert [probe_lr(e, epochs, lr, milestones) for e in range(1, epochs + 1)] == pytest.approx(expected, rel=1e-9)
+    assert [probe_lr(e, lr, milestones) for e in range(1, epochs + 1)] == pytest.approx(expected, rel=1e-9)
 
 
 def test_published_probe_rates():
     """METHODS, section 10a: nine epochs at 30, not ten."""
-    linear = [probe_lr(e, 30, 30, [10, 20]) for e in range(1, 31)]
+    linear = [probe_lr(e, 30, [10, 20]) for e in range(1, 31)]
     assert linear == pytest.approx([30] * 9 + [3] * 10 + [0.3] * 11, rel=1e-12)
-    few_shot = [probe_lr(e, 100, 30, [40, 60]) for e in range(1, 101)]
+    few_shot = [probe_lr(e, 30, [40, 60]) for e in range(1, 101)]
     assert few_shot == pytest.approx([30] * 39 + [3] * 20 + [0.3] * 41, rel=1e-12)
-
-
-@pytest.mark.parametrize("epochs", [1, 30, 100])
-def test_cosine_probe_rates(epochs):
-    expected = moved_at_epoch_start(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, epochs), epochs, 30.0)
-    rates = [probe_lr(e, epochs, 30.0, [1], cosine=True) for e in range(1, epochs + 1)]
-    assert rates == pytest.approx(expected, abs=1e-9)
-    assert rates[-1] == pytest.approx(0, abs=1e-12)
 
 
 # ---- optimisers
@@ -144,13 +136,12 @@ def lars_loop(start, gradients, rates, momentum: float, decay: float, eta: float
         for k, gradient in enumerate(step):
             if gradient is None:
                 continue
-            update, scale = gradient.astype(np.float64), 1.0
-            if weights[k].ndim > 1:
-                update = update + decay * weights[k]
-                w_norm = math.sqrt(sum(x * x for x in weights[k].ravel().tolist()))
-                u_norm = math.sqrt(sum(x * x for x in update.ravel().tolist()))
-                if w_norm > 0 and u_norm > 0:
-                    scale = eta * w_norm / u_norm
+            scale = 1.0
+            w_norm = math.sqrt(sum(x * x for x in weights[k].ravel().tolist()))
+            g_norm = math.sqrt(sum(x * x for x in gradient.astype(np.float64).ravel().tolist()))
+            if w_norm > 0 and g_norm > 0:
+                scale = eta * w_norm / (g_norm + decay * w_norm)
+            update = gradient + decay * weights[k]
             velocity[k] = momentum * velocity[k] + lr * scale * update
             weights[k] = weights[k] - velocity[k]
     return weights

@@ -14,12 +14,16 @@ import termios
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
 
 import utils.pretrain
 import utils.probe
+from methods import SDCLR as SDCLRMethod
+from methods import build_method
 from models import build_classifier, build_encoder
 from models.published import from_published, load_state
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, one_line_error
 from utils.checkpoint import read_checkpoint
 from utils.errors import InputError
 
@@ -122,7 +126,7 @@ def test_zero_epochs_save_the_untrained_network(call, tmp_path):
 
 
 def test_loss_that_is_not_finite_stops_the_run(call, tmp_path):
-    done = call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 4, "--lr", "1e30", "--scheduler", "constant")
+    done = call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 9, "--lr", "4e9", "--scheduler", "constant")
     assert done.returncode == 2
     assert "the loss is" in done.stderr and "epoch" in done.stderr
 
@@ -296,3 +300,117 @@ def test_flags_do_not_swallow_the_experiment(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_simCLR.py", "--prune", "--resume", "name", "--prune_dual_bn", "False"])
     args = utils.pretrain.parse("")
     assert (args.experiment, args.prune, args.resume, args.prune_dual_bn) == ("name", True, True, False)
+
+
+def test_fixed_batch_norm_is_that_of_the_frozen_stages(call, tmp_path, pretrained):
+    options = ["--dataset", "digits", "--model", "res20_s", "--lr", "0.1", "--num_workers", "0", "--epochs", "1"]
+    options += ["--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B]
+    assert call("train_cifar.py", "some", *options, "--fixto", "layer1", "--fixbn").returncode == 0
+    before, after = weights(pretrained.parent), weights(tmp_path / "checkpoints_tune/some")
+    frozen, trained = "layer1.2.bn2.{}running_mean", "layer2.0.bn1.{}running_mean"
+    assert torch.equal(after[frozen.format("")], before["module." + frozen.format("bn_list.0.")])
+    assert not torch.equal(after[trained.format("")], before["module." + trained.format("bn_list.0.")])
+
+
+def test_the_probe_notices_frozen_weights_that_move(call, pretrained, monkeypatch):
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B]
+    original = utils.probe.train_epoch
+
+    def move(model, *args):
+        original(model, *args)
+        with torch.no_grad():
+            model.layer3[0].conv1.weight[0, 0, 0, 0] += 1
+
+    monkeypatch.setattr(utils.probe, "train_epoch", move)
+    with pytest.raises(RuntimeError, match=r"layer3\.0\.conv1"):
+        call("train_cifar.py", "moved", *options, "--epochs", 1)
+
+
+def test_a_probe_of_an_older_backbone_is_not_resumed(call, tmp_path, pretrained):
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B]
+    assert call("train_cifar.py", "probe", *options, "--epochs", 2).returncode == 0
+    name = pretrained.parent.name
+    assert call("train_simCLR.py", name, *PRETRAIN, *SDCLR, "--epochs", 1, "--seed", 7).returncode == 0
+    done = call("train_cifar.py", "probe", *options, "--epochs", 2, "--resume")
+    assert done.returncode == 0 and "of another backbone: starting over" in done.stdout
+    conv = weights(tmp_path / "checkpoints_tune/probe")["layer3.0.conv1.weight"]
+    assert torch.equal(conv, weights(pretrained.parent)["module.layer3.0.conv1.weight"])
+
+
+def test_results_tell_every_departure_and_evaluation_keeps_the_record(call, tmp_path, pretrained):
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--epochs", 2]
+    options += ["--valiSplit", "test", "--cosineLr", "--prune", "--prune_percent", "0.5", "--batch-size", 256]
+    assert call("train_cifar.py", "x_digits_split1_D_i", *options).returncode == 0
+    file = tmp_path / "checkpoints_tune/x_digits_split1_D_i/results.json"
+    first = json.loads(file.read_text())
+    departs = {"valiSplit", "cosineLr", "prune", "bnNameCnt", "epochs", "batch_size"}
+    assert set(first["departs"]) == departs and first["lists"]["val"] is None
+    options = ["--dataset", "digits", "--model", "res20_s", "--test_only"]
+    assert call("train_cifar.py", "x_digits_split1_D_i", *options).returncode == 0
+    second = json.loads(file.read_text())
+    assert {k: second[k] for k in ("departs", "checkpoint", "seed", "per_class", "protocol")} == {
+        k: first[k] for k in ("departs", "checkpoint", "seed", "per_class", "protocol")
+    }
+
+
+def test_cosine_probe_rate_falls_at_every_step_to_the_published_end(call, tmp_path, pretrained):
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 2]
+    assert call("train_cifar.py", "cosine", *options, "--cosineLr").returncode == 0
+    lines = (tmp_path / "checkpoints_tune/cosine/metrics.jsonl").read_text().splitlines()
+    rates = [m["lr"] for m in map(json.loads, lines) if "lr" in m]
+    # 10 steps an epoch; half a cosine from 30 to 1e-6 over 20 steps.
+    assert rates == pytest.approx([(30 + 1e-6) / 2, 1e-6])
+
+
+def test_pretraining_starts_from_given_weights(call, tmp_path):
+    assert call("train_simCLR.py", "first", *PRETRAIN, "--epochs", 1).returncode == 0
+    start = tmp_path / "checkpoints/first/model_1.pt"
+    done = call("train_simCLR.py", "second", *PRETRAIN, "--epochs", 1, "--checkpoint", start, "--lr", 0)
+    assert done.returncode == 0 and f"starting from the weights of {start}" in done.stdout
+    first, second = weights(start.parent), weights(tmp_path / "checkpoints/second")
+    assert torch.equal(first["module.conv1.weight"], second["module.conv1.weight"])
+
+
+def test_heads_default_to_the_published_ones(monkeypatch):
+    for options, layers in (([], 2), (["--prune"], 2), (SDCLR, 3), ([*SDCLR, "--head_layers", "2"], 2)):
+        monkeypatch.setattr(sys, "argv", ["train_simCLR.py", "name", "--model", "res20_s", *options])
+        assert build_method(utils.pretrain.parse(""), "cifar").encoder.fc.layers == layers
+
+
+def test_two_processes_train_alike_and_end_with_one_network(tmp_path):
+    """Every rank ends with the same weights: the gradient was shared."""
+    mp.spawn(train_a_little, (2, str(tmp_path)), nprocs=2)
+    a, b = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def train_a_little(rank: int, size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=size)
+    torch.manual_seed(rank)
+    method = SDCLRMethod(build_encoder("res20_s", 16, 2, prune=True), 0.2, 0.5)
+    model = DistributedDataParallel(method, broadcast_buffers=False)
+    optimizer = torch.optim.SGD(method.parameters(), 0.1)
+    for epoch in (1, 2):
+        method.start_epoch(epoch)
+        optimizer.zero_grad()
+        model(torch.rand(4, 2, 3, 8, 8), torch.arange(4)).mean().backward()
+        optimizer.step()
+    torch.save([p.detach() for p in method.parameters()], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_more_processes_than_gpus_is_one_line(call, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    one_line_error(call("train_simCLR.py", "run", *PRETRAIN), "2 processes", "1 GPU")
+
+
+def test_synchronised_batch_norm_keeps_weights_and_names():
+    encoder = build_encoder("res20_s", 16, 3, prune=True, dual_bn=True)
+    names, first = list(encoder.state_dict()), next(encoder.parameters())
+    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+    assert converted is encoder and list(encoder.state_dict()) == names and next(encoder.parameters()) is first
+    assert sum(isinstance(m, torch.nn.SyncBatchNorm) for m in encoder.modules()) == 2 * (19 + 3)

@@ -1,6 +1,6 @@
 """Checkpoints: written whole or not at all, read without executing anything."""
 
-import os
+import io
 import re
 import warnings
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from utils.errors import InputError
+from utils.files import replace_file
 
 # Older checkpoints hold NumPy numbers (a best accuracy, say): these build a number and nothing else.
 _SAFE = [
@@ -23,17 +24,10 @@ _SAFE = [
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Save to a temporary file beside `path`, sync it to the disk, rename: `path` is never half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Save `content` so that `path` is never half-written."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    replace_file(path, buffer.getvalue())
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -63,3 +57,34 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     ):
         raise InputError(f"{path} is not a checkpoint: it has no 'state_dict' of tensors")
     return content
+
+
+def resume_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any], source: Path) -> int:
+    """Put the checkpoint's optimizer state into `optimizer`; learning rate and decay stay the command line's.
+
+    Returns:
+        The epochs that are done.
+
+    Raises:
+        InputError: the checkpoint has no whole epoch number, or its optimizer is of another kind or other weights.
+    """
+    epoch, state = content.get("epoch"), content.get("optim")
+    if not isinstance(epoch, int | np.integer) or epoch < 0:
+        raise InputError(f"cannot resume from {source}: its epoch is {epoch!r}")
+    ours = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    try:
+        theirs = [set(group) - {"params"} for group in state["param_groups"]]
+        optimizer.load_state_dict(state)
+        fits = theirs == [set(group) for group in ours] and all(
+            v.ndim == 0 or v.shape == p.shape
+            for p, entries in optimizer.state.items()
+            for v in entries.values()
+            if isinstance(v, torch.Tensor)
+        )
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError):
+        fits = False
+    if not fits:
+        raise InputError(f"cannot resume from {source}: its optimizer is another one, or for other weights")
+    for group, values in zip(optimizer.param_groups, ours, strict=True):
+        group.update(values)
+    return int(epoch)

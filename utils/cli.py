@@ -1,9 +1,8 @@
 """Command lines: one-line errors, published boolean flags, and the groups that the scripts share."""
 
 import argparse
-import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from utils.errors import InputError
 
@@ -59,29 +58,23 @@ def milestones(word: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{word!r} is not a list of epochs such as 10,20") from None
 
 
-def positive(word: str) -> int:
-    """An integer of 1 or more."""
-    return _number(word, int, 1)
+def number(kind: type, least: float, most: float = 2**32 - 1) -> Callable[[str], int | float]:
+    """An argparse type: a whole number (int) or any (float) between `least` and `most`, both included."""
+
+    def parse(word: str) -> int | float:
+        try:
+            value = kind(word)
+        except ValueError:
+            what = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{word!r} is not a {what}") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{word} is not between {least} and {most}")
+        return value
+
+    return parse
 
 
-def natural(word: str) -> int:
-    """An integer of 0 or more."""
-    return _number(word, int, 0)
-
-
-def not_negative(word: str) -> float:
-    """A finite number of 0 or more."""
-    return _number(word, float, 0)
-
-
-def _number(word: str, kind: type, least: float) -> int | float:
-    try:
-        value = kind(word)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{word!r} is not a number of the right kind") from None
-    if not math.isfinite(value) or value < least:
-        raise argparse.ArgumentTypeError(f"{word} must be at least {least}")
-    return value
+positive, natural, not_negative = number(int, 1), number(int, 0), number(float, 0)
 
 
 def add_data_options(parser: Parser) -> None:

@@ -2,10 +2,10 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.nn.functional import all_gather as _all_gather_with_gradient
 
 from utils.errors import InputError
 
@@ -31,21 +31,44 @@ def world_from_environment(no_cuda: bool = False) -> World:
         InputError: more processes on this machine than GPUs, where there are GPUs.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_RANK", 0))
+    local, here = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if no_cuda or not torch.cuda.is_available():
         return World(rank, size, torch.device("cpu"))
-    if local >= torch.cuda.device_count():
+    if here > torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise InputError(f"process {local} has no GPU: this machine has {count}; start at most {count} processes")
+        raise InputError(f"{here} processes for {count} GPU(s): start at most {count} on this machine")
     return World(rank, size, torch.device("cuda", local))
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def join(world: World) -> None:
-    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, nothing to do."""
+    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, nothing to do. Float32 means float32 on CUDA too."""
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
     if world.size > 1:
         dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo")
+
+
+class _AllGather(torch.autograd.Function):
+    """all_gather whose gradient goes back to the process that computed the features."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x)
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[dist.get_rank()]
 
 
 def all_gather(z1: torch.Tensor, z2: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], int]:
@@ -55,8 +78,8 @@ def all_gather(z1: torch.Tensor, z2: torch.Tensor) -> tuple[tuple[torch.Tensor, 
     """
     if not (dist.is_initialized() and dist.get_world_size() > 1):
         return (z1, z2), 0
-    gathered = _all_gather_with_gradient(torch.stack([z1, z2]).contiguous())
-    return tuple(torch.cat(gathered, 1)), dist.get_rank() * len(z1)
+    gathered = _AllGather.apply(torch.stack([z1, z2]))  # [processes, 2, n, D]
+    return tuple(gathered.transpose(0, 1).flatten(1, 2)), dist.get_rank() * len(z1)
 
 
 def mean_over_processes(value: float, device: torch.device) -> float:

@@ -14,18 +14,18 @@ class InputError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's main(): an InputError becomes one line on stderr and exit code 2.
+    """Run a script's main(): an InputError, or a file that cannot be written, becomes one line and exit code 2.
 
     Before the processes have joined, every process meets the same error, so only rank 0 prints it;
     afterwards the line names the rank that met it.
     """
     try:
         main()
-    except InputError as error:
+    except (InputError, OSError) as error:
         rank, joined = int(os.environ.get("RANK", 0)), _process_group() is not None
         if rank == 0 or joined:
             where = f" [rank {rank}]" if joined else ""
-            print(f"error{where}: {error}", file=sys.stderr, flush=True)
+            print(f"error{where}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

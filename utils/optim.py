@@ -10,10 +10,10 @@ WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "lars": 1e-6}
 
 
 class LARS(torch.optim.Optimizer):
-    """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017, algorithm 1), as SimCLR uses it.
+    """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017, algorithm 1), for all tensors, as published.
 
-    v <- momentum * v + lr * eta * |w| / |g + wd * w| * (g + wd * w);  w <- w - v.
-    Biases and batch norms (one-dimensional) are neither decayed nor rescaled (SimCLR, appendix B.6).
+    v <- momentum * v + lr * eta * |w| / (|g| + wd * |w|) * (g + wd * w);  w <- w - v.
+    A tensor of zeros, such as a bias at the start, has no scale of its own: its factor is 1.
     """
 
     def __init__(
@@ -33,14 +33,12 @@ class LARS(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                update, ratio = p.grad, 1.0
-                if p.ndim > 1:
-                    update = update + group["weight_decay"] * p
-                    weight_norm, update_norm = p.norm(), update.norm()
-                    scaled = group["eta"] * weight_norm / update_norm
-                    ratio = torch.where((weight_norm > 0) & (update_norm > 0), scaled, 1.0)
+                decay = group["weight_decay"]
+                weight_norm, gradient_norm = p.norm(), p.grad.norm()
+                scaled = group["eta"] * weight_norm / (gradient_norm + decay * weight_norm)
+                ratio = torch.where((weight_norm > 0) & (gradient_norm > 0), scaled, 1.0)
                 velocity = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
-                velocity.mul_(group["momentum"]).add_(update * ratio * group["lr"])
+                velocity.mul_(group["momentum"]).add_((p.grad + decay * p) * ratio * group["lr"])
                 p.sub_(velocity)
 
 
@@ -49,7 +47,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """SGD (momentum 0.9), Adam or LARS; weight decay as published unless given (SDCLR's train_simCLR.py).
 
-    Weight decay covers all parameters, batch norms and biases included, except with LARS.
+    Weight decay covers all parameters, batch norms and biases included.
 
     Raises:
         InputError: unknown name, negative learning rate or weight decay.

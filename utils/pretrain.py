@@ -17,8 +17,8 @@ from models.mask import get_masks
 from models.published import from_published, load_state
 from split.ensure import ensure_list
 from split.lists import read_list
-from utils.checkpoint import read_checkpoint, write_checkpoint
-from utils.cli import Parser, add_data_options, natural, not_negative, positive
+from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
+from utils.cli import Parser, add_data_options, natural, not_negative, number, positive
 from utils.distributed import World, mean_over_processes
 from utils.errors import InputError
 from utils.log import Average, Log, provenance
@@ -50,9 +50,9 @@ def parse(description: str) -> argparse.Namespace:
     add("--model", default="res18", choices=MODELS)
     add("--temperature", type=float, default=0.5)
     add("--output_ch", type=positive, default=512, help="numbers per projection")
-    add("--head_layers", type=int, default=0, help="2 or 3; default as published: SimCLR 2, SDCLR 3")
+    add("--head_layers", type=int, help="2 or 3; default as published: 3 with --prune_dual_bn, else 2")
     add("--seed", type=natural, default=1)
-    add("--strength", type=not_negative, default=1.0, help="factor on the colour jitter")
+    add("--strength", type=number(float, 0, 5), default=1.0, help="factor on the colour jitter")
     add("--resizeLower", type=float, default=0.1, help="smallest crop, share of the area")
     parser.add_flag("--prune", help="SDCLR: contrast with a pruned self-competitor")
     add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
@@ -68,6 +68,8 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_flag("--testContrastiveAcc", help="accepted; without effect, as published")
     parser.add_flag("--testContrastiveAccTest", help="accepted; without effect, as published")
     args = parser.parse_args()
+    if not args.experiment.strip():
+        raise InputError("the experiment needs a name")
     if not 0 < args.resizeLower <= 1:
         raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
     return args
@@ -92,7 +94,10 @@ def two_view_loader(data: ImageSet, args: argparse.Namespace, world: World) -> t
     transform = pretrain_transform(spec.size, spec.flip, args.strength, args.resizeLower)
     dataset = AugmentedImages(data.images[chosen.indices], labels, transform, args.seed, views=2)
     sampler = EpochSampler(dataset, world.size, world.rank, shuffle=True, seed=args.seed)
-    loader = make_loader(dataset, sampler, args.batch_size // world.size, args.num_workers, world.device)
+    batch = args.batch_size // world.size
+    if batch == 1 or args.prune and len(sampler) % batch == 1:
+        raise InputError(f"--batch_size {args.batch_size} leaves a batch of one image, which batch norm cannot take")
+    loader = make_loader(dataset, sampler, batch, args.num_workers, world.device)
     return loader, np.bincount(labels, minlength=spec.classes).tolist()
 
 
@@ -120,13 +125,15 @@ def one_epoch(
         lr = pretrain_lr(step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        loss = model(views.to(world.device), index.to(world.device)).mean()
+        loss = model(views.to(world.device, non_blocking=True), index.to(world.device, non_blocking=True)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.add(mean_over_processes(loss.item(), world.device), len(index))
         if not np.isfinite(losses.value):
-            raise InputError(f"the loss is {losses.value} in epoch {epoch}, step {i}, lr {lr:g}: lower --lr")
+            # Every process has the same mean: one of them tells.
+            message = f"the loss is {losses.value} in epoch {epoch}, step {i}, lr {lr:g}: lower --lr"
+            raise InputError(message) if world.main else SystemExit(2)
         train_time.add(time.perf_counter() - start)
         if i % args.print_freq == 0:
             log.detail(
@@ -152,6 +159,7 @@ class Checkpoints:
         self.args, self.method, self.optimizer = args, method, optimizer
         self.folder = Path(args.save_dir) / args.experiment
         self.message = "starting from random weights"
+        self.made_by = {"config": vars(args), "provenance": provenance()}
 
     def load(self) -> int:
         """Load what --checkpoint and --resume ask for; returns the epochs that are done.
@@ -170,18 +178,10 @@ class Checkpoints:
         if not self.args.resume:
             self.message = f"starting from the weights of {file}"
             return 0
-        epoch = content.get("epoch")
-        try:
-            self.optimizer.load_state_dict(content["optim"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise InputError(
-                f"cannot resume from {file}: its optimizer is not --optimizer {self.args.optimizer}"
-            ) from error
-        if not isinstance(epoch, int) or epoch > self.args.epochs:
+        epoch = resume_optimizer(self.optimizer, content, file)
+        if epoch > self.args.epochs:
             raise InputError(f"{file} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
-        self.message = f"resuming from {file} after epoch {epoch}" + (
-            " (finished)" if epoch == self.args.epochs else ""
-        )
+        self.message = f"resuming from {file} after epoch {epoch}{' (finished)' * (epoch == self.args.epochs)}"
         return epoch
 
     def save(self, epoch: int, world: World) -> None:
@@ -192,11 +192,10 @@ class Checkpoints:
         numbered = last or epoch % self.args.save_freq == 0
         if numbered or epoch % 2 == 0:
             state = {f"module.{k}": v for k, v in self.method.encoder.state_dict().items()}
-            made_by = {"config": vars(self.args), "provenance": provenance()} if numbered else {}
-            content = {"epoch": epoch, "state_dict": state, "optim": self.optimizer.state_dict(), **made_by}
+            content = {"epoch": epoch, "state_dict": state, "optim": self.optimizer.state_dict(), **self.made_by}
             if numbered:
                 write_checkpoint(self.folder / f"model_{epoch}.pt", content)
             write_checkpoint(self.folder / "model.pt", content)
-        if self.args.prune and (last or epoch % self.args.mask_save_freq == 0):
-            masks = get_masks(self.method.encoder)
+        if self.args.prune and epoch and (last or epoch % self.args.mask_save_freq == 0):
+            masks = {name: mask.cpu() for name, mask in get_masks(self.method.encoder).items()}
             write_checkpoint(self.folder / f"mask_{epoch}.pt", {"epoch": epoch, "pruneMask": masks})

@@ -1,14 +1,15 @@
 """The parts of the probes: flags, lists, freezing, one epoch, evaluation, files, the result."""
 
 import argparse
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from data.datasets import SPECS, ImageSet, Spec
@@ -18,13 +19,13 @@ from models.mask import apply_masks, compute_masks
 from models.published import from_published, load_state, select_batch_norm, to_backbone
 from split.ensure import ensure_list
 from split.lists import IndexList, read_list
-from utils.checkpoint import read_checkpoint, write_checkpoint
+from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
 from utils.cli import Parser, add_data_options, milestones, natural, not_negative, positive
 from utils.errors import InputError
 from utils.log import Average, Log
 from utils.metrics import accuracy
 from utils.results import DEFAULT_LIST, PROTOCOLS
-from utils.schedule import probe_lr
+from utils.schedule import pretrain_lr, probe_lr
 
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -61,7 +62,7 @@ def parse(description: str) -> argparse.Namespace:
     add("--save-freq", "-s", type=positive, default=1, help="epochs between model.pt")
     add("--test_freq", type=positive, default=1, help="epochs between validations")
     add("--fixto", default="nothing", choices=["nothing", *_STAGES], help="freeze everything up to that stage")
-    parser.add_flag("--fixbn", help="batch norm in evaluation mode")
+    parser.add_flag("--fixbn", help="batch norm of the frozen stages in evaluation mode")
     add("--checkpoint", default="", help="weights to start from")
     parser.add_flag("--cvt_state_dict", help="--checkpoint is of pre-training: drop its head")
     add("--bnNameCnt", type=int, default=-1, choices=[-1, 0, 1], help="of dual batch norm: 0 dense, 1 pruned")
@@ -70,7 +71,12 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_flag("--resume", help="go on from the experiment's model.pt")
     add("--start-epoch", type=natural, default=0, help="epochs taken as done when not resuming")
     parser.add_flag("--test_only", help="evaluate the experiment's best_model.pt")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.experiment.strip():
+        raise InputError("the experiment needs a name")
+    if not args.test_only and args.start_epoch >= args.epochs:
+        raise InputError(f"--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}")
+    return args
 
 
 def find_lists(args: argparse.Namespace, data: ImageSet) -> dict[str, IndexList | None]:
@@ -118,29 +124,36 @@ class Frozen:
     """What must not move: a copy of the frozen weights and buffers, taken before training."""
 
     def __init__(self, state: dict[str, torch.Tensor]) -> None:
-        self.before = {k: v.clone() for k, v in state.items()}
+        self.before = {k: v.detach().clone() for k, v in state.items()}
+
+    def moved(self, model: nn.Module) -> list[str]:
+        """Names of the frozen tensors that have another value now."""
+        now = model.state_dict()
+        return [k for k, v in self.before.items() if not torch.equal(v, now[k].to(v.device))]
 
     def check(self, model: nn.Module) -> None:
         """Raise RuntimeError if anything frozen has moved: the probe would not be linear."""
-        now = model.state_dict()
-        moved = [k for k, v in self.before.items() if not torch.equal(v, now[k])]
-        if moved:
+        if moved := self.moved(model):
             raise RuntimeError(f"{len(moved)} frozen tensors moved during the probe, {moved[0]} first")
 
 
-def freeze(model: nn.Module, fixto: str, fixbn: bool) -> Frozen:
-    """Stop gradients up to stage `fixto` (of the small ResNets: layer3 is the last); returns what to check.
+def frozen_modules(model: nn.Module, fixto: str) -> dict[str, nn.Module]:
+    """Stem and stages up to `fixto`, by name; none for 'nothing'. The last stage of the small ResNets is layer3."""
+    names = ("conv1", "bn1", *_STAGES[: _STAGES.index(fixto) + 1]) if fixto in _STAGES else ()
+    return {name: module for name, module in model.named_children() if name in names}
 
-    Batch norm's buffers stay too with `fixbn`, which `train_epoch` heeds.
+
+def freeze(model: nn.Module, fixto: str, fixbn: bool) -> Frozen:
+    """Stop gradients up to stage `fixto`; returns what to check.
+
+    With `fixbn` the buffers of those stages' batch norms stay too, which `train_epoch` sees to.
     """
-    prefixes = ("conv1.", "bn1.", *(f"{s}." for s in _STAGES[: _STAGES.index(fixto) + 1])) if fixto in _STAGES else ()
     fixed = {}
-    for name, parameter in model.named_parameters():
-        if name.startswith(prefixes) and prefixes:
-            parameter.requires_grad_(False)
-            fixed[name] = parameter.detach()
-    if fixbn:
-        fixed.update({k: b for k, b in model.named_buffers() if not k.startswith("normalize.")})
+    for name, module in frozen_modules(model, fixto).items():
+        module.requires_grad_(False)
+        fixed.update(module.named_parameters(prefix=name))
+        if fixbn:
+            fixed.update(module.named_buffers(prefix=name))
     return Frozen(fixed)
 
 
@@ -153,25 +166,35 @@ def train_epoch(
     device: torch.device,
     log: Log,
 ) -> None:
-    """One epoch (1-based) of cross-entropy on augmented images."""
-    lr = probe_lr(epoch, args.epochs, args.lr, args.decreasing_lr, args.cosineLr)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+    """One epoch (1-based) of cross-entropy on augmented images.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
     model.train()
     if args.fixbn:
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+        # Batch norm is all that evaluation mode changes in a frozen stage.
+        for module in frozen_modules(model, args.fixto).values():
+            module.eval()
+    steps = len(loader)
     loader.sampler.set_epoch(epoch)
     losses = Average()
     for i, (views, _, labels) in enumerate(loader):
+        if args.cosineLr:
+            lr = pretrain_lr((epoch - 1) * steps + i, args.epochs * steps, 0, args.lr)
+        else:
+            lr = probe_lr(epoch, args.lr, args.decreasing_lr)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
         loss = F.cross_entropy(model(views[:, 0].to(device)), labels.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.add(loss.item(), len(labels))
+        if not math.isfinite(losses.value):
+            raise InputError(f"the probe's loss is {losses.value} in epoch {epoch}, step {i}, lr {lr:g}: lower --lr")
         if i % args.log_interval == 0:
-            log.detail(f"Train Epoch: {epoch} [{i}/{len(loader)}]\tLoss: {losses.value:.6f}\tlr: {lr:g}")
+            log.detail(f"Train Epoch: {epoch} [{i}/{steps}]\tLoss: {losses.value:.6f}\tlr: {lr:g}")
     log.metrics(epoch=epoch, loss=losses.mean, lr=lr)
 
 
@@ -190,7 +213,8 @@ class Files:
     def __init__(self, args: argparse.Namespace, model: nn.Module) -> None:
         self.args, self.model = args, model
         self.folder = Path(args.save_dir) / args.experiment
-        self.best, self.message, self._optim = -1.0, "backbone: random weights", None
+        self.best, self.message, self._resumed = -1.0, "backbone: random weights", None
+        self.config = {"config": vars(args)}
 
     def load(self) -> int:
         """Load the weights that the flags ask for; returns the epochs that are done.
@@ -216,18 +240,32 @@ class Files:
             apply_masks(self.model, compute_masks(self.model, args.prune_percent))
         if not (args.resume and own.exists()):
             return args.start_epoch
+        return self._load_own(own)
+
+    def _load_own(self, own: Path) -> int:
+        """Take up this experiment's run, unless the backbone under it was trained anew since."""
         content = read_checkpoint(own)
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        frozen = freeze(self.model, self.args.fixto, self.args.fixbn)
         load_state(self.model, content["state_dict"], str(own))
-        self.best, self._optim = content["best_prec1"], content["optim"]
-        self.message = f"resuming from {own} after epoch {content['epoch']}"
-        return content["epoch"]
+        if self.args.checkpoint and frozen.moved(self.model):
+            self.model.load_state_dict(before)
+            self.message += f"; {own} is of another backbone: starting over"
+            return self.args.start_epoch
+        best = content.get("best_prec1")
+        if not isinstance(best, int | float):
+            raise InputError(f"cannot resume from {own}: its best_prec1 is {best!r}")
+        epoch = resume_optimizer(self.optimizer(), content, own)
+        self.best, self._resumed = best, content
+        self.message = f"resuming from {own} after epoch {epoch}"
+        return epoch
 
     def optimizer(self) -> torch.optim.Optimizer:
         """SGD on what is not frozen, in the state of the resumed run."""
         a, trained = self.args, [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(trained, a.lr, momentum=a.momentum, weight_decay=a.wd)
-        if self._optim is not None:
-            optimizer.load_state_dict(self._optim)
+        if self._resumed is not None:
+            resume_optimizer(optimizer, self._resumed, self.folder / "model.pt")
         return optimizer
 
     def save(self, epoch: int, optimizer: torch.optim.Optimizer, name: str = "model.pt") -> None:
@@ -235,7 +273,7 @@ class Files:
         if name == "model.pt" and epoch % self.args.save_freq and epoch != self.args.epochs:
             return
         content = {"epoch": epoch, "state_dict": self.model.state_dict(), "optim": optimizer.state_dict()}
-        write_checkpoint(self.folder / name, {**content, "best_prec1": self.best})
+        write_checkpoint(self.folder / name, {**content, "best_prec1": self.best, **self.config})
 
     def save_best(self, epoch: int, top1: float, optimizer: torch.optim.Optimizer) -> None:
         """Write best_model.pt if validation accuracy `top1` (percent) is the best so far; ties keep the first."""
@@ -244,7 +282,7 @@ class Files:
             self.save(epoch, optimizer, "best_model.pt")
 
     def load_best(self) -> dict[str, Any]:
-        """Load best_model.pt into the model; returns {'epoch', 'val_top1'} of it.
+        """Load best_model.pt into the model; returns 'epoch', 'val_top1' and 'config' of it, None where it has none.
 
         Raises:
             InputError: it is missing, unreadable, or of another model.
@@ -257,4 +295,7 @@ class Files:
         if any(".bn_list." in k for k in state):
             state = select_batch_norm(state, self.args.bnNameCnt)
         load_state(self.model, state, str(path))
-        return {"epoch": content.get("epoch"), "val_top1": float(content.get("best_prec1", float("nan")))}
+        config = content.get("config")
+        best = {"epoch": content.get("epoch"), "val_top1": content.get("best_prec1")}
+        best = {k: float(v) if isinstance(v, int | float | np.number) else None for k, v in best.items()}
+        return {**best, "config": config if isinstance(config, dict) else None}

@@ -10,11 +10,14 @@ import numpy as np
 
 from data.datasets import ImageSet, Spec
 from split.lists import IndexList
-from split.make_splits import replace_file
+from utils.files import replace_file
 from utils.log import Log, provenance
 from utils.metrics import summarise, thirds
 
-_SHARED = {"lr": 30.0, "wd": 0.0, "momentum": 0.9, "batch_size": 128, "fixto": "layer4", "fixbn": True, "seed": 1}
+_SHARED = {
+    **{"lr": 30.0, "wd": 0.0, "momentum": 0.9, "batch_size": 128, "fixto": "layer4", "fixbn": True, "seed": 1},
+    **{"cosineLr": False, "prune": False, "start_epoch": 0},
+}
 # Settings of the SDCLR paper's probes on CIFAR, as its scripts give them.
 PROTOCOLS = {
     "sdclr-linear": {**_SHARED, "epochs": 30, "decreasing_lr": [10, 20], "test_freq": 1},
@@ -35,17 +38,22 @@ def log_validation(log: Log, epoch: int, scores: dict[str, Any]) -> None:
     log.metrics(epoch=epoch, val_top1=scores["top1"], val_top5=scores["top5"])
 
 
-def protocol_of(args: argparse.Namespace, spec: Spec) -> tuple[str, dict[str, list]]:
-    """The protocol's name, and where the run departs from it: setting -> [ours, the protocol's]."""
-    name = args.protocol
-    if not name and Path(args.trainSplit).stem.endswith("_S_b"):
+def protocol_of(config: dict[str, Any], spec: Spec) -> tuple[str, dict[str, list]]:
+    """The protocol's name, and where the run departs from it: setting -> [ours, the protocol's].
+
+    Args:
+        config: train_cifar.py's settings of the training.
+    """
+    name = config["protocol"]
+    if not name and Path(config["trainSplit"]).stem.endswith("_S_b"):
         name = "sdclr-fewshot"
-    elif not name and args.trainSplit in (spec.train_list, DEFAULT_LIST):
+    elif not name and config["trainSplit"] in (spec.train_list, DEFAULT_LIST):
         name = "sdclr-linear"
-    wanted = PROTOCOLS.get(name, {})
-    if args.cosineLr and wanted:
-        return name, {"cosineLr": [True, False]}
-    departs = {k: [getattr(args, k), v] for k, v in wanted.items() if getattr(args, k) != v}
+    departs = {k: [config[k], v] for k, v in PROTOCOLS.get(name, {}).items() if config[k] != v}
+    if name in PROTOCOLS and config["valiSplit"] not in ("", spec.val_list):
+        departs["valiSplit"] = [config["valiSplit"], spec.val_list]
+    if name in PROTOCOLS and config["bnNameCnt"] == 1:
+        departs["bnNameCnt"] = [1, 0]
     return name or "custom", departs
 
 
@@ -61,7 +69,9 @@ def report(
     """Print the published result lines and write results.json, the whole record of the evaluation."""
     log.info(_per_class_line(scores))
     log.info(f"On the best_model, test tacc is {scores['top1']:.2f}")
-    protocol, departs = protocol_of(args, data.spec)
+    # An evaluation alone reports the settings of the training; the authors' files do not tell theirs.
+    config = best.pop("config") or vars(args)
+    protocol, departs = protocol_of(config, data.spec)
     counts = groups = None
     if lists["group"] is not None:
         counts = np.bincount(data.labels[lists["group"].indices], minlength=data.spec.classes).tolist()
@@ -76,8 +86,8 @@ def report(
         "dataset": data.spec.name,
         "model": args.model,
         "lists": origin,
-        "checkpoint": args.checkpoint,
-        "seed": args.seed,
+        "checkpoint": config["checkpoint"],
+        "seed": config["seed"],
         "top1": scores["top1"],
         "top5": scores["top5"],
         "per_class": scores["per_class"],

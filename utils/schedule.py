@@ -22,12 +22,10 @@ def pretrain_lr(step: int, total: int, warmup: int, lr: float, scheduler: str = 
     return FINAL_LR + (lr - FINAL_LR) * (1 + math.cos(math.pi * done)) / 2
 
 
-def probe_lr(epoch: int, epochs: int, lr: float, milestones: list[int], cosine: bool = False) -> float:
-    """Learning rate of the probe's `epoch` (1-based) of `epochs`.
+def probe_lr(epoch: int, lr: float, milestones: list[int]) -> float:
+    """Learning rate of the probe's `epoch` (1-based): a tenth at each milestone.
 
-    Published stepping (SDCLR's train_cifar.py): the schedule moves at the start of an epoch, so milestone 10
-    already holds in epoch 10, and the cosine reaches 0 in the last epoch.
+    Published stepping (SDCLR's train_cifar.py): the schedule moves at the start of an epoch, so milestone 10 already
+    holds in epoch 10. Its cosine is pretrain_lr without warm-up.
     """
-    if cosine:
-        return lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
     return lr * 0.1 ** bisect_right(sorted(milestones), epoch)

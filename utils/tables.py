@@ -43,14 +43,24 @@ def folders_of(spec: Spec, root: Path) -> tuple[Path, Path]:
 
 
 def collect(
-    spec: Spec, root: Path, method: str, probe: str, splits: list[int], long_tailed: bool, contains: str, data: str
+    spec: Spec,
+    root: Path,
+    method: str,
+    probe: str,
+    splits: list[int],
+    long_tailed: bool,
+    contains: str = "",
+    data: str = "",
+    epochs: int | None = None,
+    shape: str = "",
 ) -> Row:
     """One method's row: every split's result, or where it was looked for.
 
     Args:
         root: folder of the checkpoints folders. method: of METHODS. probe: of PROBES.
         long_tailed: pre-trained on D_i, else on D_b. contains: a part of the names, where several settings were run.
-        data: folder of the data set, for class sizes that no file tells.
+        data: folder of the data set, for class sizes that no file tells. epochs: of pre-training, where several ran.
+        shape: of the lists where it is not the published one, as in their names: `imb50`, `pareto6_imb100`.
 
     Raises:
         InputError: several settings match, a result is damaged or of another protocol, or the class sizes are unknown.
@@ -58,16 +68,17 @@ def collect(
     pretrained, probed = folders_of(spec, root)
     row, settings = Row(METHODS[method]), set()
     for split in splits:
-        base = f"{spec.prefix}split{split}"
+        base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
         few_shot = r"(?P=split)_S_b_" if probe == "fewShot" else ""
         pattern = re.compile(
-            rf"(?P<pre>.+_epoch(?P<epochs>\d+)_(?P<split>{base}(?:_pareto[\d.]+)?(?:_imb[\d.]+)?)"
+            rf"(?P<pre>.+_epoch(?P<epochs>\d+)_(?P<split>{base})"
             rf"_D_{'i' if long_tailed else 'b'}_newNT_s\d+(?P<suffix>.*))__{few_shot}f2layer4_.*"
         )
         found = []
         for folder in sorted(probed.glob("*")):
             match = pattern.fullmatch(folder.name)
-            if match and contains in folder.name and _method_of(match) == method:
+            wanted = match and contains in folder.name and _method_of(match) == method
+            if wanted and (epochs is None or method == "untrained" or int(match["epochs"]) == epochs):
                 found.append((folder, match["pre"], match["split"]))
         few = f"{base}_S_b_" if few_shot else ""
         where = probed / f"*{base}_D_{'i' if long_tailed else 'b'}*__{few}f2layer4_*"
@@ -101,27 +112,23 @@ def read_result(folder: Path, protocol: str, classes: int) -> dict[str, Any] | N
         InputError: the file is damaged, or of another protocol.
     """
     file = folder / "results.json"
-    if not file.is_file():
+    if not file.exists():
         per_class = read_log(folder / "log.txt", classes)
         notes = {"a result was read from a log in the authors' format"}
         return None if per_class is None else {"per_class": per_class, "class_counts": None, "notes": notes}
     try:
         result = json.loads(file.read_text())
         per_class, counts = [float(a) for a in result["per_class"]], result["class_counts"]
-        lists, departs = result["lists"].values(), result["departs"]
+        notes = {f"{k} is {ours}, not the protocol's {theirs}" for k, (ours, theirs) in result["departs"].items()}
+        notes |= {f"lists: {item['source']}" for item in result["lists"].values() if item}
+        sizes = counts is None or (len(counts) == classes and all(isinstance(c, int) and c >= 0 for c in counts))
         if result["protocol"] != protocol:
             raise InputError(f"{file} is of protocol {result['protocol']}, not {protocol}: choose by --contains")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is damaged or half-written: run that probe again") from error
-    if len(per_class) != classes or counts is not None and (len(counts) != classes or not _are_counts(counts)):
-        raise InputError(f"{file} is not of a data set of {classes} classes: run that probe again")
-    notes = {f"{k} is {ours}, not the protocol's {theirs}" for k, (ours, theirs) in departs.items()}
-    notes |= {f"lists: {item['source']}" for item in lists if item}
+    if len(per_class) != classes or not sizes or not all(0 <= a <= 100 for a in per_class):
+        raise InputError(f"{file} does not hold {classes} accuracies and class sizes: run that probe again")
     return {"per_class": per_class, "class_counts": counts, "notes": notes}
-
-
-def _are_counts(values: list[Any]) -> bool:
-    return all(isinstance(v, int) and v >= 0 for v in values)
 
 
 def read_log(path: Path, classes: int) -> list[float] | None:
@@ -156,8 +163,11 @@ def class_counts(spec: Spec, split: str, pretrained: Path, data: str) -> list[in
     log = pretrained / "log.txt"
     if "_D_i_" in pretrained.name and log.is_file():
         match = re.search(r"class distribution in training set is \[([^\]]*)\]", log.read_text(errors="replace"))
+        words = match.group(1).replace(",", " ").split() if match else []
+        if len(words) == spec.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
+            return [int(float(word)) for word in words]
         if match:
-            return [int(float(word)) for word in match.group(1).replace(",", " ").split()]
+            raise InputError(f"{log} is damaged: its class distribution is not one of {spec.classes} classes")
     try:
         labels = load(spec.name, data, train=True).labels
     except InputError as error:

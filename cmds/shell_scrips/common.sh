@@ -10,7 +10,7 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 
 # Published values; a recipe or an option may change them.
-split= port=4833 workers=10 GPU_NUM=1
+split= port=4833 workers=5 GPU_NUM=1
 lr=0.5 temp=0.2 seed=10 output_ch=128
 prune=False prune_dual_bn=False random_prune_percent=0
 only_finetuning=False test_only=False few_shot_only=False few_shot_lr=30 few_shot_epochs=100
@@ -40,7 +40,13 @@ parse_options() {
                 exit 125
                 ;;
         esac
-        [ $# -ge 2 ] || stop "$option needs a value"
+        [ -n "${2:-}" ] || stop "$option needs a value"
+        case $name in
+            GPU_NUM | port | epochs | workers | batch_size | few_shot_epochs)
+                [[ $2 =~ ^[0-9]+$ ]] || stop "$option takes a whole number, not '$2'"
+                ;;
+        esac
+        if [ "$name" = prune_percent ]; then sdclr_percent=$2; fi
         printf -v "$name" '%s' "$2"
         shift 2
     done
@@ -60,12 +66,13 @@ apply_method() {
         sdclr) prune=True prune_dual_bn=True prune_percent=$sdclr_percent ;;
         *) stop "unknown --method $method: choose untrained, simclr or sdclr" ;;
     esac
+    if [ "$prune_dual_bn" = True ] && [ "$prune" = False ]; then stop "--prune_dual_bn True needs --prune True"; fi
+    if [ "$GPU_NUM" = 0 ]; then stop "-g counts processes, one for each GPU or one on a CPU: it is at least 1"; fi
 }
 
-# run SAVE_DIR EXPERIMENT COMMAND...: echo the command, note it in the experiment's folder, run it.
+# run COMMAND...: echo the command, note it in the folder of the pre-training, run it.
 run() {
-    local folder=$1/$2 line
-    shift 2
+    local folder=$save_dir/$experiment line
     printf -v line '%q ' "$@"
     line=${line% }
     line=${line//\\,/,}
@@ -89,7 +96,7 @@ pretrain() {
         options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn"
             --random_prune_percent "$random_prune_percent")
     fi
-    run "$save_dir" "$experiment" "${launch[@]}" train_simCLR.py "$experiment" "${options[@]}"
+    run "${launch[@]}" train_simCLR.py "$experiment" "${options[@]}"
 }
 
 # probe NAME TRAIN_LIST EPOCHS MILESTONES LR TEST_FREQ
@@ -100,7 +107,7 @@ probe() {
         --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True)
     if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
     if [ "$test_only" = True ]; then options+=(--test_only True); fi
-    run "$tune_dir" "$1" "$PYTHON" train_cifar.py "$1" "${options[@]}"
+    run "$PYTHON" train_cifar.py "$1" "${options[@]}"
 }
 
 # The published names, which other people's archives and logs carry.
@@ -121,7 +128,7 @@ recipe() {
     parse_options "$@"
     apply_method
     set_names
-    if [ "$only_finetuning" = False ]; then pretrain; fi
+    if [ "$only_finetuning" = False ] && [ "$few_shot_only" = False ]; then pretrain; fi
     if [ "$few_shot_only" = False ]; then
         probe "${experiment}__f2layer4_d10d20_wd0_lr30_freezeBN" "$train_list" 30 10,20 30 1
     fi
