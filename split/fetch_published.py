@@ -45,7 +45,7 @@ def fetch(spec: Spec, root: Path = ROOT, server: str = SERVER, overwrite: bool =
             with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
                 content = response.read(100_000_000)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise InputError(f"cannot fetch {url} ({error})") from error
+            raise InputError(f"cannot fetch {url} ({error}): try again, or generate with split.make_splits") from error
         if blob_sha1(content) != sha1:
             raise InputError(f"{url} is not the published list (git blob {blob_sha1(content)}, not {sha1})")
         contents[relative] = content

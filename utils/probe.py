@@ -298,4 +298,5 @@ class Files:
         config = content.get("config")
         best = {"epoch": content.get("epoch"), "val_top1": content.get("best_prec1")}
         best = {k: float(v) if isinstance(v, int | float | np.number) else None for k, v in best.items()}
-        return {**best, "config": config if isinstance(config, dict) else None}
+        ours = isinstance(config, dict) and config.keys() >= vars(self.args).keys()
+        return {**best, "config": config if ours else None}
