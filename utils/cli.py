@@ -77,6 +77,18 @@ def number(kind: type, least: float, most: float = 2**32 - 1) -> Callable[[str],
 positive, natural, not_negative = number(int, 1), number(int, 0), number(float, 0)
 
 
+def add_experiment(parser: Parser, save_dir: str) -> None:
+    """The positional experiment and --save-dir, the folder that holds its folder."""
+    parser.add_argument("experiment", type=_name, help="name of the run: its folder below --save-dir")
+    parser.add_argument("--save-dir", default=save_dir, help="where experiments are kept")
+
+
+def _name(word: str) -> str:
+    if not word.strip():
+        raise argparse.ArgumentTypeError("the run needs a name")
+    return word
+
+
 def add_data_options(parser: Parser) -> None:
     """--data, --download, --num_workers: the same in every script."""
     parser.add_argument("--data", default="", help="folder of the data set (digits need none)")

@@ -18,7 +18,7 @@ from models.published import from_published, load_state
 from split.ensure import ensure_list
 from split.lists import read_list
 from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
-from utils.cli import Parser, add_data_options, natural, not_negative, number, positive
+from utils.cli import Parser, add_data_options, add_experiment, natural, not_negative, number, positive
 from utils.distributed import World, mean_over_processes
 from utils.errors import InputError
 from utils.log import Average, Log, provenance
@@ -36,8 +36,7 @@ def parse(description: str) -> argparse.Namespace:
     """
     parser = Parser(description)
     add = parser.add_argument
-    add("experiment", help="name of the run: its folder below --save-dir")
-    add("--save-dir", default="checkpoints", help="where experiments are kept")
+    add_experiment(parser, "checkpoints")
     add("--dataset", default="cifar", choices=["cifar", *SPECS])
     add_data_options(parser)
     add("--trainSplit", default="trainIdxList.npy", help="list of training images: a path below split/, or a file")
@@ -68,8 +67,6 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_flag("--testContrastiveAcc", help="accepted; without effect, as published")
     parser.add_flag("--testContrastiveAccTest", help="accepted; without effect, as published")
     args = parser.parse_args()
-    if not args.experiment.strip():
-        raise InputError("the experiment needs a name")
     if not 0 < args.resizeLower <= 1:
         raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
     return args

@@ -20,7 +20,7 @@ from models.published import from_published, load_state, select_batch_norm, to_b
 from split.ensure import ensure_list
 from split.lists import IndexList, read_list
 from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
-from utils.cli import Parser, add_data_options, milestones, natural, not_negative, positive
+from utils.cli import Parser, add_data_options, add_experiment, milestones, natural, not_negative, positive
 from utils.errors import InputError
 from utils.log import Average, Log
 from utils.metrics import accuracy
@@ -38,8 +38,7 @@ def parse(description: str) -> argparse.Namespace:
     """
     parser = Parser(description)
     add = parser.add_argument
-    add("experiment", help="name of the run: its folder below --save-dir")
-    add("--save-dir", default="checkpoints_tune", help="where experiments are kept")
+    add_experiment(parser, "checkpoints_tune")
     add("--model", default="res18", choices=MODELS)
     add("--dataset", default="cifar10", choices=["cifar", *SPECS])
     add_data_options(parser)
@@ -72,8 +71,6 @@ def parse(description: str) -> argparse.Namespace:
     add("--start-epoch", type=natural, default=0, help="epochs taken as done when not resuming")
     parser.add_flag("--test_only", help="evaluate the experiment's best_model.pt")
     args = parser.parse_args()
-    if not args.experiment.strip():
-        raise InputError("the experiment needs a name")
     if not args.test_only and args.start_epoch >= args.epochs:
         raise InputError(f"--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}")
     return args

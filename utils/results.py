@@ -14,10 +14,10 @@ from utils.files import replace_file
 from utils.log import Log, provenance
 from utils.metrics import summarise, thirds
 
-_SHARED = {
-    **{"lr": 30.0, "wd": 0.0, "momentum": 0.9, "batch_size": 128, "fixto": "layer4", "fixbn": True, "seed": 1},
-    **{"cosineLr": False, "prune": False, "start_epoch": 0},
-}
+_SHARED = dict(
+    lr=30.0, wd=0.0, momentum=0.9, batch_size=128, fixto="layer4", fixbn=True, seed=1, cosineLr=False, prune=False,
+    start_epoch=0,
+)  # fmt: skip
 # Settings of the SDCLR paper's probes on CIFAR, as its scripts give them.
 PROTOCOLS = {
     "sdclr-linear": {**_SHARED, "epochs": 30, "decreasing_lr": [10, 20], "test_freq": 1},

@@ -69,22 +69,21 @@ def collect(
     row, settings = Row(METHODS[method]), set()
     for split in splits:
         base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
-        few_shot = r"(?P=split)_S_b_" if probe == "fewShot" else ""
+        kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
         pattern = re.compile(
-            rf"(?P<pre>.+_epoch(?P<epochs>\d+)_(?P<split>{base})"
-            rf"_D_{'i' if long_tailed else 'b'}_newNT_s\d+(?P<suffix>.*))__{few_shot}f2layer4_.*"
+            rf"(?P<pre>.+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*))"
+            rf"__{re.escape(few_shot)}f2layer4_.*"
         )
         found = []
         for folder in sorted(probed.glob("*")):
             match = pattern.fullmatch(folder.name)
             wanted = match and contains in folder.name and _method_of(match) == method
             if wanted and (epochs is None or method == "untrained" or int(match["epochs"]) == epochs):
-                found.append((folder, match["pre"], match["split"]))
-        few = f"{base}_S_b_" if few_shot else ""
-        where = probed / f"*{base}_D_{'i' if long_tailed else 'b'}*__{few}f2layer4_*"
+                found.append((folder, match["pre"]))
         if not found:
+            where = probed / f"*{base}_{kind}*__{few_shot}f2layer4_*"
             row.missing.append(f"{METHODS[method]}, split {split}: nothing like {where}")
-        for folder, pre, name in found:
+        for folder, pre in found:
             settings.add(folder.name.replace(base, "*"))
             if len(settings) > 1:
                 names = ", ".join(sorted(settings))
@@ -93,7 +92,7 @@ def collect(
             if result is None:
                 row.missing.append(f"{METHODS[method]}, split {split}: no result in {folder}")
                 continue
-            counts = result["class_counts"] or class_counts(spec, name, pretrained / pre, data)
+            counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
             row.values[split] = summarise(result["per_class"], thirds(counts))
             row.notes |= result["notes"]
     return row
