@@ -141,11 +141,15 @@ SPECS["cifar10"] = replace(
     SPECS["cifar10"], train_images=400, val_per_class=4, train_per_class=12, few_shot=2, imb_factor=6, fetchable=False
 )
 
+SPECS["cifar100"] = replace(
+    SPECS["cifar100"], train_images=600, val_per_class=1, train_per_class=4, few_shot=1, imb_factor=5, fetchable=False
+)
+
 
 def _cifar(spec, root, train, download):
     rng = np.random.RandomState(train)
-    labels = np.arange(400 if train else 50) % 10
-    colours = np.random.RandomState(9).randint(0, 195, (10, 3))
+    labels = np.arange(spec.train_images if train else 10 * spec.classes // 2) % spec.classes
+    colours = np.random.RandomState(9).randint(0, 195, (spec.classes, 3))
     return (rng.randint(0, 60, (len(labels), 32, 32, 3)) + colours[labels][:, None, None]).astype(np.uint8), labels
 """
 
@@ -188,6 +192,31 @@ def test_the_published_recipe_for_real_on_a_tiny_cifar(project_copy, tmp_path):
     assert "train_simCLR.py" not in again.stdout and "Train Epoch" not in again.stdout
     second = subprocess.run(table, cwd=project, capture_output=True, text=True, timeout=120)
     assert second.stdout == first.stdout
+
+
+def test_the_published_balanced_recipe_for_real_on_a_tiny_cifar100(project_copy, tmp_path):
+    """SimCLR on D_b: the other data set, the other kind of list, the other method."""
+    project = tmp_path / "project"
+    shutil.copytree(project_copy, project)
+    with (project / "data" / "datasets.py").open("a") as file:
+        file.write(TINY_CIFAR)
+    args = ["-g", "1", "-p", "4867", "-w", "0", "--split", "cifar100_split2_D_b", "-e", "1", "--few_shot_epochs", "5"]
+    done = bash(project, "shell_scrips/cifar-100-LT.sh", *args, "--model", "res20_s")
+    assert done.returncode == 0, done.stderr
+    (experiment,) = (project / "checkpoints_cifar100").iterdir()
+    assert experiment.name.endswith("_b512_o128_twolayerProj_epoch1_cifar100_split2_D_b_newNT_s10")
+    results = [json.loads(file.read_text()) for file in (project / "checkpoints_cifar100_tune").glob("*/results.json")]
+    assert sorted(r["protocol"] for r in results) == ["sdclr-fewshot", "sdclr-linear"]
+    for result in results:
+        # Grouped by the long-tailed list of the same split, as published, though pre-trained on the balanced one.
+        assert result["lists"]["group"]["path"] == "cifar100_split2_D_i.npy"
+        assert max(result["class_counts"]) == 5 and min(result["class_counts"]) == 1
+    for probe in ([], ["--fewShot"]):
+        table = [sys.executable, "exp_analyse.py", "--dataset", "cifar100", *probe]
+        printed = subprocess.run(table, cwd=project, capture_output=True, text=True, timeout=120)
+        (result,) = (r for r in results if r["protocol"] == ("sdclr-fewshot" if probe else "sdclr-linear"))
+        assert printed.returncode == 0 and "published" not in printed.stdout
+        assert re.search(rf"^SimCLR +1 .* {result['groups']['All']:.2f}$", printed.stdout, re.M), printed.stdout
 
 
 def test_reproduce_goes_on_where_it_stopped_and_prints_the_tables(project_copy, tmp_path):
