@@ -13,48 +13,56 @@ import torch
 
 from data.datasets import load, spec_of
 from models import build_classifier
-from utils import probe, results
+from utils import probe, probe_data, results
+from utils.bad_images import BadImages
 from utils.distributed import world_from_environment
 from utils.errors import run
 from utils.log import Log, progress, provenance
+from utils.probe_files import Files
+from utils.probe_flags import parse_cifar
 
 
 def main() -> None:
-    args, started = probe.parse(__doc__), time.perf_counter()
-    device = world_from_environment(args.no_cuda).device
+    args, started = parse_cifar(__doc__), time.perf_counter()
+    world = world_from_environment(args.no_cuda)
     spec = spec_of(args.dataset)
     train_set = load(spec.name, args.data, train=True, download=args.download)
     test_set = load(spec.name, args.data, train=False, download=args.download)
-    lists = probe.find_lists(args, train_set)
+    lists = probe_data.find_lists(args, train_set)
     torch.manual_seed(args.seed)
     model = build_classifier(args.model, spec.classes)
-    run_files = probe.Files(args, model)
-    done = run_files.load()
-    frozen = probe.freeze(model.to(device), args.fixto, args.fixbn)
+    files = Files(args, model)
+    done = files.load()
+    frozen = probe.freeze(model.to(world.device), args.fixto, args.fixbn)
 
-    log = Log(run_files.folder)
+    log = Log(files.folder)
     log.info(" ".join([sys.executable, *sys.argv]))
-    log.info(f"{device.type}, precision fp32, {provenance()}")
-    log.info(run_files.message)
+    log.info(f"{world.device.type}, precision fp32, {provenance()}")
+    log.info(files.message)
+
+    def evaluate(images):
+        return probe.evaluate(model, probe.images_in_memory(images, args.test_batch_size), spec.classes, world.device)
+
     if not args.test_only:
-        val = probe.subset(test_set, None) if args.valiSplit == "test" else probe.subset(train_set, lists["val"])
-        loader = probe.train_loader(probe.subset(train_set, lists["train"]), args, device)
-        optimizer = run_files.optimizer()
+        val = test_set if args.valiSplit == "test" else probe_data.subset(train_set, lists["val"])
+        loader = probe_data.train_loader(probe_data.subset(train_set, lists["train"]), args, world.device)
+        optimizer, bad = files.optimizer(), BadImages(args.on_bad_image, log)
+        still = probe.frozen_modules(model, args.fixto) if args.fixbn else {}
         bar = progress(args.epochs, done, f"{spec.name} probe", True)
         for epoch in range(done + 1, args.epochs + 1):
-            probe.train_epoch(model, loader, optimizer, epoch, args, device, log)
+            probe.train_epoch(model, still, loader, optimizer, epoch, args, world, log, bad)
             if epoch % args.test_freq == 0 or epoch == args.epochs:
-                scores = probe.evaluate(model, val, args.test_batch_size, device)
+                scores = evaluate(val)
                 results.log_validation(log, epoch, scores)
-                run_files.save_best(epoch, scores["top1"], optimizer)
-            run_files.save(epoch, optimizer)
+                files.save_best(epoch, scores["top1"], optimizer)
+            files.save(epoch, optimizer)
             bar.update()
         bar.close()
         frozen.check(model)
 
-    best = run_files.load_best()
-    scores = probe.evaluate(model, probe.subset(test_set, None), args.test_batch_size, device)
-    results.report(args, lists, scores, best, time.perf_counter() - started, log, train_set)
+    best = files.load_best()
+    sizes = probe_data.group_sizes(lists["group"], train_set.labels, spec.classes)
+    results.report(args, spec, lists, sizes, evaluate(test_set), best, time.perf_counter() - started, log)
 
 
 if __name__ == "__main__":

@@ -11,23 +11,23 @@ import sys
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from data.datasets import load, spec_of
+from data.image_lists import PRETRAIN_LISTS
 from methods import build_method
+from utils.bad_images import BadImages
 from utils.distributed import join, world_from_environment
 from utils.errors import run
 from utils.log import Log, progress, provenance
 from utils.optim import build_optimizer
-from utils.pretrain import Checkpoints, one_epoch, parse, two_view_loader
+from utils.pretrain import Checkpoints, one_epoch, parse, training_images, two_view_loader
 
 
 def main() -> None:
     args = parse(__doc__)
     world = world_from_environment()
-    spec = spec_of(args.dataset)
-    data = load(args.dataset, args.data, train=True, download=args.download)
-    loader, counts = two_view_loader(data, args, world)
+    images, counts = training_images(args)
+    loader = two_view_loader(images, args, world)
     torch.manual_seed(args.seed + world.rank)
-    method = build_method(args, stem="cifar").to(world.device)
+    method = build_method(args, stem="imagenet" if args.dataset in PRETRAIN_LISTS else "cifar").to(world.device)
     optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
     checkpoints = Checkpoints(args, method, optimizer)
     start = checkpoints.load()
@@ -38,7 +38,7 @@ def main() -> None:
     log.info(f"{world.size} process(es) on {world.device.type}, precision fp32, {provenance()}")
     log.info(f"class distribution in training set is {counts}")
     log.info(checkpoints.message)
-    model = method
+    bad, model = BadImages(args.on_bad_image, log), method
     if world.size > 1 and world.device.type == "cuda":
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
     elif world.size > 1:
@@ -47,13 +47,15 @@ def main() -> None:
         # Statistics are synchronised or per process, and masks are equal everywhere: no buffer needs sending.
         model = DistributedDataParallel(model, broadcast_buffers=False)
 
-    bar = progress(args.epochs * len(loader), start * len(loader), f"{spec.name} {args.experiment[-40:]}", world.main)
+    bar = progress(
+        args.epochs * len(loader), start * len(loader), f"{args.dataset} {args.experiment[-40:]}", world.main
+    )
     if start == args.epochs == 0:
         checkpoints.save(0, world)
     for epoch in range(start + 1, args.epochs + 1):
         loader.sampler.set_epoch(epoch)
         method.start_epoch(epoch)
-        one_epoch(model, loader, optimizer, epoch, args, world, log, bar)
+        one_epoch(model, loader, optimizer, epoch, args, world, log, bar, bad)
         checkpoints.save(epoch, world)
     bar.close()
 

@@ -5,25 +5,38 @@ which they run change nothing, and a resumed run sees what an undisturbed one wo
 """
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from PIL import Image, ImageFilter
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from torchvision import transforms as T
 
-from utils.distributed import cores
+from data.image_lists import BadImage, ImageArrays, ImageFiles
+from utils.distributed import World, cores
 
 BICUBIC = T.InterpolationMode.BICUBIC
 Transform = Callable[[Image.Image], torch.Tensor]
 
 
-def pretrain_transform(size: int, flip: bool, strength: float = 1.0, resize_lower: float = 0.1) -> Transform:
-    """One view for 32-pixel images (SDCLR's train_simCLR.py): [3, size, size] in [0, 1].
+class GaussianBlur:
+    """Pillow's Gaussian blur with sigma uniform in [0.1, 2.0] pixels (SDCLR's data/augmentation.py)."""
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.filter(ImageFilter.GaussianBlur(float(torch.empty(1).uniform_(0.1, 2.0))))
+
+
+def pretrain_transform(
+    size: int, flip: bool, strength: float = 1.0, resize_lower: float = 0.1, blur: bool = False
+) -> Transform:
+    """One view (SDCLR's train_simCLR.py): [3, size, size] in [0, 1].
 
     Args:
         size: pixels. flip: mirror half of the images. strength: factor on the jitter (0.4, 0.4, 0.4, 0.1).
-        resize_lower: smallest crop, as a share of the image's area, in (0, 1].
+        resize_lower: smallest crop, as a share of the image's area, in (0, 1]; published 0.1 at 32 pixels, else 0.08.
+        blur: blur half of the images, as published for ImageNet.
     """
     s = strength
     jitter = T.ColorJitter(0.4 * s, 0.4 * s, 0.4 * s, 0.1 * s)
@@ -33,6 +46,7 @@ def pretrain_transform(size: int, flip: bool, strength: float = 1.0, resize_lowe
             *([T.RandomHorizontalFlip()] if flip else []),
             T.RandomApply([jitter], p=0.8),
             T.RandomGrayscale(p=0.2),
+            *([T.RandomApply([GaussianBlur()], p=0.5)] if blur else []),
             T.ToTensor(),
         ]
     )
@@ -44,24 +58,70 @@ def probe_transform(size: int, flip: bool) -> Transform:
     return T.Compose([T.RandomCrop(size, padding=size // 8), *mirror, T.ToTensor()])
 
 
+def file_probe_transform(size: int) -> Transform:
+    """The probes' training augmentation for image files (SDCLR's train_imagenet.py): random bilinear crop, flip."""
+    return T.Compose([T.RandomResizedCrop(size), T.RandomHorizontalFlip(), T.ToTensor()])
+
+
+def centre_transform(size: int) -> Transform:
+    """Evaluation of image files (SDCLR's train_imagenet.py): the middle 224 of 256 pixels, or `size` in that ratio."""
+    return T.Compose([T.Resize(size * 256 // 224), T.CenterCrop(size), T.ToTensor()])
+
+
+class Batch(NamedTuple):
+    """views [n, V, 3, H, W] in [0, 1], sample ids [n], labels [n], and what is to be said of images that were bad."""
+
+    views: torch.Tensor
+    index: torch.Tensor
+    labels: torch.Tensor
+    bad: list[str]
+
+
+def collate(samples: list[tuple[torch.Tensor | None, int, int, list[str]]]) -> Batch:
+    """Samples of AugmentedImages as a Batch; those without an image are left out."""
+    whole = [sample for sample in samples if sample[0] is not None]
+    views = torch.stack([sample[0] for sample in whole]) if whole else torch.empty(0)
+    index, labels = (torch.tensor([sample[i] for sample in whole], dtype=torch.long) for i in (1, 2))
+    return Batch(views, index, labels, [message for sample in samples for message in sample[3]])
+
+
 class AugmentedImages(Dataset):
     """`views` random draws of `transform` for each image, reproducible per (epoch, sample id).
 
     Args:
-        images: [N, H, W, 3] uint8. labels: [N] int64. transform: one view. seed: of all draws. views: per image.
+        images: [N, H, W, 3] uint8, or image files. labels: [N] int64. transform: one view. seed: of all draws.
+        views: per image. fill: the next image that can be read takes a bad one's place, so that batches keep their
+            size; else there is no image.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Transform, seed: int, views: int = 1) -> None:
-        self.images, self.labels = images, torch.from_numpy(labels)
-        self.transform, self.seed, self.views = transform, seed, views
+    def __init__(
+        self,
+        images: np.ndarray | ImageFiles,
+        labels: np.ndarray,
+        transform: Transform,
+        seed: int,
+        views: int = 1,
+        fill: bool = True,
+    ) -> None:
+        self.images = ImageArrays(images) if isinstance(images, np.ndarray) else images
+        self.labels = labels
+        self.transform, self.seed, self.views, self.fill = transform, seed, views, fill
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int, torch.Tensor]:
-        """(epoch, sample id) -> views [views, 3, H, W] in [0, 1], sample id, label."""
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, int, list[str]]:
+        """(epoch, sample id) -> views [views, 3, H, W] in [0, 1], sample id, label, messages on bad images."""
         epoch, index = key
-        image = Image.fromarray(self.images[index])
+        image, bad = None, []
+        while image is None:
+            try:
+                image = self.images[index]
+            except BadImage as error:
+                bad.append(str(error))
+                if not self.fill or len(bad) == len(self):
+                    return None, index, int(self.labels[index]), bad
+                index = (index + 1) % len(self)
         state = torch.get_rng_state()
         # torch.manual_seed would also queue a call for CUDA, in every worker, for every sample.
         mixed = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1, np.uint64)[0]
@@ -70,7 +130,7 @@ class AugmentedImages(Dataset):
             views = torch.stack([self.transform(image) for _ in range(self.views)])
         finally:
             torch.set_rng_state(state)
-        return views, index, self.labels[index]
+        return views, index, int(self.labels[index]), bad
 
 
 class EpochSampler(DistributedSampler):
@@ -84,19 +144,48 @@ class EpochSampler(DistributedSampler):
         return ((self.epoch, index) for index in order)
 
 
+class ShardedBatches(Sampler):
+    """Batches of an evaluation, in order: batch k is of process k modulo their number, and no image is repeated.
+
+    Whole batches are dealt, so each has the same images, hence the same outputs, for any number of processes.
+    """
+
+    def __init__(self, images: int, batch: int, world: World) -> None:
+        self.batches = [range(i, min(i + batch, images)) for i in range(0, images, batch)][world.rank :: world.size]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return ([(0, index) for index in batch] for batch in self.batches)
+
+
 def make_loader(
-    dataset: AugmentedImages, sampler: EpochSampler, batch: int, workers: int, device: torch.device
+    dataset: AugmentedImages,
+    sampler: EpochSampler | ShardedBatches,
+    batch: int,
+    workers: int,
+    device: torch.device,
 ) -> DataLoader:
     """Batches of `batch` images, the last one short; at most one worker per core. Their number changes no sample."""
     workers = min(workers, cores())
+    whole = isinstance(sampler, ShardedBatches)
     return DataLoader(
         dataset,
-        batch,
-        sampler=sampler,
+        1 if whole else batch,
+        sampler=None if whole else sampler,
+        batch_sampler=sampler if whole else None,
         num_workers=workers,
+        collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        worker_init_fn=_one_thread if workers else None,
     )
+
+
+def _one_thread(worker: int) -> None:
+    """OpenCV would start a thread for each core in each worker."""
+    cv2.setNumThreads(0)
 
 
 def to_batch(images: np.ndarray) -> torch.Tensor:

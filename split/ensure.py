@@ -5,9 +5,21 @@ from pathlib import Path
 import numpy as np
 
 from data.datasets import Spec
+from data.image_lists import ListSpec, PathList
 from split.fetch_published import fetch
-from split.lists import ROOT, blob_sha1, origin, read_list
-from split.make_splits import make_lists, settings_of, write_lists
+from split.lists import (
+    ROOT,
+    blob_sha1,
+    dataset_of,
+    origin,
+    published_lists,
+    read_list,
+    write_files,
+    write_lists,
+)
+from split.make_image_lists import make_image_lists, scan
+from split.make_splits import make_lists, settings_of
+from split.path_lists import read_path_list
 from utils.errors import InputError
 from utils.files import locked
 
@@ -63,3 +75,60 @@ def _refuse_to_mix(spec: Spec, root: Path) -> None:
             f"a list of {spec.name} is missing beside published ones, and generated lists do not go with those: "
             f"run `python -m split.fetch_published --dataset {spec.name}`"
         )
+
+
+def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT) -> Path:
+    """Path of a list of image files: a file, or the published name of a list (with or without .txt).
+
+    A missing list is fetched with the others that its authors published; one that they did not publish, or all where
+    they cannot be had, are generated from the tree of images. Among published lists only those are generated that the
+    authors have no counterpart of, apart from the images of theirs.
+
+    Args:
+        name: such as `imageNet_100_LT_train`. data: the data folder.
+
+    Raises:
+        InputError: nothing makes a list of that name, or generating it would mix the two kinds.
+    """
+    relative = spec.path(name.removesuffix(".txt"))
+    for path in (root / relative, root / name, Path(name)):
+        if path.is_file():
+            return path
+    if relative not in map(spec.path, spec.names()):
+        raise InputError(f"list {name} does not exist below {root}; those of {spec.name} are {', '.join(spec.names())}")
+    with locked(root):
+        if (root / relative).is_file():
+            return root / relative
+        here = [read_path_list(p, spec) for p in sorted((root / spec.folder).glob("*.txt"))]
+        why = _fetch_path_lists(relative, spec, root, here)
+        if (root / relative).is_file():
+            print(f"{relative} was missing: fetched the published lists of {spec.name}", flush=True)
+            return root / relative
+        theirs = [item for item in here if item.source == "published"]
+        apart = frozenset(path for item in theirs if Path(item.path).stem != spec.test for path in item.paths)
+        lists = make_image_lists(spec, scan(spec, Path(data)), apart=apart)
+        mine = {k: v for k, v in lists.items() if not theirs or k not in _published_paths(spec)}
+        written = write_files(mine, root)
+        print(f"{relative} was missing: generated {len(written)} lists of {spec.name} in {root}{why}", flush=True)
+    return root / relative
+
+
+def _published_paths(spec: ListSpec) -> set[str]:
+    return {row["path"].removeprefix("split/") for row in published_lists() if dataset_of(row["path"]) == spec.name}
+
+
+def _fetch_path_lists(relative: str, spec: ListSpec, root: Path, here: list[PathList]) -> str:
+    """Fetch the published lists unless generated ones are in use; returns why not, for the message."""
+    if any(item.source == "generated" for item in here):
+        raise InputError(
+            f"{root / relative} is missing beside generated lists: make all again, with the settings they were made "
+            f"with, by `python -m split.make_splits --dataset {spec.name} --data DIR`"
+        )
+    try:
+        fetch(spec, root)
+        here += [read_path_list(p, spec) for p in sorted((root / spec.folder).glob("*.txt"))]
+        return ""
+    except InputError as error:
+        if relative in _published_paths(spec) and any(item.source == "published" for item in here):
+            raise
+        return f" ({error})"

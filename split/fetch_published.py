@@ -1,7 +1,7 @@
 """Download the authors' lists at the pinned commits and verify each against published_splits.tsv.
 
     python -m split.fetch_published                  # CIFAR-10 and CIFAR-100
-    python -m split.fetch_published --dataset cifar10
+    python -m split.fetch_published --dataset imagenet-100 imagenet places
 
 The lists carry no licence that lets this project pass them on, so they are fetched, not shipped.
 """
@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from data.datasets import SPECS, Spec
+from data.image_lists import LIST_SPECS, ListSpec
 from split.lists import ROOT, blob_sha1, dataset_of, published_lists
 from utils.cli import Parser
 from utils.errors import InputError, run
@@ -21,7 +22,7 @@ SERVER = "https://raw.githubusercontent.com"
 TIMEOUT = 20  # seconds, per list
 
 
-def fetch(spec: Spec, root: Path = ROOT, server: str = SERVER, overwrite: bool = False) -> list[str]:
+def fetch(spec: Spec | ListSpec, root: Path = ROOT, server: str = SERVER, overwrite: bool = False) -> list[str]:
     """Fetch the published lists of a data set that `root` lacks: all of them, verified, or none.
 
     Returns:
@@ -55,16 +56,16 @@ def fetch(spec: Spec, root: Path = ROOT, server: str = SERVER, overwrite: bool =
 
 
 def main() -> None:
-    published = [name for name, spec in SPECS.items() if spec.fetchable]
+    published = {name: spec for name, spec in {**SPECS, **LIST_SPECS}.items() if spec.fetchable}
     parser = Parser(__doc__)
-    parser.add_argument("--dataset", nargs="+", choices=published, default=published)
+    parser.add_argument("--dataset", nargs="+", choices=list(published), default=["cifar10", "cifar100"])
     parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
     parser.add_argument("--server", default=SERVER, help="where the repositories' raw files are served")
     parser.add_flag("--overwrite", help="replace lists of the same name")
     args = parser.parse_args()
     for name in args.dataset:
         with locked(args.out):
-            written = fetch(SPECS[name], args.out, args.server, args.overwrite)
+            written = fetch(published[name], args.out, args.server, args.overwrite)
         for relative in written:
             print(f"fetched  {args.out / relative}")
         print(f"{name}: {len(written)} lists fetched and verified; the others were here")

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from data.datasets import SPECS, Spec
+from data.image_lists import LIST_SPECS
 from utils.errors import InputError
+from utils.files import replace_file
 
 ROOT = Path(__file__).resolve().parent
 PUBLISHED = ROOT / "published_splits.tsv"
@@ -45,7 +47,8 @@ def generated_lists() -> dict[str, str]:
 def dataset_of(path: str) -> str:
     """The data set whose lists lie at this path below split/; '' where it is none of ours."""
     folder = Path(path).parent.name.removesuffix("_imbSub_with_subsets")
-    return folder if folder in SPECS else ""
+    by_folder = {spec.folder: name for name, spec in LIST_SPECS.items()}
+    return folder if folder in SPECS else by_folder.get(folder, "")
 
 
 def origin(sha1: str) -> tuple[str, str]:
@@ -70,6 +73,47 @@ def read_npy(path: Path) -> tuple[np.ndarray, bytes]:
         raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error
     except (OSError, ValueError, EOFError, MemoryError, SyntaxError) as error:
         raise InputError(f"list {path} is not a readable .npy file of integers; make or fetch it again") from error
+
+
+def npy(indices: np.ndarray) -> bytes:
+    """Content of the .npy file of a list of indices."""
+    buffer = io.BytesIO()
+    np.save(buffer, indices.astype(np.int64))
+    return buffer.getvalue()
+
+
+def write_lists(lists: dict[str, np.ndarray], root: Path = ROOT, overwrite: bool = False) -> list[str]:
+    """write_files for lists of indices."""
+    return write_files({relative: npy(indices) for relative, indices in lists.items()}, root, overwrite)
+
+
+def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = False) -> list[str]:
+    """Write the lists that are not there yet, all or none, and note their hashes in generated.tsv.
+
+    Args:
+        lists: path below root -> content.
+
+    Returns:
+        Paths below root that were written.
+
+    Raises:
+        InputError: a list of that name with other content is there, and overwrite is off.
+    """
+    contents = {}
+    for relative, content in lists.items():
+        path = root / relative
+        if path.exists() and path.read_bytes() == content:
+            continue
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} is another list of the same name: keep it, or replace it with --overwrite True")
+        contents[relative] = content
+    known = generated_lists()
+    for relative, content in contents.items():
+        replace_file(root / relative, content)
+        if blob_sha1(content) not in known:
+            with (ROOT / "generated.tsv").open("a") as ledger:
+                ledger.write(f"{blob_sha1(content)}\t{relative}\n")
+    return list(contents)
 
 
 def read_list(path: Path, spec: Spec, disjoint_from: "IndexList | None" = None) -> IndexList:

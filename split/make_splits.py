@@ -2,12 +2,14 @@
 
     python -m split.make_splits --dataset digits
     python -m split.make_splits --dataset cifar10 --data DIR --imb_factor 50 --shape pareto
+    python -m split.make_splits --dataset imagenet-100 --data DIR     # image files: see split/make_image_lists.py
 
 The recipe is the one that the authors' lists follow: every split draws a class order and a shuffled list of each
 class; D_i (long-tailed), D_b (balanced, as large) and S_b (few-shot) are prefixes of those lists. NumPy's legacy
 generator is frozen, so a seed gives the same lists on every machine.
 """
 
+import argparse
 import io
 import re
 import sys
@@ -16,40 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from data.datasets import SPECS, Spec, load, spec_of
-from split.lists import ROOT, blob_sha1, generated_lists, read_list
+from data.image_lists import LIST_SPECS
+from split.counts import class_counts
+from split.lists import ROOT, npy, read_list, write_files
+from split.make_image_lists import make_image_lists, scan
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.files import locked, replace_file
+from utils.files import locked
 
 SPLITS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")
-
-
-def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp", alpha: float = 6.0) -> np.ndarray:
-    """Images per class of a long-tailed set, head first, [classes] int64, at least 1 each.
-
-    exp:    floor(head * imb_factor^(-i / (classes - 1)))  (as the authors' lists)
-    pareto: a power law ((i + 1/2) / classes)^(-1 / alpha), shifted and scaled to run from head to
-            head / imb_factor; alpha 6 is ImageNet-LT's.
-
-    Raises:
-        InputError: imb_factor < 1, alpha <= 0, or an unknown shape.
-    """
-    if not (1 <= imb_factor < np.inf and 0 < alpha < np.inf):
-        raise InputError(f"--imb_factor must be at least 1 and --alpha positive, not {imb_factor} and {alpha}")
-    rank = np.arange(classes)
-    if classes == 1:
-        return np.array([head])
-    if shape == "exp":
-        counts = head * imb_factor ** (-rank / (classes - 1))
-    elif shape == "pareto":
-        law = ((rank + 0.5) / classes) ** (-1 / alpha)
-        tail = head / imb_factor
-        counts = tail + (head - tail) * (law - law[-1]) / (law[0] - law[-1])
-    else:
-        raise InputError(f"unknown --shape {shape!r}; choose exp or pareto")
-    # A count that is an integer in exact arithmetic must not fall below it by rounding.
-    return np.maximum(np.floor(counts + 1e-9), 1).astype(np.int64)
 
 
 def train_and_val(spec: Spec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -133,57 +111,52 @@ def settings_of(spec: Spec, relative: str) -> dict | None:
     return {"splits": (int(seed),), "imb_factor": float(factor) if factor else None, **shape}
 
 
-def write_lists(lists: dict[str, np.ndarray], root: Path = ROOT, overwrite: bool = False) -> list[str]:
-    """Write the lists that are not there yet, all or none, and note their hashes in generated.tsv.
-
-    Returns:
-        Paths below root that were written.
-
-    Raises:
-        InputError: a list of that name with other content is there, and overwrite is off.
-    """
-    contents = {}
-    for relative, indices in lists.items():
-        buffer = io.BytesIO()
-        np.save(buffer, indices.astype(np.int64))
-        content, path = buffer.getvalue(), root / relative
-        if path.exists() and path.read_bytes() == content:
-            continue
-        if path.exists() and not overwrite:
-            raise InputError(f"{path} is another list of the same name: keep it, or replace it with --overwrite True")
-        contents[relative] = content
-    known = generated_lists()
-    for relative, content in contents.items():
-        replace_file(root / relative, content)
-        if blob_sha1(content) not in known:
-            with (ROOT / "generated.tsv").open("a") as ledger:
-                ledger.write(f"{blob_sha1(content)}\t{relative}\n")
-    return list(contents)
+def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
+    """The lists of indices that the command line asks for: path below split/ -> content."""
+    spec = spec_of(args.dataset)
+    labels = load(spec.name, args.data, train=True, download=args.download).labels
+    # Another shape goes beside the lists that are here, published ones too, and keeps off their validation images.
+    shape, alpha = args.shape or "exp", 6.0 if args.alpha is None else args.alpha
+    default = shape == "exp" and args.imb_factor in (None, spec.imb_factor)
+    val = args.out / spec.val_list
+    in_use = None if default or not val.is_file() else read_list(val, spec).indices
+    lists = make_lists(spec, labels, tuple(args.splits or SPLITS), args.imb_factor, shape, alpha, in_use)
+    return {relative: npy(indices) for relative, indices in lists.items()}
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--dataset", required=True, choices=list(SPECS))
+    parser.add_argument("--dataset", required=True, choices=[*SPECS, *LIST_SPECS])
     parser.add_argument("--data", default="", help="folder of the data set")
     parser.add_flag("--download", help="fetch the data set where it is missing")
-    parser.add_argument("--splits", type=int, nargs="+", default=SPLITS, help="seeds; default 1 to 5")
-    parser.add_argument("--imb_factor", type=float, help="largest over smallest class; default as published")
-    parser.add_argument("--shape", choices=["exp", "pareto"], default="exp")
-    parser.add_argument("--alpha", type=float, default=6.0, help="of the Pareto shape")
+    memory = [
+        parser.add_argument("--splits", type=int, nargs="+", help="seeds; default 1 to 5"),
+        parser.add_argument("--imb_factor", type=float, help="largest over smallest class; default as published"),
+        parser.add_argument("--shape", choices=["exp", "pareto"], help="default exp"),
+        parser.add_argument("--alpha", type=float, help="of the Pareto shape; default 6"),
+    ]
+    files = [
+        parser.add_argument("--scale", type=float, help="image files: factor on all published counts, in (0, 1]"),
+        parser.add_argument("--seed", type=int, help="image files: of the draws; default 0"),
+    ]
     parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
     parser.add_flag("--overwrite", help="replace lists of the same name")
     args = parser.parse_args()
-    spec = spec_of(args.dataset)
-    labels = load(spec.name, args.data, train=True, download=args.download).labels
-    # Another shape goes beside the lists that are here, published ones too, and keeps off their validation images.
-    default = args.shape == "exp" and args.imb_factor in (None, spec.imb_factor)
-    val = args.out / spec.val_list
-    in_use = None if default or not val.is_file() else read_list(val, spec).indices
-    lists = make_lists(spec, labels, tuple(args.splits), args.imb_factor, args.shape, args.alpha, in_use)
+    of_files = args.dataset in LIST_SPECS
+    for option in memory if of_files else files:
+        if getattr(args, option.dest) is not None:
+            raise InputError(f"--{option.dest} has no meaning for {args.dataset}; see --help")
+    if of_files:
+        tree = scan(LIST_SPECS[args.dataset], Path(args.data))
+        scale, seed = 1.0 if args.scale is None else args.scale, args.seed or 0
+        lists = make_image_lists(LIST_SPECS[args.dataset], tree, scale, seed)
+    else:
+        lists = in_memory_lists(args)
     with locked(args.out):
-        written = write_lists(lists, args.out, args.overwrite)
-    for relative in lists:
-        print(f"{'made' if relative in written else 'unchanged'}  {args.out / relative}  {len(lists[relative])} images")
+        written = write_files(lists, args.out, args.overwrite)
+    for relative, content in lists.items():
+        images = content.count(b"\n") if of_files else len(np.load(io.BytesIO(content)))
+        print(f"{'made' if relative in written else 'unchanged'}  {args.out / relative}  {images} images")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
     python -m split.verify                                  # every list below split/
     python -m split.verify --dataset cifar100 --data DIR    # with class counts, which need the labels
+    python -m split.verify --dataset imagenet-100 --data DIR    # and that every image of the lists is there
 
 For each list: size, class counts (largest first), imbalance factor, hash (git blob id), source, and its overlap with
 the other lists of its data set. A list with an index out of range or twice in it, of another data set, or that shares
 an image with the validation list fails, and the exit code is 2.
 """
 
+import os
 import re
 import sys
 from collections import Counter
@@ -16,9 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from data.datasets import SPECS, Spec, load
+from data.image_lists import LIST_SPECS, ListSpec, PathList
 from split.lists import ROOT, IndexList, read_list, read_npy
+from split.path_lists import class_folders, read_path_list
 from utils.cli import Parser
 from utils.errors import InputError, run
+from utils.metrics import thresholds
 
 _SPLIT = re.compile(r"split\d+(?=_)")
 
@@ -47,14 +52,18 @@ def describe(item: IndexList, labels: np.ndarray | None, others: list[IndexList]
     if labels is None:
         lines.append("  class counts unknown: give the labels with --data or --labels")
     else:
-        counts = sorted(Counter(labels[item.indices].tolist()).values(), reverse=True)
-        missing = len(np.unique(labels)) - len(counts)
-        text = f"{counts[0]} in each of {len(counts)}" if counts[0] == counts[-1] else " ".join(map(str, counts))
-        lines.append(f"  class counts {text}" + (f" ({missing} classes without an image)" if missing else ""))
-        lines.append(f"  imbalance factor {counts[0] / counts[-1]:.4g}")
+        lines += _counts(labels[item.indices], len(np.unique(labels)))
     shared = ((other, len(np.intersect1d(item.indices, other.indices))) for other in others)
     text = [f"{o.path.stem} {n}{' (contained)' if n == len(item.indices) else ''}" for o, n in shared]
     return [*lines, "  images shared with " + (", ".join(text) or "no other list")]
+
+
+def _counts(labels: np.ndarray, classes: int) -> list[str]:
+    counts = sorted(Counter(labels.tolist()).values(), reverse=True)
+    missing = classes - len(counts)
+    text = f"{counts[0]} in each of {len(counts)}" if counts[0] == counts[-1] else " ".join(map(str, counts))
+    missing_text = f" ({missing} classes without an image)" if missing else ""
+    return [f"  class counts {text}{missing_text}", f"  imbalance factor {counts[0] / counts[-1]:.4g}"]
 
 
 def related(item: IndexList, lists: list[IndexList]) -> list[IndexList]:
@@ -82,19 +91,79 @@ def verify(spec: Spec, root: Path, labels: np.ndarray | None) -> tuple[int, list
     return len(paths), failures
 
 
+def verify_paths(spec: ListSpec, root: Path, data: str, other: bool) -> tuple[int, list[str]]:
+    """verify for the lists of image files; with `data`, that their images exist.
+
+    With `other` the folder may be of another data set: then it is no failure that none of the images is there.
+    """
+    lists, failures, folders = [], [], {}
+    # Nothing may share an image with validation or test but themselves; the small lists come first.
+    apart = [path for name in (spec.test, spec.val) if (path := root / spec.path(name)).is_file()]
+    paths = sorted((root / spec.folder).glob("*.txt"), key=lambda p: (p not in apart, p))
+    for path in paths:
+        try:
+            item = read_path_list(path, spec, tuple(o for o in lists if o.path in apart))
+            for label, names in class_folders(item).items():
+                known = folders.setdefault(label, set(names))
+                if known | names != known or len(known) > 1:
+                    raise InputError(f"list {path} has label {label} for {min(names)}, other lists for {min(known)}")
+            lists.append(item)
+        except InputError as error:
+            failures.append(str(error))
+    lacking, absent = [], 0
+    for item in lists:
+        print(item.path.relative_to(root))
+        print(f"  size {len(item.paths)}  source {item.source}  hash {item.sha1}")
+        print(*_counts(item.labels, spec.classes), sep="\n")
+        groups = thresholds(np.bincount(item.labels, minlength=spec.classes).tolist())
+        print("  classes with more than 100 / 20 to 100 / fewer than 20 images", *map(len, groups.values()))
+        shared = [f"{o.path.stem} {len(set(o.paths).intersection(item.paths))}" for o in lists if o is not item]
+        print("  images shared with " + (", ".join(shared) or "no other list"))
+        if data and (gone := missing_files(item, Path(data))):
+            absent += len(gone)
+            lacking.append(f"{len(gone)} of {len(item.paths)} images of {item.path.name} are missing, {gone[0]} first")
+    if not lacking:
+        return len(paths), failures
+    hint = f"--data {data} is not the folder of {spec.name}, or not complete; the right download: {spec.download}"
+    if other and absent == sum(len(item.paths) for item in lists):
+        print(f"note: {hint}")
+        return len(paths), failures
+    return len(paths), [*failures, *lacking, hint]
+
+
+def missing_files(item: PathList, data: Path) -> list[str]:
+    """Those paths of a list that are no files below `data`; one look at each folder."""
+    there: dict[str, set[str]] = {}
+    gone = []
+    for path in item.paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in there:
+            try:
+                there[folder] = {entry.name for entry in os.scandir(data / folder) if entry.is_file()}
+            except OSError:
+                there[folder] = set()
+        if name not in there[folder]:
+            gone.append(path)
+    return gone
+
+
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--dataset", nargs="+", choices=list(SPECS), default=list(SPECS))
-    parser.add_argument("--data", default="", help="folder of the data set, for the labels")
+    parser.add_argument("--dataset", nargs="+", choices=[*SPECS, *LIST_SPECS], help="default: all")
+    parser.add_argument("--data", default="", help="folder of the data set: for the labels, or to look for the images")
     parser.add_argument("--labels", default="", help=".npy file of all training labels, instead of --data")
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of the lists; default split/")
     args = parser.parse_args()
-    if args.labels and len(args.dataset) != 1:
+    if args.data and not Path(args.data).is_dir():
+        raise InputError(f"--data {args.data!r} is not a folder")
+    if args.labels and len(args.dataset or []) != 1:
         raise InputError("--labels needs one --dataset")
     total, failures = 0, []
-    for name in args.dataset:
-        spec = SPECS[name]
-        count, failed = verify(spec, args.root, labels_of(spec, args.data, args.labels))
+    for name in args.dataset or [*SPECS, *LIST_SPECS]:
+        if name in LIST_SPECS:
+            count, failed = verify_paths(LIST_SPECS[name], args.root, args.data, other=args.dataset is None)
+        else:
+            count, failed = verify(SPECS[name], args.root, labels_of(SPECS[name], args.data, args.labels))
         total, failures = total + count, failures + failed
     if failures:
         raise InputError(f"{len(failures)} of {total} lists fail: " + "; ".join(failures))

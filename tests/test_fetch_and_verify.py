@@ -19,8 +19,8 @@ import split.make_splits
 from data.datasets import SPECS, load
 from split.ensure import ensure_list
 from split.fetch_published import fetch
-from split.lists import published_lists, read_list
-from split.make_splits import make_lists, write_lists
+from split.lists import published_lists, read_list, write_lists
+from split.make_splits import make_lists
 from tests.conftest import one_line_error
 from utils.errors import InputError
 

@@ -24,7 +24,7 @@ from split.ensure import ensure_list
 from tests.conftest import PROJECT, one_line_error
 from utils.errors import InputError
 from utils.figures import plot_groups
-from utils.metrics import accuracy, summarise, thirds
+from utils.metrics import accuracy, count_hits, summarise, thirds
 from utils.optim import LARS, build_optimizer
 from utils.schedule import pretrain_lr, probe_lr
 from utils.tables import Row, collect, format_table, published, read_log, read_result
@@ -221,7 +221,7 @@ def test_wrong_optimisers(wrong):
 def test_accuracy_against_sklearn_and_a_loop(n, classes, seed):
     rng = np.random.RandomState(seed)
     logits, labels = rng.standard_normal((n, classes)), rng.randint(0, classes, n)
-    scores = accuracy(logits, labels, classes)
+    scores = accuracy(count_hits(logits, labels, classes))
     every = list(range(classes))
     predicted = logits.argmax(1)
     assert scores["top1"] == pytest.approx(100 * accuracy_score(labels, predicted))
@@ -241,8 +241,8 @@ def test_accuracy_against_sklearn_and_a_loop(n, classes, seed):
 
 def test_accuracy_of_few_classes():
     logits = np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0], [1.0, 0.0, 2.0], [9.0, 0.0, 1.0]])
-    scores = accuracy(logits, np.array([0, 1, 0, 1]), 3)
-    assert scores == {"top1": 50.0, "top5": 100.0, "per_class": [50.0, 50.0, None]}
+    scores = accuracy(count_hits(logits, np.array([0, 1, 0, 1]), 3))
+    assert scores == {"top1": 50.0, "top5": 100.0, "per_class": [50.0, 50.0, None], "images": 4}
 
 
 def group_by_sorting(counts: list[int]) -> dict[str, set[int]]:

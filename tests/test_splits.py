@@ -20,9 +20,10 @@ import split.ensure
 import split.lists
 import split.make_splits
 from data.datasets import SPECS, load
+from split.counts import class_counts
 from split.ensure import ensure_list
-from split.lists import blob_sha1, read_list
-from split.make_splits import class_counts, make_lists, settings_of, write_lists
+from split.lists import blob_sha1, read_list, write_lists
+from split.make_splits import make_lists, settings_of
 from utils.errors import InputError
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "published_splits"

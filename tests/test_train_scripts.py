@@ -19,6 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import utils.pretrain
 import utils.probe
+import utils.probe_files
+import utils.probe_flags
 from methods import SDCLR as SDCLRMethod
 from methods import build_method
 from models import build_classifier, build_encoder
@@ -198,15 +200,15 @@ def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(call, tmp_path
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--trainSplit", S_B]
     options += ["--epochs", 6, "--test_freq", 2]
     assert call("train_cifar.py", "whole", *options).returncode == 0
-    original = utils.probe.Files.save
+    original = utils.probe_files.Files.save
 
-    def save_and_fall(self, epoch, optimizer, name="model.pt"):
-        original(self, epoch, optimizer, name)
+    def save_and_fall(self, epoch, optimizer):
+        original(self, epoch, optimizer)
         if epoch == 3:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(utils.probe.Files, "save", save_and_fall)
+        patch.setattr(utils.probe_files.Files, "save", save_and_fall)
         assert call("train_cifar.py", "parts", *options).returncode == 130
     assert call("train_cifar.py", "parts", *options, "--resume").returncode == 0
     folder = tmp_path / "checkpoints_tune"
@@ -286,7 +288,7 @@ PUBLISHED_DEFAULTS = {
 
 
 @pytest.mark.parametrize(
-    ("script", "parse"), [("train_simCLR.py", utils.pretrain.parse), ("train_cifar.py", utils.probe.parse)]
+    ("script", "parse"), [("train_simCLR.py", utils.pretrain.parse), ("train_cifar.py", utils.probe_flags.parse_cifar)]
 )
 def test_published_flags_have_their_published_defaults(script, parse, monkeypatch):
     monkeypatch.setattr(sys, "argv", [script, "name"])

@@ -94,3 +94,12 @@ def add_data_options(parser: Parser) -> None:
     parser.add_argument("--data", default="", help="folder of the data set (digits need none)")
     parser.add_flag("--download", help="fetch CIFAR or Fashion-MNIST where they are missing")
     parser.add_argument("--num_workers", type=natural, default=10, help="at most one per core is used")
+
+
+def add_image_file_options(parser: Parser) -> None:
+    """--image_size, --augment, --on_bad_image: for data sets of image files."""
+    add = parser.add_argument
+    add("--image_size", type=positive, help="pixels of a view; default as published, 224 for image files")
+    how = "pillow: views as published; opencv: the same, several times as fast; auto: opencv for image files"
+    add("--augment", default="auto", choices=["auto", "opencv", "pillow"], help=how)
+    add("--on_bad_image", default="error", choices=["error", "skip"], help="skip: leave out, count and report")

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -40,19 +41,47 @@ def world_from_environment(no_cuda: bool = False) -> World:
     return World(rank, size, torch.device("cuda", local))
 
 
+def launched_by_hand(local_rank: int | None, world_size: int, port: int) -> None:
+    """Join processes that were started one by one, as --local_rank, --world_size and --port of the authors' scripts do.
+
+    Where torchrun, or torch.distributed.launch, has set the environment, that decides.
+
+    Raises:
+        InputError: several processes, and the rank is missing or out of range.
+    """
+    if "RANK" in os.environ or world_size == 1:
+        return
+    if local_rank is None or not 0 <= local_rank < world_size:
+        raise InputError(f"--world_size {world_size} needs --local_rank 0 to {world_size - 1}, or start with torchrun")
+    here = {"RANK": local_rank, "LOCAL_RANK": local_rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
+    os.environ.update({name: str(value) for name, value in here.items()})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def join(world: World) -> None:
-    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, nothing to do. Float32 means float32 on CUDA too."""
+    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, nothing to do. Float32 means float32 on CUDA too.
+
+    Raises:
+        InputError: the processes do not find each other, or the port is in use.
+    """
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
     if world.size > 1:
-        dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo")
+        try:
+            dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo")
+        except (dist.DistError, ValueError) as error:
+            where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"the processes cannot join at {where}, choose another --port perhaps: {reason}"
+            ) from error
 
 
 class _AllGather(torch.autograd.Function):
@@ -89,3 +118,18 @@ def mean_over_processes(value: float, device: torch.device) -> float:
     total = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(total)
     return float(total) / dist.get_world_size()
+
+
+def sum_over_processes(counts: np.ndarray, device: torch.device) -> np.ndarray:
+    """Sum of an array of whole numbers over the processes, exact."""
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return counts
+    total = torch.from_numpy(counts).to(device)
+    dist.all_reduce(total)
+    return total.cpu().numpy()
+
+
+def wait_for_all() -> None:
+    """Return when every process is here."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.barrier()

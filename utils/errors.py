@@ -1,6 +1,7 @@
 """The one exception for a user's mistake, and how a script ends on it."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -26,6 +27,11 @@ def run(main: Callable[[], None]) -> None:
         if rank == 0 or joined:
             where = f" [rank {rank}]" if joined else ""
             print(f"error{where}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except RuntimeError as error:
+        # Where one process ends on an error, the others fail in the middle of a collective: it has told what it was.
+        if _process_group() is None or not re.search("gloo|nccl|closed by peer", str(error), re.I):
+            raise
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -10,15 +10,28 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from data.datasets import SPECS, ImageSet
+from data import opencv
+from data.datasets import SPECS, load
+from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, ImageFiles
 from data.views import AugmentedImages, EpochSampler, make_loader, pretrain_transform
 from models import MODELS
 from models.mask import get_masks
 from models.published import from_published, load_state
-from split.ensure import ensure_list
+from split.ensure import ensure_list, ensure_path_list
 from split.lists import read_list
+from split.path_lists import read_path_list
+from utils.bad_images import BadImages
 from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
-from utils.cli import Parser, add_data_options, add_experiment, natural, not_negative, number, positive
+from utils.cli import (
+    Parser,
+    add_data_options,
+    add_experiment,
+    add_image_file_options,
+    natural,
+    not_negative,
+    number,
+    positive,
+)
 from utils.distributed import World, mean_over_processes
 from utils.errors import InputError
 from utils.log import Average, Log, provenance
@@ -37,9 +50,11 @@ def parse(description: str) -> argparse.Namespace:
     parser = Parser(description)
     add = parser.add_argument
     add_experiment(parser, "checkpoints")
-    add("--dataset", default="cifar", choices=["cifar", *SPECS])
+    add("--dataset", default="cifar", choices=["cifar", *SPECS, *PRETRAIN_LISTS])
     add_data_options(parser)
+    add_image_file_options(parser)
     add("--trainSplit", default="trainIdxList.npy", help="list of training images: a path below split/, or a file")
+    add("--imagenetCustomSplit", default="", help="list of image files: its published name, or a file")
     add("--batch_size", type=positive, default=512, help="images per step, all processes together")
     add("--epochs", type=natural, default=1000, help="0 saves the untrained network")
     add("--optimizer", default="lars", choices=list(WEIGHT_DECAY))
@@ -52,7 +67,7 @@ def parse(description: str) -> argparse.Namespace:
     add("--head_layers", type=int, help="2 or 3; default as published: 3 with --prune_dual_bn, else 2")
     add("--seed", type=natural, default=1)
     add("--strength", type=number(float, 0, 5), default=1.0, help="factor on the colour jitter")
-    add("--resizeLower", type=float, default=0.1, help="smallest crop, share of the area")
+    add("--resizeLower", type=float, help="smallest crop, share of the area; default 0.1, image files 0.08")
     parser.add_flag("--prune", help="SDCLR: contrast with a pruned self-competitor")
     add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
     add("--random_prune_percent", type=float, default=0.0, help="the part of it that falls at random")
@@ -63,39 +78,60 @@ def parse(description: str) -> argparse.Namespace:
     add("--checkpoint", default="", help="weights to start from")
     parser.add_flag("--resume", help="go on from the experiment's model.pt, or from --checkpoint with its epoch")
     add("--local_rank", "--local-rank", type=int, help="given by old launchers; the environment decides")
-    add("--imagenetCustomSplit", default="", help="of the ImageNet data sets; not used by these")
     parser.add_flag("--testContrastiveAcc", help="accepted; without effect, as published")
     parser.add_flag("--testContrastiveAccTest", help="accepted; without effect, as published")
     args = parser.parse_args()
+    if args.resizeLower is None:
+        args.resizeLower = 0.08 if args.dataset in PRETRAIN_LISTS else 0.1
+    if args.dataset not in PRETRAIN_LISTS and (args.image_size or args.augment == "opencv"):
+        raise InputError(f"--image_size and --augment opencv are for image files, not for {args.dataset}")
     if not 0 < args.resizeLower <= 1:
         raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
     return args
 
 
-def two_view_loader(data: ImageSet, args: argparse.Namespace, world: World) -> tuple[DataLoader, list[int]]:
-    """Loader of view pairs for this process, and the images per class of the training list.
-
-    Batches are (views [n, 2, 3, H, W] in [0, 1], sample id [n], label [n]); the last one may be short, as published.
+def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int]]:
+    """The images of the training list, two views each, and their number per class.
 
     Raises:
-        InputError: the batch size does not divide by the processes, or the list is bad.
+        InputError: the data or the list is missing or bad.
+    """
+    if args.dataset in PRETRAIN_LISTS:
+        name, default = PRETRAIN_LISTS[args.dataset]
+        spec = LIST_SPECS[name]
+        chosen = read_path_list(ensure_path_list(args.imagenetCustomSplit or default, spec, args.data), spec)
+        size, fast = args.image_size or spec.size, args.augment != "pillow"
+        images, labels = ImageFiles(args.data, chosen, as_array=fast), chosen.labels
+        if fast:
+            transform = opencv.PretrainView(size, args.strength, args.resizeLower)
+        else:
+            transform = pretrain_transform(size, True, args.strength, args.resizeLower, blur=True)
+    else:
+        data = load(args.dataset, args.data, train=True, download=args.download)
+        spec = data.spec
+        name = spec.train_list if args.trainSplit == "trainIdxList.npy" else args.trainSplit
+        path = ensure_list(name, spec, data.labels)
+        val = read_list(ensure_list(spec.val_list, spec, data.labels), spec)
+        chosen = read_list(path, spec, disjoint_from=val)
+        images, labels = data.images[chosen.indices], data.labels[chosen.indices]
+        transform = pretrain_transform(spec.size, spec.flip, args.strength, args.resizeLower)
+    counts = np.bincount(labels, minlength=spec.classes).tolist()
+    return AugmentedImages(images, labels, transform, args.seed, views=2), counts
+
+
+def two_view_loader(dataset: AugmentedImages, args: argparse.Namespace, world: World) -> DataLoader:
+    """This process's Batches of view pairs, views [n, 2, 3, H, W]; the last one may be short, as published.
+
+    Raises:
+        InputError: the batch size does not divide by the processes, or leaves a batch of one.
     """
     if args.batch_size % world.size:
         raise InputError(f"--batch_size {args.batch_size} is not divisible by {world.size} processes")
-    spec = data.spec
-    name = spec.train_list if args.trainSplit == "trainIdxList.npy" else args.trainSplit
-    path = ensure_list(name, spec, data.labels)
-    val = read_list(ensure_list(spec.val_list, spec, data.labels), spec)
-    chosen = read_list(path, spec, disjoint_from=val)
-    labels = data.labels[chosen.indices]
-    transform = pretrain_transform(spec.size, spec.flip, args.strength, args.resizeLower)
-    dataset = AugmentedImages(data.images[chosen.indices], labels, transform, args.seed, views=2)
     sampler = EpochSampler(dataset, world.size, world.rank, shuffle=True, seed=args.seed)
     batch = args.batch_size // world.size
     if batch == 1 or args.prune and len(sampler) % batch == 1:
         raise InputError(f"--batch_size {args.batch_size} leaves a batch of one image, which batch norm cannot take")
-    loader = make_loader(dataset, sampler, batch, args.num_workers, world.device)
-    return loader, np.bincount(labels, minlength=spec.classes).tolist()
+    return make_loader(dataset, sampler, batch, args.num_workers, world.device)
 
 
 def one_epoch(
@@ -107,16 +143,18 @@ def one_epoch(
     world: World,
     log: Log,
     bar: tqdm,
+    bad: BadImages,
 ) -> None:
     """Train for one epoch (1-based); prints the published line every --print_freq steps.
 
     Raises:
-        InputError: the loss is not finite.
+        InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
     """
     model.train()
     losses, data_time, train_time = Average(), Average(), Average()
     steps, start = len(loader), time.perf_counter()
-    for i, (views, index, _) in enumerate(loader):
+    for i, (views, index, _, bad_images) in enumerate(loader):
+        bad.take(bad_images)
         data_time.add(time.perf_counter() - start)
         step = (epoch - 1) * steps + i
         lr = pretrain_lr(step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
@@ -146,7 +184,8 @@ def one_epoch(
 
 
 class Checkpoints:
-    """The experiment's files: model.pt every 2 epochs, model_<epoch>.pt and mask_<epoch>.pt as --save_freq says.
+    """The experiment's files: model.pt every 2 epochs (of image files every epoch), model_<epoch>.pt as --save_freq
+    and mask_<epoch>.pt as --mask_save_freq says.
 
     Each holds 'epoch', 'state_dict' (keys with `module.`, as published), 'optim', and what made it. Sample order,
     augmentation, learning rate and mask are functions of the seed and the epoch, so nothing else is needed to resume.
@@ -187,7 +226,7 @@ class Checkpoints:
         if not world.main:
             return
         numbered = last or epoch % self.args.save_freq == 0
-        if numbered or epoch % 2 == 0:
+        if numbered or epoch % 2 == 0 or self.args.dataset in PRETRAIN_LISTS:
             state = {f"module.{k}": v for k, v in self.method.encoder.state_dict().items()}
             content = {"epoch": epoch, "state_dict": state, "optim": self.optimizer.state_dict(), **self.made_by}
             if numbered:

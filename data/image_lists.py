@@ -1,0 +1,147 @@
+"""Data sets of image files that are named by lists: ImageNet-100-LT, ImageNet-LT and Places-LT.
+
+A list has a line `<path below the data folder> <label>` for each image, as published.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class ListSpec:
+    """A data set of image files: where its lists lie below split/, and what they are called (without .txt)."""
+
+    name: str
+    classes: int
+    folder: str
+    train: str  # all training images but those of `val`
+    val: str  # drawn from the training images
+    test: str
+    few_shot: str  # one percent of the training images, balanced
+    long_tailed: tuple[tuple[str, str], ...]  # (long-tailed list, its balanced twin), the recipes' first
+    default: str  # what is trained on unless the command line says otherwise
+    download: str  # which one is the right one
+    few_per_class: int
+    val_per_class: int = 20
+    test_per_class: int = 50
+    size: int = 224  # pixels, height and width of a view
+    fetchable: bool = True  # the authors published lists
+
+    def path(self, name: str) -> str:
+        """Path below split/ of the list `name`."""
+        return f"{self.folder}/{name}.txt"
+
+    def names(self) -> list[str]:
+        """Names of all lists."""
+        twins = [name for pair in self.long_tailed for name in pair]
+        return [self.train, self.val, self.test, self.few_shot, *twins]
+
+    def grouping_list(self, experiment: str) -> str:
+        """The long-tailed list whose class sizes make Many, Medium, Few of an experiment, by the list in its name.
+
+        Balanced experiments are grouped by the long-tailed twin of their list, as published; '' where none is named.
+        """
+        for pair in self.long_tailed:
+            if experiment.startswith(pair):
+                return pair[0]
+        return ""
+
+
+_ILSVRC = "ILSVRC2012 (ImageNet-1k): train/n01440764/*.JPEG and val/n01440764/*.JPEG (data.imagenet_extract makes them)"
+LIST_SPECS = {
+    s.name: s
+    for s in (
+        ListSpec(
+            "imagenet-100", 100, "imagenet-100", "ImageNet_100_train", "ImageNet_100_val", "ImageNet_100_test",
+            "imageNet_100_sub_balance_train_0.01", (("imageNet_100_LT_train", "imageNet_100_BL_train"),),
+            "ImageNet_100_train", _ILSVRC, few_per_class=12,
+        ),
+        ListSpec(
+            "imagenet", 1000, "ImageNet_LT", "ImageNet_train", "ImageNet_LT_val", "ImageNet_LT_test",
+            "imageNet_sub_balance_train_0.01",
+            (("imageNet_LT_exp_train", "imageNet_BL_exp_train"), ("ImageNet_LT_train", "ImageNet_BL_train")),
+            "ImageNet_LT_train", _ILSVRC, few_per_class=12,
+        ),
+        ListSpec(
+            "places", 365, "Places_LT", "Places_train", "Places_LT_val", "Places_val",
+            "Places_sub_balance_train_0.01", (("Places_LT_train", "Places_BL_train"),), "Places_LT_train",
+            "Places365-Standard, small images (256x256), easy directory (places365standard_easyformat.tar): "
+            "train/airfield/*.jpg and val/airfield/*.jpg", few_per_class=49, test_per_class=100,
+        ),
+    )
+}  # fmt: skip
+# What train_simCLR.py, train_imagenet.py and exp_analyse.py call them; each pre-trains on another list by default.
+PRETRAIN_LISTS = {
+    "imagenet-100": ("imagenet-100", "ImageNet_100_train"),
+    "imagenet-LT": ("imagenet", "ImageNet_LT_train"),
+    "imagenet-FULL": ("imagenet", "ImageNet_train"),
+    "places": ("places", "Places_LT_train"),
+}
+
+
+@dataclass(frozen=True)
+class PathList:
+    """paths [N] below the data folder and labels [N] int64 of a list; source 'published', 'generated' or 'own'."""
+
+    path: Path
+    paths: list[str]
+    labels: np.ndarray
+    sha1: str
+    source: str
+
+
+class BadImage(Exception):
+    """An image that is missing or cannot be decoded; names the file, the list and its line."""
+
+
+class ImageFiles:
+    """The images of a list, decoded by Pillow when asked for: a PIL image, or an array [H, W, 3] uint8.
+
+    Args:
+        root: the data folder. images: the list. as_array: for data.opencv.
+
+    Raises:
+        InputError: root is no folder.
+    """
+
+    def __init__(self, root: str, images: PathList, as_array: bool) -> None:
+        if not root or not Path(root).is_dir():
+            raise InputError(f"--data {root!r} is not a folder: give the one that holds train/ and val/ of the images")
+        self.root, self.images, self.as_array = Path(root), images, as_array
+
+    def __len__(self) -> int:
+        return len(self.images.paths)
+
+    def __getitem__(self, index: int) -> Image.Image | np.ndarray:
+        """Image of line `index` + 1.
+
+        Raises:
+            BadImage: the file is missing, or is not a whole image.
+        """
+        path = self.root / self.images.paths[index]
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB")
+        except Exception as error:
+            # On a damaged file Pillow raises anything from OSError to SyntaxError and struct.error.
+            why = "does not exist" if isinstance(error, FileNotFoundError) else f"is not a whole image ({error})"
+            raise BadImage(f"{path} (line {index + 1} of {self.images.path}) {why}") from error
+        return np.array(image) if self.as_array else image
+
+
+class ImageArrays:
+    """Images [N, H, W, 3] uint8 in memory as PIL images."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return Image.fromarray(self.images[index])

@@ -1,0 +1,149 @@
+"""Make the lists of a tree of image files: long-tailed, balanced, validation, test, full and few-shot.
+
+The tree has train/<class>/<image> and val/<class>/<image>. Counts are the published ones; which images,
+and which class has how many, is drawn from a seed. Every list is drawn independently of the others from the
+images that are not validation images, as the authors' lists were (their overlaps are those of independent draws).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.image_lists import ListSpec
+from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
+from utils.errors import InputError
+
+IMAGES = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """classes in the order of their labels; their images, sorted, as paths below the data folder."""
+
+    root: Path
+    classes: list[str]
+    train: list[list[str]]
+    val: list[list[str]]
+    published_classes: bool  # the 100 classes of ImageNet-100, in the published order
+
+
+def scan(spec: ListSpec, root: Path) -> Tree:
+    """Find the classes and images below `root`.
+
+    ImageNet-100 takes its published classes where they are all there. Otherwise a tree with more classes than the data
+    set gives a sample of them (seed 0); labels follow the alphabet.
+
+    Raises:
+        InputError: no train/ or val/, too few classes, a class that val/ lacks.
+    """
+    for part in ("train", "val"):
+        if not (root / part).is_dir():
+            raise InputError(f"--data {str(root)!r} has no folder {part}/: the right download is {spec.download}")
+    there = sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir())
+    published = imagenet_100()[0] if spec.name == "imagenet-100" else []
+    known = bool(published) and set(published) <= set(there)
+    if len(there) < spec.classes:
+        raise InputError(
+            f"{root / 'train'} has {len(there)} classes, {spec.name} needs {spec.classes}: {spec.download}"
+        )
+    chosen = np.sort(np.random.RandomState(0).permutation(len(there))[: spec.classes])
+    classes = published if known else [there[i] for i in chosen]
+    images = {part: [_images(root, part, name) for name in classes] for part in ("train", "val")}
+    return Tree(root, classes, images["train"], images["val"], known)
+
+
+def _images(root: Path, part: str, name: str) -> list[str]:
+    try:
+        files = [entry.name for entry in os.scandir(root / part / name)]
+    except OSError as error:
+        raise InputError(f"class {name} cannot be read below {root / part}: {error}") from error
+    return [f"{part}/{name}/{file}" for file in sorted(files) if Path(file).suffix.lower() in IMAGES]
+
+
+def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Deal `counts` to classes at random, each to one that has as many images: [K] in the order of the classes.
+
+    Raises:
+        InputError: there is no such assignment.
+    """
+    sizes, free = np.empty(len(pools), np.int64), rng.permutation(len(pools)).tolist()
+    for count in sorted(counts.tolist(), reverse=True):
+        # The classes that can bear a large count can bear every smaller one: largest first never blocks another.
+        fitting = [c for c in free if pools[c] >= count]
+        if not fitting:
+            largest = max((int(pools[c]) for c in free), default=0)
+            raise InputError(
+                f"a class of {count} images is wanted and the largest that is left has {largest}: "
+                f"take --scale {largest / count:.2g} or less for a smaller set of the same shape"
+            )
+        free.remove(fitting[0])
+        sizes[fitting[0]] = count
+    return sizes
+
+
+def long_tailed_counts(spec: ListSpec, name: str, tree: Tree) -> tuple[np.ndarray, bool]:
+    """Published images per class of the long-tailed list `name`, and whether they are in the order of the labels."""
+    if spec.name == "imagenet-100":
+        return imagenet_100()[1], tree.published_classes
+    if spec.name == "places":
+        return PLACES_LT.counts(spec.classes), False
+    law = "exp" in name
+    return (class_counts(spec.classes, 1280, 256) if law else IMAGENET_LT.counts(spec.classes)), False
+
+
+def make_image_lists(
+    spec: ListSpec, tree: Tree, scale: float = 1.0, seed: int = 0, apart: frozenset[str] = frozenset()
+) -> dict[str, bytes]:
+    """All lists of a data set.
+
+    Args:
+        scale: factor on all counts, in (0, 1], for a tree with fewer images; every class keeps one image at least.
+        seed: of all draws. apart: images that validation must not have (of lists that are here and stay).
+
+    Returns:
+        Path below split/ -> content of the list, grouped by class 0..K-1.
+
+    Raises:
+        InputError: a class has too few images, or scale or seed is out of range.
+    """
+    if not 0 < scale <= 1 or not 0 <= seed < 2**31:
+        raise InputError(f"--scale must be in (0, 1] and --seed from 0 to 2^31 - 1, not {scale} and {seed}")
+
+    def scaled(counts: np.ndarray | int) -> np.ndarray:
+        return np.maximum(np.round(np.asarray(counts) * scale), 1).astype(np.int64)
+
+    everyone, lists = np.ones(spec.classes, np.int64), {}
+    val = _draw(tree.train, everyone * scaled(spec.val_per_class), seed, apart)
+    lists[spec.val] = val
+    taken = frozenset(path for images in val for path in images)
+    pool = [[path for path in images if path not in taken] for images in tree.train]
+    lists[spec.train], lists[spec.test] = pool, tree.val
+    lists[spec.few_shot] = _draw(pool, everyone * scaled(spec.few_per_class), seed + 1)
+    for number, (tailed, balanced) in enumerate(spec.long_tailed):
+        counts, in_order = long_tailed_counts(spec, tailed, tree)
+        counts, draw = scaled(counts), seed + 2 + 2 * number
+        if not in_order:
+            counts = assign(counts, np.array([len(p) for p in pool]), np.random.RandomState(draw))
+        lists[tailed] = _draw(pool, counts, draw)
+        lists[balanced] = _draw(pool, everyone * (counts.sum() // spec.classes), draw + 1)
+    return {spec.path(name): _text(images) for name, images in lists.items()}
+
+
+def _draw(pool: list[list[str]], counts: np.ndarray, seed: int, apart: frozenset[str] = frozenset()) -> list[list[str]]:
+    rng, drawn = np.random.RandomState(seed), []
+    for images, count in zip(pool, counts.tolist(), strict=True):
+        order = [images[i] for i in rng.permutation(len(images)) if images[i] not in apart]
+        if len(order) < count:
+            where = images[0].rsplit("/", 1)[0] if images else "a class"
+            raise InputError(
+                f"{where} has {len(order)} images to draw from, {count} are wanted: take a smaller --scale, or the "
+                "whole download"
+            )
+        drawn.append(order[:count])
+    return drawn
+
+
+def _text(images: list[list[str]]) -> bytes:
+    return "".join(f"{path} {label}\n" for label, paths in enumerate(images) for path in paths).encode()

@@ -1,0 +1,74 @@
+"""Linear separability and few-shot probe of a pre-trained backbone, for image files that are named by lists.
+
+    python train_imagenet.py EXPERIMENT --dataset imagenet-100 --data DIR --fullset --checkpoint FILE ...
+    torchrun --nproc_per_node=2 train_imagenet.py EXPERIMENT ...
+
+Trains a linear classifier on labelled images, keeps the epoch with the best top-5 accuracy on the validation list, and
+evaluates that one on the test list. The published protocols, with all their settings, are in cmds/shell_scrips.
+"""
+
+import sys
+import time
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from data.image_lists import LIST_SPECS
+from models import build_classifier
+from utils import probe, probe_data, results
+from utils.bad_images import BadImages
+from utils.distributed import join, launched_by_hand, wait_for_all, world_from_environment
+from utils.errors import run
+from utils.log import Log, progress, provenance
+from utils.probe_files import Files
+from utils.probe_flags import parse_imagenet
+
+
+def main() -> None:
+    args, started = parse_imagenet(__doc__), time.perf_counter()
+    launched_by_hand(args.local_rank, args.world_size, args.port)
+    world = world_from_environment(args.no_cuda)
+    spec = LIST_SPECS[args.dataset]
+    lists = probe_data.find_path_lists(args, spec)
+    loaders = {name: probe_data.file_test_loader(lists[name], args, world) for name in ("val", "test")}
+    torch.manual_seed(args.seed)
+    model = build_classifier(args.model, spec.classes, stem="imagenet")
+    files = Files(args, model, prefix="module.", main=world.main, numbered=50)
+    done = files.load()
+    frozen = probe.freeze(model.to(world.device), args.fixto, fixbn=True)
+
+    join(world)
+    log = Log(files.folder, world.main)
+    log.info(" ".join([sys.executable, *sys.argv]))
+    log.info(f"{world.size} process(es) on {world.device.type}, precision fp32, {provenance()}")
+    log.info(files.message)
+    bad = BadImages(args.on_bad_image, log)
+
+    def evaluate(name):
+        return probe.evaluate(model, probe.images_of_files(loaders[name], bad), spec.classes, world.device)
+
+    if not args.test_only:
+        loader = probe_data.file_train_loader(lists["train"], args, world)
+        optimizer = files.optimizer()
+        trained = DistributedDataParallel(model, broadcast_buffers=False) if world.size > 1 else model
+        still = probe.frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
+        bar = progress(args.epochs, done, f"{spec.name} probe", world.main)
+        for epoch in range(done + 1, args.epochs + 1):
+            probe.train_epoch(trained, still, loader, optimizer, epoch, args, world, log, bad)
+            if epoch % args.test_freq == 0 or epoch == args.epochs:
+                scores = evaluate("val")
+                results.log_validation(log, epoch, scores, files=True)
+                files.save_best(epoch, scores["top5"], optimizer)
+            files.save(epoch, optimizer)
+            bar.update()
+        bar.close()
+        frozen.check(model)
+
+    wait_for_all()
+    best = files.load_best()
+    sizes = probe_data.group_sizes(lists["group"], None, spec.classes)
+    results.report(args, spec, lists, sizes, evaluate("test"), best, time.perf_counter() - started, log)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

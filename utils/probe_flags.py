@@ -1,0 +1,108 @@
+"""Command lines of the two probes: the published flags with their published defaults, and a few of ours."""
+
+import argparse
+
+from data.datasets import SPECS
+from data.image_lists import LIST_SPECS
+from models import MODELS
+from utils.cli import (
+    Parser,
+    add_data_options,
+    add_experiment,
+    add_image_file_options,
+    milestones,
+    natural,
+    not_negative,
+    positive,
+)
+from utils.errors import InputError
+from utils.results import DEFAULT_LIST, PROTOCOLS
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float, lr: float, falls: str) -> Parser:
+    """The flags that both scripts have, with each one's published defaults."""
+    parser = Parser(description)
+    add = parser.add_argument
+    add_experiment(parser, save_dir)
+    add_data_options(parser)
+    add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
+        "default: the one that the experiment's name tells")  # fmt: skip
+    add("--protocol", default="", choices=["", *PROTOCOLS, "custom"], help="default: by the training list")
+    add("--batch-size", type=positive, default=batch, help="images per step, all processes together")
+    add("--test-batch-size", type=positive, default=batch)
+    add("--epochs", type=positive, default=epochs)
+    add("--weight-decay", "--wd", dest="wd", type=not_negative, default=wd)
+    add("--lr", type=not_negative, default=lr)
+    add("--momentum", type=not_negative, default=0.9)
+    add("--decreasing_lr", type=milestones, default=falls, help="epochs at which lr falls to a tenth")
+    add("--seed", type=natural, default=1)
+    add("--test_freq", type=positive, default=1, help="epochs between validations")
+    add("--checkpoint", default="", help="weights to start from")
+    parser.add_flag("--cvt_state_dict", help="--checkpoint is of pre-training: drop its head")
+    add("--bnNameCnt", type=int, default=-1, choices=[-1, 0, 1], help="of dual batch norm: 0 dense, 1 pruned")
+    parser.add_flag("--resume", help="go on from the experiment's model.pt")
+    add("--start-epoch", type=natural, default=0, help="epochs taken as done when not resuming")
+    parser.add_flag("--test_only", help="evaluate the experiment's best_model.pt")
+    parser.add_flag("--no-cuda", help="compute on the CPU")
+    return parser
+
+
+def _parse(parser: Parser) -> argparse.Namespace:
+    args = parser.parse_args()
+    if not args.test_only and args.start_epoch >= args.epochs:
+        raise InputError(f"--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}")
+    return args
+
+
+def parse_cifar(description: str) -> argparse.Namespace:
+    """Flags of train_cifar.py.
+
+    Raises:
+        InputError: an unknown flag or a value out of range.
+    """
+    parser = _parser(description, "checkpoints_tune", epochs=100, batch=128, wd=2e-4, lr=0.1, falls="75,90,95")
+    add = parser.add_argument
+    add("--model", default="res18", choices=MODELS)
+    add("--dataset", default="cifar10", choices=["cifar", *SPECS])
+    add("--trainSplit", default=DEFAULT_LIST, help="list of labelled images: a path below split/, or a file")
+    add("--valiSplit", default="", help="list of validation images; default the data set's; or the word test")
+    parser.add_flag("--cosineLr", help="cosine instead of --decreasing_lr")
+    add("--log-interval", type=positive, default=10, help="steps")
+    add("--save-freq", "-s", type=positive, default=1, help="epochs between model.pt")
+    add("--fixto", default="nothing", choices=["nothing", *STAGES], help="freeze everything up to that stage")
+    parser.add_flag("--fixbn", help="batch norm of the frozen stages in evaluation mode")
+    parser.add_flag("--prune", help="probe the pruned network")
+    add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
+    # The published schedule moves at the start of an epoch here, at its end in train_imagenet.py.
+    parser.set_defaults(step_at_end=False, on_bad_image="error")
+    return _parse(parser)
+
+
+def parse_imagenet(description: str) -> argparse.Namespace:
+    """Flags of train_imagenet.py; `fixto` and `image_size` are filled in.
+
+    Raises:
+        InputError: an unknown flag, a value out of range, or two lists at once.
+    """
+    parser = _parser(description, "checkpoints_imagenet_tune", epochs=10, batch=512, wd=5e-4, lr=0.2, falls="3,6,9")
+    add = parser.add_argument
+    add("--model", default="res50", choices=MODELS)
+    add("--dataset", default="imagenet", choices=list(LIST_SPECS))
+    add_image_file_options(parser)
+    parser.add_flag("--fullset", help="train on all labelled images")
+    add("--customSplit", default="", help="list of labelled images: its published name, or a file")
+    add("--valiSplit", default="", help="list of validation images; default the data set's")
+    add("--log-interval", type=positive, default=50, help="steps")
+    parser.add_flag("--unfreeze", help="train the backbone of --checkpoint, too")
+    add("--local_rank", "--local-rank", type=int, help="of processes started by hand; else the environment decides")
+    add("--world_size", type=positive, default=1, help="their number")
+    add("--port", type=natural, default=4850, help="where they meet, on this machine")
+    parser.set_defaults(step_at_end=True, cosineLr=False, prune=False, prune_percent=0.0, save_freq=1, fixbn=True)
+    args = _parse(parser)
+    if args.fullset and args.customSplit:
+        raise InputError("--fullset and --customSplit name two training lists: choose one")
+    args.fixto = "layer4" if args.checkpoint and not args.unfreeze else "nothing"
+    args.image_size = args.image_size or LIST_SPECS[args.dataset].size
+    return args
