@@ -10,17 +10,18 @@ Reads results.json of each experiment, or a log in the authors' format where the
 import sys
 from pathlib import Path
 
-from data.datasets import SPECS, spec_of
+from data.datasets import SPECS
+from data.image_lists import LIST_SPECS, ListSpec
 from utils.cli import Parser
 from utils.errors import InputError, run
 from utils.figures import plot_groups
-from utils.tables import METHODS, PROBES, Row, collect, format_table, published
+from utils.tables import METHODS, PROBES, Row, collect, find_spec, format_table, names_of, published
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--dataset", default="cifar100", choices=list(SPECS))
-    parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i), else on the balanced ones (D_b)")
+    parser.add_argument("--dataset", default="cifar100", choices=["imagenet100", *SPECS, *LIST_SPECS])
+    parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i, LT), else on the balanced ones (D_b, BL)")
     parser.add_flag("--fewShot", help="few-shot probe instead of the linear one")
     parser.add_flag("--prune", help="SDCLR instead of SimCLR")
     parser.add_argument("--method", nargs="+", choices=list(METHODS), help="instead of --prune: one row for each")
@@ -34,8 +35,10 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="write a figure, .png or .pdf")
     args = parser.parse_args()
 
-    spec = spec_of(args.dataset)
-    panels = {}
+    spec, panels = find_spec(args.dataset), {}
+    pretrained_on = f"D_{'i' if args.LT else 'b'}"
+    if isinstance(spec, ListSpec):
+        pretrained_on = names_of(spec, 1, args.LT, "linear", args.shape)[0]
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
         rows = {
             method: collect(
@@ -43,7 +46,7 @@ def main() -> None:
             )
             for method in args.method or ["sdclr" if args.prune else "simclr"]
         }
-        print_table(f"{spec.name}, pre-trained on D_{'i' if args.LT else 'b'}, {PROBES[probe]}", rows, probe, args)
+        print_table(f"{spec.name}, pre-trained on {pretrained_on}, {PROBES[probe]}", rows, probe, args)
         panels[PROBES[probe]] = {row.method: row.mean_and_std() for row in rows.values() if row.values}
     if not any(panels.values()):
         raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
@@ -54,11 +57,12 @@ def main() -> None:
 
 def print_table(title: str, rows: dict[str, Row], probe: str, args) -> None:
     """The table, the published numbers below ours where there are any, and what is missing or departs."""
-    spec, lines = spec_of(args.dataset), []
+    spec, lines = find_spec(args.dataset), []
+    splits = "1" if isinstance(spec, ListSpec) else "5"
     for method, row in rows.items():
         lines.append((row.method, str(len(row.values)), row.mean_and_std()))
         if args.LT and not args.shape and (numbers := published(spec, method, probe)):
-            lines.append((f"{row.method} (published)", "5", numbers))
+            lines.append((f"{row.method} (published)", splits, numbers))
     print(f"\n{title}: test accuracy in %, mean ± std over splits\n")
     print(format_table(lines))
     notes = sorted({note for row in rows.values() for note in row.notes})

@@ -99,10 +99,11 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     add("--local_rank", "--local-rank", type=int, help="of processes started by hand; else the environment decides")
     add("--world_size", type=positive, default=1, help="their number")
     add("--port", type=natural, default=4850, help="where they meet, on this machine")
-    parser.set_defaults(step_at_end=True, cosineLr=False, prune=False, prune_percent=0.0, save_freq=1, fixbn=True)
+    parser.set_defaults(step_at_end=True, cosineLr=False, prune=False, prune_percent=0.0, fixbn=True)
     args = _parse(parser)
     if args.fullset and args.customSplit:
         raise InputError("--fullset and --customSplit name two training lists: choose one")
     args.fixto = "layer4" if args.checkpoint and not args.unfreeze else "nothing"
     args.image_size = args.image_size or LIST_SPECS[args.dataset].size
+    args.save_freq = args.test_freq  # as published
     return args

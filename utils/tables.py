@@ -5,20 +5,22 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.datasets import Spec, load
-from split.ensure import ensure_list
+from data.datasets import Spec, load, spec_of
+from data.image_lists import LIST_SPECS, ListSpec
+from split.ensure import ensure_list, ensure_path_list
 from split.lists import read_list
+from split.path_lists import read_path_list
 from utils.errors import InputError
 from utils.log import PROJECT
-from utils.metrics import COLUMNS, summarise, thirds
+from utils.metrics import COLUMNS, summarise, thirds, thresholds
 
 METHODS = {"untrained": "untrained", "simclr": "SimCLR", "sdclr": "SDCLR"}
 PROBES = {"linear": "sdclr-linear", "fewShot": "sdclr-fewshot"}
-_PAPER_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+_PAPER_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "imagenet-100": "ImageNet-100"}
 
 
 @dataclass
@@ -32,18 +34,57 @@ class Row:
 
     def mean_and_std(self) -> dict[str, tuple[float, float | None]]:
         """Mean and population standard deviation over the splits, as published; of one split no deviation."""
-        columns = {c: [v[c] for v in self.values.values()] for c in COLUMNS}
+        columns = {c: [v[c] for v in self.values.values() if v[c] is not None] for c in COLUMNS}
         return {c: (float(np.mean(v)), float(np.std(v)) if len(v) > 1 else None) for c, v in columns.items() if v}
 
 
-def folders_of(spec: Spec, root: Path) -> tuple[Path, Path]:
+def find_spec(dataset: str) -> Spec | ListSpec:
+    """The data set of exp_analyse.py's --dataset, which calls ImageNet-100 imagenet100.
+
+    Raises:
+        InputError: unknown name.
+    """
+    name = "imagenet-100" if dataset == "imagenet100" else dataset
+    return LIST_SPECS[name] if name in LIST_SPECS else spec_of(name)
+
+
+def folders_of(spec: Spec | ListSpec, root: Path) -> tuple[Path, Path]:
     """Folders of pre-training and probes, as the recipes name them."""
-    name = "checkpoints" + ("" if spec.name == "cifar10" else f"_{spec.name}")
+    name = "checkpoints" + ("" if spec.name == "cifar10" else f"_{spec.name.removesuffix('-100')}")
     return root / name, root / f"{name}_tune"
 
 
+class Names(NamedTuple):
+    """What tells a split's experiments: its name, and the probe's folder as a shell and as an expression has it."""
+
+    base: str
+    glob: str
+    pattern: re.Pattern
+
+
+def names_of(spec: Spec | ListSpec, split: int, long_tailed: bool, probe: str, shape: str) -> Names:
+    """Names of the experiments on a split; see collect.
+
+    Raises:
+        InputError: there are no lists of that shape.
+    """
+    if isinstance(spec, ListSpec):
+        # There is one split; ImageNet has a second pair of lists, of another shape.
+        if shape not in ("", "pareto") or shape and len(spec.long_tailed) == 1:
+            raise InputError(f"--shape {shape} has no meaning for {spec.name}")
+        base = spec.long_tailed[bool(shape)][not long_tailed]
+        few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
+        before, after = rf"{base}_.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_prune.*)?)", r"lr[\d.]+_.*"
+        return Names(base, f"{base}_*__{few_shot}lr*", re.compile(f"(?P<pre>{before})__{re.escape(few_shot)}{after}"))
+    base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
+    kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
+    before = rf".+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*)"
+    pattern = re.compile(f"(?P<pre>{before})__{re.escape(few_shot)}f2layer4_.*")
+    return Names(base, f"*{base}_{kind}*__{few_shot}f2layer4_*", pattern)
+
+
 def collect(
-    spec: Spec,
+    spec: Spec | ListSpec,
     root: Path,
     method: str,
     probe: str,
@@ -58,7 +99,8 @@ def collect(
 
     Args:
         root: folder of the checkpoints folders. method: of METHODS. probe: of PROBES.
-        long_tailed: pre-trained on D_i, else on D_b. contains: a part of the names, where several settings were run.
+        long_tailed: pre-trained on D_i (LT), else on D_b (BL).
+        contains: a part of the names, where several settings were run.
         data: folder of the data set, for class sizes that no file tells. epochs: of pre-training, where several ran.
         shape: of the lists where it is not the published one, as in their names: `imb50`, `pareto6_imb100`.
 
@@ -67,13 +109,10 @@ def collect(
     """
     pretrained, probed = folders_of(spec, root)
     row, settings = Row(METHODS[method]), set()
-    for split in splits:
-        base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
-        kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
-        pattern = re.compile(
-            rf"(?P<pre>.+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*))"
-            rf"__{re.escape(few_shot)}f2layer4_.*"
-        )
+    groups_of = thresholds if isinstance(spec, ListSpec) else thirds
+    for split in [1] if isinstance(spec, ListSpec) else splits:
+        base, glob, pattern = names_of(spec, split, long_tailed, probe, shape)
+        where = base if isinstance(spec, ListSpec) else f"split {split}"
         found = []
         for folder in sorted(probed.glob("*")):
             match = pattern.fullmatch(folder.name)
@@ -81,8 +120,7 @@ def collect(
             if wanted and (epochs is None or method == "untrained" or int(match["epochs"]) == epochs):
                 found.append((folder, match["pre"]))
         if not found:
-            where = probed / f"*{base}_{kind}*__{few_shot}f2layer4_*"
-            row.missing.append(f"{METHODS[method]}, split {split}: nothing like {where}")
+            row.missing.append(f"{METHODS[method]}, {where}: nothing like {probed / glob}")
         for folder, pre in found:
             settings.add(folder.name.replace(base, "*"))
             if len(settings) > 1:
@@ -90,10 +128,10 @@ def collect(
                 raise InputError(f"several settings of {METHODS[method]} were run: {names}; choose by --contains")
             result = read_result(folder, PROBES[probe], spec.classes)
             if result is None:
-                row.missing.append(f"{METHODS[method]}, split {split}: no result in {folder}")
+                row.missing.append(f"{METHODS[method]}, {where}: no result in {folder}")
                 continue
             counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
-            row.values[split] = summarise(result["per_class"], thirds(counts))
+            row.values[split] = summarise(result["per_class"], groups_of(counts))
             row.notes |= result["notes"]
     return row
 
@@ -139,34 +177,43 @@ def read_log(path: Path, classes: int) -> list[float] | None:
     if not path.is_file():
         return None
     lines = path.read_text(errors="replace").splitlines()
-    ends = [i for i, line in enumerate(lines) if "On the best_model, test tacc is" in line]
+    ends = [i for i, line in enumerate(lines) if re.search("On the best_model, test (top5 )?tacc is", line)]
     for line in reversed(lines[: ends[-1]] if ends else []):
         # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
-        if "Each class acc is" in line and "Epoch:" not in line:
+        match = re.search("(Each class acc|acc per class) is(.*)", line)
+        if match and "Epoch:" not in line:
+            factor = 100 if match[1] == "acc per class" else 1  # train_imagenet.py writes fractions
             try:
-                values = [float(word) for word in line.split("Each class acc is")[1].split()]
+                values = [factor * float(word) for word in match[2].split()]
             except ValueError:
                 values = []
             if len(values) != classes:
-                raise InputError(f"{path} is damaged: 'Each class acc is' is not followed by {classes} numbers")
+                raise InputError(f"{path} is damaged: '{match[1]} is' is not followed by {classes} numbers")
             return values
     return None
 
 
-def class_counts(spec: Spec, split: str, pretrained: Path, data: str) -> list[int]:
+def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str) -> list[int]:
     """Images per class of a split's D_i: from the pre-training log, else from the list and the labels.
+
+    For image files, `split` is the list of the pre-training, and the long-tailed one of the pair counts.
 
     Raises:
         InputError: neither is here.
     """
     log = pretrained / "log.txt"
-    if "_D_i_" in pretrained.name and log.is_file():
+    tailed = spec.grouping_list(split) if isinstance(spec, ListSpec) else "_D_i_"
+    if tailed in pretrained.name and log.is_file():
         match = re.search(r"class distribution in training set is \[([^\]]*)\]", log.read_text(errors="replace"))
         words = match.group(1).replace(",", " ").split() if match else []
         if len(words) == spec.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
             return [int(float(word)) for word in words]
         if match:
             raise InputError(f"{log} is damaged: its class distribution is not one of {spec.classes} classes")
+    if isinstance(spec, ListSpec):
+        return np.bincount(
+            read_path_list(ensure_path_list(tailed, spec, data), spec).labels, minlength=spec.classes
+        ).tolist()
     try:
         labels = load(spec.name, data, train=True).labels
     except InputError as error:
@@ -175,7 +222,7 @@ def class_counts(spec: Spec, split: str, pretrained: Path, data: str) -> list[in
     return np.bincount(labels[chosen.indices], minlength=spec.classes).tolist()
 
 
-def published(spec: Spec, method: str, probe: str) -> dict[str, tuple[float, float | None]]:
+def published(spec: Spec | ListSpec, method: str, probe: str) -> dict[str, tuple[float, float | None]]:
     """The SDCLR paper's numbers for a long-tailed data set: column -> (mean, std over splits or None)."""
     paper_table = "SDCLR-linear" if probe == "linear" else "SDCLR-fewshot"
     name = f"{_PAPER_NAMES.get(spec.name, '')}-LT"

@@ -14,7 +14,11 @@ split= port=4833 workers=5 GPU_NUM=1
 lr=0.5 temp=0.2 seed=10 output_ch=128
 prune=False prune_dual_bn=False random_prune_percent=0
 only_finetuning=False test_only=False few_shot_only=False few_shot_lr=30 few_shot_epochs=100
-data='' download=False method='' sdclr_percent=0.9 resume=False root=. print_freq=50 extra=()
+data='' download=False method='' sdclr_percent=0.9 sdclr_temp='' resume=False root=. print_freq=50 extra=()
+# Of the recipes for image files only.
+nodes=1 rdzv='' only_pretraining=False linear_eval_seed='' linear_epochs=30 few_shot_split=''
+image_size='' augment=auto on_bad_image=error
+family=memory
 
 parse_options() {
     while [ $# -gt 0 ]; do
@@ -30,26 +34,48 @@ parse_options() {
                 --data | --method | --root | --model | --seed) name=${option#--} ;;
             --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | --download | --resume)
                 name=${option#--}
+                ;;
+            *)
+                name=
+                if [ $family = files ]; then name=$(file_option "$option"); fi
+                if [ -z "$name" ]; then
+                    echo "$option is not found" >&2
+                    exit 125
+                fi
+                ;;
+        esac
+        case $name in
+            only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume)
                 case ${2:-} in
                     True | False) ;;
                     *) stop "$option takes True or False, not '${2:-}'" ;;
                 esac
                 ;;
-            *)
-                echo "$option is not found" >&2
-                exit 125
-                ;;
         esac
         [ -n "${2:-}" ] || stop "$option needs a value"
         case $name in
-            GPU_NUM | port | epochs | workers | batch_size | few_shot_epochs)
+            GPU_NUM | port | epochs | workers | batch_size | few_shot_epochs | nodes | linear_epochs | image_size)
                 [[ $2 =~ ^[0-9]+$ ]] || stop "$option takes a whole number, not '$2'"
                 ;;
         esac
-        if [ "$name" = prune_percent ]; then sdclr_percent=$2; fi
+        case $name in
+            prune_percent) sdclr_percent=$2 ;;
+            temp) sdclr_temp=$2 ;;
+        esac
         printf -v "$name" '%s' "$2"
         shift 2
     done
+}
+
+# Variable of an option that the recipes for image files have besides.
+file_option() {
+    case $1 in
+        -n | --nodes) echo nodes ;;
+        --pretrain_lr) echo lr ;;
+        --only_few_shot) echo few_shot_only ;;
+        --rdzv | --only_pretraining | --few_shot_split | --linear_eval_seed | --linear_epochs | --image_size | \
+            --augment | --on_bad_image) echo "${1#--}" ;;
+    esac
 }
 
 stop() {
@@ -63,11 +89,13 @@ apply_method() {
         '') ;;
         untrained) epochs=0 ;;
         simclr) prune=False prune_dual_bn=False ;;
-        sdclr) prune=True prune_dual_bn=True prune_percent=$sdclr_percent ;;
+        sdclr) prune=True prune_dual_bn=True prune_percent=$sdclr_percent temp=${sdclr_temp:-$temp} ;;
         *) stop "unknown --method $method: choose untrained, simclr or sdclr" ;;
     esac
     if [ "$prune_dual_bn" = True ] && [ "$prune" = False ]; then stop "--prune_dual_bn True needs --prune True"; fi
     if [ "$GPU_NUM" = 0 ]; then stop "-g counts processes, one for each GPU or one on a CPU: it is at least 1"; fi
+    if [ "$nodes" = 0 ]; then stop "-n counts machines: it is at least 1"; fi
+    if [ "$nodes" -gt 1 ] && [ -z "$rdzv" ]; then stop "-n $nodes needs --rdzv HOST:PORT, the same on all machines"; fi
 }
 
 # run COMMAND...: echo the command, note it in the folder of the pre-training, run it.
@@ -83,11 +111,20 @@ run() {
     "$@"
 }
 
-pretrain() {
-    local launch=("$PYTHON")
-    if [ "$GPU_NUM" -gt 1 ]; then
+# launch STEP: sets `launch`, what comes before the script; STEP tells apart what meets at one place.
+set_launch() {
+    launch=("$PYTHON")
+    if [ "$nodes" -gt 1 ]; then
+        launch=("$PYTHON" -m utils.launch "--nnodes=$nodes" "--nproc_per_node=$GPU_NUM" --rdzv_backend=c10d
+            "--rdzv_endpoint=$rdzv" "--rdzv_id=$experiment-$1")
+    elif [ "$GPU_NUM" -gt 1 ]; then
         launch=("$PYTHON" -m utils.launch "--nproc_per_node=$GPU_NUM" "--master_port=$port")
     fi
+}
+
+pretrain() {
+    local launch
+    set_launch pretrain
     local options=(--save-dir "$save_dir" --dataset "$pretrain_dataset" --data "$data" --download "$download"
         --trainSplit "$list_dir/$split.npy" --model "$model" --epochs "$epochs" --batch_size "$batch_size"
         --optimizer sgd --lr "$lr" --scheduler cosine --temperature "$temp" --output_ch "$output_ch" --seed "$seed"
@@ -134,4 +171,55 @@ recipe() {
     fi
     probe "${experiment}__${few_shot_list}_f2layer4_d40d60_wd0_lr${few_shot_lr}_freezeBN" \
         "$list_dir/$few_shot_list.npy" "$few_shot_epochs" 40,60 "$few_shot_lr" 5
+}
+
+# The same for data sets of image files; published in the ImageNet scripts.
+pretrain_files() {
+    local launch
+    set_launch pretrain
+    local options=(--epochs "$epochs" --batch_size "$batch_size" --output_ch "$output_ch" --lr "$lr"
+        --temperature "$temp" --model "$model" --dataset "$pretrain_dataset" --imagenetCustomSplit "$split"
+        --save-dir "$save_dir" --optimizer sgd --num_workers "$workers" --seed "$seed" --data "$data"
+        --print_freq "$print_freq" --resume "$resume" "${file_options[@]}")
+    if [ "$prune" = True ]; then
+        options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn")
+    fi
+    run "${launch[@]}" train_simCLR.py "$experiment" "${options[@]}"
+}
+
+# probe_files STEP NAME EPOCHS MILESTONES LR TEST_FREQ SEED LIST...
+probe_files() {
+    local launch
+    set_launch "$1"
+    local options=(--decreasing_lr "$4" --weight-decay 0 --epochs "$3" --lr "$5" --batch-size 512 --model "$model"
+        "${@:8}" --save-dir "$tune_dir" --dataset "$dataset" --checkpoint "$save_dir/$experiment/model_$epochs.pt"
+        --cvt_state_dict True --world_size $((GPU_NUM * nodes)) --port "$port" --num_workers "$workers"
+        --test_freq "$6" --seed "$7" --data "$data" --resume "$resume" "${file_options[@]}")
+    if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
+    if [ "$test_only" = True ]; then options+=(--test_only True); fi
+    run "${launch[@]}" train_imagenet.py "$2" "${options[@]}"
+}
+
+recipe_files() {
+    family=files
+    parse_options "$@"
+    apply_method
+    experiment="${split}_${model}_scheduling_sgd_lr${lr}_temp${temp}_epoch${epochs}_batch${batch_size}"
+    if [ "$prune" = True ]; then
+        experiment+="_pruneP${prune_percent}"
+        if [ "$prune_dual_bn" = True ]; then experiment+=DualBN; fi
+    fi
+    save_dir=${root%/}/$save_dir tune_dir=${save_dir}_tune
+    save_dir=${save_dir#./} tune_dir=${tune_dir#./}
+    file_options=(--augment "$augment" --on_bad_image "$on_bad_image")
+    if [ -n "$image_size" ]; then file_options+=(--image_size "$image_size"); fi
+    if [ "$only_finetuning" = False ] && [ "$few_shot_only" = False ]; then pretrain_files; fi
+    if [ "$only_pretraining" = True ]; then return; fi
+    if [ "$few_shot_only" = False ]; then
+        local name="${experiment}__lr30_wd0_epoch${linear_epochs}_b512_d10d20"
+        if [ -n "$linear_eval_seed" ]; then name+="_s$linear_eval_seed"; fi
+        probe_files linear "$name" "$linear_epochs" 10,20 30 2 "${linear_eval_seed:-1}" --fullset True
+    fi
+    probe_files few_shot "${experiment}__${few_shot_split}_lr${few_shot_lr}_fix2layer4_wd0_epoch30_b512_d10d20" \
+        "$few_shot_epochs" 40,60 "$few_shot_lr" 10 1 --customSplit "$few_shot_split"
 }
