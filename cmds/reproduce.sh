@@ -6,8 +6,9 @@
 #   cmds/reproduce.sh digits
 #   cmds/reproduce.sh cifar100 simclr sdclr -- -g 2 -w 8
 #   SPLITS="1 2" cmds/reproduce.sh fashion_mnist sdclr -- --data /usr/share/datasets/fashion-mnist -e 100
+#   cmds/reproduce.sh imagenet100 simclr sdclr -- --data DIR -g 2 -w 10
 #
-# DATASET: digits, fashion_mnist, cifar10, cifar100. METHOD: untrained, simclr, sdclr; default simclr sdclr.
+# DATASET: digits, fashion_mnist, cifar10, cifar100; imagenet100, imagenet, places, which have one split. METHOD: untrained, simclr, sdclr; default simclr sdclr.
 source "$(dirname "${BASH_SOURCE[0]}")/shell_scrips/common.sh"
 
 dataset=${1:-}
@@ -16,8 +17,12 @@ case $dataset in
     cifar100) recipe=cifar-100-LT.sh prefix=cifar100_ ;;
     fashion_mnist) recipe=fashion-mnist-LT.sh prefix=fashion_mnist_ ;;
     digits) recipe=digits-LT.sh prefix=digits_ ;;
-    *) stop "name a data set: digits, fashion_mnist, cifar10 or cifar100" ;;
+    imagenet100) family=files recipe=imagenet-100-res50-LT.sh list=imageNet_100_LT_train ;;
+    imagenet) family=files recipe=imagenet-res50-LT.sh list=imageNet_LT_exp_train ;;
+    places) family=files recipe=places-res50-LT.sh list=Places_LT_train ;;
+    *) stop "name a data set: digits, fashion_mnist, cifar10, cifar100, imagenet100, imagenet or places" ;;
 esac
+if [ $family = files ]; then SPLITS=$list; fi
 shift
 methods=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -37,7 +42,8 @@ done
 for split in ${SPLITS:-1 2 3 4 5}; do
     for method in "${methods[@]}"; do
         echo "== $dataset, split $split, $method"
-        "cmds/shell_scrips/$recipe" --split "${prefix}split${split}_D_i" --method "$method" --resume True "$@"
+        if [ $family = memory ]; then list=${prefix}split${split}_D_i; fi
+        "cmds/shell_scrips/$recipe" --split "$list" --method "$method" --resume True "$@"
     done
 done
 
@@ -45,6 +51,12 @@ if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then exit 0; fi
 # The table is of the settings that the recipe was given: it looks for their name, where they were told to write.
 parse_options "$@"
 if [ -z "${epochs:-}" ]; then epochs=$(sed -n 's/.*\bepochs=\([0-9]*\).*/\1/p' "cmds/shell_scrips/$recipe"); fi
-# shellcheck disable=SC2086
-"$PYTHON" exp_analyse.py --dataset "$dataset" --LT --method "${methods[@]}" --probe linear fewShot \
-    --splits ${SPLITS:-1 2 3 4 5} --epochs "$epochs" --contains "_temp${temp}_wd1e-4_lr${lr}_" --root "$root" --plot "${root%/}/figures_$dataset.png"
+options=(--dataset "$dataset" --LT --method "${methods[@]}" --probe linear fewShot --epochs "$epochs" --root "$root")
+if [ $family = files ]; then
+    # SDCLR has a temperature of its own there, unless one was given for all.
+    options+=(--contains "_lr${lr}_temp${sdclr_temp}")
+else
+    # shellcheck disable=SC2206
+    options+=(--contains "_temp${temp}_wd1e-4_lr${lr}_" --splits ${SPLITS:-1 2 3 4 5})
+fi
+"$PYTHON" exp_analyse.py "${options[@]}" --plot "${root%/}/figures_$dataset.png"

@@ -3,7 +3,7 @@
 Each class draws the random numbers of its Pillow counterpart in data/views.py in the same order, so one seed makes the
 same view in both. What is faster elsewhere at equal output is not Pillow's here (benchmarks/views.py measures each):
 resizing is torch's antialiased 8-bit kernel, brightness and contrast are look-up tables, saturation, hue and blur are
-OpenCV's. Decoding stays Pillow's: OpenCV is no faster by more than a tenth, and takes truncated files for whole ones.
+OpenCV's.
 """
 
 import math
@@ -18,7 +18,7 @@ BICUBIC, BILINEAR = T.InterpolationMode.BICUBIC, T.InterpolationMode.BILINEAR
 _RATIO = (3 / 4, 4 / 3)
 
 
-def _crop(image: np.ndarray, box: tuple[int, int, int, int], size: int, mode: T.InterpolationMode) -> np.ndarray:
+def crop(image: np.ndarray, box: tuple[int, int, int, int], size: int, mode: T.InterpolationMode) -> np.ndarray:
     """Antialiased crop-and-resize: [H, W, 3] uint8, box (top, left, height, width) -> [size, size, 3]."""
     tensor = torch.from_numpy(image).permute(2, 0, 1)
     return F.resized_crop(tensor, *box, [size, size], mode, antialias=True).permute(1, 2, 0).numpy()
@@ -99,7 +99,7 @@ class PretrainView:
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """[H, W, 3] uint8 -> [3, size, size] in [0, 1]."""
         box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), self.scale, _RATIO)
-        view = _flipped(_crop(image, box, self.size, BICUBIC))
+        view = _flipped(crop(image, box, self.size, BICUBIC))
         if torch.rand(1) <= 0.8:
             j = self.jitter
             order, *factors = T.ColorJitter.get_params(j.brightness, j.contrast, j.saturation, j.hue)
@@ -121,7 +121,7 @@ class ProbeView:
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """[H, W, 3] uint8 -> [3, size, size] in [0, 1]."""
         box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), (0.08, 1.0), _RATIO)
-        return _tensor(_flipped(_crop(image, box, self.size, BILINEAR)))
+        return _tensor(_flipped(crop(image, box, self.size, BILINEAR)))
 
 
 class CentreView:
