@@ -20,7 +20,6 @@ from sklearn.datasets import load_sample_images
 from torchvision.transforms import functional as P
 
 from data import opencv
-from data.image_lists import decode
 from data.views import BICUBIC, pretrain_transform
 from utils.cli import Parser, positive
 
@@ -36,6 +35,11 @@ def jpegs() -> list[bytes]:
         Image.fromarray(pixels).resize((500, 375), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=92)
         files.append(buffer.getvalue())
     return files
+
+
+def decode(file: bytes) -> Image.Image:
+    """As ImageFiles does."""
+    return Image.open(io.BytesIO(file)).convert("RGB")
 
 
 def seconds(work: Callable[[], object], times: int) -> float:
@@ -54,7 +58,7 @@ def interleaved(works: list[Callable[[], object]], rounds: int, times: int) -> l
 
 def operations(file: bytes) -> list[tuple[str, Callable[[], Image.Image], Callable[[], np.ndarray]]]:
     """(name, Pillow's, the other one); the other one is in data/opencv.py unless the name says what it is."""
-    image, array, raw = decode(file, False), decode(file, True), np.frombuffer(file, np.uint8)
+    image, array, raw = decode(file), np.array(decode(file)), np.frombuffer(file, np.uint8)
     small = P.resized_crop(image, *BOX, [224, 224], BICUBIC)
     view = np.array(small)
     top, left, height, width = BOX
@@ -64,8 +68,7 @@ def operations(file: bytes) -> list[tuple[str, Callable[[], Image.Image], Callab
         return P.resized_crop(image, *BOX, [224, 224], BICUBIC)
 
     return [
-        ("decode, OpenCV (not taken)", lambda: decode(file, False), lambda: cv2.imdecode(raw, COLOUR)),
-        ("decode, torchvision", lambda: decode(file, False), lambda: decode(file, True)),
+        ("decode, OpenCV (not taken)", lambda: decode(file), lambda: cv2.imdecode(raw, COLOUR)),
         ("resize, OpenCV cubic (not taken)", resized, lambda: cv2.resize(part, square, interpolation=cv2.INTER_CUBIC)),
         ("resize, OpenCV area (not taken)", resized, lambda: cv2.resize(part, square, interpolation=cv2.INTER_AREA)),
         ("resize, torch antialiased", resized, lambda: opencv.crop(array, BOX, 224, BICUBIC)),
@@ -95,12 +98,12 @@ def main() -> None:
 
     def published_views() -> None:
         for file in files:
-            image = decode(file, False)
+            image = decode(file)
             torch.stack([published(image), published(image)])
 
     def our_views() -> None:
         for file in files:
-            image = decode(file, True)
+            image = np.array(decode(file))
             torch.stack([ours(image), ours(image)])
 
     slow, fast = (len(files) / s for s in interleaved([published_views, our_views], rounds, 15))

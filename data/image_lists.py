@@ -3,7 +3,6 @@
 A list has a line `<path below the data folder> <label>` for each image, as published.
 """
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,26 +99,8 @@ class BadImage(Exception):
     """An image that is missing or cannot be decoded; names the file, the list and its line."""
 
 
-def decode(content: bytes, as_array: bool) -> Image.Image | np.ndarray:
-    """RGB pixels of an image file: a PIL image, or an array [H, W, 3] uint8 with the same values.
-
-    torchvision decodes an ordinary JPEG faster than Pillow, to the same pixels, and notices a truncated one, which
-    OpenCV does not; what is not ordinary (CMYK, grey, a PNG called .JPEG) is Pillow's.
-    """
-    image = Image.open(io.BytesIO(content))  # reads the header only, and refuses absurd sizes
-    if not as_array:
-        return image.convert("RGB")
-    if image.format != "JPEG" or image.mode != "RGB":
-        return np.array(image.convert("RGB"))
-    import torch  # takes seconds, which tables and lists do not need
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    return decode_jpeg(data, ImageReadMode.RGB).permute(1, 2, 0).numpy()
-
-
 class ImageFiles:
-    """The images of a list, decoded when asked for: a PIL image, or an array [H, W, 3] uint8.
+    """The images of a list, decoded by Pillow when asked for: a PIL image, or an array [H, W, 3] uint8.
 
     Args:
         root: the data folder. images: the list. as_array: for data.opencv.
@@ -144,11 +125,13 @@ class ImageFiles:
         """
         path = self.root / self.images.paths[index]
         try:
-            return decode(path.read_bytes(), self.as_array)
+            with Image.open(path) as file:
+                image = file.convert("RGB")
         except Exception as error:
-            # On a damaged file the decoders raise anything from OSError to SyntaxError and struct.error.
+            # On a damaged file Pillow raises anything from OSError to SyntaxError and struct.error.
             why = "does not exist" if isinstance(error, FileNotFoundError) else f"is not a whole image ({error})"
             raise BadImage(f"{path} (line {index + 1} of {self.images.path}) {why}") from error
+        return np.array(image) if self.as_array else image
 
 
 class ImageArrays:

@@ -62,8 +62,10 @@ def _images(root: Path, part: str, name: str) -> list[str]:
     return [f"{part}/{name}/{file}" for file in sorted(files) if Path(file).suffix.lower() in IMAGES]
 
 
-def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, scale: float = 1.0) -> np.ndarray:
     """Deal `counts` to classes at random, each to one that has as many images: [K] in the order of the classes.
+
+    `scale` is what the counts were multiplied by, for the message.
 
     Raises:
         InputError: there is no such assignment.
@@ -76,7 +78,7 @@ def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState) ->
             largest = max((int(pools[c]) for c in free), default=0)
             raise InputError(
                 f"a class of {count} images is wanted and the largest that is left has {largest}: "
-                f"take --scale {largest / count:.2g} or less for a smaller set of the same shape"
+                f"take --scale {scale * largest / count:.2g} or less for a smaller set of the same shape"
             )
         free.remove(fitting[0])
         sizes[fitting[0]] = count
@@ -125,7 +127,7 @@ def make_image_lists(
         counts, in_order = long_tailed_counts(spec, tailed, tree)
         counts, draw = scaled(counts), seed + 2 + 2 * number
         if not in_order:
-            counts = assign(counts, np.array([len(p) for p in pool]), np.random.RandomState(draw))
+            counts = assign(counts, np.array([len(p) for p in pool]), np.random.RandomState(draw), scale)
         lists[tailed] = _draw(pool, counts, draw)
         lists[balanced] = _draw(pool, everyone * (counts.sum() // spec.classes), draw + 1)
     return {spec.path(name): _text(images) for name, images in lists.items()}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
 
+from data.views import EpochSampler
 from methods import SDCLR, SimCLR
 from methods.simclr import nt_xent
 from models import build_encoder
@@ -133,32 +134,37 @@ def test_mask_is_made_anew_each_epoch_and_frozen_inside_it():
 
 
 def gradients(rank: int, size: int, folder: str) -> None:
-    """One process of `size`: for each method, the gradient of its share of a fixed batch."""
+    """One process of `size`: for each method, the gradient of its share of a global batch."""
     torch.set_num_threads(1)
-    if size > 1:
-        torch.distributed.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=size)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/join{size}", rank=rank, world_size=size)
     for kind in ("simclr", "sdclr"):
-        torch.save(gradient(kind, rank, size), f"{folder}/{kind}_{size}_{rank}.pt")
-    if size > 1:
-        torch.distributed.destroy_process_group()
+        torch.save(gradient(kind, share(rank, size), parallel=True), f"{folder}/{kind}_{size}_{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
-def gradient(kind: str, rank: int, size: int, n: int = 8) -> torch.Tensor:
+def share(rank: int, size: int) -> list[int]:
+    """This process's part of seven images, which neither two nor three processes divide: the sampler pads."""
+    return [index for _, index in EpochSampler(range(7), size, rank, shuffle=True, seed=3)]
+
+
+def gradient(kind: str, index: list[int], parallel: bool) -> torch.Tensor:
     """The gradient after DDP's average, flat; batch norm in evaluation mode."""
     method = small(kind).double()
-    views = torch.rand(n, 2, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    model = DistributedDataParallel(method) if size > 1 else method
+    views = torch.rand(7, 2, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    model = DistributedDataParallel(method) if parallel else method
     method.start_epoch(1)
     model.eval()
-    index = torch.arange(rank * n // size, (rank + 1) * n // size)
-    model(views[index], index).mean().backward()
+    model(views[index], torch.tensor(index)).mean().backward()
     return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
 
 
-def test_two_processes_give_the_gradient_of_one(tmp_path):
-    mp.spawn(gradients, (2, str(tmp_path)), nprocs=2)
+@pytest.mark.parametrize("size", [2, 3])
+def test_several_processes_give_the_gradient_of_one(tmp_path, size):
+    mp.spawn(gradients, (size, str(tmp_path)), nprocs=size)
+    whole = [index for rank in range(size) for index in share(rank, size)]
+    assert sorted(set(whole)) == list(range(7)) and len(whole) == -(-7 // size) * size
     for kind in ("simclr", "sdclr"):
-        one = gradient(kind, 0, 1)
+        one = gradient(kind, whole, parallel=False)
         assert one.norm() > 0
-        for rank in (0, 1):
-            assert relative_error(torch.load(tmp_path / f"{kind}_2_{rank}.pt"), one) < 1e-5
+        for rank in range(size):
+            assert relative_error(torch.load(tmp_path / f"{kind}_{size}_{rank}.pt"), one) < 1e-5
