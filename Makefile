@@ -1,11 +1,12 @@
 # make demo    pre-train, probe and tabulate on the embedded digits, in minutes
 # make test    the test suite          make check   format and lint
+# make bench   speed beside the published procedure, in one run
 PYTHON ?= python3
 BIN := .venv/bin
 SPLITS ?= 1
 METHODS ?= simclr sdclr
 
-.PHONY: demo test check format
+.PHONY: demo test bench check format
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -19,6 +20,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	@$(BIN)/python -m pytest
+
+bench: .venv/installed
+	@$(BIN)/python -m benchmarks.views
 
 check: .venv/installed
 	@$(BIN)/ruff format --check .

@@ -19,7 +19,7 @@ from split.lists import (
 )
 from split.make_image_lists import make_image_lists, scan
 from split.make_splits import make_lists, settings_of
-from split.path_lists import read_path_list
+from split.path_lists import class_folders, read_path_list
 from utils.errors import InputError
 from utils.files import locked
 
@@ -82,7 +82,7 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT) ->
 
     A missing list is fetched with the others that its authors published; one that they did not publish, or all where
     they cannot be had, are generated from the tree of images. Among published lists only those are generated that the
-    authors have no counterpart of, apart from the images of theirs.
+    authors have no counterpart of, apart from the images of theirs and with their labels.
 
     Args:
         name: such as `imageNet_100_LT_train`. data: the data folder.
@@ -106,11 +106,21 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT) ->
             return root / relative
         theirs = [item for item in here if item.source == "published"]
         apart = frozenset(path for item in theirs if Path(item.path).stem != spec.test for path in item.paths)
-        lists = make_image_lists(spec, scan(spec, Path(data)), apart=apart)
+        lists = make_image_lists(spec, scan(spec, Path(data), _classes(theirs, spec)), apart=apart)
         mine = {k: v for k, v in lists.items() if not theirs or k not in _published_paths(spec)}
         written = write_files(mine, root)
         print(f"{relative} was missing: generated {len(written)} lists of {spec.name} in {root}{why}", flush=True)
     return root / relative
+
+
+def _classes(theirs: list[PathList], spec: ListSpec) -> list[str]:
+    """The classes' folders in the order of the labels of published lists; [] where those do not tell."""
+    folders: dict[int, set[str]] = {}
+    for item in theirs:
+        for label, found in class_folders(item).items():
+            folders.setdefault(label, set()).update(found)
+    ordered = [sorted(folders.get(label, ())) for label in range(spec.classes)]
+    return [found[0] for found in ordered] if all(len(found) == 1 for found in ordered) else []
 
 
 def _published_paths(spec: ListSpec) -> set[str]:
@@ -119,7 +129,9 @@ def _published_paths(spec: ListSpec) -> set[str]:
 
 def _fetch_path_lists(relative: str, spec: ListSpec, root: Path, here: list[PathList]) -> str:
     """Fetch the published lists unless generated ones are in use; returns why not, for the message."""
-    if any(item.source == "generated" for item in here):
+    sources = {item.source for item in here}
+    # Those beside published lists were made by default settings, hence can be made again, and are checked to be equal.
+    if "generated" in sources and "published" not in sources:
         raise InputError(
             f"{root / relative} is missing beside generated lists: make all again, with the settings they were made "
             f"with, by `python -m split.make_splits --dataset {spec.name} --data DIR`"
@@ -129,6 +141,6 @@ def _fetch_path_lists(relative: str, spec: ListSpec, root: Path, here: list[Path
         here += [read_path_list(p, spec) for p in sorted((root / spec.folder).glob("*.txt"))]
         return ""
     except InputError as error:
-        if relative in _published_paths(spec) and any(item.source == "published" for item in here):
+        if relative in _published_paths(spec) and "published" in sources:
             raise
         return f" ({error})"

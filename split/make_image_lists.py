@@ -29,14 +29,17 @@ class Tree:
     published_classes: bool  # the 100 classes of ImageNet-100, in the published order
 
 
-def scan(spec: ListSpec, root: Path) -> Tree:
+def scan(spec: ListSpec, root: Path, classes: list[str] | None = None) -> Tree:
     """Find the classes and images below `root`.
 
     ImageNet-100 takes its published classes where they are all there. Otherwise a tree with more classes than the data
     set gives a sample of them (seed 0); labels follow the alphabet.
 
+    Args:
+        classes: the folders in the order of the labels, where lists that are here and stay say so.
+
     Raises:
-        InputError: no train/ or val/, too few classes, a class that val/ lacks.
+        InputError: no train/ or val/, too few classes, a class that is missing or empty in train/ or val/.
     """
     for part in ("train", "val"):
         if not (root / part).is_dir():
@@ -49,7 +52,7 @@ def scan(spec: ListSpec, root: Path) -> Tree:
             f"{root / 'train'} has {len(there)} classes, {spec.name} needs {spec.classes}: {spec.download}"
         )
     chosen = np.sort(np.random.RandomState(0).permutation(len(there))[: spec.classes])
-    classes = published if known else [there[i] for i in chosen]
+    classes = classes or (published if known else [there[i] for i in chosen])
     images = {part: [_images(root, part, name) for name in classes] for part in ("train", "val")}
     return Tree(root, classes, images["train"], images["val"], known)
 
@@ -59,7 +62,10 @@ def _images(root: Path, part: str, name: str) -> list[str]:
         files = [entry.name for entry in os.scandir(root / part / name)]
     except OSError as error:
         raise InputError(f"class {name} cannot be read below {root / part}: {error}") from error
-    return [f"{part}/{name}/{file}" for file in sorted(files) if Path(file).suffix.lower() in IMAGES]
+    images = [f"{part}/{name}/{file}" for file in sorted(files) if Path(file).suffix.lower() in IMAGES]
+    if not images:
+        raise InputError(f"class {name} has no image below {root / part}: get the download again")
+    return images
 
 
 def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, scale: float = 1.0) -> np.ndarray:
@@ -78,7 +84,8 @@ def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, sc
             largest = max((int(pools[c]) for c in free), default=0)
             raise InputError(
                 f"a class of {count} images is wanted and the largest that is left has {largest}: "
-                f"take --scale {scale * largest / count:.2g} or less for a smaller set of the same shape"
+                # A little less, lest the rounded figure asks for an image more than there is.
+                f"take --scale {0.995 * scale * largest / count:.3g} or less for a smaller set of the same shape"
             )
         free.remove(fitting[0])
         sizes[fitting[0]] = count

@@ -1,5 +1,6 @@
 """Lists of image files, `<path below the data folder> <label>` a line: the checks that each passes when it is read."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from data.image_lists import ListSpec, PathList
 from split.lists import blob_sha1, origin
 from utils.errors import InputError
+
+_LABEL = re.compile("-?[0-9]{1,9}")
 
 
 def read_path_list(path: Path, spec: ListSpec, apart: tuple[PathList, ...] = ()) -> PathList:
@@ -21,7 +24,7 @@ def read_path_list(path: Path, spec: ListSpec, apart: tuple[PathList, ...] = ())
     """
     try:
         content = path.read_bytes()
-        lines = content.decode().splitlines()
+        lines = content.decode("utf-8-sig").splitlines()  # some editors put a mark before the first line
     except FileNotFoundError as error:
         raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -50,14 +53,15 @@ def read_path_list(path: Path, spec: ListSpec, apart: tuple[PathList, ...] = ())
 def _parse(line: str, where: str, spec: ListSpec) -> tuple[str, int]:
     name, _, label = line.strip().rpartition(" ")
     name = name.strip()
-    if not name or not label.isascii() or not label.removeprefix("-").isdigit():
+    if not name or not _LABEL.fullmatch(label):
         raise InputError(f"{where}: {line.strip()[:80]!r} is not `<path> <label>`")
     if not 0 <= int(label) < spec.classes:
         raise InputError(f"{where}: label {label} is out of range 0..{spec.classes - 1} of {spec.name}")
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise InputError(f"{where}: {name!r} leaves the data folder; paths are below --data")
-    return name, int(label)
+    # One name for one image, so that it is seen to be in two lists: `find .` writes ./train/...
+    return "/".join(parts), int(label)
 
 
 def class_folders(images: PathList) -> dict[int, set[str]]:

@@ -91,10 +91,12 @@ def verify(spec: Spec, root: Path, labels: np.ndarray | None) -> tuple[int, list
     return len(paths), failures
 
 
-def verify_paths(spec: ListSpec, root: Path, data: str, other: bool) -> tuple[int, list[str]]:
+def verify_paths(spec: ListSpec, root: Path, data: str) -> tuple[int, list[str], list[str]]:
     """verify for the lists of image files; with `data`, that their images exist.
 
-    With `other` the folder may be of another data set: then it is no failure that none of the images is there.
+    Returns:
+        How many lists there are; what failed; and, where no image of any list is there, what failed for that: the
+        folder may be of another data set.
     """
     lists, failures, folders = [], [], {}
     # Nothing may share an image with validation or test but themselves; the small lists come first.
@@ -104,8 +106,9 @@ def verify_paths(spec: ListSpec, root: Path, data: str, other: bool) -> tuple[in
         try:
             item = read_path_list(path, spec, tuple(o for o in lists if o.path in apart))
             for label, names in class_folders(item).items():
-                known = folders.setdefault(label, set(names))
-                if known | names != known or len(known) > 1:
+                if len(names) > 1:
+                    raise InputError(f"list {path} has label {label} for {' and '.join(sorted(names))}")
+                if names != (known := folders.setdefault(label, names)):
                     raise InputError(f"list {path} has label {label} for {min(names)}, other lists for {min(known)}")
             lists.append(item)
         except InputError as error:
@@ -122,13 +125,15 @@ def verify_paths(spec: ListSpec, root: Path, data: str, other: bool) -> tuple[in
         if data and (gone := missing_files(item, Path(data))):
             absent += len(gone)
             lacking.append(f"{len(gone)} of {len(item.paths)} images of {item.path.name} are missing, {gone[0]} first")
-    if not lacking:
-        return len(paths), failures
-    hint = f"--data {data} is not the folder of {spec.name}, or not complete; the right download: {spec.download}"
-    if other and absent == sum(len(item.paths) for item in lists):
-        print(f"note: {hint}")
-        return len(paths), failures
-    return len(paths), [*failures, *lacking, hint]
+    if lacking:
+        lacking[-1] += f"; {_right_download(spec, data)}"
+    if absent == sum(len(item.paths) for item in lists):
+        return len(paths), failures, lacking
+    return len(paths), failures + lacking, []
+
+
+def _right_download(spec: ListSpec, data: str) -> str:
+    return f"--data {data} is not the folder of {spec.name}, or not complete; the right download: {spec.download}"
 
 
 def missing_files(item: PathList, data: Path) -> list[str]:
@@ -156,15 +161,24 @@ def main() -> None:
     args = parser.parse_args()
     if args.data and not Path(args.data).is_dir():
         raise InputError(f"--data {args.data!r} is not a folder")
-    if args.labels and len(args.dataset or []) != 1:
-        raise InputError("--labels needs one --dataset")
-    total, failures = 0, []
+    if args.labels and (len(args.dataset or []) != 1 or args.dataset[0] not in SPECS):
+        raise InputError(f"--labels needs one --dataset of {', '.join(SPECS)}")
+    total, failures, elsewhere, recognised = 0, [], {}, False
     for name in args.dataset or [*SPECS, *LIST_SPECS]:
         if name in LIST_SPECS:
-            count, failed = verify_paths(LIST_SPECS[name], args.root, args.data, other=args.dataset is None)
+            count, failed, elsewhere[name] = verify_paths(LIST_SPECS[name], args.root, args.data)
+            recognised |= count > 0 and not elsewhere[name]
         else:
-            count, failed = verify(SPECS[name], args.root, labels_of(SPECS[name], args.data, args.labels))
+            labels = labels_of(SPECS[name], args.data, args.labels)
+            count, failed = verify(SPECS[name], args.root, labels)
+            recognised |= labels is not None and name != "digits"  # which need no --data
         total, failures = total + count, failures + failed
+    for name, lacking in elsewhere.items():
+        if lacking and recognised and not args.dataset:
+            # A folder has the images of one data set; those of the others lie elsewhere.
+            print(f"note: {_right_download(LIST_SPECS[name], args.data)}")
+        else:
+            failures += lacking
     if failures:
         raise InputError(f"{len(failures)} of {total} lists fail: " + "; ".join(failures))
     if not total:

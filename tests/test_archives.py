@@ -109,7 +109,7 @@ def test_names_that_lead_out(refused, tmp_path, kind, name):
 
 
 def test_a_name_that_ends_early(refused, tmp_path):
-    file = make(tmp_path / "a.zip", {**FILES, "exp_b/model.pt#../../x": b"x"})
+    file = make(tmp_path / "a.zip", {**FILES, "exp_b/model.pt#zz": b"x"})
     file.write_bytes(file.read_bytes().replace(b"model.pt#", b"model.pt\0"))
     refused(file, "model.pt\\x00")
 
@@ -144,6 +144,19 @@ def test_links_that_are_at_the_target(refused, tmp_path, root, inner):
     refused(make(tmp_path / "a.zip", FILES), "exp_a", "leads out")
 
 
+def test_links_in_a_circle(refused, tmp_path, root):
+    (root / "checkpoints").mkdir()
+    (root / "checkpoints/exp_a").symlink_to("exp_a")
+    refused(make(tmp_path / "a.zip", FILES), "exp_a")
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a\\b", "a\nb", "a\udcff", "C:x"])
+def test_places_that_lead_out(tmp_path, root, path):
+    with pytest.raises(InputError, match="leads out"):
+        unpack(make(tmp_path / "a.zip", FILES), root / "x", lambda names: {names[0]: path}, 10**6, 10)
+    assert tree(root) == {}
+
+
 def test_the_folder_itself_may_be_a_link(get, tmp_path, root):
     (tmp_path / "large_disk").mkdir()
     (root / "checkpoints").symlink_to(tmp_path / "large_disk")
@@ -153,10 +166,14 @@ def test_the_folder_itself_may_be_a_link(get, tmp_path, root):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bounds(refused, tmp_path, monkeypatch, kind):
-    refused(make(tmp_path / f"bomb.{kind}", {"exp/model.pt": bytes(9_000_000)}), "limit", options=("--max_gb", "0.005"))
+    refused(
+        make(tmp_path / f"bomb.{kind}", {"exp/model.pt": bytes(9_000_000)}),
+        "over the limit of 0.005 GB",
+        options=("--max_gb", "0.005"),
+    )
     many = {f"exp/model_{i}.pt": b"x" for i in range(6)}
     monkeypatch.setattr(utils.pretrained, "MAX_FILES", 5)
-    refused(make(tmp_path / f"many.{kind}", many), "limit")
+    refused(make(tmp_path / f"many.{kind}", many), "over the limit", "5 files")
 
 
 @pytest.mark.parametrize("size", [10, 2999, 3001, 10**7])
@@ -185,15 +202,15 @@ def test_bomb_behind_the_end(refused, tmp_path):
 @pytest.mark.parametrize("size", [-512, -1024, 10**9])
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE])
 def test_tar_headers_that_tarfile_would_hang_on(refused, tmp_path, size, kind):
-    info = tarfile.TarInfo("exp/model.pt")
-    info.size, info.type = size, kind
+    """Negative sizes lead back to where it was; names and comments are read into memory, of any length."""
+    info, pax = tarfile.TarInfo("exp/model.pt"), tarfile.TarInfo("exp/model.pt")
+    info.size, info.type, pax.pax_headers = size, kind, {"size": str(size)}
     start = make(tmp_path / "a.tar", FILES).read_bytes()[: 512 + 3072 + 512 + 1024]
     (tmp_path / "a.tar").write_bytes(start + info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
-    refused(tmp_path / "a.tar")
-    pax = tarfile.TarInfo("exp/model.pt")
-    pax.pax_headers = {"size": str(size)}
+    why = {tarfile.REGTYPE: "negative" if size < 0 else "", tarfile.GNUTYPE_SPARSE: "sparse" if size < 0 else ""}
+    refused(tmp_path / "a.tar", why.get(kind, "name or comment"))
     (tmp_path / "a.tar").write_bytes(start + pax.tobuf(tarfile.PAX_FORMAT) + bytes(4096))
-    refused(tmp_path / "a.tar")
+    refused(tmp_path / "a.tar", "negative" if size < 0 else "")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -219,7 +236,7 @@ def test_encrypted_zip(refused, tmp_path):
     for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         content[content.index(signature) + offset] |= 1
     (tmp_path / "a.zip").write_bytes(content)
-    refused(tmp_path / "a.zip", "encrypted")
+    refused(tmp_path / "a.zip", "encrypted", "no password")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -296,12 +313,19 @@ def test_full_disk(refused, tmp_path, monkeypatch):
     refused(file, "No space left")
 
 
-def test_a_file_where_a_folder_should_be(refused, tmp_path, root):
+def test_a_file_where_a_folder_should_be(get, refused, tmp_path, root):
     refused(make(tmp_path / "a.zip", {"a/b.pt/model.pt": b"1", "x/a/b.pt": b"2", "b.pt/b.pt/c.pt": b"3"} | {
         "a/b.pt": b"4"}), "b.pt")  # fmt: skip
     refused(make(tmp_path / "b.zip", {f"exp/{'x' * 300}.pt": b"1"}), "xxx")
+    (root / "checkpoints/exp_a/log.txt").mkdir(parents=True)
+    before = tree(root)
+    one_line_error(
+        get("sdclr-cifar10", make(tmp_path / "c.zip", FILES), "--overwrite"), "log.txt is there and is no file"
+    )
+    assert tree(root) == before
+    shutil.rmtree(root / "checkpoints")
     (root / "checkpoints").write_text("mine")
-    refused(make(tmp_path / "c.zip", FILES), "checkpoints")
+    refused(tmp_path / "c.zip", "checkpoints")
 
 
 # ---- layouts
@@ -313,9 +337,7 @@ def test_layouts(get, tmp_path, root, kind, lead):
     wanted = {f"{e}/{f}": os.urandom(50) for e in ("exp a", "exp_b") for f in ("model_2000.pt", "model.pt", "log.txt")}
     wanted["exp_b/best_model.pt"] = b""
     others = {f"{lead}{n}": b"-" for n in ("log.txt", "model.pt", ".DS_Store", "exp_b/._model.pt", "exp_b/notes.md")}
-    others |= {"__MACOSX/exp_b/model.pt": b"-", "README.txt": b"-"}
-    if lead in ("", "./"):
-        others = {k: v for k, v in others.items() if v and not k.startswith("home")}
+    others |= {"__MACOSX/exp_b/model.pt": b"-", "__MACOSX/exp_b/log.txt": b"-", "README.txt": b"-"}
     file = make(tmp_path / f"a.{kind}", {**{lead + name: content for name, content in wanted.items()}, **others})
     done = get("sdclr-cifar100", file)
     assert (done.returncode, done.stderr) == (0, "")
@@ -345,7 +367,9 @@ def test_a_bare_checkpoint(get, refused, tmp_path, root, name, zipped):
     # A tar that ends in a zip looks like a zip from behind.
     packed = make(tmp_path / "a.tar", {"readme": b"", "x/._model.pt": b"", "x/model_2000.pth.tar": whole})
     assert get(name, packed, "--overwrite").returncode == 0
-    assert len(contents(root)) == 1
+    assert contents(root) == {f"checkpoints_cifar100/bcl_{method}_split1/model.pt": whole}
+    assert get("sdclr-cifar10", packed).returncode == 0
+    assert contents(root)["checkpoints/x/model_2000.pth.tar"] == whole
     refused(make(tmp_path / "b.zip", {"a.pt": b"", "b.pt": b""}), "2 checkpoints", name=name, options=("--overwrite",))
 
 
@@ -438,6 +462,12 @@ def test_download_of_too_much(call, drive, root, monkeypatch):
     drive[ARCHIVES["sdclr-cifar10"].drive] = NOISE
     done = call("utils/pretrained.py", "get", "sdclr-cifar10", "--root", root, "--max_gb", "0.000002")
     one_line_error(done, "--max_gb")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 2999))
+        line = one_line_error(
+            call("utils/pretrained.py", "get", "sdclr-cifar10", "--root", root), "sdclr-cifar10", "GB"
+        )
+    assert "could not" not in line
     monkeypatch.setattr(gdown, "download", lambda **options: None)
     one_line_error(call("utils/pretrained.py", "get", "sdclr-cifar10", "--root", root), "nothing came")
     monkeypatch.setitem(sys.modules, "gdown", None)

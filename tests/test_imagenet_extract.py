@@ -1,5 +1,6 @@
 """ILSVRC2012's archives, in miniature: where each image lands, and what is refused."""
 
+import gzip
 import hashlib
 import io
 import random
@@ -27,26 +28,24 @@ def image(seed: int, start: bytes = JPEG) -> bytes:
     return start + random.Random(seed).randbytes(600 + 37 * seed)
 
 
-def tar(path: Path, files: dict[str, bytes | tarfile.TarInfo], mode: str = "w") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, mode) as archive:
-        for name, content in files.items():
-            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
-            if isinstance(content, bytes):
-                info.size = len(content)
-            archive.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
-    return path
-
-
-def packed(files: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+def packed(files: dict[str, bytes | tarfile.TarInfo], mode: str = "w") -> bytes:
+    """A tar of files, and of members that are no files."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
         for name, content in files.items():
-            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
-            if isinstance(content, bytes):
+            if isinstance(content, tarfile.TarInfo):
+                archive.addfile(content)
+            else:
+                info = tarfile.TarInfo(name)
                 info.size = len(content)
-            archive.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
+                archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def tar(path: Path, files: dict[str, bytes | tarfile.TarInfo], mode: str = "w") -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(packed(files, mode))
+    return path
 
 
 def meta_mat(wnids: list[str] = WNIDS) -> bytes:
@@ -71,7 +70,7 @@ def devkit(path: Path, **change: bytes) -> Path:
         f"{name}{end}": content for name, content in change.items() for end in (".mat", ".txt") if name + end in files
     }
     inside = {f"ILSVRC2012_devkit_t12/data/{name}": content for name, content in files.items()}
-    return tar(path, {"ILSVRC2012_devkit_t12/readme.txt": b"This is", **inside}, "w:gz")
+    return tar(path, {"readme.txt": b"This is", **inside, "ILSVRC2012_devkit_t12/old/meta.mat": b"-"}, "w:gz")
 
 
 def train_images() -> dict[str, dict[str, bytes]]:
@@ -237,6 +236,16 @@ def test_truncated(archives, extract, tmp_path, kind):
     assert files(tmp_path / "out") == wanted()
 
 
+@pytest.mark.parametrize("kind", ["train", "val"])
+def test_compressed_and_damaged(archives, extract, kind):
+    """The images may all be there, but what the compressor summed up is of other ones."""
+    whole = bytearray(gzip.compress(archives[kind].read_bytes()))
+    whole[-5] ^= 1
+    for damaged in (whole[:-8], whole):
+        archives[kind].write_bytes(damaged)
+        one_line_error(extract(archives), str(archives[kind]), "truncated or damaged")
+
+
 def test_devkit_truncated_or_damaged(archives, extract, tmp_path):
     whole = archives["devkit"].read_bytes()
     numbers = random.Random(0)
@@ -310,12 +319,12 @@ def test_no_images(archives, extract, tmp_path, content):
     one_line_error(extract(archives), "ILSVRC2012_val_00000004.JPEG", "JPEG nor a PNG")
     tar(archives["train"], {"n01440764.tar": packed({"n01440764_1.JPEG": content})})
     one_line_error(extract(archives), "n01440764_1.JPEG", "JPEG nor a PNG")
-    assert not list((tmp_path / "out").rglob("*.JPEG"))
+    assert files(tmp_path / "out").items() <= wanted().items()
 
 
 def test_an_image_that_is_too_large(archives, extract, monkeypatch):
-    monkeypatch.setattr(data.imagenet_extract, "LARGEST", 5000)
-    tar(archives["val"], {"ILSVRC2012_val_00000004.JPEG": JPEG + bytes(5000)})
+    monkeypatch.setattr(data.imagenet_extract, "LARGEST", 20_000)
+    tar(archives["val"], {"ILSVRC2012_val_00000004.JPEG": JPEG + bytes(20_000)})
     archives.pop("train")
     one_line_error(extract(archives), "ILSVRC2012_val_00000004.JPEG")
 
@@ -328,8 +337,8 @@ BAD_DEVKITS = {
     "empty": {"ILSVRC2012_validation_ground_truth": b""},
     "no .mat": {"meta": b"MATLAB 5.0 MAT-file" + bytes(999)},
     "noise": {"meta": random.Random(0).randbytes(999)},
-    "escape": {"meta": meta_mat(["../../x", "n01440764"])},
-    "absolute": {"meta": meta_mat(["n01440764", "/tmp/x"])},
+    "escape": {"meta": meta_mat(["../../x", *WNIDS[1:]])},
+    "absolute": {"meta": meta_mat([*WNIDS[:3], "/tmp/x"])},
     "other table": {"meta": b""},
 }
 
@@ -356,6 +365,13 @@ def test_full_disk(archives, extract, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 3000))
         one_line_error(extract(archives), str(archives["train"]), "GB")
+    needed = []
+    with monkeypatch.context() as patch:
+        patch.setattr(data.imagenet_extract, "check_space", lambda folder, size, archive: needed.append(size))
+        assert [extract(archives).returncode for _ in range(2)] == [0, 0]
+    assert needed[:2] == [archives[kind].stat().st_size for kind in ("train", "val")]
+    assert all(again < 0.9 * first for first, again in zip(needed[:2], needed[2:], strict=True))
+    shutil.rmtree(tmp_path / "out")
     write, written = Path.write_bytes, []
 
     def full(path, content):

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.image_lists import LIST_SPECS
 from tests.conftest import PROJECT
+from utils.pretrained import ARCHIVES
 
 PUBLISHED = PROJECT.parent / "shared" / "published_splits"
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", (PROJECT / "README.md").read_text(), re.M | re.S)
@@ -43,12 +45,30 @@ def fabricate_results(project: Path) -> None:
                     (folder / name / "results.json").write_text(content)
 
 
+def fabricate_imagenet(project: Path) -> None:
+    """The same for the data sets of image files."""
+    rng = np.random.RandomState(1)
+    for spec in LIST_SPECS.values():
+        folder = project / ("checkpoints_places_tune" if spec.name == "places" else "checkpoints_imagenet_tune")
+        for list_name in spec.long_tailed[0]:
+            for suffix in ("", "_pruneP0.3DualBN"):
+                base = f"{list_name}_res50_scheduling_sgd_lr0.5_temp0.2_epoch500_batch256{suffix}__"
+                for tag, protocol in (("", "sdclr-linear"), (f"{spec.few_shot}_", "sdclr-fewshot")):
+                    counts = rng.randint(1, 200, spec.classes).tolist()
+                    accuracies = rng.uniform(0, 100, spec.classes).tolist()
+                    result = {"per_class": accuracies, "class_counts": counts, "lists": {}}
+                    (folder / f"{base}{tag}lr30_x").mkdir(parents=True)
+                    content = json.dumps({**result, "protocol": protocol, "departs": {}})
+                    (folder / f"{base}{tag}lr30_x" / "results.json").write_text(content)
+
+
 @pytest.fixture(scope="module")
 def ready(project_copy, tmp_path_factory):
     """A copy of the project with results to tabulate, and a server of the published lists."""
     project = tmp_path_factory.mktemp("readme") / "project"
     shutil.copytree(project_copy, project)
     fabricate_results(project)
+    fabricate_imagenet(project)
     if not PUBLISHED.exists():
         yield project
         return
@@ -76,6 +96,11 @@ def test_commands_of_readme(ready, block):
     if "fetch_published" in block and not PUBLISHED.exists():
         pytest.skip("the published lists are not here")
     script = re.sub(r"--epochs \d+", "--epochs 1", block).replace("model_100.pt", "model_1.pt")
+    for name in re.findall(r"utils\.pretrained get ((?:[a-z][a-z0-9-]+ ?)+)", block):
+        assert set(name.split()) <= set(ARCHIVES)
+    # There is no network to get archives from, and no ImageNet to unpack.
+    script = re.sub(r"data\.imagenet_extract .*", "data.imagenet_extract --help", script)
+    script = re.sub(r"utils\.pretrained get .*", "utils.pretrained get --help", script)
     script = 'make() { command make -n "$@"; }\n' + script
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "DRY_RUN": "1", "PYTHON": sys.executable}
@@ -86,6 +111,8 @@ def test_commands_of_readme(ready, block):
     for line in block.splitlines():
         if line.strip().startswith("./cmds/shell_scrips/cifar"):
             assert done.stdout.count(" train_cifar.py") >= 40
+        if line.startswith(("./cmds/shell_scrips/imagenet", "./cmds/shell_scrips/places")):
+            assert done.stdout.count(" train_imagenet.py") >= 2
         if "exp_analyse" in line:
             assert "missing" not in done.stdout
 
@@ -93,7 +120,8 @@ def test_commands_of_readme(ready, block):
 def test_readme_has_the_commands():
     text = "".join(BLOCKS)
     for name in ("make demo", "make test", "cifar-10-LT.sh", "cifar-100-LT.sh", "digits-LT.sh", "fashion-mnist-LT.sh",
-                 "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun"):  # fmt: skip
+                 "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun",
+                 "imagenet-100-res50-LT.sh", "imagenet-res50", "places-res50-LT.sh", "utils.pretrained"):  # fmt: skip
         assert name in text
 
 

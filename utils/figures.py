@@ -30,7 +30,8 @@ def plot_groups(panels: dict[str, dict[str, dict[str, tuple[float, float | None]
         for i, (method, values) in enumerate(methods.items()):
             colour, hatch = _STYLES[i % len(_STYLES)]
             x = [j + (i - (len(methods) - 1) / 2) * width for j in range(len(columns))]
-            mean, std = [values[c][0] for c in columns], [values[c][1] or 0 for c in columns]
+            # A group without a class has no bar.
+            mean, std = zip(*((m, s or 0) for m, s in (values.get(c, (float("nan"), 0)) for c in columns)), strict=True)
             bars = axis.bar(x, mean, width * 0.92, yerr=std if any(std) else None, capsize=2, color=colour, hatch=hatch)
             bars.set_label(method)
             for bar in bars:
