@@ -62,10 +62,15 @@ def _images(root: Path, part: str, name: str) -> list[str]:
         files = [entry.name for entry in os.scandir(root / part / name)]
     except OSError as error:
         raise InputError(f"class {name} cannot be read below {root / part}: {error}") from error
-    images = [f"{part}/{name}/{file}" for file in sorted(files) if Path(file).suffix.lower() in IMAGES]
+    images = [f"{part}/{name}/{file}" for file in sorted(files) if _is_image(file)]
     if not images:
         raise InputError(f"class {name} has no image below {root / part}: get the download again")
     return images
+
+
+def _is_image(file: str) -> bool:
+    """By its name; not what macOS leaves beside an image (._1.JPEG), nor a name that no text file can hold."""
+    return Path(file).suffix.lower() in IMAGES and not file.startswith(".") and file.isprintable()
 
 
 def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, scale: float = 1.0) -> np.ndarray:
@@ -124,24 +129,31 @@ def make_image_lists(
         return np.maximum(np.round(np.asarray(counts) * scale), 1).astype(np.int64)
 
     everyone, lists = np.ones(spec.classes, np.int64), {}
-    val = _draw(tree.train, everyone * scaled(spec.val_per_class), seed, apart)
+
+    def rng(*draw: int) -> np.random.RandomState:
+        """A stream for each draw, another one for every seed."""
+        return np.random.RandomState([seed, *draw])
+
+    val = _draw(tree.train, everyone * scaled(spec.val_per_class), rng(0), apart)
     lists[spec.val] = val
     taken = frozenset(path for images in val for path in images)
     pool = [[path for path in images if path not in taken] for images in tree.train]
     lists[spec.train], lists[spec.test] = pool, tree.val
-    lists[spec.few_shot] = _draw(pool, everyone * scaled(spec.few_per_class), seed + 1)
+    lists[spec.few_shot] = _draw(pool, everyone * scaled(spec.few_per_class), rng(1))
     for number, (tailed, balanced) in enumerate(spec.long_tailed):
         counts, in_order = long_tailed_counts(spec, tailed, tree)
-        counts, draw = scaled(counts), seed + 2 + 2 * number
+        counts = scaled(counts)
         if not in_order:
-            counts = assign(counts, np.array([len(p) for p in pool]), np.random.RandomState(draw), scale)
-        lists[tailed] = _draw(pool, counts, draw)
-        lists[balanced] = _draw(pool, everyone * (counts.sum() // spec.classes), draw + 1)
+            counts = assign(counts, np.array([len(p) for p in pool]), rng(2, number, 0), scale)
+        lists[tailed] = _draw(pool, counts, rng(2, number, 1))
+        lists[balanced] = _draw(pool, everyone * (counts.sum() // spec.classes), rng(2, number, 2))
     return {spec.path(name): _text(images) for name, images in lists.items()}
 
 
-def _draw(pool: list[list[str]], counts: np.ndarray, seed: int, apart: frozenset[str] = frozenset()) -> list[list[str]]:
-    rng, drawn = np.random.RandomState(seed), []
+def _draw(
+    pool: list[list[str]], counts: np.ndarray, rng: np.random.RandomState, apart: frozenset[str] = frozenset()
+) -> list[list[str]]:
+    drawn = []
     for images, count in zip(pool, counts.tolist(), strict=True):
         order = [images[i] for i in rng.permutation(len(images)) if images[i] not in apart]
         if len(order) < count:

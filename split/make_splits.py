@@ -143,6 +143,8 @@ def main() -> None:
     parser.add_flag("--overwrite", help="replace lists of the same name")
     args = parser.parse_args()
     of_files = args.dataset in LIST_SPECS
+    if of_files and args.download:
+        raise InputError(f"{args.dataset} cannot be downloaded for you: {LIST_SPECS[args.dataset].download}")
     for option in memory if of_files else files:
         if getattr(args, option.dest) is not None:
             raise InputError(f"--{option.dest} has no meaning for {args.dataset}; see --help")
