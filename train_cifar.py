@@ -32,6 +32,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = build_classifier(args.model, spec.classes)
     files = Files(args, model)
+    files.config["lists"] = results.origin(lists)
     done = files.load()
     frozen = probe.freeze(model.to(world.device), args.fixto, args.fixbn)
 

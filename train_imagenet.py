@@ -30,11 +30,13 @@ def main() -> None:
     world = world_from_environment(args.no_cuda)
     spec = LIST_SPECS[args.dataset]
     lists = probe_data.find_path_lists(args, spec)
-    loaders = {name: probe_data.file_test_loader(lists[name], args, world) for name in ("val", "test")}
+    loaders = {name: probe_data.file_test_loader(lists[name], args, world) for name in ("val", "test") if name in lists}
     torch.manual_seed(args.seed)
     model = build_classifier(args.model, spec.classes, stem="imagenet")
     files = Files(args, model, prefix="module.", main=world.main, numbered=50)
+    files.config["lists"] = results.origin(lists)
     done = files.load()
+    loader = None if args.test_only else probe_data.file_train_loader(lists["train"], args, world)
     frozen = probe.freeze(model.to(world.device), args.fixto, fixbn=True)
 
     join(world)
@@ -45,12 +47,13 @@ def main() -> None:
     bad = BadImages(args.on_bad_image, log)
 
     def evaluate(name):
-        return probe.evaluate(model, probe.images_of_files(loaders[name], bad), spec.classes, world.device)
+        scores = probe.evaluate(model, probe.images_of_files(loaders[name], bad), spec.classes, world.device)
+        bad.report()
+        return scores
 
     if not args.test_only:
-        loader = probe_data.file_train_loader(lists["train"], args, world)
         optimizer = files.optimizer()
-        trained = DistributedDataParallel(model, broadcast_buffers=False) if world.size > 1 else model
+        trained = DistributedDataParallel(model, forward_sync_buffers=False) if world.size > 1 else model
         still = probe.frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
         bar = progress(args.epochs, done, f"{spec.name} probe", world.main)
         for epoch in range(done + 1, args.epochs + 1):

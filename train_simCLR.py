@@ -45,7 +45,7 @@ def main() -> None:
         log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
     if world.size > 1:
         # Statistics are synchronised or per process, and masks are equal everywhere: no buffer needs sending.
-        model = DistributedDataParallel(model, broadcast_buffers=False)
+        model = DistributedDataParallel(model, forward_sync_buffers=False)
 
     bar = progress(
         args.epochs * len(loader), start * len(loader), f"{args.dataset} {args.experiment[-40:]}", world.main

@@ -47,7 +47,7 @@ class ListSpec:
         Balanced experiments are grouped by the long-tailed twin of their list, as published; '' where none is named.
         """
         for pair in self.long_tailed:
-            if experiment.startswith(pair):
+            if experiment.startswith(tuple(f"{name}_res" for name in pair)):
                 return pair[0]
         return ""
 
@@ -106,12 +106,16 @@ class ImageFiles:
         root: the data folder. images: the list. as_array: for data.opencv.
 
     Raises:
-        InputError: root is no folder.
+        InputError: root is no folder, or another one: none of the images is there.
     """
 
     def __init__(self, root: str, images: PathList, as_array: bool) -> None:
         if not root or not Path(root).is_dir():
             raise InputError(f"--data {root!r} is not a folder: give the one that holds train/ and val/ of the images")
+        # Some may be missing; where none of a hundred is there, it is another folder.
+        some = images.paths[:: max(1, len(images.paths) // 100)]
+        if not any((Path(root) / path).exists() for path in some):
+            raise InputError(f"no image of {images.path} is below --data {root!r}, {some[0]} say: it is another folder")
         self.root, self.images, self.as_array = Path(root), images, as_array
 
     def __len__(self) -> int:

@@ -133,7 +133,7 @@ def check_md5(kind: str, archive: Path) -> None:
     if md5.hexdigest() != published:
         raise InputError(
             f"{archive} has MD5 {md5.hexdigest()}, but {name} has {published}: get it again from image-net.org, or "
-            "give --check_md5 False if it is the images, repacked"
+            "get it again (--check_md5 False takes train and val archives that were repacked)"
         )
 
 

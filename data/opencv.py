@@ -1,4 +1,4 @@
-"""The 224-pixel views in OpenCV and torch: the published Pillow pipeline's output, several times as fast.
+"""The 224-pixel views in OpenCV and torch: the published Pillow pipeline's output, over twice as fast.
 
 Each class draws the random numbers of its Pillow counterpart in data/views.py in the same order, so one seed makes the
 same view in both. What is faster elsewhere at equal output is not Pillow's here (benchmarks/views.py measures each):

@@ -5,7 +5,7 @@ which they run change nothing, and a resumed run sees what an undisturbed one wo
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -69,12 +69,13 @@ def centre_transform(size: int) -> Transform:
 
 
 class Batch(NamedTuple):
-    """views [n, V, 3, H, W] in [0, 1], sample ids [n], labels [n], and what is to be said of images that were bad."""
+    """views [n, V, 3, H, W] in [0, 1], sample ids [n], labels [n]; messages on bad images; samples without an image."""
 
     views: torch.Tensor
     index: torch.Tensor
     labels: torch.Tensor
     bad: list[str]
+    lost: int
 
 
 def collate(samples: list[tuple[torch.Tensor | None, int, int, list[str]]]) -> Batch:
@@ -82,7 +83,11 @@ def collate(samples: list[tuple[torch.Tensor | None, int, int, list[str]]]) -> B
     whole = [sample for sample in samples if sample[0] is not None]
     views = torch.stack([sample[0] for sample in whole]) if whole else torch.empty(0)
     index, labels = (torch.tensor([sample[i] for sample in whole], dtype=torch.long) for i in (1, 2))
-    return Batch(views, index, labels, [message for sample in samples for message in sample[3]])
+    bad = list(dict.fromkeys(message for sample in samples for message in sample[3]))
+    return Batch(views, index, labels, bad, len(samples) - len(whole))
+
+
+TRIES = 100  # images that are looked at in place of a bad one, before there is none
 
 
 class AugmentedImages(Dataset):
@@ -90,8 +95,8 @@ class AugmentedImages(Dataset):
 
     Args:
         images: [N, H, W, 3] uint8, or image files. labels: [N] int64. transform: one view. seed: of all draws.
-        views: per image. fill: the next image that can be read takes a bad one's place, so that batches keep their
-            size; else there is no image.
+        views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's place, so that batches
+            keep their size; else there is none.
     """
 
     def __init__(
@@ -111,26 +116,37 @@ class AugmentedImages(Dataset):
         return len(self.images)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, int, list[str]]:
-        """(epoch, sample id) -> views [views, 3, H, W] in [0, 1], sample id, label, messages on bad images."""
+        """(epoch, sample id) -> views [views, 3, H, W] in [0, 1], sample id, label, messages on bad images.
+
+        Where another image takes a bad one's place, id and label are of that image.
+        """
         epoch, index = key
-        image, bad = None, []
-        while image is None:
-            try:
-                image = self.images[index]
-            except BadImage as error:
-                bad.append(str(error))
-                if not self.fill or len(bad) == len(self):
-                    return None, index, int(self.labels[index]), bad
-                index = (index + 1) % len(self)
+        image, index, bad = self._good_image(epoch, index)
+        if image is None:
+            return None, index, int(self.labels[index]), bad
         state = torch.get_rng_state()
         # torch.manual_seed would also queue a call for CUDA, in every worker, for every sample.
-        mixed = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1, np.uint64)[0]
+        mixed = np.random.SeedSequence((self.seed, *key)).generate_state(1, np.uint64)[0]
         torch.default_generator.manual_seed(int(mixed))
         try:
             views = torch.stack([self.transform(image) for _ in range(self.views)])
         finally:
             torch.set_rng_state(state)
         return views, index, int(self.labels[index]), bad
+
+    def _good_image(self, epoch: int, index: int) -> tuple[Any, int, list[str]]:
+        """The image, or one in its place, its number, and messages on those that were bad; None if there is none."""
+        bad, others = [], None
+        while True:
+            try:
+                return self.images[index], index, bad
+            except BadImage as error:
+                bad.append(str(error))
+            if not self.fill or len(bad) > TRIES:
+                return None, index, bad
+            # A neighbour would stand in for a whole missing folder, many times in an epoch.
+            others = others or np.random.RandomState([self.seed, epoch, index])
+            index = int(others.randint(len(self)))
 
 
 class EpochSampler(DistributedSampler):

@@ -77,6 +77,12 @@ def _refuse_to_mix(spec: Spec, root: Path) -> None:
         )
 
 
+def known_list(spec: ListSpec, name: str, root: Path = ROOT) -> Path | None:
+    """Path of the list `name` of image files if it is there."""
+    path = root / spec.path(name)
+    return path if path.is_file() else None
+
+
 def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT) -> Path:
     """Path of a list of image files: a file, or the published name of a list (with or without .txt).
 
@@ -106,7 +112,12 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT) ->
             return root / relative
         theirs = [item for item in here if item.source == "published"]
         apart = frozenset(path for item in theirs if Path(item.path).stem != spec.test for path in item.paths)
-        lists = make_image_lists(spec, scan(spec, Path(data), _classes(theirs, spec)), apart=apart)
+        if not data:
+            raise InputError(f"list {relative} is missing{why}: give --data to generate it, or fetch it")
+        try:
+            lists = make_image_lists(spec, scan(spec, Path(data), _classes(theirs, spec)), apart=apart)
+        except InputError as error:
+            raise InputError(f"list {relative} is missing and cannot be generated: {error}{why}") from error
         mine = {k: v for k, v in lists.items() if not theirs or k not in _published_paths(spec)}
         written = write_files(mine, root)
         print(f"{relative} was missing: generated {len(written)} lists of {spec.name} in {root}{why}", flush=True)

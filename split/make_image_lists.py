@@ -44,7 +44,7 @@ def scan(spec: ListSpec, root: Path, classes: list[str] | None = None) -> Tree:
     for part in ("train", "val"):
         if not (root / part).is_dir():
             raise InputError(f"--data {str(root)!r} has no folder {part}/: the right download is {spec.download}")
-    there = sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir())
+    there = sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir() and entry.name.isprintable())
     published = imagenet_100()[0] if spec.name == "imagenet-100" else []
     known = bool(published) and set(published) <= set(there)
     if len(there) < spec.classes:
@@ -59,7 +59,7 @@ def scan(spec: ListSpec, root: Path, classes: list[str] | None = None) -> Tree:
 
 def _images(root: Path, part: str, name: str) -> list[str]:
     try:
-        files = [entry.name for entry in os.scandir(root / part / name)]
+        files = [entry.name for entry in os.scandir(root / part / name) if entry.is_file()]
     except OSError as error:
         raise InputError(f"class {name} cannot be read below {root / part}: {error}") from error
     images = [f"{part}/{name}/{file}" for file in sorted(files) if _is_image(file)]

@@ -7,12 +7,14 @@ other places, so equality is not to be had, but one wrong draw moves a view by t
 import io
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
 import torch
+import torch.multiprocessing as mp
 import torchvision.transforms.functional as TF
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +26,9 @@ import data.views
 from data import opencv
 from data.image_lists import BadImage, ImageFiles, PathList
 from data.views import (
+    TRIES,
     AugmentedImages,
+    Batch,
     EpochSampler,
     ShardedBatches,
     centre_transform,
@@ -602,8 +606,14 @@ def test_bad_image_is_told_with_file_list_and_line(tmp_path, kind, array):
 
 def test_folder_in_the_path_that_is_a_file(tmp_path):
     (tmp_path / "train").write_text("")
+    (tmp_path / "b.JPEG").write_text("")
     with pytest.raises(BadImage, match=r"a\.JPEG \(line 1 of"):
-        ImageFiles(str(tmp_path), listed(tmp_path, ["train/a.JPEG"]), True)[0]
+        ImageFiles(str(tmp_path), listed(tmp_path, ["train/a.JPEG", "b.JPEG"]), True)[0]
+
+
+def test_folder_of_other_images_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"train/0\.JPEG say: it is another folder"):
+        ImageFiles(str(tmp_path), listed(tmp_path, [f"train/{i}.JPEG" for i in range(1000)]), True)
 
 
 @pytest.mark.parametrize("root", ["", "nowhere", "file"])
@@ -635,18 +645,27 @@ def dataset_of(root, number: int, bad: tuple[int, ...] = (), fill: bool = True, 
 
 
 @pytest.mark.parametrize("bad", [(), (0,), (4,), (6,), (5, 6), (2, 3, 4), (0, 1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6)])
-def test_next_good_image_takes_the_place(tmp_path, bad):
+def test_another_image_takes_the_place_of_a_bad_one(tmp_path, bad):
     data = dataset_of(tmp_path, 7, bad, views=2)
     for asked in range(7):
         views, index, label, messages = data[2, asked]
-        way = [(asked + step) % 7 for step in range(7)]
-        steps = next(n for n, i in enumerate(way) if i not in bad)
-        assert index == way[steps]
-        assert label == way[steps] % 5
-        assert [m.split(" ")[0] for m in messages] == [str(tmp_path / f"{i}.png") for i in way[:steps]]
-        assert all(f"(line {i + 1} of" in m for i, m in zip(way[:steps], messages, strict=True))
-        assert torch.equal(views, data[2, index][0])
-        assert views.shape == (2, 3, 8, 8)
+        assert index not in bad and label == index % 5 and views.shape == (2, 3, 8, 8)
+        assert (index == asked) == (asked not in bad)
+        assert bool(messages) == (asked in bad) and (not messages or str(tmp_path / f"{asked}.png ") in messages[0])
+        assert {m.split(" ")[0] for m in messages} <= {str(tmp_path / f"{i}.png") for i in bad}
+        assert torch.equal(views, data[2, asked][0])
+
+
+def test_images_in_the_place_of_a_missing_folder_are_not_all_one(tmp_path):
+    """A neighbour would stand in for all of them, with the same views."""
+    data = dataset_of(tmp_path, 60, tuple(range(20)))
+    chosen = [data[1, asked] for asked in range(20)]
+    assert len({index for _, index, *_ in chosen}) > 10
+    assert [data[2, asked][1] for asked in range(20)] != [index for _, index, *_ in chosen]
+    (tmp_path / "one").mkdir()
+    alone = dataset_of(tmp_path / "one", 30, tuple(range(29)))
+    views = [alone[1, asked][0] for asked in range(29)]
+    assert sum(torch.equal(a, b) for a, b in itertools.combinations(views, 2)) < 60  # flat images often agree
 
 
 @pytest.mark.parametrize("fill", [True, False])
@@ -656,11 +675,11 @@ def test_no_good_image_at_all(tmp_path, fill):
     for asked in range(4):
         views, index, _, messages = data[1, asked]
         assert views is None
-        assert len(messages) == len(set(messages)) == (4 if fill else 1)
+        assert len(messages) == (TRIES + 1 if fill else 1)
         assert 0 <= index < 4
     batch = collate([data[1, i] for i in range(4)])
     assert len(batch.views) == len(batch.index) == len(batch.labels) == 0
-    assert len(batch.bad) == (16 if fill else 4)
+    assert len(batch.bad) == 4 and batch.lost == 4
 
 
 def test_bad_image_is_left_out_of_an_evaluation(tmp_path):
@@ -672,7 +691,7 @@ def test_bad_image_is_left_out_of_an_evaluation(tmp_path):
         assert len(messages) == (asked in (2, 5))
     loader = make_loader(data, ShardedBatches(7, 3, World(0, 1, CPU)), 1, 0, CPU)
     assert [batch.index.tolist() for batch in loader] == [[0, 1], [3, 4], [6]]
-    assert [len(batch.bad) for batch in loader] == [1, 1, 0]
+    assert [(len(batch.bad), batch.lost) for batch in loader] == [(1, 1), (1, 1), (0, 0)]
     assert [tuple(batch.views.shape) for batch in loader] == [(2, 1, 3, 8, 8), (2, 1, 3, 8, 8), (1, 1, 3, 8, 8)]
 
 
@@ -758,26 +777,51 @@ def test_every_image_once_in_the_batches_of_one_process(images, batch, processes
 # ---- what is said of bad images
 
 
+def told(*messages: str, lost: int = 0) -> Batch:
+    return Batch(torch.empty(0), torch.empty(0), torch.empty(0), list(messages), lost)
+
+
 def test_policy_error_ends_at_the_first(tmp_path):
     bad = BadImages("error", Log(tmp_path / "run"))
-    bad.take([])
+    bad.take(told(), training=True)
     with pytest.raises(InputError) as caught:
-        bad.take(["a.JPEG (line 3 of x.txt) does not exist", "b.JPEG (line 9 of x.txt) does not exist"])
+        bad.take(told("a.JPEG (line 3 of x.txt) does not exist", "b.JPEG (line 9 of x.txt) does not exist"), True)
     assert str(caught.value).startswith("a.JPEG (line 3 of x.txt) does not exist; ")
     assert "--on_bad_image skip" in str(caught.value)
     assert "b.JPEG" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("main", [True, False])
-def test_policy_skip_tells_each_once(tmp_path, capsys, main):
-    """Any process may meet one."""
-    bad = BadImages("skip", Log(tmp_path / "run", main))
-    for messages in (["a bad"], ["b bad", "a bad"], [], ["c bad", "b bad", "c bad"]):
-        bad.take(messages)
-    expected = ["left out, 1 so far: a bad", "left out, 2 so far: b bad", "left out, 3 so far: c bad"]
+def test_policy_skip_tells_each_once_and_counts(tmp_path, capsys):
+    bad = BadImages("skip", Log(tmp_path / "run"))
+    for messages, count in ((["b bad", "a bad"], 2), ([], 2), (["c bad", "b bad"], 3)):
+        bad.take(told(*messages), training=True)
+        assert bad.report() == count
+    expected = ["left out: a bad", "left out: b bad", "images left out so far: 2",
+                "left out: c bad", "images left out so far: 3"]  # fmt: skip
     assert (tmp_path / "run" / "log.txt").read_text().splitlines() == expected
     assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_policy_skip_ends_where_nothing_takes_the_place(tmp_path):
+    bad = BadImages("skip", Log(tmp_path / "run"))
+    bad.take(told("a bad", lost=1), training=False)
+    with pytest.raises(InputError, match="a bad"):
+        bad.take(told("a bad", lost=1), training=True)
+
+
+def report_in_parallel(rank: int, size: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=size)
+    bad = BadImages("skip", Log(Path(folder) / "run", main=rank == 0))
+    bad.take(told("both bad", f"{rank} bad"), training=True)
+    assert bad.report() == size + 1
+    torch.distributed.destroy_process_group()
+
+
+def test_one_process_reports_what_all_have_met(tmp_path):
+    mp.spawn(report_in_parallel, (2, str(tmp_path)), nprocs=2)
+    lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
+    assert lines == ["left out: 0 bad", "left out: 1 bad", "left out: both bad", "images left out so far: 3"]
 
 
 def test_policies_over_files(tmp_path):
@@ -789,13 +833,13 @@ def test_policies_over_files(tmp_path):
     for epoch in (1, 2):
         sampler.set_epoch(epoch)
         for batch in loader:
-            bad.take(batch.bad)
+            bad.take(batch, training=True)
+        assert bad.report() == 3
     lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
-    assert len(lines) == 3
-    assert all(f"{n} so far" in line for n, line in enumerate(lines, 1))
-    assert {line.split(": ")[1].split(" ")[0] for line in lines} == {str(tmp_path / f"{i}.png") for i in (1, 2, 8)}
+    assert len(lines) == 4
+    assert {line.split(": ")[1].split(" ")[0] for line in lines[:3]} == {str(tmp_path / f"{i}.png") for i in (1, 2, 8)}
     with pytest.raises(InputError, match=r"\.png \(line \d of"):
-        [BadImages("error", Log(tmp_path / "run")).take(batch.bad) for batch in loader]
+        [BadImages("error", Log(tmp_path / "run")).take(batch, training=True) for batch in loader]
 
 
 def test_no_thread_of_opencv_in_a_worker(tmp_path, monkeypatch):

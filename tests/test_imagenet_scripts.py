@@ -44,7 +44,8 @@ def images(tmp_path_factory):
 @pytest.fixture
 def run(call, images, monkeypatch):
     """Run a script on the tree, with its lists in the place of split/."""
-    monkeypatch.setattr(split.ensure.ensure_path_list, "__defaults__", (images[1],))
+    for function in (split.ensure.ensure_path_list, split.ensure.known_list):
+        monkeypatch.setattr(function, "__defaults__", (images[1],))
 
     def run_script(name: str, *args: object, data=None):
         return call(name, *args, "--data", data or images[0])
@@ -60,7 +61,7 @@ def trained_once(tmp_path_factory):
 @pytest.fixture
 def pretrained(run, tmp_path, trained_once):
     """An SDCLR checkpoint of one epoch, as a path; trained by the first test that needs it."""
-    folder = tmp_path / "checkpoints" / f"{TAILED}_x"
+    folder = tmp_path / "checkpoints" / f"{TAILED}_res10_x"
     if trained_once.exists():
         shutil.copytree(trained_once, folder)
     else:
@@ -99,7 +100,7 @@ def test_model_is_saved_after_every_epoch(run, tmp_path):
 
 
 def test_linear_probe_files_lines_and_result(run, tmp_path, pretrained):
-    name = f"{TAILED}_x__lr1"
+    name = f"{TAILED}_res10_x__lr1"
     options = [*PROBE[:-2], "--fullset", "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0"]
     done = run("train_imagenet.py", name, *options, "--epochs", 3, "--test_freq", 2, "--augment", "pillow")
     assert done.returncode == 0, done.stderr
@@ -244,14 +245,50 @@ def test_bad_images_are_left_out_counted_and_reported(run, damaged, tmp_path, pr
     root, train, test = damaged
     done = run("train_simCLR.py", "y", *PRETRAIN, "--on_bad_image", "skip", data=root)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("left out") == 2 and "left out, 2 so far" in done.stdout
+    assert done.stdout.count("left out: ") == 2 and "images left out so far: 2" in done.stdout
     assert all(str(root / train[i]) in done.stdout for i in (3, 8))
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 1]
     one_line_error(run("train_imagenet.py", "y", *options, data=root), test[5], "line 6 of ")
     done = run("train_imagenet.py", "y", *options, "--on_bad_image", "skip", data=root)
     assert done.returncode == 0, done.stderr
     scores = result(tmp_path / "checkpoints_imagenet_tune/y")
-    assert scores["images"] == 199 and test[5] in done.stdout
+    assert (scores["images"], scores["bad_images"]) == (199, 1) and test[5] in done.stdout
+
+
+def test_nothing_but_bad_images_is_one_line(run, images, tmp_path, pretrained):
+    root = tmp_path / "bad"
+    shutil.copytree(images[0], root)
+    for path in root.glob("train/*/*"):
+        path.write_text("no image")
+    one_line_error(run("train_simCLR.py", "y", *PRETRAIN, "--on_bad_image", "skip", data=root), "tried in its place")
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--on_bad_image", "skip"]
+    one_line_error(run("train_imagenet.py", "y", *options, data=root), "tried in its place")
+
+
+def test_the_folder_of_another_data_set_is_noticed_at_once(run, images, tmp_path):
+    (tmp_path / "empty").mkdir()
+    line = one_line_error(run("train_simCLR.py", "x", *PRETRAIN, data=tmp_path / "empty"), "it is another folder")
+    assert str(tmp_path / "empty") in line
+
+
+def test_an_evaluation_alone_reports_the_lists_of_the_training(run, tmp_path, pretrained):
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 1]
+    assert run("train_imagenet.py", "x", *options).returncode == 0
+    before = result(tmp_path / "checkpoints_imagenet_tune/x")
+    assert run("train_imagenet.py", "x", *SMALL, "--test_only").returncode == 0
+    after = result(tmp_path / "checkpoints_imagenet_tune/x")
+    assert after["lists"] == before["lists"] and after["lists"]["train"]["path"] == f"{SPEC.few_shot}.txt"
+    assert (after["protocol"], after["per_class"]) == (before["protocol"], before["per_class"])
+    line = one_line_error(run("train_imagenet.py", "x", *options[:-1], 0.5), "--epochs")
+    assert "0.5" in line
+    done = run("train_imagenet.py", "x", *options[:-1], 2, "--test_freq", 1)
+    assert done.returncode == 0
+    one_line_error(run("train_imagenet.py", "x", *options, "--resume"), "beyond --epochs 1")
+
+
+@pytest.mark.parametrize("name", [SPEC.val, SPEC.test])
+def test_pretraining_on_held_out_images_is_refused(run, name):
+    one_line_error(run("train_simCLR.py", "x", *PRETRAIN, "--imagenetCustomSplit", name), "shares", "images")
 
 
 @pytest.mark.parametrize(

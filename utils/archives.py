@@ -19,6 +19,8 @@ _BLOCK = 1 << 20
 _SPECIAL = "{} is not safe to unpack: {!r} is a link, a device or another special file"
 Member = tuple[str, int, IO[bytes] | None]  # name, size that its header declares, content; None for a folder
 
+LOGS = ("log.txt", "bash_log.txt")
+
 
 class _Header(tarfile.TarInfo):
     """A tar header: a damaged or missing one, which tarfile takes for the archive's end, is an error.
@@ -127,7 +129,7 @@ def place(files: Mapping[str, Path], target: Path, overwrite: bool) -> None:
 
     Args:
         files: path below target -> file, on the same disk.
-        overwrite: replace files of other content; those of the same content are left as they are.
+        overwrite: replace files of other content; those of the same content, and logs, are left as they are.
 
     Raises:
         InputError: a path leads out of target, or something else is there.
@@ -140,6 +142,8 @@ def place(files: Mapping[str, Path], target: Path, overwrite: bool) -> None:
                 raise InputError(f"{str(target / path)!r} leads out of {target}, is behind a link, or unprintable")
             if there.is_file() and filecmp.cmp(file, there, shallow=False):
                 continue
+            if there.is_file() and there.name in LOGS:
+                continue  # an evaluation has written to it since
             if there.exists():
                 if there.is_dir() or not overwrite:
                     raise InputError(f"{there} is there with other content: move it, or use --overwrite True")

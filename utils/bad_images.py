@@ -1,28 +1,41 @@
 """What happens when an image is missing or cannot be decoded: the run ends, or goes on and tells."""
 
+from data.views import Batch
+from utils.distributed import union_over_processes
 from utils.errors import InputError
 from utils.log import Log
 
 
 class BadImages:
-    """--on_bad_image: `error` ends the run at the first bad image; `skip` reports each once and counts them.
+    """--on_bad_image: `error` ends the run at the first bad image; `skip` counts and reports each once.
 
-    In training the next good image of the list takes a bad one's place; in evaluation a bad one is left out.
+    In training another image of the list takes a bad one's place; in evaluation a bad one is left out.
     """
 
     def __init__(self, policy: str, log: Log) -> None:
         self.policy, self.log = policy, log
         self.seen: set[str] = set()
+        self.told: set[str] = set()
 
-    def take(self, messages: list[str]) -> None:
-        """What a batch's loader had to say.
+    def take(self, batch: Batch, training: bool) -> None:
+        """Look at what the loader had to say with a batch.
 
         Raises:
-            InputError: the first message, if the policy is `error`.
+            InputError: an image is bad and the policy is `error`, or no image could take its place in training.
         """
-        if messages and self.policy == "error":
-            raise InputError(f"{messages[0]}; get it again, or leave such images out with --on_bad_image skip")
-        for message in messages:
-            if message not in self.seen:
-                self.seen.add(message)
-                self.log.from_any(f"left out, {len(self.seen)} so far: {message}")
+        if batch.bad and self.policy == "error":
+            raise InputError(f"{batch.bad[0]}; get it again, or leave such images out with --on_bad_image skip")
+        if batch.lost and training:
+            raise InputError(f"{batch.bad[-1]}, like all images that were tried in its place: the data is not there")
+        self.seen.update(batch.bad)
+
+    def report(self) -> int:
+        """Tell of those that are new since the last time, of all processes; returns how many there are by now."""
+        if self.policy == "skip":
+            self.seen = union_over_processes(self.seen)
+            for message in sorted(self.seen - self.told):
+                self.log.info(f"left out: {message}")
+            if self.seen - self.told:
+                self.log.info(f"images left out so far: {len(self.seen)}")
+            self.told = set(self.seen)
+        return len(self.seen)

@@ -99,7 +99,7 @@ def add_data_options(parser: Parser) -> None:
 def add_image_file_options(parser: Parser) -> None:
     """--image_size, --augment, --on_bad_image: for data sets of image files."""
     add = parser.add_argument
-    add("--image_size", type=positive, help="pixels of a view; default as published, 224 for image files")
-    how = "pillow: views as published; opencv: the same, several times as fast; auto: opencv for image files"
+    add("--image_size", type=number(int, 8, 4096), help="pixels of a view; default as published, 224 for image files")
+    how = "pillow: views as published; opencv: the same, over twice as fast; auto: opencv for image files"
     add("--augment", default="auto", choices=["auto", "opencv", "pillow"], help=how)
     add("--on_bad_image", default="error", choices=["error", "skip"], help="skip: leave out, count and report")

@@ -76,7 +76,7 @@ def join(world: World) -> None:
     if world.size > 1:
         try:
             dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo")
-        except (dist.DistError, ValueError) as error:
+        except (dist.DistError, RuntimeError, ValueError) as error:
             where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             reason = str(error).splitlines()[0]
             raise InputError(
@@ -127,6 +127,15 @@ def sum_over_processes(counts: np.ndarray, device: torch.device) -> np.ndarray:
     total = torch.from_numpy(counts).to(device)
     dist.all_reduce(total)
     return total.cpu().numpy()
+
+
+def union_over_processes(items: set[str]) -> set[str]:
+    """What any of the processes has."""
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return items
+    parts: list[set[str]] = [set() for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, items)
+    return set().union(*parts)
 
 
 def wait_for_all() -> None:

@@ -29,9 +29,11 @@ def run(main: Callable[[], None]) -> None:
             print(f"error{where}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
     except RuntimeError as error:
-        # Where one process ends on an error, the others fail in the middle of a collective: it has told what it was.
+        # Where one process ends, the others fail in the middle of a collective; so do all where the network does.
         if _process_group() is None or not re.search("gloo|nccl|closed by peer", str(error), re.I):
             raise
+        rank, reason = os.environ.get("RANK", "0"), str(error).splitlines()[0]
+        print(f"error [rank {rank}]: lost the other processes: {reason}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

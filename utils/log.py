@@ -29,12 +29,6 @@ class Log:
             sys.stdout.flush()
             self._append("log.txt", line)
 
-    def from_any(self, line: str) -> None:
-        """A line that any process may write, not the main one only."""
-        tqdm.write(line)
-        sys.stdout.flush()
-        self._append("log.txt", line)
-
     def detail(self, line: str) -> None:
         """A line that a progress bar makes superfluous: to log.txt, and to the terminal where there is no bar."""
         if sys.stderr.isatty():

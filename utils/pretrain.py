@@ -17,7 +17,7 @@ from data.views import AugmentedImages, EpochSampler, make_loader, pretrain_tran
 from models import MODELS
 from models.mask import get_masks
 from models.published import from_published, load_state
-from split.ensure import ensure_list, ensure_path_list
+from split.ensure import ensure_list, ensure_path_list, known_list
 from split.lists import read_list
 from split.path_lists import read_path_list
 from utils.bad_images import BadImages
@@ -99,7 +99,9 @@ def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int
     if args.dataset in PRETRAIN_LISTS:
         name, default = PRETRAIN_LISTS[args.dataset]
         spec = LIST_SPECS[name]
-        chosen = read_path_list(ensure_path_list(args.imagenetCustomSplit or default, spec, args.data), spec)
+        path = ensure_path_list(args.imagenetCustomSplit or default, spec, args.data)
+        held_out = tuple(read_path_list(p, spec) for name in (spec.val, spec.test) if (p := known_list(spec, name)))
+        chosen = read_path_list(path, spec, held_out)
         size, fast = args.image_size or spec.size, args.augment != "pillow"
         images, labels = ImageFiles(args.data, chosen, as_array=fast), chosen.labels
         if fast:
@@ -116,7 +118,8 @@ def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int
         images, labels = data.images[chosen.indices], data.labels[chosen.indices]
         transform = pretrain_transform(spec.size, spec.flip, args.strength, args.resizeLower)
     counts = np.bincount(labels, minlength=spec.classes).tolist()
-    return AugmentedImages(images, labels, transform, args.seed, views=2), counts
+    fill = args.on_bad_image == "skip"
+    return AugmentedImages(images, labels, transform, args.seed, views=2, fill=fill), counts
 
 
 def two_view_loader(dataset: AugmentedImages, args: argparse.Namespace, world: World) -> DataLoader:
@@ -153,8 +156,9 @@ def one_epoch(
     model.train()
     losses, data_time, train_time = Average(), Average(), Average()
     steps, start = len(loader), time.perf_counter()
-    for i, (views, index, _, bad_images) in enumerate(loader):
-        bad.take(bad_images)
+    for i, batch in enumerate(loader):
+        bad.take(batch, training=True)
+        views, index = batch.views, batch.index
         data_time.add(time.perf_counter() - start)
         step = (epoch - 1) * steps + i
         lr = pretrain_lr(step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
@@ -178,6 +182,7 @@ def one_epoch(
         bar.set_postfix(epoch=epoch, loss=f"{losses.mean:.3f}", lr=f"{lr:.4f}", refresh=False)
         bar.update()
         start = time.perf_counter()
+    bad.report()
     log.detail(f"current lr is {lr:.6g}")
     images_per_s = losses.weight * world.size / max(train_time.total, 1e-9)
     log.metrics(epoch=epoch, loss=losses.mean, lr=lr, images_per_s=round(images_per_s, 1))

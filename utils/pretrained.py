@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from utils.archives import check_space, place, reading, unpack
+from utils.archives import LOGS, check_space, place, reading, unpack
 from utils.cli import Parser, not_negative
 from utils.errors import InputError, run
 from utils.log import PROJECT
@@ -82,7 +82,7 @@ def place_of(archive: Archive, name: str) -> str | None:
     checkpoint = re.search(r"\.(pt|pth|pth\.tar|ckpt)$", file)
     if archive.experiment:
         return f"{archive.experiment}/model.pt" if checkpoint else None
-    wanted = checkpoint or file in ("log.txt", "bash_log.txt")
+    wanted = checkpoint or file in LOGS
     return f"{experiment}/{file}" if wanted and experiment not in ("", *FOLDERS) else None
 
 

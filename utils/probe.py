@@ -20,7 +20,7 @@ from utils.log import Average, Log
 from utils.metrics import accuracy, count_hits
 from utils.schedule import pretrain_lr, probe_lr
 
-_STAGES = ("layer1", "layer2", "layer3", "layer4")
+STAGES = ("layer1", "layer2", "layer3", "layer4")
 Images = Iterable[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -43,7 +43,7 @@ class Frozen:
 
 def frozen_modules(model: nn.Module, fixto: str) -> dict[str, nn.Module]:
     """Stem and stages up to `fixto`, by name; none for 'nothing'. The last stage of the small ResNets is layer3."""
-    names = ("conv1", "bn1", *_STAGES[: _STAGES.index(fixto) + 1]) if fixto in _STAGES else ()
+    names = ("conv1", "bn1", *STAGES[: STAGES.index(fixto) + 1]) if fixto in STAGES else ()
     return {name: module for name, module in model.named_children() if name in names}
 
 
@@ -84,8 +84,9 @@ def train_epoch(
     steps = len(loader)
     loader.sampler.set_epoch(epoch)
     losses = Average()
-    for i, (views, _, labels, bad_images) in enumerate(loader):
-        bad.take(bad_images)
+    for i, batch in enumerate(loader):
+        bad.take(batch, training=True)
+        views, labels = batch.views, batch.labels
         lr = _rate(args, epoch, i, steps)
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -99,6 +100,7 @@ def train_epoch(
             raise InputError(message) if world.main else SystemExit(2)
         if i % args.log_interval == 0:
             log.detail(f"Train Epoch: {epoch} [{i}/{steps}]\tLoss: {losses.value:.6f}\tlr: {lr:g}")
+    bad.report()
     log.metrics(epoch=epoch, loss=losses.mean, lr=lr)
 
 
@@ -120,10 +122,10 @@ def images_of_files(loader: DataLoader, bad: BadImages) -> Iterator[tuple[torch.
     Raises:
         InputError: an image is bad and --on_bad_image is error.
     """
-    for views, _, labels, bad_images in loader:
-        bad.take(bad_images)
-        if len(labels):
-            yield views[:, 0], labels
+    for batch in loader:
+        bad.take(batch, training=False)
+        if len(batch.labels):
+            yield batch.views[:, 0], batch.labels
 
 
 @torch.no_grad()

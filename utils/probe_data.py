@@ -71,6 +71,8 @@ def train_loader(data: ImageSet, args: argparse.Namespace, device: torch.device)
 def find_path_lists(args: argparse.Namespace, spec: ListSpec) -> dict[str, PathList | None]:
     """The checked lists of image files: 'train', 'val', 'test', 'group' (None if the experiment's name tells none).
 
+    An evaluation alone needs no 'train' and 'val'.
+
     Raises:
         InputError: a list is bad, or training, validation and test share an image.
     """
@@ -79,10 +81,13 @@ def find_path_lists(args: argparse.Namespace, spec: ListSpec) -> dict[str, PathL
         return read_path_list(ensure_path_list(name, spec, args.data), spec, apart)
 
     test = read(spec.test)
+    group = args.groupSplit or spec.grouping_list(args.experiment)
+    groups = {"test": test, "group": read(group) if group else None}
+    if args.test_only:
+        return groups
     val = read(args.valiSplit or spec.val, test)
     train = read(spec.train if args.fullset else args.customSplit or spec.default, val, test)
-    group = args.groupSplit or spec.grouping_list(args.experiment)
-    return {"train": train, "val": val, "test": test, "group": read(group) if group else None}
+    return {"train": train, "val": val, **groups}
 
 
 def group_sizes(item: IndexList | PathList | None, labels: np.ndarray | None, classes: int) -> list[int] | None:
@@ -103,7 +108,8 @@ def file_train_loader(images: PathList, args: argparse.Namespace, world: World) 
         raise InputError(f"--batch-size {args.batch_size} is not divisible by {world.size} processes")
     fast, size = args.augment != "pillow", args.image_size
     transform = opencv.ProbeView(size) if fast else file_probe_transform(size)
-    dataset = AugmentedImages(ImageFiles(args.data, images, fast), images.labels, transform, args.seed)
+    files, fill = ImageFiles(args.data, images, fast), args.on_bad_image == "skip"
+    dataset = AugmentedImages(files, images.labels, transform, args.seed, fill=fill)
     sampler = EpochSampler(dataset, world.size, world.rank, shuffle=True, seed=args.seed)
     return make_loader(dataset, sampler, args.batch_size // world.size, args.num_workers, world.device)
 

@@ -30,7 +30,7 @@ class Files:
         self.prefix, self.main, self.numbered = prefix, main, numbered
         self.folder = Path(args.save_dir) / args.experiment
         self.best, self.message, self._resumed = -1.0, "backbone: random weights", None
-        self.config = {"config": vars(args)}
+        self.config: dict[str, Any] = {"config": vars(args)}
 
     def load(self) -> int:
         """Load the weights that the flags ask for; returns the epochs that are done.
@@ -72,6 +72,8 @@ class Files:
         if not isinstance(best, int | float):
             raise InputError(f"cannot resume from {own}: its best_prec1 is {best!r}")
         epoch = resume_optimizer(self.optimizer(), content, own)
+        if epoch > self.args.epochs:
+            raise InputError(f"{own} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
         self.best, self._resumed = best, content
         self.message = f"resuming from {own} after epoch {epoch}"
         return epoch
@@ -105,7 +107,7 @@ class Files:
         write_checkpoint(self.folder / name, {**content, **self.config})
 
     def load_best(self) -> dict[str, Any]:
-        """Load best_model.pt into the model; returns 'epoch', 'val' and 'config' of it, None where it has none.
+        """Load best_model.pt into the model; returns its 'epoch', 'val', 'config', 'lists', None where it has none.
 
         Raises:
             InputError: it is missing, unreadable, or of another model.
@@ -120,6 +122,13 @@ class Files:
         load_state(self.model, state, str(path))
         config = content.get("config")
         best = {"epoch": content.get("epoch"), "val": content.get("best_prec1")}
-        best = {k: float(v) if isinstance(v, int | float | np.number) else None for k, v in best.items()}
+        best = {k: _number(v) for k, v in best.items()}
         ours = isinstance(config, dict) and config.keys() >= vars(self.args).keys()
-        return {**best, "config": config if ours else None}
+        return {**best, "config": config if ours else None, "lists": content.get("lists") if ours else None}
+
+
+def _number(value: Any) -> float | None:
+    """The authors keep a best accuracy as a tensor."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    return float(value) if isinstance(value, int | float | np.number) else None

@@ -16,9 +16,8 @@ from utils.cli import (
     positive,
 )
 from utils.errors import InputError
+from utils.probe import STAGES
 from utils.results import DEFAULT_LIST, PROTOCOLS
-
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float, lr: float, falls: str) -> Parser:

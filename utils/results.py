@@ -69,6 +69,11 @@ def protocol_of(config: dict[str, Any], spec: Spec | ListSpec) -> tuple[str, dic
     return name, departs
 
 
+def origin(lists: dict[str, IndexList | PathList | None]) -> dict[str, dict[str, str] | None]:
+    """File name, hash and source of each list."""
+    return {k: {"path": v.path.name, "sha1": v.sha1, "source": v.source} if v else None for k, v in lists.items()}
+
+
 def report(
     args: argparse.Namespace,
     spec: Spec | ListSpec,
@@ -99,7 +104,8 @@ def report(
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], (thresholds if files else thirds)(counts))
         log.info("  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in groups.items()))
-    origin = {k: {"path": v.path.name, "sha1": v.sha1, "source": v.source} if v else None for k, v in lists.items()}
+    # An evaluation alone reports the lists of the training, too.
+    trained_on = {k: v for k, v in (best.pop("lists") or {}).items() if k in ("train", "val")}
     result = {
         "experiment": args.experiment,
         "protocol": protocol,
@@ -107,10 +113,11 @@ def report(
         "departs": departs,
         "dataset": spec.name,
         "model": args.model,
-        "lists": origin,
+        "lists": {**origin(lists), **trained_on},
         "checkpoint": config["checkpoint"],
         "seed": config["seed"],
         **scores,
+        **({"bad_images": len(lists["test"].paths) - scores["images"], "augment": args.augment} if files else {}),
         "groups": groups,
         "class_counts": counts,
         "best": best,

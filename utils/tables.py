@@ -11,7 +11,8 @@ import numpy as np
 
 from data.datasets import Spec, load, spec_of
 from data.image_lists import LIST_SPECS, ListSpec
-from split.ensure import ensure_list, ensure_path_list
+from split.counts import imagenet_100
+from split.ensure import ensure_list, known_list
 from split.lists import read_list
 from split.path_lists import read_path_list
 from utils.errors import InputError
@@ -74,8 +75,9 @@ def names_of(spec: Spec | ListSpec, split: int, long_tailed: bool, probe: str, s
             raise InputError(f"--shape {shape} has no meaning for {spec.name}")
         base = spec.long_tailed[bool(shape)][not long_tailed]
         few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
-        before, after = rf"{base}_.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_prune.*)?)", r"lr[\d.]+_.*"
-        return Names(base, f"{base}_*__{few_shot}lr*", re.compile(f"(?P<pre>{before})__{re.escape(few_shot)}{after}"))
+        before, after = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_prune.*)?)", r"lr[\d.]+_.*"
+        pattern = re.compile(f"(?P<pre>{before})__{re.escape(few_shot)}{after}")
+        return Names(base, f"{base}_res*__{few_shot}lr*", pattern)
     base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
     kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
     before = rf".+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*)"
@@ -155,6 +157,9 @@ def read_result(folder: Path, protocol: str, classes: int) -> dict[str, Any] | N
         return None if per_class is None else {"per_class": per_class, "class_counts": None, "notes": notes}
     try:
         result = json.loads(file.read_text())
+        if None in result["per_class"]:
+            c = result["per_class"].index(None)
+            raise InputError(f"{file} has no accuracy of class {c}: none of its test images could be read")
         per_class, counts = [float(a) for a in result["per_class"]], result["class_counts"]
         notes = {f"{k} is {ours}, not the protocol's {theirs}" for k, (ours, theirs) in result["departs"].items()}
         notes |= {f"lists: {item['source']}" for item in result["lists"].values() if item}
@@ -202,7 +207,7 @@ def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str)
         InputError: neither is here.
     """
     log = pretrained / "log.txt"
-    tailed = spec.grouping_list(split) if isinstance(spec, ListSpec) else "_D_i_"
+    tailed = spec.grouping_list(f"{split}_res") if isinstance(spec, ListSpec) else "_D_i_"
     if tailed in pretrained.name and log.is_file():
         match = re.search(r"class distribution in training set is \[([^\]]*)\]", log.read_text(errors="replace"))
         words = match.group(1).replace(",", " ").split() if match else []
@@ -211,9 +216,15 @@ def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str)
         if match:
             raise InputError(f"{log} is damaged: its class distribution is not one of {spec.classes} classes")
     if isinstance(spec, ListSpec):
-        return np.bincount(
-            read_path_list(ensure_path_list(tailed, spec, data), spec).labels, minlength=spec.classes
-        ).tolist()
+        if spec.name == "imagenet-100":
+            return imagenet_100()[1].tolist()
+        # Generated lists give a class another size than the authors' do, so only theirs will do.
+        path = known_list(spec, tailed)
+        chosen = read_path_list(path, spec) if path else None
+        if chosen is None or chosen.source != "published":
+            fetch = f"python -m split.fetch_published --dataset {spec.name}"
+            raise InputError(f"class sizes of {tailed} are unknown: no distribution in {log}; run `{fetch}`")
+        return np.bincount(chosen.labels, minlength=spec.classes).tolist()
     try:
         labels = load(spec.name, data, train=True).labels
     except InputError as error:

@@ -30,14 +30,12 @@ parse_options() {
             -w | --workers) name=workers ;;
             -g | --GPU_NUM) name=GPU_NUM ;;
             --batch_size | --pretrain_batch_size) name=batch_size ;;
-            --lr | --temp | --few_shot_lr | --few_shot_epochs | --prune_percent | --random_prune_percent | \
-                --data | --method | --root | --model | --seed) name=${option#--} ;;
-            --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | --download | --resume)
+            --lr | --temp | --few_shot_lr | --few_shot_epochs | --prune_percent | --data | --method | --root | --model | --seed) name=${option#--} ;;
+            --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | --resume)
                 name=${option#--}
                 ;;
             *)
-                name=
-                if [ $family = files ]; then name=$(file_option "$option"); fi
+                name=$("${family}_option" "$option")
                 if [ -z "$name" ]; then
                     echo "$option is not found" >&2
                     exit 125
@@ -67,8 +65,14 @@ parse_options() {
     done
 }
 
-# Variable of an option that the recipes for image files have besides.
-file_option() {
+# Variable of an option that only the recipes of a family have.
+memory_option() {
+    case $1 in
+        --random_prune_percent | --download) echo "${1#--}" ;;
+    esac
+}
+
+files_option() {
     case $1 in
         -n | --nodes) echo nodes ;;
         --pretrain_lr) echo lr ;;
@@ -214,8 +218,8 @@ recipe_files() {
     file_options=(--augment "$augment" --on_bad_image "$on_bad_image")
     if [ -n "$image_size" ]; then file_options+=(--image_size "$image_size"); fi
     if [ "$only_finetuning" = False ] && [ "$few_shot_only" = False ]; then pretrain_files; fi
-    if [ "$only_pretraining" = True ]; then return; fi
     if [ "$few_shot_only" = False ]; then
+        if [ "$only_pretraining" = True ]; then return; fi
         local name="${experiment}__lr30_wd0_epoch${linear_epochs}_b512_d10d20"
         if [ -n "$linear_eval_seed" ]; then name+="_s$linear_eval_seed"; fi
         probe_files linear "$name" "$linear_epochs" 10,20 30 2 "${linear_eval_seed:-1}" --fullset True
