@@ -663,8 +663,8 @@ def test_images_in_the_place_of_a_missing_folder_are_not_all_one(tmp_path):
     assert len({index for _, index, *_ in chosen}) > 10
     assert [data[2, asked][1] for asked in range(20)] != [index for _, index, *_ in chosen]
     (tmp_path / "one").mkdir()
-    alone = dataset_of(tmp_path / "one", 30, tuple(range(29)))
-    views = [alone[1, asked][0] for asked in range(29)]
+    alone = dataset_of(tmp_path / "one", 30, tuple(range(25)))
+    views = [alone[1, asked][0] for asked in range(25)]
     assert sum(torch.equal(a, b) for a, b in itertools.combinations(views, 2)) < 60  # flat images often agree
 
 

@@ -294,3 +294,42 @@ def test_the_slurm_job_resumes_and_requeues_itself(project, tmp_path, nodes):
     for bad in ([], ["nonsense.sh"]):
         done = subprocess.run([*words[:2], *bad], cwd=project, env=env, capture_output=True, text=True)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def test_groups_of_the_authors_results_come_from_their_lists_alone(project, tmp_path):
+    """A log of the authors: its validation lines are bare, too; generated lists here must not group its classes."""
+    for data, base, classes in (
+        ("imagenet100", "imageNet_100_LT_train", 100), ("imagenet", "imageNet_LT_exp_train", 1000),
+    ):  # fmt: skip
+        name = f"{base}_res50_scheduling_sgd_lr0.5_temp0.2_epoch500_batch256{LINEAR}" + "_s1" * (classes == 100)
+        folder = tmp_path / "checkpoints_imagenet_tune" / name
+        folder.mkdir(parents=True)
+        lines = [f"acc per class is {'0.1 ' * classes}", f"acc per class is {'0.25 ' * classes}",
+                 "test: Average loss: 1.0, Accuracy: top1 (25.00%) top5 (50.00%)",
+                 "On the best_model, test top5 tacc is 50.0"]  # fmt: skip
+        (folder / "log.txt").write_text("\n".join(lines) + "\n")
+        printed = python(project, "exp_analyse.py", "--dataset", data, "--LT", "--root", tmp_path)
+        if classes == 100:  # the published counts are known
+            assert re.search(r"^SimCLR +1 +25.00 +25.00 +25.00 +0.00 +25.00$", printed.stdout, re.M), printed.stderr
+        else:
+            assert printed.returncode == 2 and "split.fetch_published --dataset imagenet" in printed.stderr
+    own = tmp_path / "checkpoints_imagenet_tune" / f"imageNet_100_LT_train_mine_res50_x_epoch1_batch2{LINEAR}"
+    own.mkdir()
+    printed = python(project, "exp_analyse.py", "--dataset", "imagenet100", "--LT", "--root", tmp_path, "--epochs", "1")
+    assert "missing: SimCLR" in printed.stdout  # a list of another name is not this one
+
+
+def test_a_lost_process_is_said(project, tmp_path):
+    script = tmp_path / "lost.py"
+    script.write_text(
+        "import os, sys, torch\nsys.path.insert(0, os.getcwd())\n"
+        "from utils.distributed import *\nfrom utils.errors import run\n"
+        "def main():\n    launched_by_hand(int(sys.argv[1]), 2, int(sys.argv[2]))\n"
+        "    join(world := world_from_environment())\n    if world.rank: os._exit(9)\n    wait_for_all()\n"
+        "run(main)\n"
+    )
+    port = str(free_port())
+    other = subprocess.Popen([sys.executable, str(script), "1", port], cwd=project)
+    done = python(project, script, "0", port)
+    assert other.wait(60) == 9 and done.returncode == 2
+    assert re.fullmatch(r"error \[rank 0\]: lost the other processes: .+\n", done.stderr), done.stderr

@@ -77,9 +77,12 @@ def test_files_that_are_there(get, refused, tmp_path, root):
     assert get("sdclr-cifar10", file).returncode == 0
     assert get("sdclr-cifar10", file).returncode == 0
     assert contents(root) == FILES
-    log.write_text("mine")
+    log.write_text("mine")  # an evaluation writes there
+    assert get("sdclr-cifar10", file).returncode == 0 and log.read_text() == "mine"
+    weights = next(path for path in log.parent.iterdir() if path.suffix == ".pt")
+    weights.write_text("mine")
     before = tree(tmp_path)
-    one_line_error(get("sdclr-cifar10", file), str(log), "--overwrite True")
+    one_line_error(get("sdclr-cifar10", file), str(weights), "--overwrite True")
     assert tree(tmp_path) == before
     assert get("sdclr-cifar10", file, "--overwrite", "True").returncode == 0
     assert contents(root) == FILES

@@ -129,7 +129,8 @@ def place(files: Mapping[str, Path], target: Path, overwrite: bool) -> None:
 
     Args:
         files: path below target -> file, on the same disk.
-        overwrite: replace files of other content; those of the same content, and logs, are left as they are.
+        overwrite: replace files of other content; those of the same content are left as they are.
+            Without it, logs are left, too.
 
     Raises:
         InputError: a path leads out of target, or something else is there.
@@ -142,7 +143,7 @@ def place(files: Mapping[str, Path], target: Path, overwrite: bool) -> None:
                 raise InputError(f"{str(target / path)!r} leads out of {target}, is behind a link, or unprintable")
             if there.is_file() and filecmp.cmp(file, there, shallow=False):
                 continue
-            if there.is_file() and there.name in LOGS:
+            if there.is_file() and there.name in LOGS and not overwrite:
                 continue  # an evaluation has written to it since
             if there.exists():
                 if there.is_dir() or not overwrite:
