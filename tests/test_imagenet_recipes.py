@@ -196,7 +196,7 @@ def test_the_other_recipes_for_real(project, tmp_path, data, folder, classes, sp
 
 
 def test_evaluation_is_the_same_for_any_number_of_processes(project, tmp_path):
-    """200 images in batches of 17: one process, three of torchrun's, two of the old launcher's, two started by hand."""
+    """200 images in batches of 17: one process, three of the old launcher's, which is torchrun, two started by hand."""
     torch.manual_seed(0)
     model = build_classifier("res10", 100, "imagenet")
     with torch.no_grad():
@@ -206,8 +206,7 @@ def test_evaluation_is_the_same_for_any_number_of_processes(project, tmp_path):
     scores = []
     launchers = {
         "one": [],
-        "three": ["-m", "utils.launch", "--nproc_per_node=3", f"--master_port={free_port()}"],
-        "old": ["-m", "torch.distributed.launch", "--nproc_per_node=2", f"--master_port={free_port()}"],
+        "three": ["-m", "torch.distributed.launch", "--nproc_per_node=3", f"--master_port={free_port()}"],
     }
     port = free_port()
     for name in (*launchers, "hand"):

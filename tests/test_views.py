@@ -131,7 +131,7 @@ def epochs_of(workers: int, epochs: tuple[int, ...], rank: int = 0, world: int =
     seen = []
     for epoch in epochs:
         sampler.set_epoch(epoch)
-        seen.append([sample for views, ids, labels, _ in loader for sample in zip(ids, labels, views, strict=True)])
+        seen.append([sample for views, ids, labels, *_ in loader for sample in zip(ids, labels, views, strict=True)])
     return seen
 
 
