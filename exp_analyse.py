@@ -38,7 +38,7 @@ def main() -> None:
     spec, panels = find_spec(args.dataset), {}
     pretrained_on = f"D_{'i' if args.LT else 'b'}"
     if isinstance(spec, ListSpec):
-        pretrained_on = names_of(spec, 1, args.LT, "linear", args.shape)[0]
+        pretrained_on = names_of(spec, 1, args.LT, "linear", args.shape).base
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
         rows = {
             method: collect(

@@ -8,7 +8,8 @@
 #   SPLITS="1 2" cmds/reproduce.sh fashion_mnist sdclr -- --data /usr/share/datasets/fashion-mnist -e 100
 #   cmds/reproduce.sh imagenet100 simclr sdclr -- --data DIR -g 2 -w 10
 #
-# DATASET: digits, fashion_mnist, cifar10, cifar100; imagenet100, imagenet, places, which have one split. METHOD: untrained, simclr, sdclr; default simclr sdclr.
+# DATASET: digits, fashion_mnist, cifar10, cifar100; imagenet100, imagenet, places, which have one split.
+# METHOD: untrained, simclr, sdclr; default simclr sdclr.
 source "$(dirname "${BASH_SOURCE[0]}")/shell_scrips/common.sh"
 
 dataset=${1:-}

@@ -28,7 +28,6 @@ class ListSpec:
     download: str  # which one is the right one
     few_per_class: int
     val_per_class: int = 20
-    test_per_class: int = 50
     size: int = 224  # pixels, height and width of a view
     fetchable: bool = True  # the authors published lists
 
@@ -71,16 +70,16 @@ LIST_SPECS = {
             "places", 365, "Places_LT", "Places_train", "Places_LT_val", "Places_val",
             "Places_sub_balance_train_0.01", (("Places_LT_train", "Places_BL_train"),), "Places_LT_train",
             "Places365-Standard, small images (256x256), easy directory (places365standard_easyformat.tar): "
-            "train/airfield/*.jpg and val/airfield/*.jpg", few_per_class=49, test_per_class=100,
+            "train/airfield/*.jpg and val/airfield/*.jpg", few_per_class=49,
         ),
     )
 }  # fmt: skip
-# What train_simCLR.py, train_imagenet.py and exp_analyse.py call them; each pre-trains on another list by default.
+# What train_simCLR.py calls them -> the data set, and the list that it pre-trains on by default.
 PRETRAIN_LISTS = {
-    "imagenet-100": ("imagenet-100", "ImageNet_100_train"),
-    "imagenet-LT": ("imagenet", "ImageNet_LT_train"),
-    "imagenet-FULL": ("imagenet", "ImageNet_train"),
-    "places": ("places", "Places_LT_train"),
+    "imagenet-100": ("imagenet-100", LIST_SPECS["imagenet-100"].default),
+    "imagenet-LT": ("imagenet", LIST_SPECS["imagenet"].default),
+    "imagenet-FULL": ("imagenet", LIST_SPECS["imagenet"].train),
+    "places": ("places", LIST_SPECS["places"].default),
 }
 
 

@@ -132,8 +132,8 @@ def check_md5(kind: str, archive: Path) -> None:
             md5.update(block)
     if md5.hexdigest() != published:
         raise InputError(
-            f"{archive} has MD5 {md5.hexdigest()}, but {name} has {published}: get it again from image-net.org, or "
-            "get it again (--check_md5 False takes train and val archives that were repacked)"
+            f"{archive} has MD5 {md5.hexdigest()}, but {name} has {published}: get it again from image-net.org "
+            "(--check_md5 False takes train and val archives that were repacked)"
         )
 
 

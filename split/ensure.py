@@ -148,8 +148,7 @@ def _fetch_path_lists(relative: str, spec: ListSpec, root: Path, here: list[Path
             f"with, by `python -m split.make_splits --dataset {spec.name} --data DIR`"
         )
     try:
-        fetch(spec, root)
-        here += [read_path_list(p, spec) for p in sorted((root / spec.folder).glob("*.txt"))]
+        here += [read_path_list(root / fetched, spec) for fetched in fetch(spec, root)]
         return ""
     except InputError as error:
         if relative in _published_paths(spec) and "published" in sources:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+import split.lists
+import split.make_splits
 from utils.errors import run
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -38,6 +40,16 @@ def one_line_error(done, *words: str) -> str:
     for word in words:
         assert word in lines[0], lines[0]
     return lines[0]
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch) -> Path:
+    """generated.tsv of this test alone: the real split/ is not touched."""
+    folder = tmp_path / "ledger"
+    folder.mkdir()
+    monkeypatch.setattr(split.lists, "ROOT", folder)
+    monkeypatch.setattr(split.make_splits, "ROOT", folder)
+    return folder / "generated.tsv"
 
 
 class Finished(NamedTuple):

@@ -30,13 +30,7 @@ needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the authors
 NUMBER = {"cifar10": 17, "cifar100": 27}
 
 
-@pytest.fixture(autouse=True)
-def ledger(tmp_path, monkeypatch) -> None:
-    """generated.tsv of this test alone."""
-    folder = tmp_path / "ledger"
-    folder.mkdir()
-    monkeypatch.setattr(split.lists, "ROOT", folder)
-    monkeypatch.setattr(split.make_splits, "ROOT", folder)
+pytestmark = pytest.mark.usefixtures("ledger")
 
 
 def theirs(name: str) -> dict[str, bytes]:

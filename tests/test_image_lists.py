@@ -50,13 +50,7 @@ IN100_COUNTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def ledger(tmp_path, monkeypatch) -> None:
-    """generated.tsv of this test alone."""
-    folder = tmp_path / "ledger"
-    folder.mkdir()
-    monkeypatch.setattr(split.lists, "ROOT", folder)
-    monkeypatch.setattr(split.make_splits, "ROOT", folder)
+pytestmark = pytest.mark.usefixtures("ledger")
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -400,7 +394,7 @@ def test_lists_at_published_size(spec):
     }[spec.name]
     balanced = {"imagenet-100": [122], "imagenet": [229, 115], "places": [171]}[spec.name]
     needed = [max(*counts, balanced[0]) + spec.val_per_class + 3 for counts in zip(*tailed, tailed[0], strict=True)]
-    tree = tree_of(spec, np.random.RandomState(1).permutation(needed).tolist(), spec.test_per_class)
+    tree = tree_of(spec, np.random.RandomState(1).permutation(needed).tolist(), (100 if spec.name == "places" else 50))
     few = {"imagenet-100": 12, "imagenet": 12, "places": 49}[spec.name]
     sizes = check_promises(spec, tree, make_image_lists(spec, tree), tailed, 20, few)
     assert sizes[spec.test] == [100 if spec.name == "places" else 50] * spec.classes  # METHODS, section 9

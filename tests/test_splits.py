@@ -34,14 +34,8 @@ DIGITS = SPECS["digits"]
 
 
 @pytest.fixture(autouse=True)
-def ledger(tmp_path, monkeypatch) -> Path:
-    """generated.tsv of this test alone, and no way to the network: the real split/ is not touched."""
-    folder = tmp_path / "ledger"
-    folder.mkdir()
-    monkeypatch.setattr(split.lists, "ROOT", folder)
-    monkeypatch.setattr(split.make_splits, "ROOT", folder)
+def no_network(ledger, monkeypatch) -> None:
     monkeypatch.setattr(split.ensure, "fetch", offline)
-    return folder / "generated.tsv"
 
 
 def offline(spec, root, *args, **kwargs):

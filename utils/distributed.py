@@ -84,6 +84,11 @@ def join(world: World) -> None:
             ) from error
 
 
+def _several() -> bool:
+    """Whether more than one process has joined."""
+    return dist.is_initialized() and dist.get_world_size() > 1
+
+
 class _AllGather(torch.autograd.Function):
     """all_gather whose gradient goes back to the process that computed the features."""
 
@@ -105,7 +110,7 @@ def all_gather(z1: torch.Tensor, z2: torch.Tensor) -> tuple[tuple[torch.Tensor, 
 
     Gradients flow back to the process that computed the features. All processes hold equally many.
     """
-    if not (dist.is_initialized() and dist.get_world_size() > 1):
+    if not _several():
         return (z1, z2), 0
     gathered = _AllGather.apply(torch.stack([z1, z2]))  # [processes, 2, n, D]
     return tuple(gathered.transpose(0, 1).flatten(1, 2)), dist.get_rank() * len(z1)
@@ -113,7 +118,7 @@ def all_gather(z1: torch.Tensor, z2: torch.Tensor) -> tuple[tuple[torch.Tensor, 
 
 def mean_over_processes(value: float, device: torch.device) -> float:
     """Average of one number over the processes."""
-    if not (dist.is_initialized() and dist.get_world_size() > 1):
+    if not _several():
         return value
     total = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(total)
@@ -122,7 +127,7 @@ def mean_over_processes(value: float, device: torch.device) -> float:
 
 def sum_over_processes(counts: np.ndarray, device: torch.device) -> np.ndarray:
     """Sum of an array of whole numbers over the processes, exact."""
-    if not (dist.is_initialized() and dist.get_world_size() > 1):
+    if not _several():
         return counts
     total = torch.from_numpy(counts).to(device)
     dist.all_reduce(total)
@@ -131,7 +136,7 @@ def sum_over_processes(counts: np.ndarray, device: torch.device) -> np.ndarray:
 
 def union_over_processes(items: set[str]) -> set[str]:
     """What any of the processes has."""
-    if not (dist.is_initialized() and dist.get_world_size() > 1):
+    if not _several():
         return items
     parts: list[set[str]] = [set() for _ in range(dist.get_world_size())]
     dist.all_gather_object(parts, items)
@@ -140,5 +145,5 @@ def union_over_processes(items: set[str]) -> set[str]:
 
 def wait_for_all() -> None:
     """Return when every process is here."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
+    if _several():
         dist.barrier()

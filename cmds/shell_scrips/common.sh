@@ -30,10 +30,9 @@ parse_options() {
             -w | --workers) name=workers ;;
             -g | --GPU_NUM) name=GPU_NUM ;;
             --batch_size | --pretrain_batch_size) name=batch_size ;;
-            --lr | --temp | --few_shot_lr | --few_shot_epochs | --prune_percent | --data | --method | --root | --model | --seed) name=${option#--} ;;
-            --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | --resume)
-                name=${option#--}
-                ;;
+            --lr | --temp | --few_shot_lr | --few_shot_epochs | --prune_percent | --data | --method | --root | \
+                --model | --seed | --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | \
+                --resume) name=${option#--} ;;
             *)
                 name=$("${family}_option" "$option")
                 if [ -z "$name" ]; then
@@ -115,7 +114,7 @@ run() {
     "$@"
 }
 
-# launch STEP: sets `launch`, what comes before the script; STEP tells apart what meets at one place.
+# set_launch STEP: sets `launch`, what comes before the script; STEP tells apart what meets at one place.
 set_launch() {
     launch=("$PYTHON")
     if [ "$nodes" -gt 1 ]; then
@@ -151,10 +150,8 @@ probe() {
     run "$PYTHON" train_cifar.py "$1" "${options[@]}"
 }
 
-# The published names, which other people's archives and logs carry.
-set_names() {
-    experiment="${model}${name_dataset}_scheduling_sgd_temp${temp}_wd1e-4_lr${lr}_b${batch_size}${name_output}"
-    experiment+="_twolayerProj_epoch${epochs}_${split}_newNT_s${seed}"
+# The end of an experiment's name, and the folders, below --root.
+finish_names() {
     if [ "$prune" = True ]; then
         experiment+="_pruneP${prune_percent}"
         if [ "$prune_dual_bn" = True ]; then experiment+=DualBN; fi
@@ -162,6 +159,13 @@ set_names() {
     fi
     save_dir=${root%/}/$save_dir tune_dir=${save_dir}_tune
     save_dir=${save_dir#./} tune_dir=${tune_dir#./}
+}
+
+# The published names, which other people's archives and logs carry.
+set_names() {
+    experiment="${model}${name_dataset}_scheduling_sgd_temp${temp}_wd1e-4_lr${lr}_b${batch_size}${name_output}"
+    experiment+="_twolayerProj_epoch${epochs}_${split}_newNT_s${seed}"
+    finish_names
     few_shot_list=${split%_D_*}_S_b
 }
 
@@ -209,12 +213,7 @@ recipe_files() {
     parse_options "$@"
     apply_method
     experiment="${split}_${model}_scheduling_sgd_lr${lr}_temp${temp}_epoch${epochs}_batch${batch_size}"
-    if [ "$prune" = True ]; then
-        experiment+="_pruneP${prune_percent}"
-        if [ "$prune_dual_bn" = True ]; then experiment+=DualBN; fi
-    fi
-    save_dir=${root%/}/$save_dir tune_dir=${save_dir}_tune
-    save_dir=${save_dir#./} tune_dir=${tune_dir#./}
+    finish_names
     file_options=(--augment "$augment" --on_bad_image "$on_bad_image")
     if [ -n "$image_size" ]; then file_options+=(--image_size "$image_size"); fi
     if [ "$only_finetuning" = False ] && [ "$few_shot_only" = False ]; then pretrain_files; fi
