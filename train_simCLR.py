@@ -27,7 +27,9 @@ def main() -> None:
     images, counts = training_images(args)
     loader = two_view_loader(images, args, world)
     torch.manual_seed(args.seed + world.rank)
-    method = build_method(args, stem="imagenet" if args.dataset in PRETRAIN_LISTS else "cifar").to(world.device)
+    method = build_method(args, stem="imagenet" if args.dataset in PRETRAIN_LISTS else "cifar", images=len(images)).to(
+        world.device
+    )
     optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
     checkpoints = Checkpoints(args, method, optimizer)
     start = checkpoints.load()
@@ -55,6 +57,8 @@ def main() -> None:
     for epoch in range(start + 1, args.epochs + 1):
         loader.sampler.set_epoch(epoch)
         method.start_epoch(epoch)
+        if args.bcl:
+            images.scores.copy_(method.score)
         one_epoch(model, loader, optimizer, epoch, args, world, log, bar, bad)
         checkpoints.save(epoch, world)
     bar.close()

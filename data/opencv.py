@@ -29,7 +29,8 @@ def _flipped(image: np.ndarray) -> np.ndarray:
     return cv2.flip(image, 1) if torch.rand(1) < 0.5 else image
 
 
-def _tensor(image: np.ndarray) -> torch.Tensor:
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """[H, W, 3] uint8 -> [3, H, W] float32 in [0, 1]."""
     return torch.from_numpy(image).permute(2, 0, 1).contiguous().float().div_(255)
 
 
@@ -99,6 +100,10 @@ class PretrainView:
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """[H, W, 3] uint8 -> [3, size, size] in [0, 1]."""
+        return to_tensor(self.pixels(image))
+
+    def pixels(self, image: np.ndarray) -> np.ndarray:
+        """[H, W, 3] uint8 -> [size, size, 3] uint8, what comes before the tensor."""
         box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), self.scale, _RATIO)
         view = _flipped(crop(image, box, self.size, BICUBIC))
         if torch.rand(1) <= 0.8:
@@ -110,7 +115,7 @@ class PretrainView:
             view = grey(view)
         if torch.rand(1) <= 0.5:
             view = blur(view, float(torch.empty(1).uniform_(0.1, 2.0)))
-        return _tensor(view)
+        return view
 
 
 class ProbeView:
@@ -122,7 +127,7 @@ class ProbeView:
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """[H, W, 3] uint8 -> [3, size, size] in [0, 1]."""
         box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), (0.08, 1.0), _RATIO)
-        return _tensor(_flipped(crop(image, box, self.size, BILINEAR)))
+        return to_tensor(_flipped(crop(image, box, self.size, BILINEAR)))
 
 
 class CentreView:

@@ -14,6 +14,8 @@ from PIL import Image, ImageFilter
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from torchvision import transforms as T
 
+from data import opencv
+from data.boost import Boost
 from data.image_lists import BadImage, ImageArrays, ImageFiles
 from utils.distributed import World, cores
 
@@ -97,6 +99,8 @@ class AugmentedImages(Dataset):
         images: [N, H, W, 3] uint8, or image files. labels: [N] int64. transform: one view. seed: of all draws.
         views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's place, so that batches
             keep their size; else there is none.
+        boost: RandAugment between the transform's pixels and its tensor, as strong as `scores` [N] in [0, 1] say; a
+            tensor in shared memory, so that workers that persist see what the training writes there.
     """
 
     def __init__(
@@ -107,10 +111,12 @@ class AugmentedImages(Dataset):
         seed: int,
         views: int = 1,
         fill: bool = True,
+        boost: Boost | None = None,
     ) -> None:
         self.images = ImageArrays(images) if isinstance(images, np.ndarray) else images
         self.labels = labels
         self.transform, self.seed, self.views, self.fill = transform, seed, views, fill
+        self.boost, self.scores = boost, torch.zeros(len(images)).share_memory_()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -129,7 +135,8 @@ class AugmentedImages(Dataset):
         mixed = np.random.SeedSequence((self.seed, *key)).generate_state(1, np.uint64)[0]
         torch.default_generator.manual_seed(int(mixed))
         try:
-            views = torch.stack([self.transform(image) for _ in range(self.views)])
+            transform = self.transform if self.boost is None else self._boosted(float(self.scores[index]))
+            views = torch.stack([transform(image) for _ in range(self.views)])
         finally:
             torch.set_rng_state(state)
         return views, index, int(self.labels[index]), bad
@@ -147,6 +154,16 @@ class AugmentedImages(Dataset):
             # A neighbour would stand in for a whole missing folder, many times in an epoch.
             others = others or np.random.RandomState([self.seed, epoch, index])
             index = int(others.randint(len(self)))
+
+    def _boosted(self, score: float) -> Transform:
+        """The transform of an image with this score: its pixels, RandAugment, its tensor."""
+        if isinstance(self.transform, T.Compose):
+            *steps, finish = self.transform.transforms
+            pixels = T.Compose(steps)
+        else:
+            pixels, finish = self.transform.pixels, opencv.to_tensor
+        u = self.boost.draw()
+        return lambda image: finish(self.boost(pixels(image), score, u))
 
 
 class EpochSampler(DistributedSampler):

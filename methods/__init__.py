@@ -2,30 +2,41 @@
 
 import argparse
 
+from methods.bcl import BCL
+from methods.focal import Focal
 from methods.sdclr import SDCLR
 from methods.simclr import SimCLR
 from models import build_encoder
 from models.mask import check_fractions
 from utils.errors import InputError
 
-__all__ = ["SDCLR", "SimCLR", "build_method"]
+__all__ = ["BCL", "SDCLR", "Focal", "SimCLR", "build_method"]
 
 
-def build_method(args: argparse.Namespace, stem: str) -> SimCLR | SDCLR:
-    """The method that train_simCLR.py's flags choose: SDCLR with --prune, else SimCLR.
+def build_method(args: argparse.Namespace, stem: str, images: int = 0) -> SimCLR | SDCLR | Focal | BCL:
+    """The method that train_simCLR.py's flags choose: SDCLR with --prune, Focal with --focal, else SimCLR; --bcl on it.
 
-    Head layers default to the published ones: 3 with dual batch norm, else 2.
+    Head layers default to SDCLR's published ones: 3 with dual batch norm, else 2 (BCL's authors have 2 throughout).
+
+    Args:
+        images: of the training list, for BCL's memory.
 
     Raises:
-        InputError: a flag is out of range, or prunes without --prune.
+        InputError: a flag is out of range, prunes without --prune, or there are two losses.
     """
     if not 0 < args.temperature < float("inf"):
         raise InputError(f"--temperature must be positive, not {args.temperature}")
     if args.prune_dual_bn and not args.prune:
         raise InputError("--prune_dual_bn needs --prune")
+    if args.prune and args.focal:
+        raise InputError("--focal is a loss of SimCLR, not of SDCLR: leave out --prune or --focal")
     check_fractions(args.prune_percent, args.random_prune_percent if args.prune else 0)
     layers = (3 if args.prune_dual_bn else 2) if args.head_layers is None else args.head_layers
     encoder = build_encoder(args.model, args.output_ch, layers, stem, args.prune, args.prune_dual_bn)
     if args.prune:
-        return SDCLR(encoder, args.temperature, args.prune_percent, args.random_prune_percent, args.seed)
-    return SimCLR(encoder, args.temperature)
+        method = SDCLR(encoder, args.temperature, args.prune_percent, args.random_prune_percent, args.seed)
+    elif args.focal:
+        method = Focal(encoder, args.temperature, args.focal_gamma)
+    else:
+        method = SimCLR(encoder, args.temperature)
+    return BCL(method, images, args.momentum_loss_beta) if args.bcl else method

@@ -5,11 +5,15 @@ NT-Xent (section 2.1, eq. 1), for anchor a with partner p among the 2N views of 
     l_a = -log( exp(s_ap / t) / sum_{k != a} exp(s_ak / t) )
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from utils.distributed import all_gather
+
+Loss = Callable[..., torch.Tensor]
 
 
 def nt_xent(
@@ -19,7 +23,18 @@ def nt_xent(
     keys: tuple[torch.Tensor, torch.Tensor] | None = None,
     offset: int = 0,
 ) -> torch.Tensor:
-    """NT-Xent of every image, averaged over its two anchors.
+    """NT-Xent of every image, averaged over its two anchors: losses [N] in nats, of anchor_losses' arguments."""
+    return anchor_losses(view1, view2, temperature, keys, offset).mean(0)
+
+
+def anchor_losses(
+    view1: torch.Tensor,
+    view2: torch.Tensor,
+    temperature: float,
+    keys: tuple[torch.Tensor, torch.Tensor] | None = None,
+    offset: int = 0,
+) -> torch.Tensor:
+    """NT-Xent of every anchor.
 
     Args:
         view1, view2: projections [N, D] of this process's images, any scale; computed in float32 at least.
@@ -28,7 +43,7 @@ def nt_xent(
         offset: row of this process's first image in `keys`.
 
     Returns:
-        Losses [N] in nats, between 0 and log(2M - 1) + 2 / t.
+        Losses [2, N] in nats of views 1 and 2, between 0 and log(2M - 1) + 2 / t.
     """
     n = len(view1)
     anchors = F.normalize(_at_least_float32(torch.cat([view1, view2])), dim=1)
@@ -39,18 +54,17 @@ def nt_xent(
     logits = anchors @ others.T / temperature
     positive = (anchors * others[(own + m) % (2 * m)]).sum(1) / temperature
     logits[torch.arange(2 * n, device=anchors.device), own] = -torch.inf
-    loss = logits.logsumexp(1) - positive
-    return (loss[:n] + loss[n:]) / 2
+    return (logits.logsumexp(1) - positive).view(2, n)
 
 
 def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def contrast(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> torch.Tensor:
-    """nt_xent [N] of this process's images with the negatives of all processes; gradients flow to all."""
+def contrast(z1: torch.Tensor, z2: torch.Tensor, temperature: float, loss: Loss = nt_xent) -> torch.Tensor:
+    """Losses [N] of this process's images with the negatives of all processes; gradients flow to all."""
     keys, offset = all_gather(z1, z2)
-    return nt_xent(z1, z2, temperature, keys, offset)
+    return loss(z1, z2, temperature, keys, offset)
 
 
 class SimCLR(nn.Module):

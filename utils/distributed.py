@@ -116,6 +116,18 @@ def all_gather(z1: torch.Tensor, z2: torch.Tensor) -> tuple[tuple[torch.Tensor, 
     return tuple(gathered.transpose(0, 1).flatten(1, 2)), dist.get_rank() * len(z1)
 
 
+def gather_rows(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Rows of tensors [n, ...] of every process, in rank order, without gradient; all processes hold equally many."""
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return tensors
+    gathered = []
+    for tensor in tensors:
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        gathered.append(torch.cat(parts))
+    return tuple(gathered)
+
+
 def mean_over_processes(value: float, device: torch.device) -> float:
     """Average of one number over the processes."""
     if not _several():

@@ -11,9 +11,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from data import opencv
+from data.boost import Boost
 from data.datasets import SPECS, load
 from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, ImageFiles
 from data.views import AugmentedImages, EpochSampler, make_loader, pretrain_transform
+from methods import BCL
 from models import MODELS
 from models.mask import get_masks
 from models.published import from_published, load_state
@@ -68,6 +70,13 @@ def parse(description: str) -> argparse.Namespace:
     add("--seed", type=natural, default=1)
     add("--strength", type=number(float, 0, 5), default=1.0, help="factor on the colour jitter")
     add("--resizeLower", type=float, help="smallest crop, share of the area; default 0.1, image files 0.08")
+    parser.add_flag("--focal", help="contrastive focal loss instead of NT-Xent")
+    add("--focal_gamma", type=not_negative, default=2.0, help="how much less easy anchors count")
+    parser.add_flag("--bcl", help="boosted: images that are memorised late get stronger augmentation")
+    add("--momentum_loss_beta", type=number(float, 0, 1 - 1e-9), default=0.97, help="of the momentum loss, in [0, 1)")
+    add("--rand_k", type=positive, default=1, help="boosted operations per view: 1 in BCL-I, 2 in BCL-D")
+    add("--rand_strength", type=float, default=30.0, help="largest strength of an operation, in [0, 30]")
+    add("--rand_floor", type=float, help="smallest; default 10 for --rand_k 1, else 5")
     parser.add_flag("--prune", help="SDCLR: contrast with a pruned self-competitor")
     add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
     add("--random_prune_percent", type=float, default=0.0, help="the part of it that falls at random")
@@ -118,8 +127,9 @@ def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int
         images, labels = data.images[chosen.indices], data.labels[chosen.indices]
         transform = pretrain_transform(spec.size, spec.flip, args.strength, args.resizeLower)
     counts = np.bincount(labels, minlength=spec.classes).tolist()
+    boost = Boost(args.rand_k, args.rand_strength, args.rand_floor) if args.bcl else None
     fill = args.on_bad_image == "skip"
-    return AugmentedImages(images, labels, transform, args.seed, views=2, fill=fill), counts
+    return AugmentedImages(images, labels, transform, args.seed, views=2, fill=fill, boost=boost), counts
 
 
 def two_view_loader(dataset: AugmentedImages, args: argparse.Namespace, world: World) -> DataLoader:
@@ -220,6 +230,8 @@ class Checkpoints:
             self.message = f"starting from the weights of {file}"
             return 0
         epoch = resume_optimizer(self.optimizer, content, file)
+        if isinstance(self.method, BCL):
+            self.method.load_memory(content.get("memory"), str(file))
         if epoch > self.args.epochs:
             raise InputError(f"{file} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
         self.message = f"resuming from {file} after epoch {epoch}{' (finished)' * (epoch == self.args.epochs)}"
@@ -234,6 +246,8 @@ class Checkpoints:
         if numbered or epoch % 2 == 0 or self.args.dataset in PRETRAIN_LISTS:
             state = {f"module.{k}": v for k, v in self.method.encoder.state_dict().items()}
             content = {"epoch": epoch, "state_dict": state, "optim": self.optimizer.state_dict(), **self.made_by}
+            if isinstance(self.method, BCL):
+                content["memory"] = self.method.memory()
             if numbered:
                 write_checkpoint(self.folder / f"model_{epoch}.pt", content)
             write_checkpoint(self.folder / "model.pt", content)

@@ -1,0 +1,101 @@
+"""BCL: images that are memorised late get stronger augmentation (Zhou et al., ICML 2022, section 3).
+
+Networks memorise frequent patterns first, so the loss of a tail image stays high for long. Over the epochs t, each
+image i keeps a moving average of its contrastive loss (momentum loss), which gives its memorisation score in [0, 1]:
+
+    Lm_{i,1} = L_{i,1};    Lm_{i,t} = beta Lm_{i,t-1} + (1 - beta) L_{i,t}
+    M_{i,t} = ((Lm_{i,t} - mean_j Lm_{j,t}) / max_j |Lm_{j,t} - mean Lm_t| + 1) / 2
+
+The score of epoch t is the probability and strength of RandAugment (data/boost.py) in epoch t + 1; in the first epoch
+it is 0. BCL-I is this on SimCLR, BCL-D on SDCLR; any method that gives the loss of each image can be wrapped.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from utils.distributed import gather_rows
+from utils.errors import InputError
+
+
+def memorisation_score(momentum_loss: torch.Tensor) -> torch.Tensor:
+    """Score of each image from momentum losses [N]: [N] in [0, 1], mean 0.5; 0.5 for all where all losses are equal."""
+    centred = momentum_loss - momentum_loss.mean()
+    extreme = centred.abs().max()
+    return torch.where(extreme > 0, centred / extreme, 0.0) / 2 + 0.5
+
+
+class BCL(nn.Module):
+    """A method and the memory of its losses.
+
+    Args:
+        method: SimCLR, SDCLR or Focal; its forward gives the loss of each image.
+        images: N, their number; sample ids are 0..N-1.
+        beta: share of the old momentum loss that stays, in [0, 1).
+
+    The memory is in buffers, [N] each: `momentum_loss`, in nats; `epochs`, how many an image has had; `score`, which
+    the augmentation of the running epoch uses.
+    """
+
+    def __init__(self, method: nn.Module, images: int, beta: float = 0.97) -> None:
+        super().__init__()
+        self.method, self.beta = method, beta
+        self.register_buffer("momentum_loss", torch.zeros(images))
+        self.register_buffer("epochs", torch.zeros(images, dtype=torch.int32))
+        self.register_buffer("score", torch.zeros(images), persistent=False)
+        self.epoch = 0
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The wrapped method's backbone and projection head."""
+        return self.method.encoder
+
+    def start_epoch(self, epoch: int) -> None:
+        """Fix the scores of `epoch` (1-based): a function of the momentum losses alone, 0 in the first."""
+        self.method.start_epoch(epoch)
+        self.epoch = epoch
+        self.score.copy_(memorisation_score(self.momentum_loss) if epoch > 1 else torch.zeros_like(self.score))
+
+    def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> losses [N]; in training the memory takes them in."""
+        loss = self.method(views, index)
+        if self.training:
+            self.remember(index, loss.detach())
+        return loss
+
+    def memory(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint keeps besides the encoder: 'momentum_loss' [N], 'epochs' [N]."""
+        return {"momentum_loss": self.momentum_loss, "epochs": self.epochs}
+
+    def load_memory(self, memory: Any, source: str) -> None:
+        """Take up the memory of the checkpoint `source`.
+
+        Raises:
+            InputError: it has none, or one of other images.
+        """
+        own = self.memory()
+        if not isinstance(memory, dict) or memory.keys() != own.keys():
+            raise InputError(f"{source} has no memory of losses: it was trained without --bcl")
+        for name, buffer in own.items():
+            new = memory[name]
+            if not isinstance(new, torch.Tensor) or new.shape != buffer.shape or not torch.isfinite(new).all():
+                raise InputError(f"{source}: its memory of losses is damaged, or of another list of images")
+            buffer.copy_(new)
+
+    @torch.no_grad()
+    def remember(self, index: torch.Tensor, loss: torch.Tensor) -> None:
+        """Take in the losses [n] of the images `index` [n], of all processes.
+
+        Of an image that comes twice in an epoch, because a sampler pads, the first loss counts.
+        """
+        index, loss = gather_rows(index, loss)
+        position = torch.arange(len(index), device=index.device)
+        first = torch.full_like(self.epochs, len(index), dtype=torch.long)
+        first.scatter_reduce_(0, index, position, "amin")
+        # An image counts where it comes first in the batch, and has not had its turn in this epoch.
+        new = (first[index] == position) & (self.epochs[index] < self.epoch)
+        index, loss = index[new], loss[new].to(self.momentum_loss)
+        old = self.momentum_loss[index]
+        self.momentum_loss[index] = torch.where(self.epochs[index] == 0, loss, self.beta * old + (1 - self.beta) * loss)
+        self.epochs[index] = self.epoch

@@ -1,0 +1,50 @@
+"""The contrastive focal loss: SimCLR with the weight of easy anchors taken back (a baseline of BCL's paper).
+
+With p = exp(-l) for an anchor's NT-Xent l, the share of its positive in the softmax:
+
+    l_focal = -(1 - p)^gamma log(p)        (Lin et al., ICCV 2017, eq. 4, on contrastive similarities)
+
+gamma = 2 and a gradient through the weight, as in the Geometric Harmonization code of BCL's authors (G:utils.py).
+"""
+
+from functools import partial
+
+import torch
+
+from methods.simclr import SimCLR, anchor_losses, contrast
+
+
+def focal_nt_xent(
+    view1: torch.Tensor,
+    view2: torch.Tensor,
+    temperature: float,
+    keys: tuple[torch.Tensor, torch.Tensor] | None = None,
+    offset: int = 0,
+    gamma: float = 2.0,
+) -> torch.Tensor:
+    """Focal loss of every image, averaged over its two anchors: losses [N] in nats; anchor_losses' arguments.
+
+    Args:
+        gamma: at least 0; 0 is NT-Xent.
+    """
+    loss = anchor_losses(view1, view2, temperature, keys, offset)
+    # 1 - exp(-l) loses its digits where l is small; expm1 does not. Its power has no slope at l = 0.
+    weight = -torch.expm1(-loss.clamp(min=torch.finfo(loss.dtype).tiny))
+    return (weight**gamma * loss).mean(0)
+
+
+class Focal(SimCLR):
+    """SimCLR with the focal loss.
+
+    Args:
+        encoder, temperature: as SimCLR's. gamma: how much less easy anchors count, at least 0.
+    """
+
+    def __init__(self, encoder: torch.nn.Module, temperature: float, gamma: float = 2.0) -> None:
+        super().__init__(encoder, temperature)
+        self.gamma = gamma
+
+    def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
+        z = self.encoder(views.flatten(0, 1))
+        return contrast(z[0::2], z[1::2], self.temperature, partial(focal_nt_xent, gamma=self.gamma))
