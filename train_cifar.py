@@ -13,7 +13,7 @@ import torch
 
 from data.datasets import load, spec_of
 from models import build_classifier
-from utils import probe, probe_data, results
+from utils import feature_probe, probe, probe_data, results
 from utils.bad_images import BadImages
 from utils.distributed import world_from_environment
 from utils.errors import run
@@ -44,6 +44,17 @@ def main() -> None:
     def evaluate(images):
         return probe.evaluate(model, probe.images_in_memory(images, args.test_batch_size), spec.classes, world.device)
 
+    if args.protocol in results.FEATURE_PROTOCOLS:
+        sets = [probe_data.subset(train_set, chosen) for name, chosen in lists.items() if name != "group"]
+        features = [
+            feature_probe.extract(model, probe.images_in_memory(s, 1000), world.device) for s in [*sets, test_set]
+        ]
+        torch.manual_seed(args.seed)
+        scores = feature_probe.probe(features[:-1], features[-1], spec.classes, args.epochs)
+        best = {"epoch": args.epochs, "val": None, "config": None}
+        sizes = probe_data.group_sizes(lists["group"], train_set.labels, spec.classes)
+        results.report(args, spec, lists, sizes, scores, best, time.perf_counter() - started, log)
+        return
     if not args.test_only:
         val = test_set if args.valiSplit == "test" else probe_data.subset(train_set, lists["val"])
         loader = probe_data.train_loader(probe_data.subset(train_set, lists["train"]), args, world.device)

@@ -28,6 +28,7 @@ class Spec:
     imb_factor: int
     prefix: str  # of the list names, as published
     fetchable: bool = False  # the authors published lists
+    shots: tuple[int, int] = (100, 50)  # labelled images per class of BCL's few-shot probes
 
     @property
     def train_list(self) -> str:
@@ -43,6 +44,10 @@ class Spec:
         """Path below split/ of a long-tailed, balanced or few-shot list, such as `split1_D_i`."""
         return f"{self.name}_imbSub_with_subsets/{split}.npy"
 
+    def shot_lists(self, shots: int) -> list[str]:
+        """Paths below split/ of the five few-shot lists of BCL's probes, with `shots` images of each class."""
+        return [self.split_list(f"{self.prefix}split{n}_test_{shots}shot") for n in range(1, 6)]
+
 
 # Counts of the CIFAR lists: recomputed from the authors' lists. Digits: the 1,397 images that are not test images.
 SPECS = {
@@ -51,7 +56,7 @@ SPECS = {
         Spec("cifar10", 10, 50_000, 32, True, 500, 4500, 45, 100, "", True),
         Spec("cifar100", 100, 50_000, 32, True, 50, 400, 4, 100, "cifar100_", True),
         Spec("fashion_mnist", 10, 60_000, 28, True, 600, 5400, 54, 100, "fashion_mnist_"),
-        Spec("digits", 10, 1_397, 16, False, 14, 120, 5, 20, "digits_"),
+        Spec("digits", 10, 1_397, 16, False, 14, 120, 5, 20, "digits_", shots=(20, 10)),
     )
 }
 

@@ -18,7 +18,7 @@ from split.lists import (
     write_lists,
 )
 from split.make_image_lists import make_image_lists, scan
-from split.make_splits import make_lists, settings_of
+from split.make_splits import make_lists, make_shots, settings_of
 from split.path_lists import class_folders, read_path_list
 from utils.errors import InputError
 from utils.files import locked
@@ -39,6 +39,8 @@ def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) ->
     for path in (root / name, Path(name)):
         if path.is_file():
             return path
+    if name in (n for shots in spec.shots for n in spec.shot_lists(shots)):
+        return _ensure_shots(name, spec, labels, root)
     settings = settings_of(spec, name) or {}
     lists = make_lists(spec, labels, **settings)
     if name not in lists:
@@ -64,6 +66,19 @@ def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) ->
             _refuse_to_mix(spec, root)
         written = write_lists(lists, root)
         print(f"{name} was missing: generated {len(written)} lists of {spec.name} in {root}{why}", flush=True)
+    return root / name
+
+
+def _ensure_shots(name: str, spec: Spec, labels: np.ndarray, root: Path) -> Path:
+    """BCL's few-shot lists go with the training list that is in use: published with a published one, if there are."""
+    train = read_list(ensure_list(spec.train_list, spec, labels, root), spec)
+    with locked(root):
+        if not (root / name).is_file():
+            if train.source == "published" and name in _published_paths(spec):
+                fetch(spec, root)
+            else:
+                write_lists(make_shots(spec, labels, train.indices), root)
+                print(f"{name} was missing: generated the few-shot lists of {spec.name} in {root}", flush=True)
     return root / name
 
 
@@ -134,7 +149,7 @@ def _classes(theirs: list[PathList], spec: ListSpec) -> list[str]:
     return [found[0] for found in ordered] if all(len(found) == 1 for found in ordered) else []
 
 
-def _published_paths(spec: ListSpec) -> set[str]:
+def _published_paths(spec: Spec | ListSpec) -> set[str]:
     return {row["path"].removeprefix("split/") for row in published_lists() if dataset_of(row["path"]) == spec.name}
 
 

@@ -96,6 +96,21 @@ def make_lists(
     return lists
 
 
+def make_shots(spec: Spec, labels: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
+    """BCL's few-shot lists, drawn from the training list in use, each independently of the others (seeds 100 and on).
+
+    Returns:
+        Path below split/ -> indices, grouped by class; five lists of each size in `spec.shots`.
+    """
+    lists = {}
+    for shots in spec.shots:
+        for number, name in enumerate(spec.shot_lists(shots)):
+            rng = np.random.RandomState(100 * shots + number)
+            classes = [rng.permutation(train[labels[train] == c])[:shots] for c in range(spec.classes)]
+            lists[name] = np.concatenate(classes)
+    return lists
+
+
 def settings_of(spec: Spec, relative: str) -> dict | None:
     """make_lists' settings that a list's name asks for; None if it has no such name. Spelling is not checked."""
     path = Path(relative)

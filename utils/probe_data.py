@@ -24,11 +24,13 @@ from split.lists import IndexList, read_list
 from split.path_lists import read_path_list
 from utils.distributed import World
 from utils.errors import InputError
-from utils.results import DEFAULT_LIST
+from utils.results import DEFAULT_LIST, FEATURE_PROTOCOLS
 
 
 def find_lists(args: argparse.Namespace, data: ImageSet) -> dict[str, IndexList | None]:
     """The checked lists: 'train', 'val' (None for the test set), 'group' (None if no split is named).
+
+    Of BCL's probes 'train1', ... in place of 'train' and 'val'.
 
     Raises:
         InputError: a list is bad, or training and validation share an image.
@@ -38,10 +40,20 @@ def find_lists(args: argparse.Namespace, data: ImageSet) -> dict[str, IndexList 
     def read(name: str, apart: IndexList | None = None) -> IndexList:
         return read_list(ensure_list(name, spec, data.labels), spec, apart)
 
+    group = args.groupSplit or long_tailed_list(args.experiment, spec)
+    groups = {"group": read(group) if group else None}
+    if args.protocol in FEATURE_PROTOCOLS:
+        return {**{f"train{i}": read(name) for i, name in enumerate(feature_lists(args.protocol, spec), 1)}, **groups}
     val = None if args.valiSplit == "test" else read(args.valiSplit or spec.val_list)
     train = read(spec.train_list if args.trainSplit == DEFAULT_LIST else args.trainSplit, val)
-    group = args.groupSplit or long_tailed_list(args.experiment, spec)
-    return {"train": train, "val": val, "group": read(group) if group else None}
+    return {"train": train, "val": val, **groups}
+
+
+def feature_lists(protocol: str, spec: Spec) -> list[str]:
+    """Paths below split/ of the training lists of one of BCL's probes: the whole one, or five few-shot ones."""
+    if protocol == "bcl-full":
+        return [spec.train_list]
+    return spec.shot_lists(spec.shots[protocol == "bcl-50shot"])
 
 
 def long_tailed_list(experiment: str, spec: Spec) -> str:

@@ -17,7 +17,7 @@ from utils.cli import (
 )
 from utils.errors import InputError
 from utils.probe import STAGES
-from utils.results import DEFAULT_LIST, PROTOCOLS
+from utils.results import DEFAULT_LIST, FEATURE_PROTOCOLS, PROTOCOLS
 
 
 def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float, lr: float, falls: str) -> Parser:
@@ -28,15 +28,20 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
     add_data_options(parser)
     add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
         "default: the one that the experiment's name tells")  # fmt: skip
-    add("--protocol", default="", choices=["", *PROTOCOLS, "custom"], help="default: by the training list")
+    add(
+        "--protocol",
+        default="",
+        choices=["", *PROTOCOLS, *FEATURE_PROTOCOLS, "custom"],
+        help="default: by the training list",
+    )
     add("--batch-size", type=positive, default=batch, help="images per step, all processes together")
     add("--test-batch-size", type=positive, default=batch)
-    add("--epochs", type=positive, default=epochs)
+    add("--epochs", type=positive, help=f"default {epochs}; of BCL's probes 500")
     add("--weight-decay", "--wd", dest="wd", type=not_negative, default=wd)
     add("--lr", type=not_negative, default=lr)
     add("--momentum", type=not_negative, default=0.9)
     add("--decreasing_lr", type=milestones, default=falls, help="epochs at which lr falls to a tenth")
-    add("--seed", type=natural, default=1)
+    add("--seed", type=natural, help="default 1; of BCL's probes 10")
     add("--test_freq", type=positive, default=1, help="epochs between validations")
     add("--checkpoint", default="", help="weights to start from")
     parser.add_flag("--cvt_state_dict", help="--checkpoint is of pre-training: drop its head")
@@ -48,8 +53,13 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
     return parser
 
 
-def _parse(parser: Parser) -> argparse.Namespace:
+def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
     args = parser.parse_args()
+    features = args.protocol in FEATURE_PROTOCOLS
+    args.epochs = args.epochs or (500 if features else epochs)
+    args.seed = (10 if features else 1) if args.seed is None else args.seed
+    if features and args.test_only:
+        raise InputError(f"--protocol {args.protocol} trains its classifier each time: leave out --test_only")
     if not args.test_only and args.start_epoch >= args.epochs:
         raise InputError(f"--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}")
     return args
@@ -76,7 +86,7 @@ def parse_cifar(description: str) -> argparse.Namespace:
     add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
     # The published schedule moves at the start of an epoch here, at its end in train_imagenet.py.
     parser.set_defaults(step_at_end=False, on_bad_image="error")
-    return _parse(parser)
+    return _parse(parser, epochs=100)
 
 
 def parse_imagenet(description: str) -> argparse.Namespace:
@@ -99,7 +109,7 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     add("--world_size", type=positive, default=1, help="their number")
     add("--port", type=natural, default=4850, help="where they meet, on this machine")
     parser.set_defaults(step_at_end=True, cosineLr=False, prune=False, prune_percent=0.0, fixbn=True)
-    args = _parse(parser)
+    args = _parse(parser, epochs=10)
     if args.fullset and args.customSplit:
         raise InputError("--fullset and --customSplit name two training lists: choose one")
     args.fixto = "layer4" if args.checkpoint and not args.unfreeze else "nothing"

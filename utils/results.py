@@ -24,6 +24,9 @@ PROTOCOLS = {
     "sdclr-linear": ({**_MEMORY, **_LINEAR, "test_freq": 1}, {**_FILES, **_LINEAR, "test_freq": 2}),
     "sdclr-fewshot": ({**_MEMORY, **_FEW, "test_freq": 5}, {**_FILES, **_FEW, "test_freq": 10}),
 }
+# BCL's probes: a linear classifier on features that are extracted once (its eval_cifar.py); the number is of images per
+# class, 0 for all. The last epoch counts, and there is no validation.
+FEATURE_PROTOCOLS = {"bcl-full": 0, "bcl-100shot": 100, "bcl-50shot": 50}
 PROTOCOL_VERSION = 1
 DEFAULT_LIST = "cifar10/trainIdxList.npy"
 
@@ -59,6 +62,15 @@ def protocol_of(config: dict[str, Any], spec: Spec | ListSpec) -> tuple[str, dic
         by_list = "sdclr-fewshot" if few_shot else "sdclr-linear" if linear else "custom"
         default_val = spec.val_list
     name = config["protocol"] or by_list
+    if name in FEATURE_PROTOCOLS:
+        wanted, shots = FEATURE_PROTOCOLS[name], dict(zip((100, 50), spec.shots, strict=True))
+        ours = {
+            "epochs": [config["epochs"], 500],
+            "seed": [config["seed"], 10],
+            "shots": [shots.get(wanted, 0), wanted],
+        }
+        ours["bnNameCnt"] = [max(config["bnNameCnt"], 0), 0]
+        return name, {key: pair for key, pair in ours.items() if pair[0] != pair[1]}
     if name not in PROTOCOLS:
         return name, {}
     departs = {k: [config[k], v] for k, v in PROTOCOLS[name][files].items() if config[k] != v}
