@@ -3,24 +3,29 @@
     python exp_analyse.py --dataset cifar100 --LT                    # SimCLR, linear probe
     python exp_analyse.py --dataset cifar100 --LT --prune --fewShot  # SDCLR, few-shot probe
     python exp_analyse.py --dataset digits --LT --method untrained simclr sdclr --probe linear fewShot --plot FILE.png
+    python exp_analyse.py --paper bcl                                # BCL's table 1: all methods, three data sets
 
 Reads results.json of each experiment, or a log in the authors' format where there is only that.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 from data.datasets import SPECS
 from data.image_lists import LIST_SPECS, ListSpec
+from utils import bcl_table
 from utils.cli import Parser
 from utils.errors import InputError, run
 from utils.figures import plot_groups
-from utils.tables import METHODS, PROBES, Row, collect, find_spec, format_table, names_of, published
+from utils.tables import METHODS, PROBES, Cells, Row, collect, find_spec, format_table, names_of, published
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--dataset", default="cifar100", choices=["imagenet100", *SPECS, *LIST_SPECS])
+    parser.add_argument("--paper", default="sdclr", choices=["sdclr", "bcl"], help="whose table; default sdclr")
+    choices = ["imagenet100", *SPECS, *LIST_SPECS]
+    parser.add_argument("--dataset", choices=choices, help="default cifar100; with --paper bcl its three data sets")
     parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i, LT), else on the balanced ones (D_b, BL)")
     parser.add_flag("--fewShot", help="few-shot probe instead of the linear one")
     parser.add_flag("--prune", help="SDCLR instead of SimCLR")
@@ -34,7 +39,23 @@ def main() -> None:
     parser.add_argument("--data", default="", help="folder of the data set, where only it can tell the class sizes")
     parser.add_argument("--plot", type=Path, help="write a figure, .png or .pdf")
     args = parser.parse_args()
+    if args.paper == "bcl":
+        panels, title = bcl_table.print_tables(args), "pre-trained on long-tailed lists"
+    else:
+        args.dataset = args.dataset or "cifar100"
+        panels = print_tables(args)
+        title = f"{find_spec(args.dataset).name}, pre-trained on {'long-tailed' if args.LT else 'balanced'} lists"
+    if args.plot:
+        plot_groups(panels, args.plot, title)
+        print(f"figure: {args.plot}")
 
+
+def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
+    """SDCLR's tables, one for each probe; returns the figure's panels, title -> method -> cells.
+
+    Raises:
+        InputError: there is no result at all, or it is of no use.
+    """
     spec, panels = find_spec(args.dataset), {}
     pretrained_on = f"D_{'i' if args.LT else 'b'}"
     if isinstance(spec, ListSpec):
@@ -50,12 +71,10 @@ def main() -> None:
         panels[PROBES[probe]] = {row.method: row.mean_and_std() for row in rows.values() if row.values}
     if not any(panels.values()):
         raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
-    if args.plot:
-        plot_groups(panels, args.plot, f"{spec.name}, pre-trained on {'long-tailed' if args.LT else 'balanced'} lists")
-        print(f"figure: {args.plot}")
+    return panels
 
 
-def print_table(title: str, rows: dict[str, Row], probe: str, args) -> None:
+def print_table(title: str, rows: dict[str, Row], probe: str, args: argparse.Namespace) -> None:
     """The table, the published numbers below ours where there are any, and what is missing or departs."""
     spec, lines = find_spec(args.dataset), []
     splits = "1" if isinstance(spec, ListSpec) else "5"

@@ -3,7 +3,8 @@
     python train_cifar.py EXPERIMENT --dataset cifar10 --checkpoint FILE --cvt_state_dict --fixto layer4 --fixbn ...
 
 Trains a linear classifier on labelled images, keeps the epoch with the best validation accuracy, and evaluates that
-one on the test set. The published protocols, with all their settings, are in cmds/shell_scrips.
+one on the test set. With --protocol bcl-full, bcl-100shot or bcl-50shot, it is BCL's classifier on extracted features.
+The published protocols, with all their settings, are in cmds/shell_scrips.
 """
 
 import sys
@@ -44,18 +45,12 @@ def main() -> None:
     def evaluate(images):
         return probe.evaluate(model, probe.images_in_memory(images, args.test_batch_size), spec.classes, world.device)
 
-    if args.protocol in results.FEATURE_PROTOCOLS:
-        sets = [probe_data.subset(train_set, chosen) for name, chosen in lists.items() if name != "group"]
-        features = [
-            feature_probe.extract(model, probe.images_in_memory(s, 1000), world.device) for s in [*sets, test_set]
-        ]
-        torch.manual_seed(args.seed)
-        scores = feature_probe.probe(features[:-1], features[-1], spec.classes, args.epochs)
-        best = {"epoch": args.epochs, "val": None, "config": None}
-        sizes = probe_data.group_sizes(lists["group"], train_set.labels, spec.classes)
-        results.report(args, spec, lists, sizes, scores, best, time.perf_counter() - started, log)
-        return
-    if not args.test_only:
+    def features(images):
+        batches = probe.images_in_memory(images, args.test_batch_size)
+        return feature_probe.extract(model, batches, world.device)
+
+    on_features = args.protocol in results.FEATURE_PROTOCOLS
+    if not args.test_only and not on_features:
         val = test_set if args.valiSplit == "test" else probe_data.subset(train_set, lists["val"])
         loader = probe_data.train_loader(probe_data.subset(train_set, lists["train"]), args, world.device)
         optimizer, bad = files.optimizer(), BadImages(args.on_bad_image, log)
@@ -72,9 +67,15 @@ def main() -> None:
         bar.close()
         frozen.check(model)
 
-    best = files.load_best()
+    if on_features:
+        train = [features(probe_data.subset(train_set, lists[name])) for name in lists if name.startswith("train")]
+        best = results.LAST_EPOCH
+        scores = feature_probe.run(train, features(test_set), spec.classes, args.epochs, args.seed)
+    else:
+        best = files.load_best()
+        scores = evaluate(test_set)
     sizes = probe_data.group_sizes(lists["group"], train_set.labels, spec.classes)
-    results.report(args, spec, lists, sizes, evaluate(test_set), best, time.perf_counter() - started, log)
+    results.report(args, spec, lists, sizes, scores, best, time.perf_counter() - started, log)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     torchrun --nproc_per_node=2 train_imagenet.py EXPERIMENT ...
 
 Trains a linear classifier on labelled images, keeps the epoch with the best top-5 accuracy on the validation list, and
-evaluates that one on the test list. The published protocols, with all their settings, are in cmds/shell_scrips.
+evaluates that one on the test list. With --protocol bcl-full or bcl-100shot, it is BCL's classifier on extracted
+features. The published protocols, with all their settings, are in cmds/shell_scrips.
 """
 
 import sys
@@ -15,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.image_lists import LIST_SPECS
 from models import build_classifier
-from utils import probe, probe_data, results
+from utils import feature_probe, probe, probe_data, results
 from utils.bad_images import BadImages
 from utils.distributed import join, launched_by_hand, wait_for_all, world_from_environment
 from utils.errors import run
@@ -30,13 +31,17 @@ def main() -> None:
     world = world_from_environment(args.no_cuda)
     spec = LIST_SPECS[args.dataset]
     lists = probe_data.find_path_lists(args, spec)
-    loaders = {name: probe_data.file_test_loader(lists[name], args, world) for name in ("val", "test") if name in lists}
+    on_features = args.protocol in results.FEATURE_PROTOCOLS
+    loaders = {
+        name: probe_data.file_test_loader(lists[name], args, world, augmented=name not in ("val", "test"))
+        for name in lists if name in ("val", "test") or on_features and name != "group"
+    }  # fmt: skip
     torch.manual_seed(args.seed)
     model = build_classifier(args.model, spec.classes, stem="imagenet")
     files = Files(args, model, prefix="module.", main=world.main, numbered=50)
     files.config["lists"] = results.origin(lists)
     done = files.load()
-    loader = None if args.test_only else probe_data.file_train_loader(lists["train"], args, world)
+    loader = probe_data.file_train_loader(lists["train"], args, world) if "train" in lists else None
     frozen = probe.freeze(model.to(world.device), args.fixto, fixbn=True)
 
     join(world)
@@ -51,7 +56,12 @@ def main() -> None:
         bad.report()
         return scores
 
-    if not args.test_only:
+    def features(name):
+        found = feature_probe.extract(model, probe.images_of_files(loaders[name], bad), world.device)
+        bad.report()
+        return found
+
+    if not args.test_only and not on_features:
         optimizer = files.optimizer()
         trained = DistributedDataParallel(model, forward_sync_buffers=False) if world.size > 1 else model
         still = probe.frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
@@ -68,9 +78,15 @@ def main() -> None:
         frozen.check(model)
 
     wait_for_all()
-    best = files.load_best()
+    if on_features:
+        train = [features(name) for name in loaders if name != "test"]
+        best = results.LAST_EPOCH
+        scores = feature_probe.run(train, features("test"), spec.classes, args.epochs, args.seed)
+    else:
+        best = files.load_best()
+        scores = evaluate("test")
     sizes = probe_data.group_sizes(lists["group"], None, spec.classes)
-    results.report(args, spec, lists, sizes, evaluate("test"), best, time.perf_counter() - started, log)
+    results.report(args, spec, lists, sizes, scores, best, time.perf_counter() - started, log)
 
 
 if __name__ == "__main__":

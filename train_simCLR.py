@@ -1,4 +1,4 @@
-"""Pre-train without labels: SimCLR, or SDCLR with --prune --prune_dual_bn True.
+"""Pre-train without labels: SimCLR, SDCLR with --prune --prune_dual_bn True, --focal; each boosted with --bcl.
 
     python train_simCLR.py EXPERIMENT --dataset cifar --data DIR --optimizer sgd --lr 0.5 --temperature 0.2 ...
     torchrun --nproc_per_node=2 train_simCLR.py EXPERIMENT ...
@@ -27,9 +27,8 @@ def main() -> None:
     images, counts = training_images(args)
     loader = two_view_loader(images, args, world)
     torch.manual_seed(args.seed + world.rank)
-    method = build_method(args, stem="imagenet" if args.dataset in PRETRAIN_LISTS else "cifar", images=len(images)).to(
-        world.device
-    )
+    stem = "imagenet" if args.dataset in PRETRAIN_LISTS else "cifar"
+    method = build_method(args, stem, len(images)).to(world.device)
     optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
     checkpoints = Checkpoints(args, method, optimizer)
     start = checkpoints.load()
@@ -58,7 +57,7 @@ def main() -> None:
         loader.sampler.set_epoch(epoch)
         method.start_epoch(epoch)
         if args.bcl:
-            images.scores.copy_(method.score)
+            images.set_scores(method.score)
         one_epoch(model, loader, optimizer, epoch, args, world, log, bar, bad)
         checkpoints.save(epoch, world)
     bar.close()

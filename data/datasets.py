@@ -48,6 +48,10 @@ class Spec:
         """Paths below split/ of the five few-shot lists of BCL's probes, with `shots` images of each class."""
         return [self.split_list(f"{self.prefix}split{n}_test_{shots}shot") for n in range(1, 6)]
 
+    def probe_lists(self, protocol: str) -> list[str]:
+        """Paths below split/ of the training lists of one of BCL's probes: the whole one, or five few-shot ones."""
+        return [self.train_list] if protocol == "bcl-full" else self.shot_lists(self.shots[protocol == "bcl-50shot"])
+
 
 # Counts of the CIFAR lists: recomputed from the authors' lists. Digits: the 1,397 images that are not test images.
 SPECS = {

@@ -28,6 +28,7 @@ class ListSpec:
     download: str  # which one is the right one
     few_per_class: int
     val_per_class: int = 20
+    hundred_shot: str = ""  # labelled images of BCL's few-shot probe (the authors' later repository has it)
     size: int = 224  # pixels, height and width of a view
     fetchable: bool = True  # the authors published lists
 
@@ -38,7 +39,12 @@ class ListSpec:
     def names(self) -> list[str]:
         """Names of all lists."""
         twins = [name for pair in self.long_tailed for name in pair]
-        return [self.train, self.val, self.test, self.few_shot, *twins]
+        return [self.train, self.val, self.test, self.few_shot, *twins, *filter(None, [self.hundred_shot])]
+
+    def probe_lists(self, protocol: str) -> list[str]:
+        """Names of the training lists of one of BCL's probes; none where there are none."""
+        lists = {"bcl-full": self.train, "bcl-100shot": self.hundred_shot}
+        return [lists[protocol]] if lists.get(protocol) else []
 
     def grouping_list(self, experiment: str) -> str:
         """The long-tailed list whose class sizes make Many, Medium, Few of an experiment, by the list in its name.
@@ -64,13 +70,13 @@ LIST_SPECS = {
             "imagenet", 1000, "ImageNet_LT", "ImageNet_train", "ImageNet_LT_val", "ImageNet_LT_test",
             "imageNet_sub_balance_train_0.01",
             (("imageNet_LT_exp_train", "imageNet_BL_exp_train"), ("ImageNet_LT_train", "ImageNet_BL_train")),
-            "ImageNet_LT_train", _ILSVRC, few_per_class=12,
+            "ImageNet_LT_train", _ILSVRC, few_per_class=12, hundred_shot="ImageNet_split1_test_100shot",
         ),
         ListSpec(
             "places", 365, "Places_LT", "Places_train", "Places_LT_val", "Places_val",
             "Places_sub_balance_train_0.01", (("Places_LT_train", "Places_BL_train"),), "Places_LT_train",
             "Places365-Standard, small images (256x256), easy directory (places365standard_easyformat.tar): "
-            "train/airfield/*.jpg and val/airfield/*.jpg", few_per_class=49,
+            "train/airfield/*.jpg and val/airfield/*.jpg", few_per_class=49, hundred_shot="Places_split1_test_100shot",
         ),
     )
 }  # fmt: skip

@@ -18,6 +18,7 @@ from data import opencv
 from data.boost import Boost
 from data.image_lists import BadImage, ImageArrays, ImageFiles
 from utils.distributed import World, cores
+from utils.errors import InputError
 
 BICUBIC = T.InterpolationMode.BICUBIC
 Transform = Callable[[Image.Image], torch.Tensor]
@@ -120,6 +121,18 @@ class AugmentedImages(Dataset):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def set_scores(self, scores: torch.Tensor) -> None:
+        """Take the memorisation scores [N] of the coming epoch, in [0, 1].
+
+        Raises:
+            InputError: they are not one for each image, or out of range.
+        """
+        if scores.shape != self.scores.shape:
+            raise InputError(f"there are {list(scores.shape)} memorisation scores for {len(self)} images")
+        if not (scores.min() >= 0 and scores.max() <= 1):
+            raise InputError(f"memorisation scores must be in [0, 1], not {scores.min():g} to {scores.max():g}")
+        self.scores.copy_(scores)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, int, list[str]]:
         """(epoch, sample id) -> views [views, 3, H, W] in [0, 1], sample id, label, messages on bad images.

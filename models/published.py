@@ -11,16 +11,29 @@ State = dict[str, torch.Tensor]
 
 
 def from_published(state: State) -> State:
-    """Rename the authors' keys to ours: no `module.`, `downsample.conv/bn` -> torchvision's `downsample.0/1`.
+    """Rename the authors' keys to ours.
 
+    SDCLR's: no `module.`, `downsample.conv/bn` -> torchvision's `downsample.0/1`. BCL's: no `backbone.`, and its
+    SimCLR's `projector.` -> `fc.` (B:models/simclr.py; its SDCLR has the head in `backbone.fc`, B:models/sdclr.py).
     Our own checkpoints pass through unchanged but for the `module.` that they carry as published.
+
+    Raises:
+        InputError: two keys are of the same tensor.
     """
     renamed = {}
     for key, value in state.items():
-        key = key.removeprefix("module.")
+        key = key.removeprefix("module.").removeprefix("backbone.")
+        key = re.sub(r"^projector\.", "fc.", key)
         key = key.replace("downsample.conv", "downsample.0").replace("downsample.bn", "downsample.1")
+        if key in renamed:
+            raise InputError(f"the checkpoint has two tensors for {key}: it is of several networks, or damaged")
         renamed[key] = value
     return renamed
+
+
+def has_dual_batch_norm(state: State) -> bool:
+    """Whether a state dict is of SDCLR with a batch norm for each branch."""
+    return any(".bn_list." in key for key in state)
 
 
 def select_batch_norm(state: State, index: int) -> State:
@@ -29,7 +42,7 @@ def select_batch_norm(state: State, index: int) -> State:
     Raises:
         InputError: the checkpoint has dual batch norm and index is neither 0 nor 1, or has none and index >= 0.
     """
-    dual = any(".bn_list." in key for key in state)
+    dual = has_dual_batch_norm(state)
     if dual and index not in (0, 1):
         raise InputError("the checkpoint has dual batch norm: choose --bnNameCnt 0 (dense branch) or 1 (pruned)")
     if not dual and index >= 0:

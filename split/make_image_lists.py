@@ -140,6 +140,10 @@ def make_image_lists(
     pool = [[path for path in images if path not in taken] for images in tree.train]
     lists[spec.train], lists[spec.test] = pool, tree.val
     lists[spec.few_shot] = _draw(pool, everyone * scaled(spec.few_per_class), rng(1))
+    if spec.hundred_shot:
+        # No class of the real data sets is smaller.
+        shots = np.minimum(everyone * scaled(100), [len(images) for images in pool])
+        lists[spec.hundred_shot] = _draw(pool, shots, rng(3))
     for number, (tailed, balanced) in enumerate(spec.long_tailed):
         counts, in_order = long_tailed_counts(spec, tailed, tree)
         counts = scaled(counts)

@@ -136,6 +136,8 @@ def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
     val = args.out / spec.val_list
     in_use = None if default or not val.is_file() else read_list(val, spec).indices
     lists = make_lists(spec, labels, tuple(args.splits or SPLITS), args.imb_factor, shape, alpha, in_use)
+    if spec.train_list in lists:
+        lists |= make_shots(spec, labels, lists[spec.train_list])
     return {relative: npy(indices) for relative, indices in lists.items()}
 
 

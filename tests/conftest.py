@@ -1,7 +1,6 @@
 """Shared helpers: run a script as a user does, in a folder of its own."""
 
 import importlib
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 import split.lists
 import split.make_splits
+from tests.warm import environment, python
 from utils.errors import run
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -23,10 +23,10 @@ def script(tmp_path):
 
     def run_script(*command: str, env: dict[str, str] | None = None, timeout: int = 240) -> subprocess.CompletedProcess:
         name, *args = map(str, command)
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT), **(env or {})}
+        variables = environment(PYTHONPATH=str(PROJECT), **(env or {}))
         program = [name, *args] if name.startswith("-") else [str(PROJECT / name), *args]
         return subprocess.run(
-            [sys.executable, *program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout
+            [python(), *program], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=timeout
         )
 
     return run_script

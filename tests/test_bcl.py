@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
@@ -22,6 +21,7 @@ from methods.focal import focal_nt_xent
 from methods.simclr import nt_xent
 from tests.conftest import one_line_error
 from tests.test_train_scripts import PRETRAIN
+from tests.warm import spawn
 from utils.errors import InputError
 
 quick = settings(database=None, deadline=None, max_examples=40)
@@ -146,7 +146,7 @@ def remember_in_parallel(rank: int, size: int, folder: str) -> None:
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_memory_is_the_same_for_any_number_of_processes(tmp_path, size):
-    mp.spawn(remember_in_parallel, (size, str(tmp_path)), nprocs=size)
+    spawn(remember_in_parallel, (size, str(tmp_path)), size)
     epochs = [[(i, (i + 1) / (epoch + i % 3)) for i in range(11)] for epoch in (1, 2, 3)]
     slow = slow_memory(epochs, 11, 0.97)
     for rank in range(size):

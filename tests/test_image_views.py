@@ -14,7 +14,6 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 import torch
-import torch.multiprocessing as mp
 import torchvision.transforms.functional as TF
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +36,7 @@ from data.views import (
     make_loader,
     pretrain_transform,
 )
+from tests.warm import spawn
 from utils.bad_images import BadImages
 from utils.distributed import World
 from utils.errors import InputError
@@ -819,7 +819,7 @@ def report_in_parallel(rank: int, size: int, folder: str) -> None:
 
 
 def test_one_process_reports_what_all_have_met(tmp_path):
-    mp.spawn(report_in_parallel, (2, str(tmp_path)), nprocs=2)
+    spawn(report_in_parallel, (2, str(tmp_path)), 2)
     lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
     assert lines == ["left out: 0 bad", "left out: 1 bad", "left out: both bad", "images left out so far: 3"]
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import pytest
@@ -16,8 +15,10 @@ import torch
 
 from data.image_lists import LIST_SPECS
 from models import build_classifier
+from tests import warm
 from tests.test_recipes import bash, dry, options
 from tests.trees import make_tree, names
+from tests.warm import environment
 
 LINEAR, FEW = "__lr30_wd0_epoch30_b512_d10d20", "__{}_lr30_fix2layer4_wd0_epoch30_b512_d10d20"
 OURS = {"--print_freq", "--resume", "--augment", "--on_bad_image"}  # no setting of the published procedure
@@ -115,9 +116,8 @@ def test_option_mistakes(project_copy, recipe):
 
 
 def python(project, *words: str, **env: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **env}
-    command = [sys.executable, *map(str, words)]
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=400)
+    command = [warm.python(), *map(str, words)]
+    return subprocess.run(command, cwd=project, env=environment(**env), capture_output=True, text=True, timeout=400)
 
 
 def make_lists(project, data: str, tree, scale: str) -> None:
@@ -216,7 +216,7 @@ def test_evaluation_is_the_same_for_any_number_of_processes(project, tmp_path):
         words = ["train_imagenet.py", "x", "--save-dir", str(tmp_path / name), *options]
         if name == "hand":
             words += ["--world_size", "2", "--port", str(port), "--local_rank"]
-            other = subprocess.Popen([sys.executable, *words, "1"], cwd=project, stdout=subprocess.DEVNULL)
+            other = subprocess.Popen([warm.python(), *words, "1"], cwd=project, stdout=subprocess.DEVNULL)
             done = python(project, *words, "0")
             assert other.wait(60) == 0
         else:
@@ -259,7 +259,7 @@ def test_two_machines_meet(project, tmp_path):
     args = ["--data", "tree", "-n", "2", "--rdzv", f"localhost:{free_port()}", *TINY, "--root", tmp_path]
     args += ["--only_pretraining", "True", "--split", "imageNet_100_sub_balance_train_0.01"]
     command = ["bash", str(project / "cmds/shell_scrips/imagenet-100-res50-LT.sh"), *map(str, args)]
-    env = {**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    env = environment()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     both = [subprocess.Popen(command, cwd=project, env=env, **pipes) for _ in range(2)]
     printed = [process.communicate(timeout=300)[0] for process in both]
@@ -328,7 +328,7 @@ def test_a_lost_process_is_said(project, tmp_path):
         "run(main)\n"
     )
     port = str(free_port())
-    other = subprocess.Popen([sys.executable, str(script), "1", port], cwd=project)
+    other = subprocess.Popen([warm.python(), str(script), "1", port], cwd=project)
     done = python(project, script, "0", port)
     assert other.wait(60) == 9 and done.returncode == 2
     assert re.fullmatch(r"error \[rank 0\]: lost the other processes: .+\n", done.stderr), done.stderr

@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
@@ -17,6 +16,7 @@ from models import build_encoder
 from models.mask import MaskedConv2d, pruned
 from tests.oracles import nt_xent_loops
 from tests.reference import relative_error
+from tests.warm import spawn
 
 
 def small(kind: str, dual_bn: bool = True) -> SimCLR | SDCLR:
@@ -160,7 +160,7 @@ def gradient(kind: str, index: list[int], parallel: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_several_processes_give_the_gradient_of_one(tmp_path, size):
-    mp.spawn(gradients, (size, str(tmp_path)), nprocs=size)
+    spawn(gradients, (size, str(tmp_path)), size)
     whole = [index for rank in range(size) for index in share(rank, size)]
     assert sorted(set(whole)) == list(range(7)) and len(whole) == -(-7 // size) * size
     for kind in ("simclr", "sdclr"):

@@ -14,6 +14,7 @@ import torch
 import utils.pretrained
 from tests.conftest import one_line_error
 from tests.test_archives import FILES, KINDS, NOISE, make, tree
+from tests.warm import environment, python
 from utils.pretrained import ARCHIVES
 
 SCRIPT = "utils/pretrained.py"
@@ -164,12 +165,12 @@ def test_the_recipe_finds_the_checkpoints(project_copy, tmp_path):
     make(tmp_path / "tune.zip", files)
     make(tmp_path / "pre.tar.gz", {f"checkpoints/{EXPERIMENT}/model_2000.pt": NOISE})
     for name, file in (("sdclr-cifar10", "pre.tar.gz"), ("sdclr-cifar10-tune", "tune.zip")):
-        command = [sys.executable, "-m", "utils.pretrained", "get", name, "--from", tmp_path / file]
+        command = [python(), "-m", "utils.pretrained", "get", name, "--from", tmp_path / file]
         subprocess.run(command, cwd=project, check=True, capture_output=True)
     recipe = ["bash", "cmds/shell_scrips/cifar-10-LT.sh", "-g", "1", "-w", "8", "--split", "split1_D_i"]
     recipe += ["--only_finetuning", "True", "--test_only", "True"]
-    environment = {**os.environ, "DRY_RUN": "1", "PYTHON": sys.executable}
-    lines = subprocess.run(recipe, cwd=project, env=environment, check=True, capture_output=True, text=True).stdout
+    variables = environment(DRY_RUN="1")
+    lines = subprocess.run(recipe, cwd=project, env=variables, check=True, capture_output=True, text=True).stdout
     assert len(lines.splitlines()) == 2
     for line, probe in zip(lines.splitlines(), PROBES, strict=True):
         words = line.split()

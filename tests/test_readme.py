@@ -16,6 +16,7 @@ import pytest
 
 from data.image_lists import LIST_SPECS
 from tests.conftest import PROJECT
+from tests.warm import environment, python
 from utils.pretrained import ARCHIVES
 
 PUBLISHED = PROJECT.parent / "shared" / "published_splits"
@@ -103,8 +104,8 @@ def test_commands_of_readme(ready, block):
     script = re.sub(r"data\.imagenet_extract .*", "data.imagenet_extract --help", script)
     script = re.sub(r"utils\.pretrained get .*", "utils.pretrained get --help", script)
     script = 'make() { command make -n "$@"; }\n' + script
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "DRY_RUN": "1", "PYTHON": sys.executable}
+    path = f"{Path(python()).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = environment(PATH=path, DRY_RUN="1")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], cwd=ready, env=env, capture_output=True, text=True, timeout=300
     )

@@ -1,14 +1,14 @@
 """The shell recipes: published commands and names with DRY_RUN, then real runs at a tiny size in a copy."""
 
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 
 import pytest
+
+from tests.warm import environment, python
 
 CIFAR10 = "res18_scheduling_sgd_temp0.2_wd1e-4_lr0.5_b512_twolayerProj_epoch2000_{}_newNT_s10"
 CIFAR100 = "res18_cifar100_scheduling_sgd_temp0.2_wd1e-4_lr0.5_b512_o128_twolayerProj_epoch2000_{}_newNT_s10"
@@ -18,9 +18,10 @@ EVALUATE = ["--only_finetuning", "True", "--test_only", "True"]
 
 
 def bash(folder, script: str, *args: str, **env: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "", **env}
     command = ["bash", str(folder / "cmds" / script), *map(str, args)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, cwd=folder.parent)
+    return subprocess.run(
+        command, env=environment(**env), capture_output=True, text=True, timeout=400, cwd=folder.parent
+    )
 
 
 def dry(folder, script: str, *args: str) -> list[list[str]]:
@@ -170,7 +171,7 @@ def test_the_published_recipe_for_real_on_a_tiny_cifar(project_copy, tmp_path):
     )
     assert {p.name for p in experiment.iterdir()} >= {"model.pt", "model_1.pt", "mask_1.pt", "log.txt", "bash_log.txt"}
     launched = (experiment / "bash_log.txt").read_text().splitlines()
-    echoed = [line for line in done.stdout.splitlines() if line.startswith(sys.executable)]
+    echoed = [line for line in done.stdout.splitlines() if line.startswith(python())]
     assert launched == list(dict.fromkeys(echoed))  # the scripts note their command in their logs, too
     assert [shlex.split(line)[1] for line in launched] == ["train_simCLR.py", "train_cifar.py", "train_cifar.py"]
     probes = sorted((project / "checkpoints_tune").iterdir())
@@ -180,7 +181,7 @@ def test_the_published_recipe_for_real_on_a_tiny_cifar(project_copy, tmp_path):
     # Classes differ by colour, which even this network tells apart better than chance.
     assert linear["top1"] > 20 and linear["departs"] == {}
 
-    table = [sys.executable, "exp_analyse.py", "--dataset", "cifar10", "--LT", "--prune"]
+    table = [python(), "exp_analyse.py", "--dataset", "cifar10", "--LT", "--prune"]
     first = subprocess.run(table, cwd=project, capture_output=True, text=True, timeout=120)
     assert first.returncode == 0, first.stderr
     assert re.search(rf"^SDCLR +1 .* {linear['groups']['All']:.2f}$", first.stdout, re.M), first.stdout
@@ -212,7 +213,7 @@ def test_the_published_balanced_recipe_for_real_on_a_tiny_cifar100(project_copy,
         assert result["lists"]["group"]["path"] == "cifar100_split2_D_i.npy"
         assert max(result["class_counts"]) == 5 and min(result["class_counts"]) == 1
     for probe in ([], ["--fewShot"]):
-        table = [sys.executable, "exp_analyse.py", "--dataset", "cifar100", *probe]
+        table = [python(), "exp_analyse.py", "--dataset", "cifar100", *probe]
         printed = subprocess.run(table, cwd=project, capture_output=True, text=True, timeout=120)
         (result,) = (r for r in results if r["protocol"] == ("sdclr-fewshot" if probe else "sdclr-linear"))
         assert printed.returncode == 0 and "published" not in printed.stdout
@@ -220,7 +221,8 @@ def test_the_published_balanced_recipe_for_real_on_a_tiny_cifar100(project_copy,
 
 
 def test_reproduce_goes_on_where_it_stopped_and_prints_the_tables(project_copy, tmp_path):
-    args = ["digits", "simclr", "--", "-e", "1", "-w", "0", "--few_shot_epochs", "2", "--root", str(tmp_path)]
+    args = ["digits", "simclr", "--", "-e", "1", "-w", "0", "--few_shot_epochs", "2", "--linear_epochs", "2"]
+    args += ["--root", str(tmp_path)]
     done = bash(project_copy, "reproduce.sh", *args, SPLITS="2")
     assert done.returncode == 0, done.stderr
     tables = done.stdout[done.stdout.index("digits, pre-trained on D_i, sdclr-linear") :]

@@ -14,7 +14,6 @@ import termios
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 import utils.pretrain
@@ -26,6 +25,7 @@ from methods import build_method
 from models import build_classifier, build_encoder
 from models.published import from_published, load_state
 from tests.conftest import PROJECT, one_line_error
+from tests.warm import spawn
 from utils.checkpoint import read_checkpoint
 from utils.errors import InputError
 
@@ -381,7 +381,7 @@ def test_heads_default_to_the_published_ones(monkeypatch):
 
 def test_two_processes_train_alike_and_end_with_one_network(tmp_path):
     """Every rank ends with the same weights: the gradient was shared."""
-    mp.spawn(train_a_little, (2, str(tmp_path)), nprocs=2)
+    spawn(train_a_little, (2, str(tmp_path)), 2)
     a, b = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 

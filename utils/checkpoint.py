@@ -51,12 +51,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
         why = f"it would run {unsafe.group(1)}, which no checkpoint needs" if unsafe else "truncated or damaged"
         raise InputError(f"{path} is not a checkpoint that can be read: {why}; get it again") from error
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
-    ):
+    if _is_state(content):  # BCL's test.py takes a state dict alone, too
+        content = {"state_dict": dict(content)}
+    if not isinstance(content, dict) or not _is_state(content.get("state_dict")):
         raise InputError(f"{path} is not a checkpoint: it has no 'state_dict' of tensors")
     return content
+
+
+def _is_state(value: Any) -> bool:
+    named = isinstance(value, dict) and bool(value)
+    return named and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
 def resume_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any], source: Path) -> int:

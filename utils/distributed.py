@@ -76,7 +76,7 @@ def join(world: World) -> None:
     if world.size > 1:
         try:
             dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo")
-        except (dist.DistError, RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError) as error:
             where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             reason = str(error).splitlines()[0]
             raise InputError(
@@ -118,7 +118,7 @@ def all_gather(z1: torch.Tensor, z2: torch.Tensor) -> tuple[tuple[torch.Tensor, 
 
 def gather_rows(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Rows of tensors [n, ...] of every process, in rank order, without gradient; all processes hold equally many."""
-    if not (dist.is_initialized() and dist.get_world_size() > 1):
+    if not _several():
         return tensors
     gathered = []
     for tensor in tensors:
@@ -126,6 +126,18 @@ def gather_rows(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         dist.all_gather(parts, tensor.contiguous())
         gathered.append(torch.cat(parts))
     return tuple(gathered)
+
+
+def gather_samples(index: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Sample ids [n] and rows [n, ...] of every process, ordered by id; processes may hold different numbers."""
+    if _several():
+        lengths = gather_rows(torch.tensor([len(index)], device=index.device))[0].tolist()
+        longest, kept = max(lengths), torch.arange(max(lengths), device=index.device)
+        kept = torch.cat([i * longest + kept[:n] for i, n in enumerate(lengths)])
+        padded = [torch.cat([t, t.new_zeros(longest - len(t), *t.shape[1:])]) for t in (index, *tensors)]
+        index, *tensors = (t[kept] for t in gather_rows(*padded))
+    order = index.argsort()
+    return tuple(t[order] for t in (index, *tensors))
 
 
 def mean_over_processes(value: float, device: torch.device) -> float:

@@ -1,11 +1,14 @@
-"""BCL's probes: features of un-augmented images, extracted once, and a linear classifier on them.
+"""BCL's probes: features that are extracted once, and a linear classifier on them.
 
-Protocol (Zhou et al., ICML 2022; their eval_cifar.py): features before the head, in evaluation mode; a linear layer of
-PyTorch's own initialisation; Adam from 1e-2 to 1e-6, a factor each epoch, 500 epochs, batches of 1,000, weight decay
-5e-6; the last epoch counts. Few-shot accuracy is the mean over five lists.
+Protocol (Zhou et al., ICML 2022; B:eval_cifar.py, B:test.py): features before the head, in evaluation mode; a linear
+layer of PyTorch's own initialisation; cross-entropy, Adam from 1e-2 to 1e-6, a factor each epoch, 500 epochs, batches
+of 1,000, weight decay 5e-6; the last epoch counts. Few-shot accuracy is the mean over five lists.
+
+The features are of plain images; those of the labelled ImageNet and Places images are of one random crop and flip each,
+as in the later repository of BCL's authors (G:test_imagenet_places.py), whose list is the only one there is.
 """
 
-from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,52 +16,65 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from utils.distributed import gather_samples
+from utils.errors import InputError
 from utils.metrics import accuracy, count_hits
+from utils.probe import Images
 
 EPOCHS, BATCH, DECAY, SEED = 500, 1000, 5e-6, 10
 FIRST_LR, LAST_LR = 1e-2, 1e-6
 
 
+class Features(NamedTuple):
+    """values [N, C] float32, labels [N], sample ids [N], in the order of the ids."""
+
+    values: torch.Tensor
+    labels: torch.Tensor
+    ids: torch.Tensor
+
+
 @torch.no_grad()
-def extract(
-    model: nn.Module, images: Iterable[tuple[torch.Tensor, torch.Tensor]], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features [N, C] float32 and labels [N] of batches (images [n, 3, H, W] in [0, 1], labels [n]), on `device`."""
+def extract(model: nn.Module, images: Images, device: torch.device) -> Features:
+    """Features before the head of the images of all processes, on `device`."""
     model.eval()
-    parts = [(model.features(batch.to(device)).float(), labels.to(device)) for batch, labels in images]
-    features, labels = zip(*parts, strict=True)
-    return torch.cat(features), torch.cat(labels)
+    parts = [(ids.to(device), model.features(x.to(device)).float(), labels.to(device)) for x, labels, ids in images]
+    # A process may have no image: these give the shapes.
+    parts.append((torch.empty(0, dtype=torch.long, device=device), torch.empty(0, model.channels, device=device),
+                  torch.empty(0, dtype=torch.long, device=device)))  # fmt: skip
+    ids, values, labels = gather_samples(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    return Features(values, labels, ids)
 
 
-def fit(features: torch.Tensor, labels: torch.Tensor, classes: int, epochs: int = EPOCHS) -> nn.Linear:
-    """The linear classifier after `epochs` epochs; features [N, C], labels [N] in 0..classes-1."""
-    layer = nn.Linear(features.shape[1], classes).to(features.device)
+def fit(features: Features, classes: int, epochs: int = EPOCHS) -> nn.Linear:
+    """The linear classifier after `epochs` epochs."""
+    device = features.values.device
+    layer = nn.Linear(features.values.shape[1], classes).to(device)
     optimizer = torch.optim.Adam(layer.parameters(), FIRST_LR, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, (LAST_LR / FIRST_LR) ** (1 / epochs))
     for _ in range(epochs):
-        for chosen in torch.randperm(len(features), device="cpu").to(features.device).split(BATCH):
+        for chosen in torch.randperm(len(features.labels)).to(device).split(BATCH):
             optimizer.zero_grad()
-            F.cross_entropy(layer(features[chosen]), labels[chosen]).backward()
+            F.cross_entropy(layer(features.values[chosen]), features.labels[chosen]).backward()
             optimizer.step()
         schedule.step()
     return layer
 
 
-def probe(
-    train: list[tuple[torch.Tensor, torch.Tensor]],
-    test: tuple[torch.Tensor, torch.Tensor],
-    classes: int,
-    epochs: int = EPOCHS,
-) -> dict:
-    """Scores (utils.metrics.accuracy) on the test features, averaged over the training sets (features, labels)."""
+def run(train: list[Features], test: Features, classes: int, epochs: int = EPOCHS, seed: int = SEED) -> dict[str, Any]:
+    """Scores (utils.metrics.accuracy) on the test features, averaged over the training sets; the seed is set once.
+
+    Raises:
+        InputError: a set is empty.
+    """
+    if not all(len(features.labels) for features in (*train, test)):
+        raise InputError("no image of a list could be read: there are no features to probe")
+    torch.manual_seed(seed)
     scores = []
-    for features, labels in tqdm(train, "linear classifiers", disable=None):
-        layer = fit(features, labels, classes, epochs)
+    for features in tqdm(train, "linear classifiers", disable=None):
         with torch.no_grad():
-            logits = layer(test[0])
-        scores.append(accuracy(count_hits(logits.cpu().numpy(), test[1].cpu().numpy(), classes)))
-    mean = {key: float(np.mean([s[key] for s in scores])) for key in ("top1", "top5")}
-    per_class = [
-        None if a[0] is None else float(np.mean(a)) for a in zip(*(s["per_class"] for s in scores), strict=True)
-    ]
-    return {**mean, "per_class": per_class, "images": scores[0]["images"]}
+            logits = fit(features, classes, epochs)(test.values)
+        scores.append(accuracy(count_hits(logits.cpu().numpy(), test.labels.cpu().numpy(), classes)))
+    means = {key: float(np.mean([s[key] for s in scores])) for key in ("top1", "top5")}
+    rows = zip(*(s["per_class"] for s in scores), strict=True)
+    per_class = [None if None in row else float(np.mean(row)) for row in rows]
+    return {**means, "per_class": per_class, "images": scores[0]["images"]}

@@ -21,7 +21,7 @@ from utils.metrics import accuracy, count_hits
 from utils.schedule import pretrain_lr, probe_lr
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
-Images = Iterable[tuple[torch.Tensor, torch.Tensor]]
+Images = Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 
 
 class Frozen:
@@ -111,13 +111,14 @@ def _rate(args: argparse.Namespace, epoch: int, step: int, steps: int) -> float:
 
 
 def images_in_memory(data: ImageSet, batch: int) -> Images:
-    """Batches (images [n, 3, H, W] in [0, 1], labels [n]) of a data set, in order."""
+    """Batches (images [n, 3, H, W] in [0, 1], labels [n], sample ids [n]) of a data set, in order."""
     for i in range(0, len(data.images), batch):
-        yield to_batch(data.images[i : i + batch]), torch.from_numpy(data.labels[i : i + batch])
+        labels = torch.from_numpy(data.labels[i : i + batch])
+        yield to_batch(data.images[i : i + batch]), labels, torch.arange(i, i + len(labels))
 
 
-def images_of_files(loader: DataLoader, bad: BadImages) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches (images [n, 3, H, W] in [0, 1], labels [n]) of a loader; bad images are left out.
+def images_of_files(loader: DataLoader, bad: BadImages) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Batches (images [n, 3, H, W] in [0, 1], labels [n], sample ids [n]) of a loader; bad images are left out.
 
     Raises:
         InputError: an image is bad and --on_bad_image is error.
@@ -125,7 +126,7 @@ def images_of_files(loader: DataLoader, bad: BadImages) -> Iterator[tuple[torch.
     for batch in loader:
         bad.take(batch, training=False)
         if len(batch.labels):
-            yield batch.views[:, 0], batch.labels
+            yield batch.views[:, 0], batch.labels, batch.index
 
 
 @torch.no_grad()
@@ -133,6 +134,6 @@ def evaluate(model: nn.Module, images: Images, classes: int, device: torch.devic
     """Top-1, top-5 and per-class accuracy over the images of all processes (see utils.metrics.accuracy)."""
     model.eval()
     hits = np.zeros((3, classes), np.int64)
-    for batch, labels in images:
+    for batch, labels, _ in images:
         hits += count_hits(model(batch.to(device)).float().cpu().numpy(), labels.numpy(), classes)
     return accuracy(sum_over_processes(hits, device))

@@ -43,17 +43,18 @@ def find_lists(args: argparse.Namespace, data: ImageSet) -> dict[str, IndexList 
     group = args.groupSplit or long_tailed_list(args.experiment, spec)
     groups = {"group": read(group) if group else None}
     if args.protocol in FEATURE_PROTOCOLS:
-        return {**{f"train{i}": read(name) for i, name in enumerate(feature_lists(args.protocol, spec), 1)}, **groups}
+        return {**groups, **{f"train{i}": read(name) for i, name in enumerate(_probe_lists(args.protocol, spec), 1)}}
     val = None if args.valiSplit == "test" else read(args.valiSplit or spec.val_list)
     train = read(spec.train_list if args.trainSplit == DEFAULT_LIST else args.trainSplit, val)
     return {"train": train, "val": val, **groups}
 
 
-def feature_lists(protocol: str, spec: Spec) -> list[str]:
-    """Paths below split/ of the training lists of one of BCL's probes: the whole one, or five few-shot ones."""
-    if protocol == "bcl-full":
-        return [spec.train_list]
-    return spec.shot_lists(spec.shots[protocol == "bcl-50shot"])
+def _probe_lists(protocol: str, spec: Spec | ListSpec) -> list[str]:
+    names = spec.probe_lists(protocol)
+    if not names:
+        others = ", ".join(p for p in FEATURE_PROTOCOLS if spec.probe_lists(p))
+        raise InputError(f"{spec.name} has no lists for --protocol {protocol}, only for {others}")
+    return names
 
 
 def long_tailed_list(experiment: str, spec: Spec) -> str:
@@ -83,7 +84,7 @@ def train_loader(data: ImageSet, args: argparse.Namespace, device: torch.device)
 def find_path_lists(args: argparse.Namespace, spec: ListSpec) -> dict[str, PathList | None]:
     """The checked lists of image files: 'train', 'val', 'test', 'group' (None if the experiment's name tells none).
 
-    An evaluation alone needs no 'train' and 'val'.
+    An evaluation alone needs no 'train' and 'val'. Of BCL's probes 'train1', ... in place of both.
 
     Raises:
         InputError: a list is bad, or training, validation and test share an image.
@@ -95,6 +96,9 @@ def find_path_lists(args: argparse.Namespace, spec: ListSpec) -> dict[str, PathL
     test = read(spec.test)
     group = args.groupSplit or spec.grouping_list(args.experiment)
     groups = {"test": test, "group": read(group) if group else None}
+    if args.protocol in FEATURE_PROTOCOLS:
+        # The published list of Places shares images with the validation list, which has no part in this.
+        return {**groups, **{f"train{i}": read(n, test) for i, n in enumerate(_probe_lists(args.protocol, spec), 1)}}
     if args.test_only:
         return groups
     val = read(args.valiSplit or spec.val, test)
@@ -126,14 +130,17 @@ def file_train_loader(images: PathList, args: argparse.Namespace, world: World) 
     return make_loader(dataset, sampler, args.batch_size // world.size, args.num_workers, world.device)
 
 
-def file_test_loader(images: PathList, args: argparse.Namespace, world: World) -> DataLoader:
-    """This process's share of the un-augmented Batches of a list, none of them twice.
+def file_test_loader(images: PathList, args: argparse.Namespace, world: World, augmented: bool = False) -> DataLoader:
+    """This process's share of the Batches of a list, in order and none of them twice; of centre crops, or augmented.
 
     Raises:
         InputError: --data is no folder.
     """
     fast, size = args.augment != "pillow", args.image_size
-    transform = opencv.CentreView(size) if fast else centre_transform(size)
+    if augmented:
+        transform = opencv.ProbeView(size) if fast else file_probe_transform(size)
+    else:
+        transform = opencv.CentreView(size) if fast else centre_transform(size)
     files = ImageFiles(args.data, images, fast)
     dataset = AugmentedImages(files, images.labels, transform, args.seed, fill=False)
     return make_loader(

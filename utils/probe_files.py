@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.mask import apply_masks, compute_masks
-from models.published import from_published, load_state, select_batch_norm, to_backbone
+from models.published import from_published, has_dual_batch_norm, load_state, select_batch_norm, to_backbone
 from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
 from utils.errors import InputError
 from utils.probe import freeze
@@ -117,7 +117,7 @@ class Files:
             raise InputError(f"{path} does not exist: run the probe without --test_only first, or get the file")
         content = read_checkpoint(path)
         state = from_published(content["state_dict"])
-        if any(".bn_list." in k for k in state):
+        if has_dual_batch_norm(state):
             state = select_batch_norm(state, self.args.bnNameCnt)
         load_state(self.model, state, str(path))
         config = content.get("config")

@@ -5,6 +5,7 @@ import argparse
 from data.datasets import SPECS
 from data.image_lists import LIST_SPECS
 from models import MODELS
+from utils import feature_probe
 from utils.cli import (
     Parser,
     add_data_options,
@@ -28,12 +29,9 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
     add_data_options(parser)
     add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
         "default: the one that the experiment's name tells")  # fmt: skip
-    add(
-        "--protocol",
-        default="",
-        choices=["", *PROTOCOLS, *FEATURE_PROTOCOLS, "custom"],
-        help="default: by the training list",
-    )
+    protocols = ["", *PROTOCOLS, *FEATURE_PROTOCOLS, "custom"]
+    add("--protocol", default="", choices=protocols, help="default: by the training list; "
+        "bcl-* are BCL's probes on features, with lists, batches and rates of their own")  # fmt: skip
     add("--batch-size", type=positive, default=batch, help="images per step, all processes together")
     add("--test-batch-size", type=positive, default=batch)
     add("--epochs", type=positive, help=f"default {epochs}; of BCL's probes 500")
@@ -56,10 +54,13 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
 def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
     args = parser.parse_args()
     features = args.protocol in FEATURE_PROTOCOLS
-    args.epochs = args.epochs or (500 if features else epochs)
-    args.seed = (10 if features else 1) if args.seed is None else args.seed
-    if features and args.test_only:
-        raise InputError(f"--protocol {args.protocol} trains its classifier each time: leave out --test_only")
+    args.epochs = args.epochs or (feature_probe.EPOCHS if features else epochs)
+    args.seed = (feature_probe.SEED if features else 1) if args.seed is None else args.seed
+    # What would be a part of the other probes, and goes unused here.
+    given = [name for name in ("test_only", "resume", "trainSplit", "customSplit", "fullset", "valiSplit")
+             if getattr(args, name, None) not in (None, parser.get_default(name))]  # fmt: skip
+    if features and given:
+        raise InputError(f"--protocol {args.protocol} trains on its own lists, anew each time: leave out --{given[0]}")
     if not args.test_only and args.start_epoch >= args.epochs:
         raise InputError(f"--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}")
     return args

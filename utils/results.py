@@ -24,9 +24,9 @@ PROTOCOLS = {
     "sdclr-linear": ({**_MEMORY, **_LINEAR, "test_freq": 1}, {**_FILES, **_LINEAR, "test_freq": 2}),
     "sdclr-fewshot": ({**_MEMORY, **_FEW, "test_freq": 5}, {**_FILES, **_FEW, "test_freq": 10}),
 }
-# BCL's probes: a linear classifier on features that are extracted once (its eval_cifar.py); the number is of images per
-# class, 0 for all. The last epoch counts, and there is no validation.
+# BCL's probes (utils/feature_probe.py) and their labelled images per class, 0 for all.
 FEATURE_PROTOCOLS = {"bcl-full": 0, "bcl-100shot": 100, "bcl-50shot": 50}
+LAST_EPOCH = {"epoch": None, "val": None, "config": None, "lists": None}  # of BCL's probes, in place of a best one
 PROTOCOL_VERSION = 1
 DEFAULT_LIST = "cifar10/trainIdxList.npy"
 
@@ -63,14 +63,13 @@ def protocol_of(config: dict[str, Any], spec: Spec | ListSpec) -> tuple[str, dic
         default_val = spec.val_list
     name = config["protocol"] or by_list
     if name in FEATURE_PROTOCOLS:
-        wanted, shots = FEATURE_PROTOCOLS[name], dict(zip((100, 50), spec.shots, strict=True))
-        ours = {
-            "epochs": [config["epochs"], 500],
-            "seed": [config["seed"], 10],
-            "shots": [shots.get(wanted, 0), wanted],
-        }
-        ours["bnNameCnt"] = [max(config["bnNameCnt"], 0), 0]
-        return name, {key: pair for key, pair in ours.items() if pair[0] != pair[1]}
+        pairs = {"epochs": [config["epochs"], 500], "seed": [config["seed"], 10], "prune": [config["prune"], False]}
+        pairs["bnNameCnt"] = [max(config["bnNameCnt"], 0), 0]
+        if files:
+            pairs["image_size"] = [config["image_size"], 224]
+        elif wanted := FEATURE_PROTOCOLS[name]:
+            pairs["shots"] = [spec.shots[wanted == 50], wanted]
+        return name, {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     if name not in PROTOCOLS:
         return name, {}
     departs = {k: [config[k], v] for k, v in PROTOCOLS[name][files].items() if config[k] != v}
@@ -110,14 +109,14 @@ def report(
     else:
         log.info(f"On the best_model, test tacc is {scores['top1']:.2f}")
     # An evaluation alone reports the settings of the training; the authors' files do not tell theirs.
-    config = best.pop("config") or vars(args)
+    config = best["config"] or vars(args)
     protocol, departs = protocol_of(config, spec)
     groups = None
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], (thresholds if files else thirds)(counts))
         log.info("  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in groups.items()))
     # An evaluation alone reports the lists of the training, too.
-    trained_on = {k: v for k, v in (best.pop("lists") or {}).items() if k in ("train", "val")}
+    trained_on = {k: v for k, v in (best["lists"] or {}).items() if k in ("train", "val")}
     result = {
         "experiment": args.experiment,
         "protocol": protocol,
@@ -132,7 +131,7 @@ def report(
         **({"bad_images": len(lists["test"].paths) - scores["images"], "augment": args.augment} if files else {}),
         "groups": groups,
         "class_counts": counts,
-        "best": best,
+        "best": {k: best[k] for k in ("epoch", "val")},
         "precision": "fp32",
         "provenance": {**provenance(), "machine": platform.machine()},
         "seconds": round(seconds, 1),

@@ -18,10 +18,14 @@ from split.path_lists import read_path_list
 from utils.errors import InputError
 from utils.log import PROJECT
 from utils.metrics import COLUMNS, summarise, thirds, thresholds
+from utils.results import FEATURE_PROTOCOLS
 
-METHODS = {"untrained": "untrained", "simclr": "SimCLR", "sdclr": "SDCLR"}
-PROBES = {"linear": "sdclr-linear", "fewShot": "sdclr-fewshot"}
+METHODS = {
+    "untrained": "untrained", "simclr": "SimCLR", "focal": "Focal", "sdclr": "SDCLR", "bcl-i": "BCL-I", "bcl-d": "BCL-D"
+}  # fmt: skip
+PROBES = {"linear": "sdclr-linear", "fewShot": "sdclr-fewshot", **{name: name for name in FEATURE_PROTOCOLS}}
 _PAPER_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "imagenet-100": "ImageNet-100"}
+Cells = dict[str, tuple[float, float | None]]  # column -> mean and standard deviation, None where there is none
 
 
 @dataclass
@@ -75,14 +79,18 @@ def names_of(spec: Spec | ListSpec, split: int, long_tailed: bool, probe: str, s
             raise InputError(f"--shape {shape} has no meaning for {spec.name}")
         base = spec.long_tailed[bool(shape)][not long_tailed]
         few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
-        before, after = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_prune.*)?)", r"lr[\d.]+_.*"
-        pattern = re.compile(f"(?P<pre>{before})__{re.escape(few_shot)}{after}")
-        return Names(base, f"{base}_res*__{few_shot}lr*", pattern)
+        before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?:prune|head|focal|bcl).*)?)"
+        after, glob = rf"{re.escape(few_shot)}lr[\d.]+_.*", f"{few_shot}lr*"
+        if probe in FEATURE_PROTOCOLS:
+            after = glob = probe
+        return Names(base, f"{base}_res*__{glob}", re.compile(f"(?P<pre>{before})__{after}"))
     base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
     kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
     before = rf".+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*)"
-    pattern = re.compile(f"(?P<pre>{before})__{re.escape(few_shot)}f2layer4_.*")
-    return Names(base, f"*{base}_{kind}*__{few_shot}f2layer4_*", pattern)
+    after, glob = rf"{re.escape(few_shot)}f2layer4_.*", f"{few_shot}f2layer4_*"
+    if probe in FEATURE_PROTOCOLS:
+        after = glob = probe
+    return Names(base, f"*{base}_{kind}*__{glob}", re.compile(f"(?P<pre>{before})__{after}"))
 
 
 def collect(
@@ -141,7 +149,12 @@ def collect(
 def _method_of(match: re.Match) -> str:
     if int(match["epochs"]) == 0:
         return "untrained"
-    return "sdclr" if match["suffix"].startswith("_pruneP") else "simclr"
+    pruned = match["suffix"].startswith("_pruneP")
+    if "_bclK" in match["suffix"]:
+        return "bcl-d" if pruned else "bcl-i"
+    if "_focal" in match["suffix"]:
+        return "focal"
+    return "sdclr" if pruned else "simclr"
 
 
 def read_result(folder: Path, protocol: str, classes: int) -> dict[str, Any] | None:
@@ -233,25 +246,34 @@ def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str)
     return np.bincount(labels[chosen.indices], minlength=spec.classes).tolist()
 
 
-def published(spec: Spec | ListSpec, method: str, probe: str) -> dict[str, tuple[float, float | None]]:
-    """The SDCLR paper's numbers for a long-tailed data set: column -> (mean, std over splits or None)."""
-    paper_table = "SDCLR-linear" if probe == "linear" else "SDCLR-fewshot"
-    name = f"{_PAPER_NAMES.get(spec.name, '')}-LT"
+def published(spec: Spec | ListSpec, method: str, probe: str) -> Cells:
+    """The SDCLR paper's numbers for a long-tailed data set, with their deviation over splits."""
+    paper_table = {"linear": "SDCLR-linear", "fewShot": "SDCLR-fewshot"}.get(probe, "")
+    return read_published(paper_table, f"{_PAPER_NAMES.get(spec.name, '')}-LT", METHODS[method])
+
+
+def read_published(paper_table: str, dataset: str, method: str) -> Cells:
+    """One method's numbers in one table of the papers, by the names in results/published_results.csv."""
     with (PROJECT / "results" / "published_results.csv").open() as file:
-        rows = [r for r in csv.DictReader(file) if r["paper_table"] == paper_table and r["dataset"] == name]
-    rows = [r for r in rows if r["method"] == METHODS[method]]
+        rows = [r for r in csv.DictReader(file) if (r["paper_table"], r["dataset"]) == (paper_table, dataset)]
+    rows = [r for r in rows if r["method"] == method]
     return {r["metric"]: (float(r["mean"]), float(r["std"]) if r["std"] else None) for r in rows}
 
 
-def format_table(rows: list[tuple[str, str, dict[str, tuple[float, float | None]]]]) -> str:
-    """Aligned text: (name, n, column -> (mean, std)) per row, in percent; '-' for what is missing."""
-    lines = [("", "n", *COLUMNS)]
-    for name, n, values in rows:
-        cells = []
-        for column in COLUMNS:
-            mean, std = values.get(column, (None, None))
-            text = "-" if mean is None else f"{mean:.2f}"
-            cells.append(text if std is None else f"{text} ± {std:.2f}")
-        lines.append((name, n, *cells))
+def cell(value: tuple[float, float | None] | None) -> str:
+    """A number in percent, with its deviation if there is one; '-' for what is missing."""
+    mean, std = value or (None, None)
+    text = "-" if mean is None else f"{mean:.2f}"
+    return text if std is None else f"{text} ± {std:.2f}"
+
+
+def format_table(rows: list[tuple[str, str, Cells]]) -> str:
+    """Aligned text: (name, n, cells) per row."""
+    lines = [(name, n, *(cell(values.get(column)) for column in COLUMNS)) for name, n, values in rows]
+    return align([("", "n", *COLUMNS), *lines])
+
+
+def align(lines: list[tuple[str, ...]]) -> str:
+    """Rows of equally many words as text, each column as wide as its longest word."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -6,6 +6,7 @@
 # res18), 4 hours at a sustained 10 TFLOP/s; it was not run by this project.
 #
 #   ./cmds/shell_scrips/cifar-10-LT.sh -g 1 -w 8 --split split1_D_i [--prune True --prune_percent 0.9 --prune_dual_bn True]
+#   ... [--method simclr|focal|sdclr|bcl-i|bcl-d] [--paper bcl, for the settings and probes of BCL's paper]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 dataset=cifar10 pretrain_dataset=cifar name_dataset='' name_output='' save_dir=checkpoints
 list_dir=cifar10_imbSub_with_subsets train_list=cifar10/trainIdxList.npy val_list=cifar10/valIdxList.npy

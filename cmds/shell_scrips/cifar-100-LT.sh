@@ -7,6 +7,7 @@
 #
 #   ./cmds/shell_scrips/cifar-100-LT.sh -g 1 -w 8 --split cifar100_split1_D_i \
 #       [--prune True --prune_percent 0.9 --prune_dual_bn True]
+#   ... [--method simclr|focal|sdclr|bcl-i|bcl-d] [--paper bcl, for the settings and probes of BCL's paper]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 dataset=cifar100 pretrain_dataset=cifar100 name_dataset=_cifar100 name_output=_o128 save_dir=checkpoints_cifar100
 list_dir=cifar100_imbSub_with_subsets

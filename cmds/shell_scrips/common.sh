@@ -15,8 +15,12 @@ lr=0.5 temp=0.2 seed=10 output_ch=128
 prune=False prune_dual_bn=False random_prune_percent=0
 only_finetuning=False test_only=False few_shot_only=False few_shot_lr=30 few_shot_epochs=100
 data='' download=False method='' sdclr_percent=0.9 sdclr_temp='' resume=False root=. print_freq=50 extra=()
+# Settings of the method: see set_method.
+paper=sdclr weight_decay='' head_layers='' focal_gamma=2 momentum_loss_beta=0.97 rand_k='' rand_strength=30
+bcl_i_k=1 bcl_d_k=2 rand_floor='' bcl_protocols='bcl-full bcl-100shot bcl-50shot'
+linear_epochs=30
 # Of the recipes for image files only.
-nodes=1 rdzv='' only_pretraining=False linear_eval_seed='' linear_epochs=30 few_shot_split=''
+nodes=1 rdzv='' only_pretraining=False linear_eval_seed='' few_shot_split=''
 image_size='' augment=auto on_bad_image=error
 family=memory
 
@@ -32,7 +36,8 @@ parse_options() {
             --batch_size | --pretrain_batch_size) name=batch_size ;;
             --lr | --temp | --few_shot_lr | --few_shot_epochs | --prune_percent | --data | --method | --root | \
                 --model | --seed | --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | \
-                --resume) name=${option#--} ;;
+                --resume | --paper | --weight_decay | --head_layers | --focal_gamma | --momentum_loss_beta | \
+                --rand_k | --rand_strength | --linear_epochs) name=${option#--} ;;
             *)
                 name=$("${family}_option" "$option")
                 if [ -z "$name" ]; then
@@ -76,7 +81,7 @@ files_option() {
         -n | --nodes) echo nodes ;;
         --pretrain_lr) echo lr ;;
         --only_few_shot) echo few_shot_only ;;
-        --rdzv | --only_pretraining | --few_shot_split | --linear_eval_seed | --linear_epochs | --image_size | \
+        --rdzv | --only_pretraining | --few_shot_split | --linear_eval_seed | --image_size | \
             --augment | --on_bad_image) echo "${1#--}" ;;
     esac
 }
@@ -86,14 +91,49 @@ stop() {
     exit 2
 }
 
-# --method stands for the options that make it.
-apply_method() {
+# --method stands for the options that make it, --paper for what the two papers' authors set differently.
+set_method() {
+    method_options=() method_name=''
     case $method in
         '') ;;
         untrained) epochs=0 ;;
-        simclr) prune=False prune_dual_bn=False ;;
-        sdclr) prune=True prune_dual_bn=True prune_percent=$sdclr_percent temp=${sdclr_temp:-$temp} ;;
-        *) stop "unknown --method $method: choose untrained, simclr or sdclr" ;;
+        simclr | focal | bcl-i) prune=False prune_dual_bn=False ;;
+        sdclr | bcl-d) prune=True prune_dual_bn=True prune_percent=$sdclr_percent temp=${sdclr_temp:-$temp} ;;
+        *) stop "unknown --method $method: choose untrained, simclr, focal, sdclr, bcl-i or bcl-d" ;;
+    esac
+    case $paper in
+        sdclr) weight_decay=${weight_decay:-1e-4} ;;
+        bcl)
+            [ -n "$bcl_protocols" ] || stop "BCL's probes have no lists of $dataset: leave out --paper bcl"
+            head_layers=${head_layers:-2}
+            if [ -z "$weight_decay" ]; then
+                weight_decay=5e-4
+                if [ "$prune" = True ] || [ "$family" = files ]; then weight_decay=1e-4; fi
+            fi
+            if [ "$test_only" = True ]; then
+                stop "BCL's probes train their classifier each time: --only_finetuning True, without --test_only"
+            fi
+            ;;
+        *) stop "unknown --paper $paper: choose sdclr or bcl" ;;
+    esac
+    if [ "$weight_decay" != 1e-4 ]; then method_options+=(--weight_decay "$weight_decay"); fi
+    local usual=2
+    if [ "$prune_dual_bn" = True ]; then usual=3; fi
+    if [ -n "$head_layers" ] && [ "$head_layers" != $usual ]; then
+        method_options+=(--head_layers "$head_layers") method_name+="_head$head_layers"
+    fi
+    case $method in
+        focal) method_options+=(--focal True --focal_gamma "$focal_gamma") method_name+="_focal$focal_gamma" ;;
+        bcl-?)
+            if [ "$method" = bcl-i ]; then rand_k=${rand_k:-$bcl_i_k}; fi
+            rand_k=${rand_k:-$bcl_d_k}
+            method_options+=(--bcl True --momentum_loss_beta "$momentum_loss_beta" --rand_k "$rand_k"
+                --rand_strength "$rand_strength")
+            method_name+="_bclK$rand_k"
+            if [ -n "$rand_floor" ]; then method_options+=(--rand_floor "$rand_floor"); fi
+            if [ "$rand_strength" != 30 ]; then method_name+="S$rand_strength"; fi
+            if [ "$momentum_loss_beta" != 0.97 ]; then method_name+="B$momentum_loss_beta"; fi
+            ;;
     esac
     if [ "$prune_dual_bn" = True ] && [ "$prune" = False ]; then stop "--prune_dual_bn True needs --prune True"; fi
     if [ "$GPU_NUM" = 0 ]; then stop "-g counts processes, one for each GPU or one on a CPU: it is at least 1"; fi
@@ -131,7 +171,7 @@ pretrain() {
     local options=(--save-dir "$save_dir" --dataset "$pretrain_dataset" --data "$data" --download "$download"
         --trainSplit "$list_dir/$split.npy" --model "$model" --epochs "$epochs" --batch_size "$batch_size"
         --optimizer sgd --lr "$lr" --scheduler cosine --temperature "$temp" --output_ch "$output_ch" --seed "$seed"
-        --num_workers "$workers" --print_freq "$print_freq" --resume "$resume" "${extra[@]}")
+        --num_workers "$workers" --print_freq "$print_freq" --resume "$resume" "${extra[@]}" "${method_options[@]}")
     if [ "$prune" = True ]; then
         options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn"
             --random_prune_percent "$random_prune_percent")
@@ -150,6 +190,25 @@ probe() {
     run "$PYTHON" train_cifar.py "$1" "${options[@]}"
 }
 
+# BCL's probes on features: those of $bcl_protocols, without the full one where only few-shot is wanted.
+probe_features() {
+    local protocol options launch=("$PYTHON") script=train_cifar.py
+    for protocol in $bcl_protocols; do
+        if [ "$few_shot_only" = True ] && [ $protocol = bcl-full ]; then continue; fi
+        options=(--save-dir "$tune_dir" --dataset "$dataset" --data "$data" --model "$model" --protocol $protocol
+            --num_workers "$workers" --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True)
+        if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
+        if [ $family = files ]; then
+            script=train_imagenet.py
+            set_launch $protocol
+            options+=(--world_size $((GPU_NUM * nodes)) --port "$port" "${file_options[@]}")
+        else
+            options+=(--download "$download")
+        fi
+        run "${launch[@]}" $script "${experiment}__$protocol" "${options[@]}"
+    done
+}
+
 # The end of an experiment's name, and the folders, below --root.
 finish_names() {
     if [ "$prune" = True ]; then
@@ -157,25 +216,30 @@ finish_names() {
         if [ "$prune_dual_bn" = True ]; then experiment+=DualBN; fi
         if [ "$random_prune_percent" != 0 ]; then experiment+="RandomP${random_prune_percent}"; fi
     fi
+    experiment+=$method_name
     save_dir=${root%/}/$save_dir tune_dir=${save_dir}_tune
     save_dir=${save_dir#./} tune_dir=${tune_dir#./}
 }
 
 # The published names, which other people's archives and logs carry.
 set_names() {
-    experiment="${model}${name_dataset}_scheduling_sgd_temp${temp}_wd1e-4_lr${lr}_b${batch_size}${name_output}"
-    experiment+="_twolayerProj_epoch${epochs}_${split}_newNT_s${seed}"
+    experiment="${model}${name_dataset}_scheduling_sgd_temp${temp}_wd${weight_decay}_lr${lr}_b${batch_size}"
+    experiment+="${name_output}_twolayerProj_epoch${epochs}_${split}_newNT_s${seed}"
     finish_names
     few_shot_list=${split%_D_*}_S_b
 }
 
 recipe() {
     parse_options "$@"
-    apply_method
+    set_method
     set_names
     if [ "$only_finetuning" = False ] && [ "$few_shot_only" = False ]; then pretrain; fi
+    if [ "$paper" = bcl ]; then
+        probe_features
+        return
+    fi
     if [ "$few_shot_only" = False ]; then
-        probe "${experiment}__f2layer4_d10d20_wd0_lr30_freezeBN" "$train_list" 30 10,20 30 1
+        probe "${experiment}__f2layer4_d10d20_wd0_lr30_freezeBN" "$train_list" "$linear_epochs" 10,20 30 1
     fi
     probe "${experiment}__${few_shot_list}_f2layer4_d40d60_wd0_lr${few_shot_lr}_freezeBN" \
         "$list_dir/$few_shot_list.npy" "$few_shot_epochs" 40,60 "$few_shot_lr" 5
@@ -188,7 +252,7 @@ pretrain_files() {
     local options=(--epochs "$epochs" --batch_size "$batch_size" --output_ch "$output_ch" --lr "$lr"
         --temperature "$temp" --model "$model" --dataset "$pretrain_dataset" --imagenetCustomSplit "$split"
         --save-dir "$save_dir" --optimizer sgd --num_workers "$workers" --seed "$seed" --data "$data"
-        --print_freq "$print_freq" --resume "$resume" "${file_options[@]}")
+        --print_freq "$print_freq" --resume "$resume" "${file_options[@]}" "${method_options[@]}")
     if [ "$prune" = True ]; then
         options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn")
     fi
@@ -210,15 +274,24 @@ probe_files() {
 
 recipe_files() {
     family=files
+    local usual=$split
+    split=
     parse_options "$@"
-    apply_method
+    set_method
+    # What BCL's paper calls ImageNet-LT is another list than that of SDCLR's script.
+    if [ "$paper" = bcl ]; then usual=${bcl_split:-$usual}; fi
+    split=${split:-$usual}
     experiment="${split}_${model}_scheduling_sgd_lr${lr}_temp${temp}_epoch${epochs}_batch${batch_size}"
     finish_names
     file_options=(--augment "$augment" --on_bad_image "$on_bad_image")
     if [ -n "$image_size" ]; then file_options+=(--image_size "$image_size"); fi
     if [ "$only_finetuning" = False ] && [ "$few_shot_only" = False ]; then pretrain_files; fi
+    if [ "$only_pretraining" = True ] && [ "$few_shot_only" = False ]; then return; fi
+    if [ "$paper" = bcl ]; then
+        probe_features
+        return
+    fi
     if [ "$few_shot_only" = False ]; then
-        if [ "$only_pretraining" = True ]; then return; fi
         local name="${experiment}__lr30_wd0_epoch${linear_epochs}_b512_d10d20"
         if [ -n "$linear_eval_seed" ]; then name+="_s$linear_eval_seed"; fi
         probe_files linear "$name" "$linear_epochs" 10,20 30 2 "${linear_eval_seed:-1}" --fullset True

@@ -4,6 +4,7 @@
 # Data: --data DIR with torchvision's or Debian's files (package dataset-fashion-mnist), or --download True.
 #
 #   ./cmds/shell_scrips/fashion-mnist-LT.sh --data /usr/share/datasets/fashion-mnist --split fashion_mnist_split1_D_i
+#   ... [--method simclr|focal|sdclr|bcl-i|bcl-d] [--paper bcl, for the settings and probes of BCL's paper]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 dataset=fashion_mnist pretrain_dataset=fashion_mnist name_dataset=_fashion_mnist name_output=_o128
 save_dir=checkpoints_fashion_mnist list_dir=fashion_mnist_imbSub_with_subsets

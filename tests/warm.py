@@ -1,0 +1,159 @@
+"""A python for the tests that start many: forked from a process that has imported torch, which takes seconds.
+
+`python()` is the path of a program that takes `script ...`, `-m module ...` and `-c code` as python does, with the
+caller's folder, environment and standard streams. What it runs is the project's own code, imported anew each time.
+"""
+
+import atexit
+import functools
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as s:
+    s.connect({address!r})
+    socket.send_fds(s, [b"!"], [0, 1, 2])
+    s.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode())
+    s.shutdown(socket.SHUT_WR)
+    code = int(s.recv(16) or b"-9")
+if code < 0:
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+@functools.cache
+def python() -> str:
+    """The program's path; the process behind it starts with the first call and ends with the tests."""
+    if sys.platform != "linux":
+        return sys.executable
+    folder = tempfile.TemporaryDirectory(prefix="warm-")
+    address, program = f"{folder.name}/socket", Path(folder.name) / "python"
+    program.write_text(CLIENT.format(python=sys.executable, address=address))
+    program.chmod(0o755)
+    server = subprocess.Popen([sys.executable, __file__, address], stdout=subprocess.PIPE, env=_plain(os.environ))
+    server.stdout.readline()  # it listens
+    atexit.register(folder.cleanup)
+    atexit.register(server.kill)
+    return str(program)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This environment, for recipes that start the program, and launchers that start several of it."""
+    return {**os.environ, "PYTHON": python(), "PYTHON_EXEC": python(), "CUDA_VISIBLE_DEVICES": "", **more}
+
+
+def spawn(function: Callable, args: tuple, processes: int) -> None:
+    """torch.multiprocessing.spawn, from a process that has imported torch."""
+    import torch.multiprocessing as mp
+
+    mp.set_forkserver_preload(["torch._dynamo", "torchvision", "hypothesis", "scipy.stats"])
+    mp.start_processes(function, args, processes, start_method="forkserver" if sys.platform == "linux" else "spawn")
+
+
+def _plain(environment: dict[str, str]) -> dict[str, str]:
+    return {k: v for k, v in environment.items() if k not in ("OMP_NUM_THREADS", "PYTHONPATH")}
+
+
+def serve(address: str) -> None:
+    """Answer each client by a process of its own."""
+    import cv2  # noqa: F401
+    import sklearn.datasets  # noqa: F401
+    import torchvision  # noqa: F401
+
+    gc.freeze()  # else each child copies all of it when it collects
+    path = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        print("ready", flush=True)
+        while True:
+            client, _ = listener.accept()
+            if os.fork():
+                client.close()
+                continue
+            break
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, streams, _, _ = socket.recv_fds(client, 1, 3)
+    words, folder, environment = json.loads(b"".join(iter(lambda: client.recv(1 << 16), b"")))
+    worker = os.fork()
+    if worker:
+        _wait(worker, client)
+    client.close()
+    for i, stream in enumerate(streams):
+        os.dup2(stream, i)
+        os.close(stream)
+    code = _run(words, folder, environment, path)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code)  # the interpreter would take down torch module by module
+
+
+def _wait(worker: int, client: socket.socket) -> None:
+    """Tell the client how the worker ended; where the client is gone first, end the worker."""
+    hangup, ended = select.poll(), os.pidfd_open(worker)
+    hangup.register(client, select.POLLHUP)
+    hangup.register(ended, select.POLLIN)
+    if all(fd != ended for fd, _ in hangup.poll()):
+        os.kill(worker, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    try:
+        client.sendall(str(code).encode())
+    finally:
+        os._exit(0)
+
+
+def _run(words: list[str], folder: str, environment: dict[str, str], path: list[str]) -> int:
+    try:
+        _become(words, folder, environment, path)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _become(words: list[str], folder: str, environment: dict[str, str], path: list[str]) -> None:
+    import torch
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    if "OMP_NUM_THREADS" in environment:  # read when torch was loaded
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+    sys.path[:] = [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *path]
+    words = [word for i, word in enumerate(words) if word != "-u" or i]
+    if words[0] in ("-m", "-c"):
+        kind, what, *rest = words
+        sys.path.insert(0, folder)
+        sys.argv = [kind, *rest]
+        if kind == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            exec(what, {"__name__": "__main__"})
+    else:
+        sys.argv = words
+        sys.path.insert(0, str(Path(words[0]).resolve().parent))
+        runpy.run_path(words[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -1,0 +1,90 @@
+"""Table 1 of BCL's paper (Zhou et al., ICML 2022) from this project's results: methods as rows, ours beside theirs.
+
+Its Std is the sample standard deviation (ddof 1) of the three group means as they are printed, and its CIFAR-100 column
+is of the 100-shot probe: so computed, all 18 published cells come out within 0.01. SDCLR's tables have another Std.
+"""
+
+import argparse
+
+import numpy as np
+
+from data.image_lists import ListSpec
+from utils.errors import InputError
+from utils.metrics import GROUPS
+from utils.tables import METHODS, Cells, Row, align, cell, collect, find_spec, folders_of, read_published
+
+DATASETS = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
+ROWS = {**{k: v for k, v in METHODS.items() if k != "untrained"}, "dnc": "DnC"}
+COLUMNS = (*GROUPS, "Std")
+
+
+def group_means(row: Row) -> Cells:
+    """Many, Medium, Few, each the mean over the splits, and the Std of the three; what is missing is left out."""
+    means = {name: round(row.mean_and_std()[name][0], 2) for name in GROUPS if name in row.mean_and_std()}
+    if len(means) == len(GROUPS):
+        means["Std"] = float(np.std(list(means.values()), ddof=1))
+    return {name: (value, None) for name, value in means.items()}
+
+
+def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
+    """One table for each probe; returns the figure's panels, title -> method -> cells.
+
+    Args:
+        args: exp_analyse.py's flags.
+
+    Raises:
+        InputError: flags of the other paper's tables, or no result at all.
+    """
+    if args.prune or args.fewShot:
+        raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
+    datasets, panels = [args.dataset] if args.dataset else list(DATASETS), {}
+    for probe in args.probe or ["bcl-100shot"]:
+        rows = {name: _collect(name, probe, args) for name in datasets}
+        if not any(row.values for methods in rows.values() for row in methods.values()):
+            raise InputError(f"there is no result of {probe} below {args.root.resolve()}: run the recipes first")
+        print(f"\nBCL's table 1, {probe}: test accuracy in %, Std of the three groups (ddof 1), n splits\n")
+        print(_format(rows, probe, args.method))
+        _print_notes(rows, args)
+        for name, methods in rows.items():
+            found = {row.method: group_means(row) for row in methods.values() if row.values}
+            panels |= {f"{DATASETS.get(name, name)}, {probe}": found} if found else {}
+    return panels
+
+
+def _collect(dataset: str, probe: str, args: argparse.Namespace) -> dict[str, Row]:
+    spec = find_spec(dataset)
+    # What BCL's paper calls ImageNet-LT is the second of its lists here.
+    shape = "pareto" if isinstance(spec, ListSpec) and len(spec.long_tailed) > 1 else args.shape
+    methods = args.method or [m for m in ROWS if m in METHODS]
+    rest = (args.contains, args.data, args.epochs, shape)
+    return {m: collect(spec, args.root, m, probe, args.splits, True, *rest) for m in methods}
+
+
+def _format(rows: dict[str, dict[str, Row]], probe: str, wanted: list[str] | None) -> str:
+    head = [word for name in rows for word in (DATASETS.get(name, name), "n", *COLUMNS)]
+    lines = [("", *head)]
+    for method in wanted or ROWS:
+        ours, theirs = [], []
+        for dataset, methods in rows.items():
+            row = methods.get(method)
+            cells = group_means(row) if row else {}
+            ours += ["", str(len(row.values)) if row else "", *(cell(cells.get(c)) for c in COLUMNS)]
+            published = {}
+            if probe == "bcl-100shot" and dataset in DATASETS:
+                published = read_published("BCL-T1", DATASETS[dataset], ROWS.get(method, method))
+            theirs += ["", "", *(cell(published.get(c)) for c in COLUMNS)]
+        name = ROWS.get(method, method)
+        lines += [(name, *ours)] if method in METHODS else []
+        lines += [(f"{name} (published)", *theirs)] if any(word not in ("", "-") for word in theirs) else []
+    return align(lines)
+
+
+def _print_notes(rows: dict[str, dict[str, Row]], args: argparse.Namespace) -> None:
+    for name, methods in rows.items():
+        if notes := sorted({note for row in methods.values() for note in row.notes}):
+            print(f"note: {name}: {'; '.join(notes)}")
+        if not any(row.values for row in methods.values()):
+            print(f"missing: {name}: no result below {folders_of(find_spec(name), args.root)[1]}")
+            continue
+        for row in methods.values():
+            print(*(f"missing: {name}, {what}" for what in row.missing), sep="\n", end="\n" if row.missing else "")

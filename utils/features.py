@@ -1,0 +1,131 @@
+"""Features of any checkpoint, this project's or the authors', for any data set, as an .npz file.
+
+    python -m utils.features --dataset digits --checkpoint checkpoints_digits/NAME/model.pt --model res20_s --out f.npz
+    python -m utils.features --dataset cifar100 --data datasets --list train --checkpoint FILE --out features.npz
+    python -m utils.features --dataset imagenet --data DIR --checkpoint FILE --out features.npz
+
+The file holds `features` [N, C] float32, before the projection head; `labels` [N] and `ids` [N] int64. An id is the
+number of an image within the training or the test images of a data set in memory, or of a line within its list of
+image files, counted from 0; of files, `paths` [N] holds their names below the data folder, too. The images are
+those that the probes evaluate on: un-augmented, centre crops of files. Classifiers and heads of the checkpoint are
+left out.
+"""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from data.datasets import SPECS, load, spec_of
+from data.image_lists import LIST_SPECS, ListSpec
+from models import MODELS
+from models.published import from_published, has_dual_batch_norm, load_state, to_backbone
+from models.resnet import build_backbone
+from split.ensure import ensure_list, ensure_path_list
+from split.lists import read_list
+from split.path_lists import read_path_list
+from utils import probe, probe_data
+from utils.bad_images import BadImages
+from utils.checkpoint import read_checkpoint
+from utils.cli import Parser, add_data_options, add_image_file_options, positive
+from utils.distributed import World, join, world_from_environment
+from utils.errors import InputError, run
+from utils.feature_probe import Features, extract
+from utils.files import replace_file
+from utils.log import Log
+
+
+def parse() -> argparse.Namespace:
+    """The flags.
+
+    Raises:
+        InputError: an unknown flag or a value out of range.
+    """
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("--dataset", required=True, choices=["cifar", *SPECS, *LIST_SPECS])
+    add_data_options(parser)
+    add_image_file_options(parser)
+    add("--checkpoint", required=True, help="of pre-training or of a probe")
+    add("--model", choices=MODELS, help="default res18, of image files res50")
+    add("--bnNameCnt", type=int, default=0, choices=[0, 1], help="of dual batch norm: 0 dense branch, 1 pruned")
+    add("--list", default="test", help="train, val or test, or the name of a list below split/; default test")
+    add("--test-batch-size", type=positive, default=128, help="images per step")
+    add("--out", type=Path, required=True, help="the .npz file to write")
+    parser.add_flag("--no-cuda", help="compute on the CPU")
+    args = parser.parse_args()
+    if args.out.suffix != ".npz":
+        raise InputError(f"--out {args.out} must end in .npz")
+    if args.dataset not in LIST_SPECS and (args.image_size or args.augment == "opencv"):
+        raise InputError(f"--image_size and --augment opencv are for image files, not for {args.dataset}")
+    return args
+
+
+def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int = 0) -> nn.Module:
+    """A backbone with the checkpoint's weights; its output are the features.
+
+    Args:
+        batch_norm: of a checkpoint with dual batch norm, 0 for the dense branch's, 1 for the pruned branch's.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or is of another model.
+    """
+    state = from_published(read_checkpoint(checkpoint)["state_dict"])
+    model = build_backbone(name, stem)
+    load_state(model, to_backbone(state, batch_norm if has_dual_batch_norm(state) else -1), checkpoint, head=False)
+    return model
+
+
+def of_memory(args: argparse.Namespace, model: nn.Module, world: World) -> tuple[Features, dict[str, np.ndarray]]:
+    """Features of a list of images in memory; ids are numbers among all training, or test, images."""
+    data = load(args.dataset, args.data, train=args.list != "test", download=args.download)
+    chosen = None
+    if args.list != "test":
+        name = {"train": data.spec.train_list, "val": data.spec.val_list}.get(args.list, args.list)
+        chosen = read_list(ensure_list(name, data.spec, data.labels), data.spec)
+    images = probe.images_in_memory(probe_data.subset(data, chosen), args.test_batch_size)
+    found = extract(model, images if world.main else (), world.device)
+    return (found if chosen is None else found._replace(ids=torch.from_numpy(chosen.indices)[found.ids.cpu()])), {}
+
+
+def of_files(args: argparse.Namespace, model: nn.Module, world: World) -> tuple[Features, dict[str, np.ndarray]]:
+    """Features of a list of image files, and their paths."""
+    spec = LIST_SPECS[args.dataset]
+    name = {"train": spec.train, "val": spec.val, "test": spec.test}.get(args.list, args.list)
+    chosen = read_path_list(ensure_path_list(name, spec, args.data), spec)
+    bad = BadImages(args.on_bad_image, Log(args.out.parent, world.main))
+    found = extract(model, probe.images_of_files(probe_data.file_test_loader(chosen, args, world), bad), world.device)
+    bad.report()
+    return found, {"paths": np.array(chosen.paths)[found.ids.cpu().numpy()]}
+
+
+def main() -> None:
+    args = parse()
+    world = world_from_environment(args.no_cuda)
+    spec = LIST_SPECS[args.dataset] if args.dataset in LIST_SPECS else spec_of(args.dataset)
+    files = isinstance(spec, ListSpec)
+    args.model = args.model or ("res50" if files else "res18")
+    args.image_size, args.seed = args.image_size or spec.size, 0
+    model = load_backbone(args.model, "imagenet" if files else "cifar", args.checkpoint, args.bnNameCnt)
+    join(world)
+    found, more = (of_files if files else of_memory)(args, model.to(world.device), world)
+    if not world.main:
+        return
+    arrays = {
+        "features": found.values.cpu().numpy(),
+        "labels": found.labels.cpu().numpy(),
+        "ids": found.ids.cpu().numpy(),
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays, **more)
+    replace_file(args.out, buffer.getvalue())
+    images, channels = arrays["features"].shape
+    print(f"{args.out}: {channels} features of each of {images} images, {spec.name} {args.list}, by {args.checkpoint}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
