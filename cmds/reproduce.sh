@@ -9,7 +9,7 @@
 #   cmds/reproduce.sh imagenet100 simclr sdclr -- --data DIR -g 2 -w 10
 #
 # DATASET: digits, fashion_mnist, cifar10, cifar100; imagenet100, imagenet, places, which have one split.
-# METHOD: untrained, simclr, sdclr; default simclr sdclr.
+# METHOD: untrained, simclr, focal, sdclr, bcl-i, bcl-d; default simclr sdclr. With `-- --paper bcl`, it is BCL's table.
 source "$(dirname "${BASH_SOURCE[0]}")/shell_scrips/common.sh"
 
 dataset=${1:-}
@@ -18,12 +18,11 @@ case $dataset in
     cifar100) recipe=cifar-100-LT.sh prefix=cifar100_ ;;
     fashion_mnist) recipe=fashion-mnist-LT.sh prefix=fashion_mnist_ ;;
     digits) recipe=digits-LT.sh prefix=digits_ ;;
-    imagenet100) family=files recipe=imagenet-100-res50-LT.sh list=imageNet_100_LT_train ;;
-    imagenet) family=files recipe=imagenet-res50-LT.sh list=imageNet_LT_exp_train ;;
-    places) family=files recipe=places-res50-LT.sh list=Places_LT_train ;;
+    imagenet100) family=files recipe=imagenet-100-res50-LT.sh ;;
+    imagenet) family=files recipe=imagenet-res50-LT.sh ;;
+    places) family=files recipe=places-res50-LT.sh ;;
     *) stop "name a data set: digits, fashion_mnist, cifar10, cifar100, imagenet100, imagenet or places" ;;
 esac
-if [ $family = files ]; then SPLITS=$list; fi
 shift
 methods=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -35,16 +34,18 @@ if [ ${#methods[@]} -eq 0 ]; then methods=(simclr sdclr); fi
 
 for method in "${methods[@]}"; do
     case $method in
-        untrained | simclr | sdclr) ;;
-        *) stop "unknown method $method: choose untrained, simclr or sdclr; options of the recipe go behind --" ;;
+        untrained | simclr | focal | sdclr | bcl-i | bcl-d) ;;
+        *) stop "unknown method $method: untrained, simclr, focal, sdclr, bcl-i, bcl-d; recipe's options go behind --" ;;
     esac
 done
+splits=${SPLITS:-1 2 3 4 5} list=()
+if [ $family = files ]; then splits=1; fi  # the recipe's list
 
-for split in ${SPLITS:-1 2 3 4 5}; do
+for split in $splits; do
     for method in "${methods[@]}"; do
         echo "== $dataset, split $split, $method"
-        if [ $family = memory ]; then list=${prefix}split${split}_D_i; fi
-        "cmds/shell_scrips/$recipe" --split "$list" --method "$method" --resume True "$@"
+        if [ $family = memory ]; then list=(--split "${prefix}split${split}_D_i"); fi
+        "cmds/shell_scrips/$recipe" "${list[@]}" --method "$method" --resume True "$@"
     done
 done
 
@@ -52,12 +53,19 @@ if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then exit 0; fi
 # The table is of the settings that the recipe was given: it looks for their name, where they were told to write.
 parse_options "$@"
 if [ -z "${epochs:-}" ]; then epochs=$(sed -n 's/.*\bepochs=\([0-9]*\).*/\1/p' "cmds/shell_scrips/$recipe"); fi
-options=(--dataset "$dataset" --LT --method "${methods[@]}" --probe linear fewShot --epochs "$epochs" --root "$root")
+options=(--dataset "$dataset" --method "${methods[@]}" --epochs "$epochs" --root "$root")
+# SDCLR has a temperature of its own of image files, and weight decay is another one by method in BCL's paper.
 if [ $family = files ]; then
-    # SDCLR has a temperature of its own there, unless one was given for all.
-    options+=(--contains "_lr${lr}_temp${sdclr_temp}")
+    bcl_protocols=bcl-100shot contains="_lr${lr}_temp${sdclr_temp}"
 else
     # shellcheck disable=SC2206
-    options+=(--contains "_temp${temp}_wd1e-4_lr${lr}_" --splits ${SPLITS:-1 2 3 4 5})
+    options+=(--splits $splits)
+    contains="_temp${temp}_wd"
+    if [ $paper = sdclr ]; then contains+="${weight_decay:-1e-4}_lr${lr}_"; fi
 fi
-"$PYTHON" exp_analyse.py "${options[@]}" --plot "${root%/}/figures_$dataset.png"
+if [ $paper = bcl ]; then
+    options+=(--paper bcl --probe $bcl_protocols)
+else
+    options+=(--LT --probe linear fewShot)
+fi
+"$PYTHON" exp_analyse.py "${options[@]}" --contains "$contains" --plot "${root%/}/figures_$dataset.png"

@@ -44,6 +44,7 @@ class BCL(nn.Module):
         self.register_buffer("momentum_loss", torch.zeros(images))
         self.register_buffer("epochs", torch.zeros(images, dtype=torch.int32))
         self.register_buffer("score", torch.zeros(images), persistent=False)
+        self.register_buffer("_first", torch.zeros(images, dtype=torch.long), persistent=False)
         self.epoch = 0
 
     @property
@@ -90,12 +91,10 @@ class BCL(nn.Module):
         Of an image that comes twice in an epoch, because a sampler pads, the first loss counts.
         """
         index, loss = gather_rows(index, loss)
-        position = torch.arange(len(index), device=index.device)
-        first = torch.full_like(self.epochs, len(index), dtype=torch.long)
-        first.scatter_reduce_(0, index, position, "amin")
-        # An image counts where it comes first in the batch, and has not had its turn in this epoch.
-        new = (first[index] == position) & (self.epochs[index] < self.epoch)
-        index, loss = index[new], loss[new].to(self.momentum_loss)
-        old = self.momentum_loss[index]
-        self.momentum_loss[index] = torch.where(self.epochs[index] == 0, loss, self.beta * old + (1 - self.beta) * loss)
+        self._first.scatter_reduce_(0, index, torch.arange(len(index), device=index.device), "amin", include_self=False)
+        # An image that comes twice in the batch has its first loss at both places, so both write the same.
+        loss = loss.to(self.momentum_loss)[self._first[index]]
+        old, epochs = self.momentum_loss[index], self.epochs[index]
+        new = torch.where(epochs == 0, loss, self.beta * old + (1 - self.beta) * loss)
+        self.momentum_loss[index] = torch.where(epochs < self.epoch, new, old)
         self.epochs[index] = self.epoch

@@ -237,13 +237,14 @@ def test_published_lists(file):
 
 
 def test_published_names_are_the_specs():
-    """Each list of ImageNet-100 and ImageNet was published, and of Places those two."""
+    """Each list of ImageNet-100 and ImageNet was published, and of Places those three."""
     here = {row["path"].removeprefix("split/") for row in published_lists()}
     for spec in (IN100, IMAGENET):
         assert {spec.path(name) for name in spec.names()} <= here
     assert {PLACES.path(name) for name in PLACES.names()} & here == {
         "Places_LT/Places_LT_train.txt",
         "Places_LT/Places_val.txt",
+        "Places_LT/Places_split1_test_100shot.txt",
     }
     assert PLACES.test == "Places_val"
 
@@ -671,7 +672,8 @@ def theirs(four_classes, scenes, tmp_path, monkeypatch) -> dict[str, bytes]:
     lists = make_image_lists(FULL, scan(FULL, four_classes), seed=99)
     part = make_image_lists(PART, scan(PART, scenes), seed=99)
     lists |= {PART.path(name): part[PART.path(name)] for name in ("Places_LT_train", "Places_val")}
-    lists["Places_LT/Places_split1_test_100shot.txt"] = part[PART.path(PART.long_tailed[0][1])]
+    # BCL's few-shot list was drawn apart from the others: it may share images with any but the test list.
+    lists[PART.path(PART.hundred_shot)] = make_image_lists(PART, scan(PART, scenes), seed=5)[PART.path(PART.few_shot)]
     # In another order than is made here: the test lists' images are the same.
     lists = {path: b"".join(text.splitlines(keepends=True)[::-1]) for path, text in lists.items()}
     header = "repository\tcommit\tpath\tgit_blob_sha1\tbytes\n"
@@ -740,7 +742,7 @@ def test_missing_lists_are_fetched(server, theirs, tmp_path, capsys, ending):
     images = found(f"ImageNet_LT_train{ending}", FULL, root)
     assert images.source == "published"
     assert files_below(root) == of(FULL, theirs)
-    assert len(server.asked) == len(of(FULL, theirs)) == 8
+    assert len(server.asked) == len(of(FULL, theirs)) == 9
     (line,) = capsys.readouterr().out.splitlines()
     assert "fetched the published lists of imagenet" in line
     before = list(server.asked)
@@ -753,7 +755,7 @@ def test_fetch_command(server, theirs, tmp_path, call):
     root, options = tmp_path / "root", ["--out", tmp_path / "root", "--server", server.url, "--dataset"]
     done = call("split/fetch_published.py", *options, "imagenet", "places")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "imagenet: 8 lists fetched" in done.stdout
+    assert "imagenet: 9 lists fetched" in done.stdout
     assert "places: 3 lists fetched" in done.stdout
     assert files_below(root) == theirs
     write(root / PART.path("Places_val"), FIRST)
@@ -771,7 +773,7 @@ def test_missing_lists_are_made_where_there_is_no_server(no_server, four_classes
     images = found("ImageNet_LT_train", FULL, root, four_classes)
     assert images.source == "generated"
     (line,) = capsys.readouterr().out.splitlines()
-    assert "generated 8 lists of imagenet" in line
+    assert "generated 9 lists of imagenet" in line
     assert "cannot fetch" in line
     check_promises(FULL, scan(FULL, four_classes), files_below(root), [COUNTS.tolist()] * 2, 2, 1)
     before = files_below(root)
@@ -835,7 +837,7 @@ def check_places(root: Path, theirs: dict[str, bytes], data: Path) -> dict[str, 
         assert files[path] == content
     assert len(files) == 7
     sources = {name: images.source for name, images in lists.items()}
-    published = {"Places_LT_train", "Places_val"}
+    published = {"Places_LT_train", "Places_val", PART.hundred_shot}
     assert sources == {name: "published" if name in published else "generated" for name in PART.names()}
     val = set(lists[PART.val].paths)
     shot = read_path_list(root / "Places_LT" / "Places_split1_test_100shot.txt", PART)

@@ -535,11 +535,12 @@ def test_make_splits_command(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     run_make_splits(monkeypatch, "--dataset", "digits", "--splits", 3, "--out", out)
     first = capsys.readouterr().out.splitlines()
-    assert len(first) == 5
+    assert len(first) == 5 + 10  # BCL's few-shot lists are no splits
     assert all(line.startswith("made") for line in first)
-    assert files_below(out).keys() == {k for k in lists_of("digits") if "split3" in k or "Idx" in k}
+    shots = {f"digits_imbSub_with_subsets/digits_split{n}_test_{k}shot.npy" for n in range(1, 6) for k in (20, 10)}
+    assert files_below(out).keys() == {k for k in lists_of("digits") if "split3" in k or "Idx" in k} | shots
     run_make_splits(monkeypatch, "--dataset", "digits", "--splits", 3, "--out", out)
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["unchanged"] * 5
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["unchanged"] * 15
     run_make_splits(monkeypatch, "--dataset", "digits", "--shape", "pareto", "--imb_factor", 10, "--out", out)
     assert "digits_split5_pareto6_imb10_S_b.npy" in capsys.readouterr().out
 
