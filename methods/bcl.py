@@ -23,7 +23,9 @@ def memorisation_score(momentum_loss: torch.Tensor) -> torch.Tensor:
     """Score of each image from momentum losses [N]: [N] in [0, 1], mean 0.5; 0.5 for all where all losses are equal."""
     centred = momentum_loss - momentum_loss.mean()
     extreme = centred.abs().max()
-    return torch.where(extreme > 0, centred / extreme, 0.0) / 2 + 0.5
+    # Where they differ by no more than their mean is rounded, they are equal.
+    equal = extreme <= 8 * torch.finfo(momentum_loss.dtype).eps * momentum_loss.abs().max()
+    return torch.where(equal, 0.0, centred / extreme) / 2 + 0.5
 
 
 class BCL(nn.Module):
