@@ -23,6 +23,7 @@ test: .venv/installed
 
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks.views
+	@$(BIN)/python -m benchmarks.memory
 
 check: .venv/installed
 	@$(BIN)/ruff format --check .

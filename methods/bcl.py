@@ -58,7 +58,10 @@ class BCL(nn.Module):
         """Fix the scores of `epoch` (1-based): a function of the momentum losses alone, 0 in the first."""
         self.method.start_epoch(epoch)
         self.epoch = epoch
-        self.score.copy_(memorisation_score(self.momentum_loss) if epoch > 1 else torch.zeros_like(self.score))
+        self.score.zero_()
+        seen = self.epochs > 0  # an image that cannot be read has no loss
+        if epoch > 1 and seen.any():
+            self.score[seen] = memorisation_score(self.momentum_loss[seen])
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> losses [N]; in training the memory takes them in."""
@@ -93,10 +96,11 @@ class BCL(nn.Module):
         Of an image that comes twice in an epoch, because a sampler pads, the first loss counts.
         """
         index, loss = gather_rows(index, loss)
-        self._first.scatter_reduce_(0, index, torch.arange(len(index), device=index.device), "amin", include_self=False)
+        position = torch.arange(len(index), device=index.device)
+        self._first.scatter_reduce_(0, index, position, "amin", include_self=False)
         # An image that comes twice in the batch has its first loss at both places, so both write the same.
-        loss = loss.to(self.momentum_loss)[self._first[index]]
-        old, epochs = self.momentum_loss[index], self.epochs[index]
-        new = torch.where(epochs == 0, loss, self.beta * old + (1 - self.beta) * loss)
-        self.momentum_loss[index] = torch.where(epochs < self.epoch, new, old)
-        self.epochs[index] = self.epoch
+        loss = loss.to(self.momentum_loss).index_select(0, self._first.index_select(0, index))
+        old, epochs = self.momentum_loss.index_select(0, index), self.epochs.index_select(0, index)
+        new = torch.where(epochs == 0, loss, torch.lerp(loss, old, self.beta))
+        self.momentum_loss.scatter_(0, index, torch.where(epochs < self.epoch, new, old))
+        self.epochs.index_fill_(0, index, self.epoch)

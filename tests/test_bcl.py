@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from torch import nn
 
+from benchmarks.memory import Loop, compare
 from data.boost import FILL, OPERATIONS, Boost
 from data.datasets import load
 from data.views import AugmentedImages, EpochSampler, make_loader, pretrain_transform
@@ -104,6 +105,19 @@ def test_the_first_epoch_has_no_score_and_the_next_one_that_of_the_epoch_before(
         method(torch.tensor(losses), torch.tensor(index))
         # Not before the next epoch do they change.
         assert method.score.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_images_that_were_never_seen_have_no_part_in_the_scores():
+    """Those that cannot be read, say: their loss is not zero but unknown."""
+    method = BCL(Losses(), 7)
+    data = random_epochs(5, 2, 0)
+    run_epochs(method, data, 2)
+    method.start_epoch(3)
+    assert method.score[:5].tolist() == pytest.approx(slow_score(slow_memory(data, 5, 0.97)), abs=1e-5)
+    assert method.score[5:].tolist() == [0, 0]
+    empty = BCL(Losses(), 3)
+    empty.start_epoch(2)
+    assert empty.score.tolist() == [0, 0, 0]
 
 
 def test_evaluation_leaves_the_memory_alone():
@@ -208,6 +222,20 @@ def test_focal_loss_without_focus_is_nt_xent_and_has_a_gradient_where_it_is_near
     for gamma in (0.5, 1.0, 2.0):
         (gradient,) = torch.autograd.grad(focal_nt_xent(same, same, 0.01, gamma=gamma).sum(), same)
         assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_gradients_of_the_focal_loss_are_those_of_finite_differences(gamma):
+    torch.manual_seed(1)
+    views = [torch.randn(4, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    assert torch.autograd.gradcheck(lambda x, y: focal_nt_xent(x, y, 0.2, gamma=gamma), views)
+    keys = [torch.randn(9, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+
+    def of_a_part(x, y, key1, key2):
+        keys = [torch.cat([key[:3], z, key[7:]]) for key, z in ((key1, x), (key2, y))]
+        return focal_nt_xent(x, y, 0.2, tuple(keys), 3, gamma)
+
+    assert torch.autograd.gradcheck(of_a_part, [*views, *keys])
 
 
 # ---- boosted RandAugment
@@ -338,6 +366,29 @@ def test_both_views_share_the_factor_and_nothing_else(monkeypatch):
         data[1, i]
     values = np.array(seen).reshape(6, 4)
     assert (values == values[:, :1]).all() and len(set(values[:, 0])) == 6
+
+
+def test_scores_that_do_not_fit_the_images_are_refused():
+    images = np.zeros((6, 8, 8, 3), np.uint8)
+    data = AugmentedImages(images, np.zeros(6, int), pretrain_transform(8, True), 0, 2, boost=Boost(2))
+    for bad in (torch.zeros(5), torch.zeros(7), torch.zeros(6, 1), torch.tensor([0, 0, 0, 0, 0, 1.1]),
+                torch.tensor([0, 0, 0, 0, 0, -0.1]), torch.tensor([0, 0, 0, 0, 0, torch.nan])):  # fmt: skip
+        with pytest.raises(InputError, match="memorisation scores"):
+            data.set_scores(bad)
+    shared = data.scores.data_ptr()
+    data.set_scores(torch.full((6,), 0.5, dtype=torch.float64))
+    assert data.scores.tolist() == [0.5] * 6 and data.scores.data_ptr() == shared  # what the workers see
+
+
+def test_the_benchmark_compares_equal_work():
+    """The published loop, as the benchmark has it, ends with the same memory; so does the slow oracle here."""
+    *times, difference = compare(1000, rounds=1)
+    assert min(times) > 0 and difference < 1e-5
+    loop, data = Loop(30, epochs=4), random_epochs(30, 4, 1)
+    for epoch, pairs in enumerate(data, 1):
+        index, losses = zip(*pairs, strict=True)
+        loop.remember(epoch, torch.tensor(index), torch.tensor(losses))
+    assert loop.shadow.tolist() == pytest.approx(slow_memory(data, 30, 0.97), rel=1e-5)
 
 
 def test_workers_that_persist_see_each_epochs_scores():
