@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data.image_lists import LIST_SPECS
+from models import build_encoder
 from tests.conftest import PROJECT
 from tests.warm import environment, python
 from utils.pretrained import ARCHIVES
@@ -46,6 +48,35 @@ def fabricate_results(project: Path) -> None:
                     (folder / name / "results.json").write_text(content)
 
 
+BCL = ("", "_focal2", "_pruneP0.9DualBN_head2", "_bclK1", "_pruneP0.9DualBN_head2_bclK2")
+
+
+def fabricate_bcl(project: Path) -> None:
+    """Results of BCL's probes, and checkpoints as its authors'."""
+    rng = np.random.RandomState(2)
+    splits = [(100, f"cifar100_tune/m_epoch9_cifar100_split{n}_D_i_newNT_s10") for n in range(1, 6)]
+    splits += [(1000, "imagenet_tune/ImageNet_LT_train_res50_lr0.5_temp0.2_epoch500_batch256")]
+    splits += [(365, "places_tune/Places_LT_train_res50_lr0.5_temp0.2_epoch500_batch256")]
+    for classes, name in splits:
+        for suffix in BCL:
+            for protocol in ("bcl-full", "bcl-100shot", "bcl-50shot"):
+                folder = project / f"checkpoints_{name}{suffix}__{protocol}"
+                folder.mkdir(parents=True)
+                result = {"per_class": rng.uniform(0, 100, classes).tolist(), "lists": {}, "departs": {},
+                          "class_counts": rng.randint(1, 200, classes).tolist(), "protocol": protocol}  # fmt: skip
+                (folder / "results.json").write_text(json.dumps(result))
+    for name, dual in (("bcl_bcl_i", False), ("bcl_sdclr", True)):
+        folder = project / "checkpoints_cifar100" / f"{name}_split1"
+        folder.mkdir(parents=True)
+        state = build_encoder("res18", 128, 2, prune=dual, dual_bn=dual).state_dict()
+        if dual:
+            renamed = {re.sub(r"downsample\.0", "downsample.conv", k): v for k, v in state.items()}
+            renamed = {"backbone." + k.replace("downsample.1", "downsample.bn"): v for k, v in renamed.items()}
+        else:
+            renamed = {("backbone." + k).replace("backbone.fc.", "projector."): v for k, v in state.items()}
+        torch.save({"epoch": 2000, "state_dict": renamed, "optim": {}}, folder / "model.pt")
+
+
 def fabricate_imagenet(project: Path) -> None:
     """The same for the data sets of image files."""
     rng = np.random.RandomState(1)
@@ -70,6 +101,7 @@ def ready(project_copy, tmp_path_factory):
     shutil.copytree(project_copy, project)
     fabricate_results(project)
     fabricate_imagenet(project)
+    fabricate_bcl(project)
     if not PUBLISHED.exists():
         yield project
         return
@@ -97,6 +129,9 @@ def test_commands_of_readme(ready, block):
     if "fetch_published" in block and not PUBLISHED.exists():
         pytest.skip("the published lists are not here")
     script = re.sub(r"--epochs \d+", "--epochs 1", block).replace("model_100.pt", "model_1.pt")
+    if "python train_cifar.py" in block:  # of CIFAR there are no images here
+        script = re.sub(r"--dataset cifar100 --data \w+", "--dataset digits", script)
+        script = script.replace("cifar100_split1_D_i", "digits_split1_D_i")
     for name in re.findall(r"utils\.pretrained get ((?:[a-z][a-z0-9-]+ ?)+)", block):
         assert set(name.split()) <= set(ARCHIVES)
     # There is no network to get archives from, and no ImageNet to unpack or to make lists of.
@@ -115,6 +150,8 @@ def test_commands_of_readme(ready, block):
             assert done.stdout.count(" train_cifar.py") >= 40
         if line.startswith(("./cmds/shell_scrips/imagenet", "./cmds/shell_scrips/places")):
             assert done.stdout.count(" train_imagenet.py") >= 2
+        if line.strip().startswith("./cmds/shell_scrips/bcl-cifar-100"):
+            assert done.stdout.count(" --protocol bcl-") == 5 * 5 * 3 + 5 * 2
         if "exp_analyse" in line:
             assert "missing:" not in done.stdout
 
@@ -123,7 +160,8 @@ def test_readme_has_the_commands():
     text = "".join(BLOCKS)
     for name in ("make demo", "make test", "cifar-10-LT.sh", "cifar-100-LT.sh", "digits-LT.sh", "fashion-mnist-LT.sh",
                  "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun",
-                 "imagenet-100-res50-LT.sh", "imagenet-res50", "places-res50-LT.sh", "utils.pretrained"):  # fmt: skip
+                 "imagenet-100-res50-LT.sh", "imagenet-res50", "places-res50-LT.sh", "utils.pretrained",
+                 "bcl-cifar-100-LT.sh", "--paper bcl", "utils.features", "--protocol bcl-100shot"):  # fmt: skip
         assert name in text
 
 

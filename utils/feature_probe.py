@@ -71,8 +71,9 @@ def run(train: list[Features], test: Features, classes: int, epochs: int = EPOCH
     torch.manual_seed(seed)
     scores = []
     for features in tqdm(train, "linear classifiers", disable=None):
+        layer = fit(features, classes, epochs)
         with torch.no_grad():
-            logits = fit(features, classes, epochs)(test.values)
+            logits = layer(test.values)
         scores.append(accuracy(count_hits(logits.cpu().numpy(), test.labels.cpu().numpy(), classes)))
     means = {key: float(np.mean([s[key] for s in scores])) for key in ("top1", "top5")}
     rows = zip(*(s["per_class"] for s in scores), strict=True)
