@@ -79,7 +79,7 @@ def names_of(spec: Spec | ListSpec, split: int, long_tailed: bool, probe: str, s
             raise InputError(f"--shape {shape} has no meaning for {spec.name}")
         base = spec.long_tailed[bool(shape)][not long_tailed]
         few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
-        before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?:prune|head|focal|bcl).*)?)"
+        before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?:prune|wd|head|focal|bcl).*)?)"
         after, glob = rf"{re.escape(few_shot)}lr[\d.]+_.*", f"{few_shot}lr*"
         if probe in FEATURE_PROTOCOLS:
             after = glob = probe

@@ -116,7 +116,10 @@ set_method() {
             ;;
         *) stop "unknown --paper $paper: choose sdclr or bcl" ;;
     esac
-    if [ "$weight_decay" != 1e-4 ]; then method_options+=(--weight_decay "$weight_decay"); fi
+    if [ "$weight_decay" != 1e-4 ]; then
+        method_options+=(--weight_decay "$weight_decay")
+        if [ $family = files ]; then method_name+="_wd$weight_decay"; fi  # the others' names have it as published
+    fi
     local usual=2
     if [ "$prune_dual_bn" = True ]; then usual=3; fi
     if [ -n "$head_layers" ] && [ "$head_layers" != $usual ]; then
