@@ -61,22 +61,24 @@ def _collect(dataset: str, probe: str, args: argparse.Namespace) -> dict[str, Ro
 
 
 def _format(rows: dict[str, dict[str, Row]], probe: str, wanted: list[str] | None) -> str:
-    head = [word for name in rows for word in (DATASETS.get(name, name), "n", *COLUMNS)]
-    lines = [("", *head)]
+    lines = [("", *(word for _ in rows for word in ("|", "n", *COLUMNS)))]
     for method in wanted or ROWS:
-        ours, theirs = [], []
+        name, ours, theirs = ROWS.get(method, method), [], []
         for dataset, methods in rows.items():
-            row = methods.get(method)
+            row, published = methods.get(method), {}
             cells = group_means(row) if row else {}
-            ours += ["", str(len(row.values)) if row else "", *(cell(cells.get(c)) for c in COLUMNS)]
-            published = {}
+            ours += ["|", str(len(row.values)) if row else "", *(cell(cells.get(c)) for c in COLUMNS)]
             if probe == "bcl-100shot" and dataset in DATASETS:
-                published = read_published("BCL-T1", DATASETS[dataset], ROWS.get(method, method))
-            theirs += ["", "", *(cell(published.get(c)) for c in COLUMNS)]
-        name = ROWS.get(method, method)
+                published = read_published("BCL-T1", DATASETS[dataset], name)
+            theirs += ["|", "", *(cell(published.get(c)) for c in COLUMNS)]
         lines += [(name, *ours)] if method in METHODS else []
-        lines += [(f"{name} (published)", *theirs)] if any(word not in ("", "-") for word in theirs) else []
-    return align(lines)
+        lines += [(f"{name} (published)", *theirs)] if any(word not in ("", "-", "|") for word in theirs) else []
+    text = align(lines)
+    bars = [i for i, letter in enumerate(text.split("\n")[0]) if letter == "|"]
+    head = ""
+    for bar, dataset in zip(bars, rows, strict=True):
+        head = f"{head.ljust(bar)}| {DATASETS.get(dataset, dataset)}"
+    return f"{head}\n{text}"
 
 
 def _print_notes(rows: dict[str, dict[str, Row]], args: argparse.Namespace) -> None:
