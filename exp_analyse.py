@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--root", type=Path, default=Path(), help="folder of the checkpoints folders")
     parser.add_argument("--contains", default="", help="a part of the names, where several settings were run")
+    parser.add_argument("--experiments", nargs="+", help="names of the pre-trainings to tabulate; default all")
     parser.add_argument("--epochs", type=int, help="of pre-training, where several were run")
     parser.add_argument("--shape", default="", help="lists of another shape, as in their names: pareto6_imb100")
     parser.add_argument("--data", default="", help="folder of the data set, where only it can tell the class sizes")
@@ -45,6 +46,8 @@ def main() -> None:
         args.dataset = args.dataset or "cifar100"
         panels = print_tables(args)
         title = f"{find_spec(args.dataset).name}, pre-trained on {'long-tailed' if args.LT else 'balanced'} lists"
+    if not panels:
+        raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
     if args.plot:
         plot_groups(panels, args.plot, title)
         print(f"figure: {args.plot}")
@@ -54,7 +57,7 @@ def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
     """SDCLR's tables, one for each probe; returns the figure's panels, title -> method -> cells.
 
     Raises:
-        InputError: there is no result at all, or it is of no use.
+        InputError: a result is of no use.
     """
     spec, panels = find_spec(args.dataset), {}
     pretrained_on = f"D_{'i' if args.LT else 'b'}"
@@ -63,14 +66,23 @@ def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
         rows = {
             method: collect(
-                spec, args.root, method, probe, args.splits, args.LT, args.contains, args.data, args.epochs, args.shape
-            )
+                spec,
+                args.root,
+                method,
+                probe,
+                args.splits,
+                args.LT,
+                args.contains,
+                args.data,
+                args.epochs,
+                args.shape,
+                args.experiments,
+            )  # fmt: skip
             for method in args.method or ["sdclr" if args.prune else "simclr"]
         }
         print_table(f"{spec.name}, pre-trained on {pretrained_on}, {PROBES[probe]}", rows, probe, args)
-        panels[PROBES[probe]] = {row.method: row.mean_and_std() for row in rows.values() if row.values}
-    if not any(panels.values()):
-        raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
+        if any(row.values for row in rows.values()):
+            panels[PROBES[probe]] = {row.method: row.mean_and_std() for row in rows.values() if row.values}
     return panels
 
 

@@ -38,34 +38,32 @@ for method in "${methods[@]}"; do
         *) stop "unknown method $method: untrained, simclr, focal, sdclr, bcl-i, bcl-d; recipe's options go behind --" ;;
     esac
 done
-splits=${SPLITS:-1 2 3 4 5} list=()
+splits=${SPLITS:-1 2 3 4 5} list=() experiments=()
 if [ $family = files ]; then splits=1; fi  # the recipe's list
 
 for split in $splits; do
     for method in "${methods[@]}"; do
         echo "== $dataset, split $split, $method"
         if [ $family = memory ]; then list=(--split "${prefix}split${split}_D_i"); fi
-        "cmds/shell_scrips/$recipe" "${list[@]}" --method "$method" --resume True "$@"
+        command=("cmds/shell_scrips/$recipe" "${list[@]}" --method "$method" --resume True "$@")
+        "${command[@]}"
+        # The table is of these experiments, whatever else is in the folders.
+        told=$(DRY_RUN=1 "${command[@]}" | sed -n 's/.* train_[a-z]*\.py \([^ ]*\)__.*/\1/p' | head -n 1)
+        experiments+=("$told")
     done
 done
 
 if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then exit 0; fi
-# The table is of the settings that the recipe was given: it looks for their name, where they were told to write.
 parse_options "$@"
-if [ -z "${epochs:-}" ]; then epochs=$(sed -n 's/.*\bepochs=\([0-9]*\).*/\1/p' "cmds/shell_scrips/$recipe"); fi
-options=(--dataset "$dataset" --method "${methods[@]}" --epochs "$epochs" --root "$root")
-# SDCLR has a temperature of its own of image files, and weight decay is another one by method in BCL's paper.
-if [ $family = files ]; then
-    bcl_protocols=bcl-100shot contains="_lr${lr}_temp${sdclr_temp}"
-else
+options=(--dataset "$dataset" --method "${methods[@]}" --root "$root" --experiments "${experiments[@]}")
+# shellcheck disable=SC2206
+if [ $family = memory ]; then options+=(--splits $splits); fi
+if [ $paper = bcl ] && [ $family = files ]; then
+    options+=(--paper bcl --probe bcl-100shot)
+elif [ $paper = bcl ]; then
     # shellcheck disable=SC2206
-    options+=(--splits $splits)
-    contains="_temp${temp}_wd"
-    if [ $paper = sdclr ]; then contains+="${weight_decay:-1e-4}_lr${lr}_"; fi
-fi
-if [ $paper = bcl ]; then
     options+=(--paper bcl --probe $bcl_protocols)
 else
     options+=(--LT --probe linear fewShot)
 fi
-"$PYTHON" exp_analyse.py "${options[@]}" --contains "$contains" --plot "${root%/}/figures_$dataset.png"
+"$PYTHON" exp_analyse.py "${options[@]}" --plot "${root%/}/figures_$dataset.png"

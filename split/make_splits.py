@@ -101,12 +101,17 @@ def make_shots(spec: Spec, labels: np.ndarray, train: np.ndarray) -> dict[str, n
 
     Returns:
         Path below split/ -> indices, grouped by class; five lists of each size in `spec.shots`.
+
+    Raises:
+        InputError: a class has fewer images.
     """
     lists = {}
     for shots in spec.shots:
         for number, name in enumerate(spec.shot_lists(shots)):
             rng = np.random.RandomState(100 * shots + number)
             classes = [rng.permutation(train[labels[train] == c])[:shots] for c in range(spec.classes)]
+            if fewest := [c for c in classes if len(c) < shots]:
+                raise InputError(f"a class has {len(fewest[0])} labelled images, {name} needs {shots} of each")
             lists[name] = np.concatenate(classes)
     return lists
 

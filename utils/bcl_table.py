@@ -33,15 +33,16 @@ def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
         args: exp_analyse.py's flags.
 
     Raises:
-        InputError: flags of the other paper's tables, or no result at all.
+        InputError: flags of the other paper's tables, no result at all, or one of no use.
     """
     if args.prune or args.fewShot:
         raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
-    datasets, panels = [args.dataset] if args.dataset else list(DATASETS), {}
-    for probe in args.probe or ["bcl-100shot"]:
-        rows = {name: _collect(name, probe, args) for name in datasets}
-        if not any(row.values for methods in rows.values() for row in methods.values()):
-            raise InputError(f"there is no result of {probe} below {args.root.resolve()}: run the recipes first")
+    datasets = [args.dataset] if args.dataset else list(DATASETS)
+    collected = {p: {name: _collect(name, p, args) for name in datasets} for p in args.probe or ["bcl-100shot"]}
+    panels: dict[str, dict[str, Cells]] = {}
+    if not any(row.values for rows in collected.values() for methods in rows.values() for row in methods.values()):
+        raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipes first")
+    for probe, rows in collected.items():
         print(f"\nBCL's table 1, {probe}: test accuracy in %, Std of the three groups (ddof 1), n splits\n")
         print(_format(rows, probe, args.method))
         _print_notes(rows, args)
@@ -56,7 +57,7 @@ def _collect(dataset: str, probe: str, args: argparse.Namespace) -> dict[str, Ro
     # What BCL's paper calls ImageNet-LT is the second of its lists here.
     shape = "pareto" if isinstance(spec, ListSpec) and len(spec.long_tailed) > 1 else args.shape
     methods = args.method or [m for m in ROWS if m in METHODS]
-    rest = (args.contains, args.data, args.epochs, shape)
+    rest = (args.contains, args.data, args.epochs, shape, args.experiments)
     return {m: collect(spec, args.root, m, probe, args.splits, True, *rest) for m in methods}
 
 

@@ -51,7 +51,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
         why = f"it would run {unsafe.group(1)}, which no checkpoint needs" if unsafe else "truncated or damaged"
         raise InputError(f"{path} is not a checkpoint that can be read: {why}; get it again") from error
-    if content and _is_state(content):  # BCL's test.py takes a state dict alone, too
+    if _is_state(content) and content:  # BCL's test.py takes a state dict alone, too
         content = {"state_dict": dict(content)}
     if not isinstance(content, dict) or not _is_state(content.get("state_dict")):
         raise InputError(f"{path} is not a checkpoint: it has no 'state_dict' of tensors")

@@ -104,6 +104,7 @@ def collect(
     data: str = "",
     epochs: int | None = None,
     shape: str = "",
+    experiments: list[str] | None = None,
 ) -> Row:
     """One method's row: every split's result, or where it was looked for.
 
@@ -113,6 +114,7 @@ def collect(
         contains: a part of the names, where several settings were run.
         data: folder of the data set, for class sizes that no file tells. epochs: of pre-training, where several ran.
         shape: of the lists where it is not the published one, as in their names: `imb50`, `pareto6_imb100`.
+        experiments: names of the pre-trainings to take, None for any.
 
     Raises:
         InputError: several settings match, a result is damaged or of another protocol, or the class sizes are unknown.
@@ -127,6 +129,7 @@ def collect(
         for folder in sorted(probed.glob("*")):
             match = pattern.fullmatch(folder.name)
             wanted = match and contains in folder.name and _method_of(match) == method
+            wanted = wanted and (experiments is None or match["pre"] in experiments)
             if wanted and (epochs is None or method == "untrained" or int(match["epochs"]) == epochs):
                 found.append((folder, match["pre"]))
         if not found:
