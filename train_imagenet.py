@@ -81,7 +81,7 @@ def main() -> None:
     if on_features:
         train = [features(name) for name in loaders if name != "test"]
         best = results.LAST_EPOCH
-        scores = feature_probe.run(train, features("test"), spec.classes, args.epochs, args.seed)
+        scores = feature_probe.run(train, features("test"), spec.classes, args.epochs, args.seed, world.main)
     else:
         best = files.load_best()
         scores = evaluate("test")

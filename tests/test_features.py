@@ -378,7 +378,7 @@ def test_images_in_memory_and_files_have_their_usual_networks(features, places, 
     monkeypatch.setattr(utils.features, "load_backbone", lambda *args: asked.append(args) or network("res20_s"))
     features("--dataset", "digits", "--checkpoint", "a.pt", "--list", S_B)
     features("--dataset", "places", "--data", places, "--checkpoint", "b.pt", "--bnNameCnt", 1, "--image_size", 16)
-    assert asked == [("res18", "cifar", "a.pt", 0), ("res50", "imagenet", "b.pt", 1)]
+    assert asked == [("res18", "cifar", "a.pt", None), ("res50", "imagenet", "b.pt", 1)]
 
 
 # ---- bad input

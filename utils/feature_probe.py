@@ -60,8 +60,13 @@ def fit(features: Features, classes: int, epochs: int = EPOCHS) -> nn.Linear:
     return layer
 
 
-def run(train: list[Features], test: Features, classes: int, epochs: int = EPOCHS, seed: int = SEED) -> dict[str, Any]:
+def run(
+    train: list[Features], test: Features, classes: int, epochs: int = EPOCHS, seed: int = SEED, show: bool = True
+) -> dict[str, Any]:
     """Scores (utils.metrics.accuracy) on the test features, averaged over the training sets; the seed is set once.
+
+    Args:
+        show: a progress bar on a terminal.
 
     Raises:
         InputError: a set is empty.
@@ -70,7 +75,7 @@ def run(train: list[Features], test: Features, classes: int, epochs: int = EPOCH
         raise InputError("no image of a list could be read: there are no features to probe")
     torch.manual_seed(seed)
     scores = []
-    for features in tqdm(train, "linear classifiers", disable=None):
+    for features in tqdm(train, "linear classifiers", disable=None if show else True):
         layer = fit(features, classes, epochs)
         with torch.no_grad():
             logits = layer(test.values)

@@ -52,7 +52,7 @@ def parse() -> argparse.Namespace:
     add_image_file_options(parser)
     add("--checkpoint", required=True, help="of pre-training or of a probe")
     add("--model", choices=MODELS, help="default res18, of image files res50")
-    add("--bnNameCnt", type=int, default=0, choices=[0, 1], help="of dual batch norm: 0 dense branch, 1 pruned")
+    add("--bnNameCnt", type=int, choices=[0, 1], help="of dual batch norm: 0 dense branch, the default; 1 pruned")
     add("--list", default="test", help="train, val or test, or the name of a list below split/; default test")
     add("--test-batch-size", type=positive, default=128, help="images per step")
     add("--out", type=Path, required=True, help="the .npz file to write")
@@ -65,18 +65,20 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int = 0) -> nn.Module:
+def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int | None = None) -> nn.Module:
     """A backbone with the checkpoint's weights; its output are the features.
 
     Args:
-        batch_norm: of a checkpoint with dual batch norm, 0 for the dense branch's, 1 for the pruned branch's.
+        batch_norm: of a checkpoint with dual batch norm alone, 0 or None for the dense branch's, 1 for the pruned's.
 
     Raises:
         InputError: the checkpoint cannot be read, or is of another model.
     """
     state = from_published(read_checkpoint(checkpoint)["state_dict"])
     model = build_backbone(name, stem)
-    load_state(model, to_backbone(state, batch_norm if has_dual_batch_norm(state) else -1), checkpoint, head=False)
+    if batch_norm is None:
+        batch_norm = 0 if has_dual_batch_norm(state) else -1
+    load_state(model, to_backbone(state, batch_norm), checkpoint, head=False)
     return model
 
 
@@ -97,7 +99,7 @@ def of_files(args: argparse.Namespace, model: nn.Module, world: World) -> tuple[
     spec = LIST_SPECS[args.dataset]
     name = {"train": spec.train, "val": spec.val, "test": spec.test}.get(args.list, args.list)
     chosen = read_path_list(ensure_path_list(name, spec, args.data), spec)
-    bad = BadImages(args.on_bad_image, Log(args.out.parent, world.main))
+    bad = BadImages(args.on_bad_image, Log(None, world.main))
     found = extract(model, probe.images_of_files(probe_data.file_test_loader(chosen, args, world), bad), world.device)
     bad.report()
     return found, {"paths": np.array(chosen.paths)[found.ids.cpu().numpy()]}

@@ -16,10 +16,11 @@ class Log:
     """Lines to log.txt and the terminal, numbers to metrics.jsonl; silent and harmless when not `main`.
 
     Args:
-        folder: the experiment's; made when the first line is written. main: only one process writes.
+        folder: the experiment's; made when the first line is written; None for the terminal alone.
+        main: only one process writes.
     """
 
-    def __init__(self, folder: Path, main: bool = True) -> None:
+    def __init__(self, folder: Path | None, main: bool = True) -> None:
         self.folder, self.main = folder, main
 
     def info(self, line: str) -> None:
@@ -43,6 +44,8 @@ class Log:
             self._append("metrics.jsonl", json.dumps({**numbers, "time": round(time.time(), 3)}))
 
     def _append(self, name: str, line: str) -> None:
+        if self.folder is None:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / name).open("a") as file:
             file.write(line + "\n")

@@ -6,6 +6,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.datasets import Spec
 from data.image_lists import ListSpec, PathList
 from split.lists import IndexList
@@ -111,6 +113,9 @@ def report(
     # An evaluation alone reports the settings of the training; the authors' files do not tell theirs.
     config = best["config"] or vars(args)
     protocol, departs = protocol_of(config, spec)
+    if files and (wanted := FEATURE_PROTOCOLS.get(protocol)):
+        fewest = int(np.bincount(lists["train1"].labels, minlength=spec.classes).min())
+        departs |= {"shots": [fewest, wanted]} if fewest != wanted else {}
     groups = None
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], (thresholds if files else thirds)(counts))
