@@ -400,14 +400,14 @@ def test_probe_of_files_is_the_same_for_any_number_of_processes(imagenet, option
         "test": "Places_val.txt", "train1": "Places_split1_test_100shot.txt", "group": "Places_LT_train.txt",
     }  # fmt: skip
     assert (one["protocol"], one["seed"], one["groups"]["Many"]) == ("bcl-100shot", 10, None)
-    assert one["departs"] == {"epochs": [40, 500], "image_size": [16, 224]}
+    assert one["departs"] == {"epochs": [40, 500], "image_size": [16, 224], "shots": [1, 100]}
 
 
 def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet, places, root, monkeypatch):
     found = []
     monkeypatch.setattr(feature_probe, "run", lambda *args: found.append(args) or SCORES)
     more = ["--protocol", "bcl-100shot", "--augment", "pillow"]
-    assert imagenet("a", *more)["departs"] == {"image_size": [16, 224]}
+    assert imagenet("a", *more)["departs"] == {"image_size": [16, 224], "shots": [1, 100]}
     assert imagenet("b", *more, "--seed", 11)["departs"] == {"image_size": [16, 224], "seed": [11, 10]}
     model = network("res10", "imagenet")
     labelled, unseen = (read_path_list(root / PLACES.path(n), PLACES) for n in (PLACES.hundred_shot, PLACES.test))
@@ -425,7 +425,10 @@ def test_the_full_probe_of_files_is_on_the_whole_training_list(imagenet, root, m
     monkeypatch.setattr(feature_probe, "run", lambda train, *_: sizes.extend(len(f.ids) for f in train) or SCORES)
     scores = imagenet("x", "--protocol", "bcl-full")
     assert scores["lists"].keys() == {"test", "group", "train1"} and scores["lists"]["group"] is None
-    assert scores["lists"]["train1"]["path"] == "Places_train.txt" and scores["departs"] == {"image_size": [16, 224]}
+    assert scores["lists"]["train1"]["path"] == "Places_train.txt" and scores["departs"] == {
+        "image_size": [16, 224],
+        "shots": [1, 100],
+    }
     assert sizes == [7 * 5 + 3 * 20 + 340]  # all but one of each class, which is for validation
 
 
