@@ -55,6 +55,7 @@ done
 
 if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then exit 0; fi
 parse_options "$@"
+if [ "$only_pretraining" = True ]; then exit 0; fi
 options=(--dataset "$dataset" --method "${methods[@]}" --root "$root" --experiments "${experiments[@]}")
 # shellcheck disable=SC2206
 if [ $family = memory ]; then options+=(--splits $splits); fi

@@ -408,11 +408,13 @@ def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet,
     monkeypatch.setattr(feature_probe, "run", lambda *args: found.append(args) or SCORES)
     more = ["--protocol", "bcl-100shot", "--augment", "pillow"]
     assert imagenet("a", *more)["departs"] == {"image_size": [16, 224], "shots": [1, 100]}
-    assert imagenet("b", *more, "--seed", 11)["departs"] == {"image_size": [16, 224], "seed": [11, 10]}
+    assert imagenet("b", *more, "--seed", 11)["departs"] == {
+        "image_size": [16, 224], "seed": [11, 10], "shots": [1, 100]
+    }  # fmt: skip
     model = network("res10", "imagenet")
     labelled, unseen = (read_path_list(root / PLACES.path(n), PLACES) for n in (PLACES.hundred_shot, PLACES.test))
     for ((train,), test, *settings), seed in zip(found, (10, 11), strict=True):
-        assert settings == [365, 500, seed]
+        assert settings == [365, 500, seed, True]
         assert train.labels.tolist() == labelled.labels.tolist() and test.labels.tolist() == unseen.labels.tolist()
         near(train.values[:30], alone(model, cropped(places, labelled.paths[:30], 16, seed)))
         near(test.values[:30], alone(model, centre(places, unseen.paths[:30], 16)))
@@ -425,10 +427,7 @@ def test_the_full_probe_of_files_is_on_the_whole_training_list(imagenet, root, m
     monkeypatch.setattr(feature_probe, "run", lambda train, *_: sizes.extend(len(f.ids) for f in train) or SCORES)
     scores = imagenet("x", "--protocol", "bcl-full")
     assert scores["lists"].keys() == {"test", "group", "train1"} and scores["lists"]["group"] is None
-    assert scores["lists"]["train1"]["path"] == "Places_train.txt" and scores["departs"] == {
-        "image_size": [16, 224],
-        "shots": [1, 100],
-    }
+    assert scores["lists"]["train1"]["path"] == "Places_train.txt" and scores["departs"] == {"image_size": [16, 224]}
     assert sizes == [7 * 5 + 3 * 20 + 340]  # all but one of each class, which is for validation
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from utils.errors import InputError
 from utils.metrics import GROUPS
 
-# Okabe and Ito's colours, told apart by colour-blind readers; the hatching tells them apart in grey.
+# Okabe and Ito's colours, told apart by colour-blind readers; the hatching tells them apart in grey. A method has the
+# same in every figure.
+_METHODS = ("untrained", "SimCLR", "Focal", "SDCLR", "BCL-I", "BCL-D")
 _STYLES = (
     ("#999999", ""),
     ("#56B4E9", "//"),
@@ -31,7 +33,8 @@ def plot_groups(panels: dict[str, dict[str, dict[str, tuple[float, float | None]
     import matplotlib.pyplot as plt
 
     everyone = list(dict.fromkeys(method for methods in panels.values() for method in methods))
-    styles = {method: _STYLES[i % len(_STYLES)] for i, method in enumerate(everyone)}
+    known = [*_METHODS, *(method for method in everyone if method not in _METHODS)]
+    styles = {method: _STYLES[i % len(_STYLES)] for i, method in enumerate(known)}
     # BCL's table has no All.
     has_all = any("All" in values for methods in panels.values() for values in methods.values())
     columns = (*GROUPS, "All") if has_all else GROUPS
