@@ -18,7 +18,7 @@ from utils import bcl_table
 from utils.cli import Parser
 from utils.errors import InputError, run
 from utils.figures import plot_groups
-from utils.tables import METHODS, PROBES, Cells, Row, collect, find_spec, format_table, names_of, published
+from utils.tables import METHODS, PROBES, Cells, Row, collect_as_told, find_spec, format_table, names_of, published
 
 
 def main() -> None:
@@ -64,22 +64,8 @@ def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
     if isinstance(spec, ListSpec):
         pretrained_on = names_of(spec, 1, args.LT, "linear", args.shape).base
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
-        rows = {
-            method: collect(
-                spec,
-                args.root,
-                method,
-                probe,
-                args.splits,
-                args.LT,
-                args.contains,
-                args.data,
-                args.epochs,
-                args.shape,
-                args.experiments,
-            )  # fmt: skip
-            for method in args.method or ["sdclr" if args.prune else "simclr"]
-        }
+        methods = args.method or ["sdclr" if args.prune else "simclr"]
+        rows = {method: collect_as_told(args, spec, method, probe, args.LT, args.shape) for method in methods}
         print_table(f"{spec.name}, pre-trained on {pretrained_on}, {PROBES[probe]}", rows, probe, args)
         if any(row.values for row in rows.values()):
             panels[PROBES[probe]] = {row.method: row.mean_and_std() for row in rows.values() if row.values}

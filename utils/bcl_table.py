@@ -11,7 +11,7 @@ import numpy as np
 from data.image_lists import ListSpec
 from utils.errors import InputError
 from utils.metrics import GROUPS
-from utils.tables import METHODS, Cells, Row, align, cell, collect, find_spec, folders_of, read_published
+from utils.tables import METHODS, Cells, Row, align, cell, collect_as_told, find_spec, folders_of, read_published
 
 DATASETS = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
 ROWS = {**{k: v for k, v in METHODS.items() if k != "untrained"}, "dnc": "DnC"}
@@ -57,8 +57,7 @@ def _collect(dataset: str, probe: str, args: argparse.Namespace) -> dict[str, Ro
     # What BCL's paper calls ImageNet-LT is the second of its lists here.
     shape = "pareto" if isinstance(spec, ListSpec) and len(spec.long_tailed) > 1 else args.shape
     methods = args.method or [m for m in ROWS if m in METHODS]
-    rest = (args.contains, args.data, args.epochs, shape, args.experiments)
-    return {m: collect(spec, args.root, m, probe, args.splits, True, *rest) for m in methods}
+    return {method: collect_as_told(args, spec, method, probe, True, shape) for method in methods}
 
 
 def _format(rows: dict[str, dict[str, Row]], probe: str, wanted: list[str] | None) -> str:

@@ -1,5 +1,6 @@
 """Find experiments by their published names, read their results, aggregate them over the splits."""
 
+import argparse
 import csv
 import json
 import re
@@ -147,6 +148,14 @@ def collect(
             row.values[split] = summarise(result["per_class"], groups_of(counts))
             row.notes |= result["notes"]
     return row
+
+
+def collect_as_told(
+    args: argparse.Namespace, spec: Spec | ListSpec, method: str, probe: str, long_tailed: bool, shape: str
+) -> Row:
+    """collect of what exp_analyse.py's flags choose."""
+    only = (args.contains, args.data, args.epochs, shape, args.experiments)
+    return collect(spec, args.root, method, probe, args.splits, long_tailed, *only)
 
 
 def _method_of(match: re.Match) -> str:
