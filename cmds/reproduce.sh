@@ -57,6 +57,7 @@ if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then exit 0; fi
 parse_options "$@"
 if [ "$only_pretraining" = True ]; then exit 0; fi
 options=(--dataset "$dataset" --method "${methods[@]}" --root "$root" --experiments "${experiments[@]}")
+if [ "$split" = ImageNet_LT_train ] && [ $paper = sdclr ]; then options+=(--shape pareto); fi
 # shellcheck disable=SC2206
 if [ $family = memory ]; then options+=(--splits $splits); fi
 if [ $paper = bcl ] && [ $family = files ]; then
