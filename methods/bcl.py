@@ -44,9 +44,10 @@ class BCL(nn.Module):
         super().__init__()
         self.method, self.beta = method, beta
         self.register_buffer("momentum_loss", torch.zeros(images))
-        self.register_buffer("epochs", torch.zeros(images, dtype=torch.int32))
+        self.register_buffer("epochs", torch.zeros(images, dtype=torch.long))
         self.register_buffer("score", torch.zeros(images), persistent=False)
         self.register_buffer("_first", torch.zeros(images, dtype=torch.long), persistent=False)
+        self.register_buffer("_keep", torch.zeros(images), persistent=False)
         self.epoch = 0
 
     @property
@@ -58,6 +59,8 @@ class BCL(nn.Module):
         """Fix the scores of `epoch` (1-based): a function of the momentum losses alone, 0 in the first."""
         self.method.start_epoch(epoch)
         self.epoch = epoch
+        # Share of its old value that an image's momentum loss keeps: all of it once it has had its turn in this epoch.
+        self._keep.copy_(torch.where(self.epochs >= epoch, 1.0, torch.where(self.epochs > 0, self.beta, 0.0)))
         self.score.zero_()
         seen = self.epochs > 0  # an image that cannot be read has no loss
         if epoch > 1 and seen.any():
@@ -100,7 +103,7 @@ class BCL(nn.Module):
         self._first.scatter_reduce_(0, index, position, "amin", include_self=False)
         # An image that comes twice in the batch has its first loss at both places, so both write the same.
         loss = loss.to(self.momentum_loss).index_select(0, self._first.index_select(0, index))
-        old, epochs = self.momentum_loss.index_select(0, index), self.epochs.index_select(0, index)
-        new = torch.where(epochs == 0, loss, torch.lerp(loss, old, self.beta))
-        self.momentum_loss.scatter_(0, index, torch.where(epochs < self.epoch, new, old))
+        old, keep = self.momentum_loss.index_select(0, index), self._keep.index_select(0, index)
+        self.momentum_loss.scatter_(0, index, torch.lerp(loss, old, keep))
+        self._keep.index_fill_(0, index, 1.0)
         self.epochs.index_fill_(0, index, self.epoch)
