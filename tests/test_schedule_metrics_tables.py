@@ -764,7 +764,7 @@ def test_plot_groups(tmp_path):
     areas = []
     for numbers in (values, tall):
         path = tmp_path / "plot.png"
-        plot_groups({"sdclr-linear": {"SimCLR": numbers, "SDCLR": values}}, path, "digits")
+        plot_groups({"sdclr-linear": {"untrained": numbers, "SDCLR": values}}, path, "digits")
         check_picture(path)
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("RGB"))
