@@ -87,7 +87,7 @@ class Boost:
         return 1.0 if self.k == 1 else float(torch.rand(1))
 
     def __call__(self, image: Image.Image | np.ndarray, score: float, u: float) -> Image.Image | np.ndarray:
-        """The view (PIL image or array, as given) of an image with `score` M in [0, 1]."""
+        """The view of an image [H, W, 3] uint8 (PIL or array, as given) with `score` M in [0, 1] and u from draw()."""
         m = self.floor + (self.strength - self.floor) * score * u
         drawn = torch.randint(len(OPERATIONS), (self.k,)).tolist()
         applied = [list(OPERATIONS.values())[i] for i in drawn if torch.rand(1) < score]

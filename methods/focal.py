@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 
-from methods.simclr import SimCLR, anchor_losses, contrast
+from methods.simclr import SimCLR, anchor_losses
 
 
 def focal_nt_xent(
@@ -41,10 +41,4 @@ class Focal(SimCLR):
     """
 
     def __init__(self, encoder: torch.nn.Module, temperature: float, gamma: float = 2.0) -> None:
-        super().__init__(encoder, temperature)
-        self.gamma = gamma
-
-    def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
-        z = self.encoder(views.flatten(0, 1))
-        return contrast(z[0::2], z[1::2], self.temperature, partial(focal_nt_xent, gamma=self.gamma))
+        super().__init__(encoder, temperature, partial(focal_nt_xent, gamma=gamma))

@@ -73,11 +73,12 @@ class SimCLR(nn.Module):
     Args:
         encoder: backbone and projection head, [2N, 3, H, W] -> [2N, D].
         temperature: t > 0 of NT-Xent.
+        loss: of nt_xent's arguments, losses [N].
     """
 
-    def __init__(self, encoder: nn.Module, temperature: float) -> None:
+    def __init__(self, encoder: nn.Module, temperature: float, loss: Loss = nt_xent) -> None:
         super().__init__()
-        self.encoder, self.temperature = encoder, temperature
+        self.encoder, self.temperature, self.loss = encoder, temperature, loss
 
     def start_epoch(self, epoch: int) -> None:
         """Nothing changes between epochs."""
@@ -85,4 +86,4 @@ class SimCLR(nn.Module):
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
         z = self.encoder(views.flatten(0, 1))
-        return contrast(z[0::2], z[1::2], self.temperature)
+        return contrast(z[0::2], z[1::2], self.temperature, self.loss)

@@ -20,8 +20,9 @@ from utils.distributed import gather_samples
 from utils.errors import InputError
 from utils.metrics import accuracy, count_hits
 from utils.probe import Images
+from utils.results import FEATURE_EPOCHS, FEATURE_SEED
 
-EPOCHS, BATCH, DECAY, SEED = 500, 1000, 5e-6, 10
+BATCH, DECAY = 1000, 5e-6
 FIRST_LR, LAST_LR = 1e-2, 1e-6
 
 
@@ -45,7 +46,7 @@ def extract(model: nn.Module, images: Images, device: torch.device) -> Features:
     return Features(values, labels, ids)
 
 
-def fit(features: Features, classes: int, epochs: int = EPOCHS) -> nn.Linear:
+def fit(features: Features, classes: int, epochs: int = FEATURE_EPOCHS) -> nn.Linear:
     """The linear classifier after `epochs` epochs."""
     device = features.values.device
     layer = nn.Linear(features.values.shape[1], classes).to(device)
@@ -61,7 +62,12 @@ def fit(features: Features, classes: int, epochs: int = EPOCHS) -> nn.Linear:
 
 
 def run(
-    train: list[Features], test: Features, classes: int, epochs: int = EPOCHS, seed: int = SEED, show: bool = True
+    train: list[Features],
+    test: Features,
+    classes: int,
+    epochs: int = FEATURE_EPOCHS,
+    seed: int = FEATURE_SEED,
+    show: bool = True,
 ) -> dict[str, Any]:
     """Scores (utils.metrics.accuracy) on the test features, averaged over the training sets; the seed is set once.
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from utils.errors import InputError
 from utils.metrics import GROUPS
+from utils.tables import METHODS
 
 # Okabe and Ito's colours, told apart by colour-blind readers; the hatching tells them apart in grey. A method has the
 # same in every figure.
-_METHODS = ("untrained", "SimCLR", "Focal", "SDCLR", "BCL-I", "BCL-D")
 _STYLES = (
     ("#999999", ""),
     ("#56B4E9", "//"),
@@ -33,7 +33,7 @@ def plot_groups(panels: dict[str, dict[str, dict[str, tuple[float, float | None]
     import matplotlib.pyplot as plt
 
     everyone = list(dict.fromkeys(method for methods in panels.values() for method in methods))
-    known = [*_METHODS, *(method for method in everyone if method not in _METHODS)]
+    known = list(dict.fromkeys([*METHODS.values(), *everyone]))
     styles = {method: _STYLES[i % len(_STYLES)] for i, method in enumerate(known)}
     # BCL's table has no All.
     has_all = any("All" in values for methods in panels.values() for values in methods.values())

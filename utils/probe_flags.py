@@ -5,7 +5,6 @@ import argparse
 from data.datasets import SPECS
 from data.image_lists import LIST_SPECS
 from models import MODELS
-from utils import feature_probe
 from utils.cli import (
     Parser,
     add_data_options,
@@ -18,7 +17,7 @@ from utils.cli import (
 )
 from utils.errors import InputError
 from utils.probe import STAGES
-from utils.results import DEFAULT_LIST, FEATURE_PROTOCOLS, PROTOCOLS
+from utils.results import DEFAULT_LIST, FEATURE_EPOCHS, FEATURE_PROTOCOLS, FEATURE_SEED, PROTOCOLS
 
 
 def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float, lr: float, falls: str) -> Parser:
@@ -54,8 +53,8 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
 def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
     args = parser.parse_args()
     features = args.protocol in FEATURE_PROTOCOLS
-    args.epochs = args.epochs or (feature_probe.EPOCHS if features else epochs)
-    args.seed = (feature_probe.SEED if features else 1) if args.seed is None else args.seed
+    args.epochs = args.epochs or (FEATURE_EPOCHS if features else epochs)
+    args.seed = (FEATURE_SEED if features else 1) if args.seed is None else args.seed
     # What would be a part of the other probes, and goes unused here.
     given = [name for name in ("test_only", "resume", "trainSplit", "customSplit", "fullset", "valiSplit")
              if getattr(args, name, None) not in (None, parser.get_default(name))]  # fmt: skip

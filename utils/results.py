@@ -6,8 +6,6 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data.datasets import Spec
 from data.image_lists import ListSpec, PathList
 from split.lists import IndexList
@@ -28,6 +26,7 @@ PROTOCOLS = {
 }
 # BCL's probes (utils/feature_probe.py) and their labelled images per class, 0 for all.
 FEATURE_PROTOCOLS = {"bcl-full": 0, "bcl-100shot": 100, "bcl-50shot": 50}
+FEATURE_EPOCHS, FEATURE_SEED = 500, 10
 LAST_EPOCH = {"epoch": None, "val": None, "config": None, "lists": None}  # of BCL's probes, in place of a best one
 PROTOCOL_VERSION = 1
 DEFAULT_LIST = "cifar10/trainIdxList.npy"
@@ -65,12 +64,11 @@ def protocol_of(config: dict[str, Any], spec: Spec | ListSpec) -> tuple[str, dic
         default_val = spec.val_list
     name = config["protocol"] or by_list
     if name in FEATURE_PROTOCOLS:
-        pairs = {"epochs": [config["epochs"], 500], "seed": [config["seed"], 10], "prune": [config["prune"], False]}
+        pairs = {"epochs": [config["epochs"], FEATURE_EPOCHS], "seed": [config["seed"], FEATURE_SEED]}
+        pairs["prune"] = [config["prune"], False]
         pairs["bnNameCnt"] = [max(config["bnNameCnt"], 0), 0]
         if files:
             pairs["image_size"] = [config["image_size"], 224]
-        elif wanted := FEATURE_PROTOCOLS[name]:
-            pairs["shots"] = [spec.shots[wanted == 50], wanted]
         return name, {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     if name not in PROTOCOLS:
         return name, {}
@@ -113,9 +111,10 @@ def report(
     # An evaluation alone reports the settings of the training; the authors' files do not tell theirs.
     config = best["config"] or vars(args)
     protocol, departs = protocol_of(config, spec)
-    if files and (wanted := FEATURE_PROTOCOLS.get(protocol)):
-        fewest = int(np.bincount(lists["train1"].labels, minlength=spec.classes).min())
-        departs |= {"shots": [fewest, wanted]} if fewest != wanted else {}
+    if wanted := FEATURE_PROTOCOLS.get(protocol):
+        # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
+        shots = len(lists["train1"].paths if files else lists["train1"].indices) // spec.classes
+        departs |= {"shots": [shots, wanted]} if shots != wanted else {}
     groups = None
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], (thresholds if files else thirds)(counts))

@@ -81,17 +81,15 @@ def names_of(spec: Spec | ListSpec, split: int, long_tailed: bool, probe: str, s
         base = spec.long_tailed[bool(shape)][not long_tailed]
         few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
         before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?:prune|wd|head|focal|bcl).*)?)"
-        after, glob = rf"{re.escape(few_shot)}lr[\d.]+_.*", f"{few_shot}lr*"
-        if probe in FEATURE_PROTOCOLS:
-            after = glob = probe
-        return Names(base, f"{base}_res*__{glob}", re.compile(f"(?P<pre>{before})__{after}"))
-    base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
-    kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
-    before = rf".+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*)"
-    after, glob = rf"{re.escape(few_shot)}f2layer4_.*", f"{few_shot}f2layer4_*"
+        start, after, glob = f"{base}_res*", rf"{re.escape(few_shot)}lr[\d.]+_.*", f"{few_shot}lr*"
+    else:
+        base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
+        kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
+        before = rf".+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*)"
+        start, after, glob = f"*{base}_{kind}*", rf"{re.escape(few_shot)}f2layer4_.*", f"{few_shot}f2layer4_*"
     if probe in FEATURE_PROTOCOLS:
         after = glob = probe
-    return Names(base, f"*{base}_{kind}*__{glob}", re.compile(f"(?P<pre>{before})__{after}"))
+    return Names(base, f"{start}__{glob}", re.compile(f"(?P<pre>{before})__{after}"))
 
 
 def collect(

@@ -138,6 +138,10 @@ set_method() {
             if [ "$momentum_loss_beta" != 0.97 ]; then method_name+="B$momentum_loss_beta"; fi
             ;;
     esac
+    check_options
+}
+
+check_options() {
     if [ "$prune_dual_bn" = True ] && [ "$prune" = False ]; then stop "--prune_dual_bn True needs --prune True"; fi
     if [ "$GPU_NUM" = 0 ]; then stop "-g counts processes, one for each GPU or one on a CPU: it is at least 1"; fi
     if [ "$nodes" = 0 ]; then stop "-n counts machines: it is at least 1"; fi
