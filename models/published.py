@@ -14,7 +14,7 @@ def from_published(state: State) -> State:
     """Rename the authors' keys to ours.
 
     SDCLR's: no `module.`, `downsample.conv/bn` -> torchvision's `downsample.0/1`. BCL's: no `backbone.`, and its
-    SimCLR's `projector.` -> `fc.` (B:models/simclr.py; its SDCLR has the head in `backbone.fc`, B:models/sdclr.py).
+    SimCLR's `projector.` -> `fc.` (its models/simclr.py; its SDCLR has the head in `backbone.fc`, models/sdclr.py).
     Our own checkpoints pass through unchanged but for the `module.` that they carry as published.
 
     Raises:

@@ -1,11 +1,11 @@
 """BCL's probes: features that are extracted once, and a linear classifier on them.
 
-Protocol (Zhou et al., ICML 2022; B:eval_cifar.py, B:test.py): features before the head, in evaluation mode; a linear
+Protocol (Zhou et al., ICML 2022; their eval_cifar.py, test.py): features before the head, in evaluation mode; a linear
 layer of PyTorch's own initialisation; cross-entropy, Adam from 1e-2 to 1e-6, a factor each epoch, 500 epochs, batches
 of 1,000, weight decay 5e-6; the last epoch counts. Few-shot accuracy is the mean over five lists.
 
 The features are of plain images; those of the labelled ImageNet and Places images are of one random crop and flip each,
-as in the later repository of BCL's authors (G:test_imagenet_places.py), whose list is the only one there is.
+as in the later Geometric-Harmonization code of BCL's authors (test_imagenet_places.py), whose list is the only one.
 """
 
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ class Features(NamedTuple):
 
 @torch.no_grad()
 def extract(model: nn.Module, images: Images, device: torch.device) -> Features:
-    """Features before the head of the images of all processes, on `device`."""
+    """Features before the head of the images [n, 3, H, W] in [0, 1] of all processes, on `device`."""
     model.eval()
     parts = [(ids.to(device), model.features(x.to(device)).float(), labels.to(device)) for x, labels, ids in images]
     # A process may have no image: these give the shapes.
@@ -47,7 +47,7 @@ def extract(model: nn.Module, images: Images, device: torch.device) -> Features:
 
 
 def fit(features: Features, classes: int, epochs: int = FEATURE_EPOCHS) -> nn.Linear:
-    """The linear classifier after `epochs` epochs."""
+    """The linear classifier [C] -> [classes] after `epochs` epochs on values [N, C] and labels in 0..classes-1."""
     device = features.values.device
     layer = nn.Linear(features.values.shape[1], classes).to(device)
     optimizer = torch.optim.Adam(layer.parameters(), FIRST_LR, weight_decay=DECAY)
