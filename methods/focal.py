@@ -4,7 +4,7 @@ With p = exp(-l) for an anchor's NT-Xent l, the share of its positive in the sof
 
     l_focal = -(1 - p)^gamma log(p)        (Lin et al., ICCV 2017, eq. 4, on contrastive similarities)
 
-gamma = 2 and a gradient through the weight, as in the later Geometric-Harmonization code of BCL's authors (its utils.py).
+gamma = 2 and a gradient through the weight, as in Geometric-Harmonization, later code of BCL's authors (utils.py).
 """
 
 from functools import partial
