@@ -19,7 +19,7 @@ def nt_xent_loops(view1, view2, temperature: float) -> np.ndarray:
     return np.array([(losses[i] + losses[i + n]) / 2 for i in range(n)])
 
 
-def nt_xent_with_mask(view1: torch.Tensor, view2: torch.Tensor, temperature: float) -> torch.Tensor:
+def nt_xent_with_mask(view1: torch.Tensor, view2: torch.Tensor, temperature: float, *_) -> torch.Tensor:
     """The published form: all exponentials, self and positive cut out by a mask, the positive added back."""
     a, b = F.normalize(view1, dim=1), F.normalize(view2, dim=1)
     n = len(a)
