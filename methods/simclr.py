@@ -10,10 +10,12 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from utils.distributed import all_gather
 
 Loss = Callable[..., torch.Tensor]
+BLOCK = 2**24  # similarities that are held at once (64 MiB); those of a larger batch are computed again in the backward
 
 
 def nt_xent(
@@ -46,15 +48,30 @@ def anchor_losses(
         Losses [2, N] in nats of views 1 and 2, between 0 and log(2M - 1) + 2 / t.
     """
     n = len(view1)
-    anchors = F.normalize(_at_least_float32(torch.cat([view1, view2])), dim=1)
-    others = anchors if keys is None else F.normalize(_at_least_float32(torch.cat(keys)), dim=1)
-    m = len(others) // 2
-    own = torch.arange(n, device=anchors.device) + offset
-    own = torch.cat([own, own + m])
-    logits = anchors @ others.T / temperature
-    positive = (anchors * others[(own + m) % (2 * m)]).sum(1) / temperature
-    logits[torch.arange(2 * n, device=anchors.device), own] = -torch.inf
-    return (logits.logsumexp(1) - positive).view(2, n)
+    # A lower precision of the network does not reach the loss.
+    with torch.autocast(view1.device.type, enabled=False):
+        anchors = F.normalize(_at_least_float32(torch.cat([view1, view2])), dim=1)
+        others = anchors if keys is None else F.normalize(_at_least_float32(torch.cat(keys)), dim=1)
+        m = len(others) // 2
+        own = torch.arange(n, device=anchors.device) + offset
+        own = torch.cat([own, own + m])
+        anchors = anchors / temperature
+        positive = (anchors * others[(own + m) % (2 * m)]).sum(1)
+        rows = max(1, BLOCK // len(others))
+        if rows >= 2 * n:
+            total = _log_sum_exp(anchors, others, own)
+        else:
+            blocks = zip(anchors.split(rows), own.split(rows), strict=True)
+            total = torch.cat([checkpoint(_log_sum_exp, a, others, o, use_reentrant=False) for a, o in blocks])
+        return (total - positive).view(2, n)
+
+
+def _log_sum_exp(anchors: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """log sum_k exp(anchors @ others_k) over all k but the anchor's own one: [rows, D], [2M, D], [rows] -> [rows]."""
+    logits = anchors @ others.T
+    with torch.no_grad():  # the gradient at exp(-inf) is 0 as it is
+        logits[torch.arange(len(anchors), device=anchors.device), own] = -torch.inf
+    return logits.logsumexp(1)
 
 
 def _at_least_float32(x: torch.Tensor) -> torch.Tensor:

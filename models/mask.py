@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -78,13 +79,20 @@ def compute_masks(
     n = magnitudes.numel()
     # A fraction next to 1 would ask for element n: the largest weight always stays.
     rank = min(math.ceil((fraction - random_fraction) * n), n - 1)
-    threshold = magnitudes.kthvalue(rank + 1).values
+    threshold = _smallest(magnitudes, rank)
     masks = {name: w.abs() >= threshold for name, w in weights.items()}
     if random_fraction > 0:
         drop = random_fraction * n / (n - rank)
         for mask in masks.values():
             mask &= (torch.rand(mask.shape, generator=generator) >= drop).to(mask.device)
     return masks
+
+
+def _smallest(values: torch.Tensor, rank: int) -> torch.Tensor | float:
+    """The `rank`-th smallest (0-based) of values [n], without sorting them."""
+    if values.device.type != "cpu":
+        return values.kthvalue(rank + 1).values
+    return float(np.partition(values.numpy(), rank)[rank])  # several times as fast as kthvalue
 
 
 def set_masks(model: nn.Module, masks: Masks) -> None:
