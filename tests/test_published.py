@@ -177,9 +177,11 @@ def test_views_of_workers_follow_the_seed():
 
 
 def coloured(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image i is of the one grey level 10 i + 5, which crops and flips leave in its middle; and random labels of 3."""
-    images = np.broadcast_to((10 * np.arange(n) + 5).astype(np.uint8)[:, None, None, None], (n, 16, 16, 3)).copy()
-    return images, np.random.RandomState(0).randint(0, 3, n)
+    """Image i is of one colour, red 10 i + 5, which crops and flips leave in its middle; random labels of 3 classes."""
+    random = np.random.RandomState(0)
+    colours = random.randint(0, 256, (n, 1, 1, 3)).astype(np.uint8)
+    colours[:, 0, 0, 0] = 10 * np.arange(n) + 5
+    return colours.repeat(16, 1).repeat(16, 2), random.randint(0, 3, n)
 
 
 def product_probe(model, batches: list[list[Batch]], images, labels) -> list[float]:
@@ -208,7 +210,7 @@ def product_probe(model, batches: list[list[Batch]], images, labels) -> list[flo
 def test_probe_of_the_same_batches_is_the_products(monkeypatch):
     """The images that the published loop trains on, given to the product's: the same classifier, bit for bit."""
     images, labels = coloured(20)
-    torch.manual_seed(0)
+    torch.manual_seed(9)  # the second epoch is the best one: neither the first nor the last
     model = build_classifier("res20_s", 3)
     ours, start, passes, drawn = copy.deepcopy(model), copy.deepcopy(model.state_dict()), [], []
     model.register_forward_pre_hook(lambda _, x: passes.append((torch.is_grad_enabled(), x[0].clone())))
