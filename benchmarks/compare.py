@@ -1,0 +1,197 @@
+"""Two procedures timed in turns, each in a process of its own; and what the processor could do at best.
+
+A contender is a function, named by its module, that prepares its work and returns `step`, which does a unit of it.
+Allocators, threads and memory formats of one process do not reach the other one, and the one that is not asked sleeps:
+what else the computer does in a round slows both alike, so the ratio of a round says more than two separate times.
+
+    with Contender("benchmarks.a", "prepare", batch=512) as theirs, Contender("benchmarks.b", "prepare") as ours:
+        print(interleaved(theirs, ours, rounds=7, warmup=2).ratio)
+
+The children are this file: `python -m benchmarks.compare FILE_DESCRIPTOR` serves requests on that pipe.
+"""
+
+import importlib
+import multiprocessing
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).resolve().parents[1]
+# OpenMP's threads (GNU, LLVM and Intel) would else spin for a while after each step, on the other one's cores.
+SLEEP = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+Step = Callable[[], float | None]
+
+
+class Contender:
+    """A procedure in a process of its own, ready to do one step at a time. A context manager: it ends the process.
+
+    Args:
+        module, function: name of a function that returns the step; the step has done its work when it returns.
+        environment: variables of the process besides this one's, such as LD_PRELOAD or OMP_NUM_THREADS.
+        arguments: of the function; whatever pickles.
+
+    Attributes:
+        value: what the last step returned, None before the first one.
+        peak: bytes, the most memory that the process has had resident until then; its own children do not count.
+
+    Raises:
+        RuntimeError: the function raised, with its traceback; or the process has died.
+    """
+
+    def __init__(self, module: str, function: str, environment: dict[str, str] | None = None, **arguments: Any) -> None:
+        self.name, self.value, self.peak = f"{module}.{function}", None, 0
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        variables = {**os.environ, **SLEEP, "PYTHONPATH": path, **(environment or {})}
+        self._pipe, theirs = multiprocessing.Pipe()
+        with theirs:
+            command = [sys.executable, "-m", "benchmarks.compare", str(theirs.fileno())]
+            self.process = subprocess.Popen(command, env=variables, pass_fds=[theirs.fileno()])
+        self._ask((module, function, arguments))
+
+    def step(self) -> float:
+        """One step; its seconds.
+
+        Raises:
+            RuntimeError: it raised, with its traceback; or the process has died. The process has ended then.
+        """
+        return self._ask("step")
+
+    def _ask(self, request: object) -> float:
+        try:
+            self._pipe.send(request)
+            error, seconds, self.value, self.peak = self._pipe.recv()
+        except (EOFError, OSError):
+            error = "it died"
+        if error:
+            self.close()
+            raise RuntimeError(f"{self.name} failed (exit code {self.process.returncode}): {error}")
+        return seconds
+
+    def close(self) -> None:
+        """End the process: at once where it waits for a request, by force where it is still busy after 5 seconds."""
+        self._pipe.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self) -> "Contender":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Pair(NamedTuple):
+    """Median seconds of a step; median over rounds of theirs / ours; peak bytes; the seconds of each round."""
+
+    theirs: float
+    ours: float
+    ratio: float
+    theirs_peak: int
+    ours_peak: int
+    rounds: list[tuple[float, float]]
+
+
+def interleaved(theirs: Contender, ours: Contender, rounds: int, warmup: int) -> Pair:
+    """A step of each in every round, whoever was second going first in the next one.
+
+    Args:
+        rounds: >= 1, that count. warmup: >= 0, rounds before them that do not.
+
+    Raises:
+        ValueError: there are no rounds to count.
+        RuntimeError: a step failed.
+    """
+    if rounds < 1:
+        raise ValueError(f"there must be at least one round, not {rounds}")
+    taken = []
+    for i in range(warmup + rounds):
+        order = (theirs, ours) if i % 2 == 0 else (ours, theirs)
+        seconds = {contender: contender.step() for contender in order}
+        taken.append((seconds[theirs], seconds[ours]))
+    taken = taken[warmup:]
+    medians = [statistics.median(column) for column in zip(*taken, strict=True)]
+    ratio = statistics.median(a / b for a, b in taken)
+    return Pair(*medians, ratio, theirs.peak, ours.peak, taken)
+
+
+def matmul_peak(dtype: torch.dtype, threads: int, sizes: Sequence[int] = (1024, 2048, 4096), repeats: int = 3) -> float:
+    """Floating-point operations per second of the fastest square matrix product on the processor.
+
+    Args:
+        dtype: of the matrices. threads: of torch, set back afterwards. sizes: rows. repeats: >= 1, the best counts.
+    """
+    before, best = torch.get_num_threads(), 0.0
+    torch.set_num_threads(threads)
+    try:
+        for n in sizes:
+            a, b = (torch.randn(n, n).to(dtype) for _ in range(2))
+            out = a @ b
+            for _ in range(repeats):
+                start = time.perf_counter()
+                torch.matmul(a, b, out=out)
+                best = max(best, 2 * n**3 / (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(before)
+    return best
+
+
+def flops(step: Step) -> int:
+    """Floating-point operations of a step: convolutions and matrix products, forward and backward (torch's counter)."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+def _peak() -> int:
+    """Bytes. Linux's getrusage would count the parent's peak in: it survives the start of another program."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else []:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _timed(step: Step) -> tuple[float, float | None]:
+    start = time.perf_counter()
+    value = step()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, value
+
+
+def _serve(pipe: Connection) -> None:
+    """Answer (error, seconds, value, peak bytes) to each request until the parent's end of the pipe closes."""
+    step = None
+    while True:
+        try:
+            request = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if step is None:
+                module, function, arguments = request
+                step = getattr(importlib.import_module(module), function)(**arguments)
+                answer = "", 0.0, None
+            else:
+                answer = "", *_timed(step)
+        except Exception:
+            answer = traceback.format_exc(), 0.0, None
+        pipe.send((*answer, _peak()))
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv[1])))

@@ -1,0 +1,249 @@
+"""The published procedure, written plainly, for benchmarks and tests to set beside this project's.
+
+Sources: SDCLR's train_simCLR.py (views, loader, steps of SimCLR), utils.py (loss), prune/prune_simCLR.py (steps of
+SDCLR), prune/mask.py (masks) and train_cifar.py (linear probe); SimCLR (Chen et al., ICML 2020), section 2.1; SDCLR
+(Jiang et al., ICML 2021), section 3. It does the work that these do, in their order, with no code of theirs. All is
+float32 in the default memory format, without autocast; nothing sets threads, allocators or global seeds. BCL's memory
+update is `Loop` in benchmarks/memory.py.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms as T
+
+from models.mask import Masks, pruned
+
+
+def view_transform(size: int) -> T.Compose:
+    """One view of a Pillow image: [3, size, size] in [0, 1] (SDCLR's train_simCLR.py, for CIFAR)."""
+    jitter = T.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    crop = T.RandomResizedCrop(size, scale=(0.1, 1.0), interpolation=T.InterpolationMode.BICUBIC)
+    colour = [T.RandomApply([jitter], p=0.8), T.RandomGrayscale(p=0.2)]
+    return T.Compose([crop, T.RandomHorizontalFlip(), *colour, T.ToTensor()])
+
+
+class TwoViews(Dataset):
+    """Two independent views of each image, [2, 3, S, S] in [0, 1], drawn from torch's global generator.
+
+    Args:
+        images: [N, S, S, 3] uint8; views have the images' size.
+    """
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images, self.transform = images, view_transform(images.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        image = Image.fromarray(self.images[index])
+        return torch.stack([self.transform(image), self.transform(image)])
+
+
+def view_loader(images: np.ndarray, batch: int, workers: int, seed: int) -> DataLoader:
+    """Shuffled batches of views [n, 2, 3, S, S] in [0, 1]; the last one may be short (SDCLR's train_simCLR.py).
+
+    Args:
+        images: [N, S, S, 3] uint8. batch: images. workers: processes, started anew in each epoch.
+        seed: of the order, and of the views when there are workers; else they come from torch's global generator.
+    """
+    return _loader(TwoViews(images), batch, workers, torch.Generator().manual_seed(seed))
+
+
+def _loader(dataset: Dataset, batch: int, workers: int, shuffled: torch.Generator | None) -> DataLoader:
+    order = {"shuffle": shuffled is not None, "generator": shuffled}
+    return DataLoader(dataset, batch, num_workers=workers, pin_memory=torch.cuda.is_available(), **order)
+
+
+def nt_xent(view1: torch.Tensor, view2: torch.Tensor, temperature: float) -> torch.Tensor:
+    """NT-Xent as published (SDCLR's utils.py; SimCLR, section 2.1, eq. 1): the mean of the 2N anchors' losses in nats.
+
+    Every similarity is exponentiated without a shift; a mask cuts self and positive out of the matrix, and the
+    positive is added back to the sum of the rest. The exponentials overflow float32 below t = 0.0113.
+
+    Args:
+        view1, view2: projections [N, D], any scale. temperature: t > 0.
+    """
+    n = len(view1)
+    both = F.normalize(torch.cat([view1, view2]), dim=1)
+    similarities = torch.exp(both @ both.T / temperature)
+    image = torch.arange(n, device=both.device).repeat(2)
+    others = image[:, None] != image[None, :]
+    negatives = similarities.masked_select(others).view(2 * n, 2 * n - 2).sum(1)
+    positives = torch.exp((both[:n] * both[n:]).sum(1) / temperature).repeat(2)
+    return -torch.log(positives / (positives + negatives)).mean()
+
+
+def simclr_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, views: torch.Tensor, temperature: float) -> float:
+    """One update of SimCLR: a forward of the 2n interleaved views, so that batch norm mixes them, and a backward.
+
+    Args:
+        encoder: in training mode, [2n, 3, H, W] -> [2n, D]. optimizer: of its parameters.
+        views: [n, 2, 3, H, W] in [0, 1]. temperature: t > 0.
+
+    Returns:
+        The loss in nats, read at each step as published (SDCLR's train_simCLR.py).
+    """
+    projections = encoder(views.flatten(0, 1))
+    loss = nt_xent(projections[0::2], projections[1::2], temperature)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def sdclr_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, views: torch.Tensor, temperature: float) -> float:
+    """One update of SDCLR as published (prune/prune_simCLR.py): three forwards, two backwards.
+
+    A forward of the pruned branch without a gradient serves the dense branch's loss; a second one, of the same views
+    with the same weights, has a loss and a backward of its own. It moves the pruned branch's running statistics twice.
+
+    Args:
+        encoder: in training mode, prunable (models.mask) with its masks set, [n, 3, H, W] -> [n, D].
+        optimizer: of its parameters. views: [n, 2, 3, H, W] in [0, 1]. temperature: t > 0.
+
+    Returns:
+        The dense branch's loss in nats; the pruned branch's has the same value.
+    """
+    view1, view2 = views[:, 0], views[:, 1]
+    optimizer.zero_grad()
+    with torch.no_grad(), pruned(encoder):
+        competitor = encoder(view2)
+    dense = encoder(view1)
+    loss = nt_xent(dense, competitor, temperature)
+    loss.backward()
+    # The backward stays inside: whatever it computes again must be of the pruned branch.
+    with pruned(encoder):
+        nt_xent(dense.detach(), encoder(view2), temperature).backward()
+    optimizer.step()
+    return loss.item()
+
+
+def pruning_masks(encoder: nn.Module, fraction: float) -> Masks:
+    """Magnitude masks of all convolutions together, by a full sort (SDCLR, section 3.2; its prune/mask.py).
+
+    Args:
+        encoder: its n convolution weights are read, not changed.
+        fraction: p; kept are |w| >= the element ceil(p n), counted from 0, of the ascending |w|.
+
+    Returns:
+        Module name -> boolean mask of the weight's shape, on the weight's device: True is kept.
+
+    Raises:
+        IndexError: p is so near to 1 that there is no such element.
+    """
+    sizes = {name: m.weight.detach().abs() for name, m in encoder.named_modules() if isinstance(m, nn.Conv2d)}
+    ascending = torch.cat([size.flatten() for size in sizes.values()]).sort().values
+    threshold = ascending[math.ceil(fraction * len(ascending))]
+    return {name: size >= threshold for name, size in sizes.items()}
+
+
+class Labelled(Dataset):
+    """Images [N, S, S, 3] uint8 through a transform of Pillow images, with their labels [N]."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: T.Compose) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+def shifted_crop_and_flip(size: int) -> T.Compose:
+    """The probe's augmentation of a Pillow image: [3, size, size] in [0, 1], shifted by up to size / 8 pixels."""
+    return T.Compose([T.RandomCrop(size, padding=size // 8), T.RandomHorizontalFlip(), T.ToTensor()])
+
+
+def probe(
+    model: nn.Module,
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    val_images: np.ndarray,
+    val_labels: np.ndarray,
+    epochs: int,
+    batch: int = 128,
+    workers: int = 2,
+    seed: int = 1,
+    lr: float = 30.0,
+    milestones: Sequence[int] = (10, 20),
+) -> Iterator[float]:
+    """The linear probe as published (SDCLR's train_cifar.py), an epoch for each item that is asked for.
+
+    Before the first epoch, a pass over the augmented training set counts the classes. An epoch trains the classifier
+    on live augmented images through the whole network, evaluates it on the augmented training set, then on the
+    validation set. SGD with momentum 0.9 and no weight decay; a tenth of the rate from each milestone on, which
+    holds at the start of that epoch. After the last epoch the model has the weights of the best one.
+
+    Args:
+        model: of models.build_classifier; all but its `fc` is frozen, batch norm too.
+        train_images, val_images: [N, S, S, 3] uint8. train_labels, val_labels: [N], from 0.
+        epochs: >= 1, published 30. batch: images, of evaluation too.
+        workers: of the training set's loader; the validation set has none.
+        seed: of the order, and of the augmentation when there are workers; else that is of torch's global generator.
+        lr, milestones: of the first epoch, and the epochs (1-based) that lower it.
+
+    Yields:
+        Top-1 accuracy on the validation set in [0, 1], after each epoch.
+    """
+    transform, generator = shifted_crop_and_flip(train_images.shape[1]), torch.Generator().manual_seed(seed)
+    train = _loader(Labelled(train_images, train_labels, transform), batch, workers, generator)
+    val = _loader(Labelled(val_images, val_labels, T.ToTensor()), batch, 0, None)
+    count_classes(train, model.fc.out_features)  # published for the log alone, but its time is the procedure's
+    model.requires_grad_(False).fc.requires_grad_(True)
+    optimizer = torch.optim.SGD(model.fc.parameters(), lr, momentum=0.9)
+    best, kept = -1.0, {}
+    for epoch in range(1, epochs + 1):
+        optimizer.param_groups[0]["lr"] = lr * 0.1 ** sum(epoch >= milestone for milestone in milestones)
+        train_probe(model, train, optimizer)
+        evaluate(model, train)
+        accuracy = evaluate(model, val)[1]
+        if accuracy > best:
+            best, kept = accuracy, copy.deepcopy(model.state_dict())
+        yield accuracy
+    model.load_state_dict(kept)
+
+
+def count_classes(loader: DataLoader, classes: int) -> torch.Tensor:
+    """Images of each class, [classes], by a pass over a loader of (images, labels [n])."""
+    return sum((labels.bincount(minlength=classes) for _, labels in loader), torch.zeros(classes, dtype=torch.long))
+
+
+def train_probe(model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer) -> float:
+    """One epoch of cross-entropy, the network in evaluation mode; its mean loss over the steps, in nats.
+
+    Args:
+        model: [n, 3, S, S] -> [n, classes]. loader: (images [n, 3, S, S] in [0, 1], labels [n]).
+        optimizer: of what is to move.
+    """
+    model.eval()
+    device, total = model.fc.weight.device, 0.0
+    for images, labels in loader:
+        loss = F.cross_entropy(model(images.to(device)), labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / len(loader)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, loader: DataLoader) -> tuple[float, float]:
+    """Mean cross-entropy in nats and top-1 accuracy in [0, 1] over a loader's images (see train_probe)."""
+    model.eval()
+    device, loss, hits = model.fc.weight.device, 0.0, 0
+    for images, labels in loader:
+        images, labels = images.to(device), labels.to(device)
+        scores = model(images)
+        loss += F.cross_entropy(scores, labels, reduction="sum").item()
+        hits += (scores.argmax(1) == labels).sum().item()
+    return loss / len(loader.dataset), hits / len(loader.dataset)
