@@ -14,18 +14,23 @@ import torch
 
 from data.datasets import load, spec_of
 from models import build_classifier
+from models.frozen import FrozenBackbone
 from utils import feature_probe, probe, probe_data, results
 from utils.bad_images import BadImages
+from utils.compute import Compute
 from utils.distributed import world_from_environment
 from utils.errors import run
 from utils.log import Log, progress, provenance
 from utils.probe_files import Files
 from utils.probe_flags import parse_cifar
 
+AT_ONCE = 8  # steps of a classifier on features that stand, whose images go through the backbone together
+
 
 def main() -> None:
     args, started = parse_cifar(__doc__), time.perf_counter()
     world = world_from_environment(args.no_cuda)
+    compute = Compute(args, world.device)
     spec = spec_of(args.dataset)
     train_set = load(spec.name, args.data, train=True, download=args.download)
     test_set = load(spec.name, args.data, train=False, download=args.download)
@@ -35,31 +40,30 @@ def main() -> None:
     files = Files(args, model)
     files.config["lists"] = results.origin(lists)
     done = files.load()
-    frozen = probe.freeze(model.to(world.device), args.fixto, args.fixbn)
+    frozen = probe.freeze(compute.on_device(model), args.fixto, args.fixbn)
 
     log = Log(files.folder)
     log.info(" ".join([sys.executable, *sys.argv]))
-    log.info(f"{world.device.type}, precision fp32, {provenance()}")
+    log.info(f"{world.device.type}, {compute}, {args.augment} views, {provenance()}")
     log.info(files.message)
 
-    def evaluate(images):
-        return probe.evaluate(model, probe.images_in_memory(images, args.test_batch_size), spec.classes, world.device)
-
-    def features(images):
-        batches = probe.images_in_memory(images, args.test_batch_size)
-        return feature_probe.extract(model, batches, world.device)
+    def batches(images):
+        return probe.images_in_memory(images, args.test_batch_size)
 
     on_features = args.protocol in results.FEATURE_PROTOCOLS
     if not args.test_only and not on_features:
         val = test_set if args.valiSplit == "test" else probe_data.subset(train_set, lists["val"])
-        loader = probe_data.train_loader(probe_data.subset(train_set, lists["train"]), args, world.device)
         optimizer, bad = files.optimizer(), BadImages(args.on_bad_image, log)
         still = probe.frozen_modules(model, args.fixto) if args.fixbn else {}
+        network = probe.Network(model, still, args.fixbn, compute, world)
+        at_once = 1 if network.backbone is None else AT_ONCE
+        train = probe_data.subset(train_set, lists["train"])
+        loader = probe_data.train_loader(train, args, world.device, at_once)
         bar = progress(args.epochs, done, f"{spec.name} probe", True)
         for epoch in range(done + 1, args.epochs + 1):
-            probe.train_epoch(model, still, loader, optimizer, epoch, args, world, log, bad)
+            probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad)
             if epoch % args.test_freq == 0 or epoch == args.epochs:
-                scores = evaluate(val)
+                scores = network.evaluate(batches(val), spec.classes)
                 results.log_validation(log, epoch, scores)
                 files.save_best(epoch, scores["top1"], optimizer)
             files.save(epoch, optimizer)
@@ -68,14 +72,15 @@ def main() -> None:
         frozen.check(model)
 
     if on_features:
-        train = [features(probe_data.subset(train_set, lists[name])) for name in lists if name.startswith("train")]
-        best = results.LAST_EPOCH
-        scores = feature_probe.run(train, features(test_set), spec.classes, args.epochs, args.seed)
+        backbone, best = FrozenBackbone(model, compute.dtype), results.LAST_EPOCH
+        train = [probe_data.subset(train_set, lists[name]) for name in lists if name.startswith("train")]
+        *train, test = (feature_probe.extract(backbone, batches(images), world.device) for images in [*train, test_set])
+        scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed)
     else:
         best = files.load_best()
-        scores = evaluate(test_set)
+        scores = probe.evaluate(model, batches(test_set), spec.classes, compute)
     sizes = probe_data.group_sizes(lists["group"], train_set.labels, spec.classes)
-    results.report(args, spec, lists, sizes, scores, best, time.perf_counter() - started, log)
+    results.report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ import sys
 import time
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from data.image_lists import LIST_SPECS
 from models import build_classifier
+from models.frozen import FrozenBackbone
 from utils import feature_probe, probe, probe_data, results
 from utils.bad_images import BadImages
+from utils.compute import Compute
 from utils.distributed import join, launched_by_hand, wait_for_all, world_from_environment
 from utils.errors import run
 from utils.log import Log, progress, provenance
@@ -29,6 +30,7 @@ def main() -> None:
     args, started = parse_imagenet(__doc__), time.perf_counter()
     launched_by_hand(args.local_rank, args.world_size, args.port)
     world = world_from_environment(args.no_cuda)
+    compute = Compute(args, world.device)
     spec = LIST_SPECS[args.dataset]
     lists = probe_data.find_path_lists(args, spec)
     on_features = args.protocol in results.FEATURE_PROTOCOLS
@@ -42,34 +44,27 @@ def main() -> None:
     files.config["lists"] = results.origin(lists)
     done = files.load()
     loader = probe_data.file_train_loader(lists["train"], args, world) if "train" in lists else None
-    frozen = probe.freeze(model.to(world.device), args.fixto, fixbn=True)
+    frozen = probe.freeze(compute.on_device(model), args.fixto, fixbn=True)
 
     join(world)
     log = Log(files.folder, world.main)
     log.info(" ".join([sys.executable, *sys.argv]))
-    log.info(f"{world.size} process(es) on {world.device.type}, precision fp32, {provenance()}")
+    log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
     log.info(files.message)
     bad = BadImages(args.on_bad_image, log)
 
-    def evaluate(name):
-        scores = probe.evaluate(model, probe.images_of_files(loaders[name], bad), spec.classes, world.device)
-        bad.report()
-        return scores
-
-    def features(name):
-        found = feature_probe.extract(model, probe.images_of_files(loaders[name], bad), world.device)
-        bad.report()
-        return found
+    def batches(name):
+        return probe.images_of_files(loaders[name], bad)
 
     if not args.test_only and not on_features:
         optimizer = files.optimizer()
-        trained = DistributedDataParallel(model, forward_sync_buffers=False) if world.size > 1 else model
         still = probe.frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
+        network = probe.Network(model, still, True, compute, world)
         bar = progress(args.epochs, done, f"{spec.name} probe", world.main)
         for epoch in range(done + 1, args.epochs + 1):
-            probe.train_epoch(trained, still, loader, optimizer, epoch, args, world, log, bad)
+            probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad)
             if epoch % args.test_freq == 0 or epoch == args.epochs:
-                scores = evaluate("val")
+                scores = network.evaluate(batches("val"), spec.classes)
                 results.log_validation(log, epoch, scores, files=True)
                 files.save_best(epoch, scores["top5"], optimizer)
             files.save(epoch, optimizer)
@@ -79,14 +74,16 @@ def main() -> None:
 
     wait_for_all()
     if on_features:
-        train = [features(name) for name in loaders if name != "test"]
-        best = results.LAST_EPOCH
-        scores = feature_probe.run(train, features("test"), spec.classes, args.epochs, args.seed, world.main)
+        backbone, best = FrozenBackbone(model, compute.dtype), results.LAST_EPOCH
+        names = [*(name for name in loaders if name != "test"), "test"]
+        *train, test = (feature_probe.extract(backbone, batches(name), world.device) for name in names)
+        scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed, world.main)
     else:
         best = files.load_best()
-        scores = evaluate("test")
+        scores = probe.evaluate(model, batches("test"), spec.classes, compute)
+    bad.report()
     sizes = probe_data.group_sizes(lists["group"], None, spec.classes)
-    results.report(args, spec, lists, sizes, scores, best, time.perf_counter() - started, log)
+    results.report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ The published recipes, with all their settings, are in cmds/shell_scrips.
 import sys
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from data.image_lists import PRETRAIN_LISTS
 from methods import build_method
 from utils.bad_images import BadImages
+from utils.compute import Compute
 from utils.distributed import join, world_from_environment
 from utils.errors import run
 from utils.log import Log, progress, provenance
@@ -24,11 +24,12 @@ from utils.pretrain import Checkpoints, one_epoch, parse, training_images, two_v
 def main() -> None:
     args = parse(__doc__)
     world = world_from_environment()
+    compute = Compute(args, world.device)
     images, counts = training_images(args)
     loader = two_view_loader(images, args, world)
     torch.manual_seed(args.seed + world.rank)
     stem = "imagenet" if args.dataset in PRETRAIN_LISTS else "cifar"
-    method = build_method(args, stem, len(images)).to(world.device)
+    method = compute.on_device(build_method(args, stem, len(images)))
     optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
     checkpoints = Checkpoints(args, method, optimizer)
     start = checkpoints.load()
@@ -36,17 +37,16 @@ def main() -> None:
     join(world)
     log = Log(checkpoints.folder, world.main)
     log.info(" ".join([sys.executable, *sys.argv]))
-    log.info(f"{world.size} process(es) on {world.device.type}, precision fp32, {provenance()}")
+    log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
     log.info(f"class distribution in training set is {counts}")
     log.info(checkpoints.message)
-    bad, model = BadImages(args.on_bad_image, log), method
     if world.size > 1 and world.device.type == "cuda":
-        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        method = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
     elif world.size > 1:
         log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
-    if world.size > 1:
-        # Statistics are synchronised or per process, and masks are equal everywhere: no buffer needs sending.
-        model = DistributedDataParallel(model, forward_sync_buffers=False)
+    bad, model = BadImages(args.on_bad_image, log), compute.distributed(method, world)
+    if args.compile:
+        method.encoder.compile()
 
     bar = progress(
         args.epochs * len(loader), start * len(loader), f"{args.dataset} {args.experiment[-40:]}", world.main
@@ -58,7 +58,7 @@ def main() -> None:
         method.start_epoch(epoch)
         if args.bcl:
             images.set_scores(method.score)
-        one_epoch(model, loader, optimizer, epoch, args, world, log, bar, bad)
+        one_epoch(model, loader, optimizer, epoch, args, compute, world, log, bar, bad)
         checkpoints.save(epoch, world)
     bar.close()
 

@@ -4,7 +4,7 @@ What a sample looks like is a function of seed, epoch and sample id alone: worke
 which they run change nothing, and a resumed run sees what an undisturbed one would have seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import cv2
@@ -88,6 +88,28 @@ def collate(samples: list[tuple[torch.Tensor | None, int, int, list[str]]]) -> B
     index, labels = (torch.tensor([sample[i] for sample in whole], dtype=torch.long) for i in (1, 2))
     bad = list(dict.fromkeys(message for sample in samples for message in sample[3]))
     return Batch(views, index, labels, bad, len(samples) - len(whole))
+
+
+def on_device(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The loader's Batches with views, ids and labels on the device.
+
+    On CUDA they are copied, or made, on a stream of their own while the step before is computed: nothing waits.
+    """
+    if device.type != "cuda":
+        yield from loader
+        return
+    stream, iterator = torch.cuda.Stream(device), iter(loader)
+    while True:
+        with torch.cuda.stream(stream):
+            batch = next(iterator, None)
+            if batch is None:
+                return
+            tensors = [t.to(device, non_blocking=True) for t in (batch.views, batch.index, batch.labels)]
+        computing = torch.cuda.current_stream(device)
+        computing.wait_stream(stream)
+        for tensor in tensors:
+            tensor.record_stream(computing)  # so that its memory is not taken again before it was read
+        yield Batch(*tensors, batch.bad, batch.lost)
 
 
 TRIES = 100  # images that are looked at in place of a bad one, before there is none

@@ -90,4 +90,9 @@ def resume_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any], 
         raise InputError(f"cannot resume from {source}: its optimizer is another one, or for other weights")
     for group, values in zip(optimizer.param_groups, ours, strict=True):
         group.update(values)
+    for p, entries in optimizer.state.items():
+        for name, value in entries.items():
+            # Fused steps go through memory in order: the state lies there as its weight does.
+            if isinstance(value, torch.Tensor) and value.shape == p.shape and value.stride() != p.stride():
+                entries[name] = torch.empty_like(p).copy_(value)
     return int(epoch)

@@ -97,9 +97,26 @@ def add_data_options(parser: Parser) -> None:
 
 
 def add_image_file_options(parser: Parser) -> None:
-    """--image_size, --augment, --on_bad_image: for data sets of image files."""
+    """--augment; --image_size, --on_bad_image for data sets of image files."""
     add = parser.add_argument
     add("--image_size", type=number(int, 8, 4096), help="pixels of a view; default as published, 224 for image files")
-    how = "pillow: views as published; opencv: the same, over twice as fast; auto: opencv for image files"
-    add("--augment", default="auto", choices=["auto", "opencv", "pillow"], help=how)
+    how = (
+        "pillow: views as published, one by one; batched: whole batches on the device, images in memory; "
+        "opencv: one by one, over twice as fast, image files; auto: batched or opencv"
+    )
+    add("--augment", default="auto", choices=["auto", "batched", "opencv", "pillow"], help=how)
     add("--on_bad_image", default="error", choices=["error", "skip"], help="skip: leave out, count and report")
+
+
+def check_augment(args: argparse.Namespace, files: bool) -> None:
+    """Fill in what --augment auto stands for.
+
+    Raises:
+        InputError: --augment or --image_size is not for images in memory, or not for image files.
+    """
+    if not files and (args.image_size or args.augment == "opencv"):
+        raise InputError(f"--image_size and --augment opencv are for image files, not for {args.dataset}")
+    if files and args.augment == "batched":
+        raise InputError(f"--augment batched is for images in memory, not for {args.dataset}: choose opencv or pillow")
+    if args.augment == "auto":
+        args.augment = "opencv" if files else "batched"

@@ -64,15 +64,11 @@ def cores() -> int:
 
 
 def join(world: World) -> None:
-    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, nothing to do. Float32 means float32 on CUDA too.
+    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, nothing to do.
 
     Raises:
         InputError: the processes do not find each other, or the port is in use.
     """
-    if world.device.type == "cuda":
-        torch.cuda.set_device(world.device)
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = True
     if world.size > 1:
         try:
             dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo")
@@ -140,13 +136,13 @@ def gather_samples(index: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.T
     return tuple(t[order] for t in (index, *tensors))
 
 
-def mean_over_processes(value: float, device: torch.device) -> float:
-    """Average of one number over the processes."""
-    if not _several():
-        return value
-    total = torch.tensor(value, dtype=torch.float64, device=device)
-    dist.all_reduce(total)
-    return float(total) / dist.get_world_size()
+def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """Average of a tensor over the processes, in float64."""
+    values = values.double()
+    if _several():
+        dist.all_reduce(values)
+        values /= dist.get_world_size()
+    return values
 
 
 def sum_over_processes(counts: np.ndarray, device: torch.device) -> np.ndarray:

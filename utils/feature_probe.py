@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from models.frozen import FrozenBackbone
 from utils.distributed import gather_samples
 from utils.errors import InputError
 from utils.metrics import accuracy, count_hits
-from utils.probe import Images
+from utils.probe import Images, features_of
 from utils.results import FEATURE_EPOCHS, FEATURE_SEED
 
 BATCH, DECAY = 1000, 5e-6
@@ -34,13 +35,11 @@ class Features(NamedTuple):
     ids: torch.Tensor
 
 
-@torch.no_grad()
-def extract(model: nn.Module, images: Images, device: torch.device) -> Features:
+def extract(backbone: FrozenBackbone, images: Images, device: torch.device) -> Features:
     """Features before the head of the images [n, 3, H, W] in [0, 1] of all processes, on `device`."""
-    model.eval()
-    parts = [(ids.to(device), model.features(x.to(device)).float(), labels.to(device)) for x, labels, ids in images]
+    parts = [(ids.to(device), x, labels.to(device)) for x, labels, ids in features_of(backbone, images, device)]
     # A process may have no image: these give the shapes.
-    parts.append((torch.empty(0, dtype=torch.long, device=device), torch.empty(0, model.channels, device=device),
+    parts.append((torch.empty(0, dtype=torch.long, device=device), torch.empty(0, backbone.channels, device=device),
                   torch.empty(0, dtype=torch.long, device=device)))  # fmt: skip
     ids, values, labels = gather_samples(*(torch.cat(part) for part in zip(*parts, strict=True)))
     return Features(values, labels, ids)

@@ -23,6 +23,7 @@ from torch import nn
 from data.datasets import SPECS, load, spec_of
 from data.image_lists import LIST_SPECS, ListSpec
 from models import MODELS
+from models.frozen import FrozenBackbone
 from models.published import from_published, has_dual_batch_norm, load_state, to_backbone
 from models.resnet import build_backbone
 from split.ensure import ensure_list, ensure_path_list
@@ -31,7 +32,8 @@ from split.path_lists import read_path_list
 from utils import probe, probe_data
 from utils.bad_images import BadImages
 from utils.checkpoint import read_checkpoint
-from utils.cli import Parser, add_data_options, add_image_file_options, positive
+from utils.cli import Parser, add_data_options, add_image_file_options, check_augment, positive
+from utils.compute import Compute, add_compute_options
 from utils.distributed import World, join, world_from_environment
 from utils.errors import InputError, run
 from utils.feature_probe import Features, extract
@@ -50,6 +52,7 @@ def parse() -> argparse.Namespace:
     add("--dataset", required=True, choices=["cifar", *SPECS, *LIST_SPECS])
     add_data_options(parser)
     add_image_file_options(parser)
+    add_compute_options(parser)
     add("--checkpoint", required=True, help="of pre-training or of a probe")
     add("--model", choices=MODELS, help="default res18, of image files res50")
     add("--bnNameCnt", type=int, choices=[0, 1], help="of dual batch norm: 0 dense branch, the default; 1 pruned")
@@ -60,13 +63,12 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     if args.out.suffix != ".npz":
         raise InputError(f"--out {args.out} must end in .npz")
-    if args.dataset not in LIST_SPECS and (args.image_size or args.augment == "opencv"):
-        raise InputError(f"--image_size and --augment opencv are for image files, not for {args.dataset}")
+    check_augment(args, args.dataset in LIST_SPECS)
     return args
 
 
 def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int | None = None) -> nn.Module:
-    """A backbone with the checkpoint's weights; its output are the features.
+    """A backbone with the checkpoint's weights.
 
     Args:
         batch_norm: of a checkpoint with dual batch norm alone, 0 or None for the dense branch's, 1 for the pruned's.
@@ -82,7 +84,9 @@ def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int | None 
     return model
 
 
-def of_memory(args: argparse.Namespace, model: nn.Module, world: World) -> tuple[Features, dict[str, np.ndarray]]:
+def of_memory(
+    args: argparse.Namespace, backbone: FrozenBackbone, world: World
+) -> tuple[Features, dict[str, np.ndarray]]:
     """Features of a list of images in memory; ids are numbers among all training, or test, images."""
     data = load(args.dataset, args.data, train=args.list != "test", download=args.download)
     chosen = None
@@ -90,17 +94,21 @@ def of_memory(args: argparse.Namespace, model: nn.Module, world: World) -> tuple
         name = {"train": data.spec.train_list, "val": data.spec.val_list}.get(args.list, args.list)
         chosen = read_list(ensure_list(name, data.spec, data.labels), data.spec)
     images = probe.images_in_memory(probe_data.subset(data, chosen), args.test_batch_size)
-    found = extract(model, images if world.main else (), world.device)
+    found = extract(backbone, images if world.main else (), world.device)
     return (found if chosen is None else found._replace(ids=torch.from_numpy(chosen.indices)[found.ids.cpu()])), {}
 
 
-def of_files(args: argparse.Namespace, model: nn.Module, world: World) -> tuple[Features, dict[str, np.ndarray]]:
+def of_files(
+    args: argparse.Namespace, backbone: FrozenBackbone, world: World
+) -> tuple[Features, dict[str, np.ndarray]]:
     """Features of a list of image files, and their paths."""
     spec = LIST_SPECS[args.dataset]
     name = {"train": spec.train, "val": spec.val, "test": spec.test}.get(args.list, args.list)
     chosen = read_path_list(ensure_path_list(name, spec, args.data), spec)
     bad = BadImages(args.on_bad_image, Log(None, world.main))
-    found = extract(model, probe.images_of_files(probe_data.file_test_loader(chosen, args, world), bad), world.device)
+    found = extract(
+        backbone, probe.images_of_files(probe_data.file_test_loader(chosen, args, world), bad), world.device
+    )
     bad.report()
     return found, {"paths": np.array(chosen.paths)[found.ids.cpu().numpy()]}
 
@@ -108,13 +116,15 @@ def of_files(args: argparse.Namespace, model: nn.Module, world: World) -> tuple[
 def main() -> None:
     args = parse()
     world = world_from_environment(args.no_cuda)
+    compute = Compute(args, world.device)
     spec = LIST_SPECS[args.dataset] if args.dataset in LIST_SPECS else spec_of(args.dataset)
     files = isinstance(spec, ListSpec)
     args.model = args.model or ("res50" if files else "res18")
     args.image_size, args.seed = args.image_size or spec.size, 0
     model = load_backbone(args.model, "imagenet" if files else "cifar", args.checkpoint, args.bnNameCnt)
     join(world)
-    found, more = (of_files if files else of_memory)(args, model.to(world.device), world)
+    backbone = FrozenBackbone(model, compute.dtype).to(world.device)
+    found, more = (of_files if files else of_memory)(args, backbone, world)
     if not world.main:
         return
     arrays = {

@@ -58,7 +58,25 @@ def build_optimizer(
     if lr < 0 or decay < 0:
         raise InputError(f"--lr and --weight_decay must not be negative, not {lr} and {decay}")
     if name == "adam":
-        return torch.optim.Adam(params, lr, weight_decay=decay)
+        return torch.optim.Adam(params, lr, weight_decay=decay, fused=True)
     if name == "lars":
         return LARS(params, lr, weight_decay=decay)
-    return torch.optim.SGD(params, lr, momentum=0.9, weight_decay=decay)
+    return sgd(params, lr, 0.9, decay)
+
+
+def sgd(params: Iterable[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float) -> torch.optim.SGD:
+    """PyTorch's SGD in its fused form, one pass over the weights."""
+    optimizer = torch.optim.SGD(params, lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    if momentum:
+        # As it would be after a step without gradient: where a GradScaler skips the very first step, PyTorch 2.14 goes
+        # on from uninitialised memory.
+        for p in optimizer.param_groups[0]["params"]:
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
+    """Set the learning rate of all groups; returns it."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr

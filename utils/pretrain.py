@@ -2,19 +2,20 @@
 
 import argparse
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from data import opencv
+from data.batch_views import PretrainViews, view_loader
 from data.boost import Boost
 from data.datasets import SPECS, load
 from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, ImageFiles
-from data.views import AugmentedImages, EpochSampler, make_loader, pretrain_transform
+from data.views import AugmentedImages, Batch, EpochSampler, on_device, pretrain_transform
 from methods import BCL
 from models import MODELS
 from models.mask import get_masks
@@ -29,15 +30,17 @@ from utils.cli import (
     add_data_options,
     add_experiment,
     add_image_file_options,
+    check_augment,
     natural,
     not_negative,
     number,
     positive,
 )
-from utils.distributed import World, mean_over_processes
+from utils.compute import Compute, Losses, add_compute_options
+from utils.distributed import World
 from utils.errors import InputError
 from utils.log import Average, Log, provenance
-from utils.optim import WEIGHT_DECAY
+from utils.optim import WEIGHT_DECAY, set_rate
 from utils.schedule import pretrain_lr
 
 WARMUP_EPOCHS = 10
@@ -55,6 +58,7 @@ def parse(description: str) -> argparse.Namespace:
     add("--dataset", default="cifar", choices=["cifar", *SPECS, *PRETRAIN_LISTS])
     add_data_options(parser)
     add_image_file_options(parser)
+    add_compute_options(parser)
     add("--trainSplit", default="trainIdxList.npy", help="list of training images: a path below split/, or a file")
     add("--imagenetCustomSplit", default="", help="list of image files: its published name, or a file")
     add("--batch_size", type=positive, default=512, help="images per step, all processes together")
@@ -92,8 +96,7 @@ def parse(description: str) -> argparse.Namespace:
     args = parser.parse_args()
     if args.resizeLower is None:
         args.resizeLower = 0.08 if args.dataset in PRETRAIN_LISTS else 0.1
-    if args.dataset not in PRETRAIN_LISTS and (args.image_size or args.augment == "opencv"):
-        raise InputError(f"--image_size and --augment opencv are for image files, not for {args.dataset}")
+    check_augment(args, args.dataset in PRETRAIN_LISTS)
     if not 0 < args.resizeLower <= 1:
         raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
     return args
@@ -105,6 +108,7 @@ def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int
     Raises:
         InputError: the data or the list is missing or bad.
     """
+    boost = Boost(args.rand_k, args.rand_strength, args.rand_floor) if args.bcl else None
     if args.dataset in PRETRAIN_LISTS:
         name, default = PRETRAIN_LISTS[args.dataset]
         spec = LIST_SPECS[name]
@@ -125,14 +129,17 @@ def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int
         val = read_list(ensure_list(spec.val_list, spec, data.labels), spec)
         chosen = read_list(path, spec, disjoint_from=val)
         images, labels = data.images[chosen.indices], data.labels[chosen.indices]
-        transform = pretrain_transform(spec.size, spec.flip, args.strength, args.resizeLower)
+        how = spec.size, spec.flip, args.strength, args.resizeLower
+        if args.augment == "pillow":
+            transform = pretrain_transform(*how)
+        else:
+            transform, boost = PretrainViews(*how, boost=boost), None
     counts = np.bincount(labels, minlength=spec.classes).tolist()
-    boost = Boost(args.rand_k, args.rand_strength, args.rand_floor) if args.bcl else None
     fill = args.on_bad_image == "skip"
     return AugmentedImages(images, labels, transform, args.seed, views=2, fill=fill, boost=boost), counts
 
 
-def two_view_loader(dataset: AugmentedImages, args: argparse.Namespace, world: World) -> DataLoader:
+def two_view_loader(dataset: AugmentedImages, args: argparse.Namespace, world: World) -> Iterable[Batch]:
     """This process's Batches of view pairs, views [n, 2, 3, H, W]; the last one may be short, as published.
 
     Raises:
@@ -144,57 +151,61 @@ def two_view_loader(dataset: AugmentedImages, args: argparse.Namespace, world: W
     batch = args.batch_size // world.size
     if batch == 1 or args.prune and len(sampler) % batch == 1:
         raise InputError(f"--batch_size {args.batch_size} leaves a batch of one image, which batch norm cannot take")
-    return make_loader(dataset, sampler, batch, args.num_workers, world.device)
+    return view_loader(dataset, sampler, batch, args.num_workers, world.device)
 
 
 def one_epoch(
     model: nn.Module,
-    loader: DataLoader,
+    loader: Iterable[Batch],
     optimizer: torch.optim.Optimizer,
     epoch: int,
     args: argparse.Namespace,
+    compute: Compute,
     world: World,
     log: Log,
     bar: tqdm,
     bad: BadImages,
 ) -> None:
-    """Train for one epoch (1-based); prints the published line every --print_freq steps.
+    """Train for one epoch (1-based); reads the losses and prints the published line every --print_freq steps.
 
     Raises:
         InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
     """
     model.train()
-    losses, data_time, train_time = Average(), Average(), Average()
     steps, start = len(loader), time.perf_counter()
-    for i, batch in enumerate(loader):
+    losses, data_time, train_time = Losses(steps, world.device), Average(), Average()
+
+    def rate(step: int) -> float:
+        step += (epoch - 1) * steps
+        return pretrain_lr(step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
+
+    for i, batch in enumerate(on_device(loader, world.device)):
         bad.take(batch, training=True)
-        views, index = batch.views, batch.index
         data_time.add(time.perf_counter() - start)
-        step = (epoch - 1) * steps + i
-        lr = pretrain_lr(step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        loss = model(views.to(world.device, non_blocking=True), index.to(world.device, non_blocking=True)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.add(mean_over_processes(loss.item(), world.device), len(index))
-        if not np.isfinite(losses.value):
-            # Every process has the same mean: one of them tells.
-            message = f"the loss is {losses.value} in epoch {epoch}, step {i}, lr {lr:g}: lower --lr"
-            raise InputError(message) if world.main else SystemExit(2)
+        lr = set_rate(optimizer, rate(i))
+        with compute.autocast():
+            loss = model(batch.views, batch.index).mean()
+        compute.update(loss, optimizer)
+        losses.add(loss, len(batch.index))
+        told = i % args.print_freq == 0
+        if told or i == steps - 1:
+            wrong = losses.read()
+            if wrong is not None:
+                # Every process has the same mean: one of them tells.
+                message = f"the loss is {losses.last} in epoch {epoch}, step {wrong}, lr {rate(wrong):g}: lower --lr"
+                raise InputError(message) if world.main else SystemExit(2)
         train_time.add(time.perf_counter() - start)
-        if i % args.print_freq == 0:
+        if told:
             log.detail(
-                f"Epoch: [{epoch}][{i}/{steps}]\tLoss {losses.value:.3f} ({losses.mean:.3f})\t"
+                f"Epoch: [{epoch}][{i}/{steps}]\tLoss {losses.last:.3f} ({losses.mean:.3f})\t"
                 f"data_time: {data_time.mean:.3f}\ttrain_time: {train_time.mean:.3f}"
             )
-        bar.set_postfix(epoch=epoch, loss=f"{losses.mean:.3f}", lr=f"{lr:.4f}", refresh=False)
+            bar.set_postfix(epoch=epoch, loss=f"{losses.mean:.3f}", lr=f"{lr:.4f}", refresh=False)
         bar.update()
         start = time.perf_counter()
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
-    images_per_s = losses.weight * world.size / max(train_time.total, 1e-9)
+    images_per_s = losses.images * world.size / max(train_time.total, 1e-9)
     log.metrics(epoch=epoch, loss=losses.mean, lr=lr, images_per_s=round(images_per_s, 1))
 
 

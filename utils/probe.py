@@ -12,12 +12,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from data.datasets import ImageSet
-from data.views import to_batch
+from data.views import Batch, on_device, to_batch
+from models.frozen import FrozenBackbone
 from utils.bad_images import BadImages
-from utils.distributed import World, mean_over_processes, sum_over_processes
+from utils.compute import Compute, Losses
+from utils.distributed import World, sum_over_processes
 from utils.errors import InputError
-from utils.log import Average, Log
+from utils.log import Log
 from utils.metrics import accuracy, count_hits
+from utils.optim import set_rate
 from utils.schedule import pretrain_lr, probe_lr
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -61,10 +64,52 @@ def freeze(model: nn.Module, fixto: str, fixbn: bool) -> Frozen:
     return Frozen(fixed)
 
 
+class Network:
+    """A model, and what of it the probe trains: all that is not frozen, or its classifier on features that stand.
+
+    Args:
+        model: after `freeze`. still: modules whose batch norms do not move (frozen_modules). fixbn: whether they are
+            those of the frozen stages.
+    """
+
+    def __init__(
+        self, model: nn.Module, still: dict[str, nn.Module], fixbn: bool, compute: Compute, world: World
+    ) -> None:
+        self.model, self.still, self.compute = model, still, compute
+        trained = any(p.requires_grad for name, p in model.named_parameters() if not name.startswith("fc."))
+        self.backbone = FrozenBackbone(model, compute.dtype) if fixbn and not trained else None
+        self.trained = compute.distributed(model if self.backbone is None else model.fc, world)
+        self._validation: list | None = None
+
+    def train(self) -> None:
+        """Training mode, but for the batch norms that do not move: they are all that evaluation mode changes there."""
+        self.model.train()
+        for module in self.still.values():
+            module.eval()
+
+    def inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """What `logits` reads, of images [n, 3, H, W] in [0, 1]: features [n, C] where the whole backbone stands."""
+        return images if self.backbone is None else self.backbone.features(images)
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[n, classes] float32, with a graph to what is trained."""
+        if self.backbone is not None:
+            return self.trained(inputs)
+        with self.compute.autocast():
+            return self.trained(inputs).float()
+
+    def evaluate(self, images: Images, classes: int) -> dict[str, Any]:
+        """Accuracy on the validation images, the same ones each time: features that stand are extracted once."""
+        if self.backbone is None:
+            return evaluate(self.model, images, classes, self.compute)
+        if self._validation is None:
+            self._validation = list(features_of(self.backbone, images, self.compute.device))
+        return accuracy_on(self.model.fc, self._validation, classes, self.compute.device)
+
+
 def train_epoch(
-    model: nn.Module,
-    still: dict[str, nn.Module],
-    loader: DataLoader,
+    network: Network,
+    loader: Iterable[Batch],
     optimizer: torch.optim.Optimizer,
     epoch: int,
     args: argparse.Namespace,
@@ -72,34 +117,34 @@ def train_epoch(
     log: Log,
     bad: BadImages,
 ) -> None:
-    """One epoch (1-based) of cross-entropy on augmented images; the batch norms of `still` do not move.
+    """One epoch (1-based) of cross-entropy on augmented images; a Batch of the loader may hold several steps.
 
     Raises:
         InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
     """
-    model.train()
-    for module in still.values():
-        # Batch norm is all that evaluation mode changes there.
-        module.eval()
-    steps = len(loader)
+    network.train()
+    size = args.batch_size // world.size
+    steps, i = math.ceil(len(loader.sampler) / size), 0
     loader.sampler.set_epoch(epoch)
-    losses = Average()
-    for i, batch in enumerate(loader):
+    losses = Losses(steps, world.device)
+    for batch in on_device(loader, world.device):
         bad.take(batch, training=True)
-        views, labels = batch.views, batch.labels
-        lr = _rate(args, epoch, i, steps)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        loss = F.cross_entropy(model(views[:, 0].to(world.device)), labels.to(world.device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.add(mean_over_processes(loss.item(), world.device), len(labels))
-        if not math.isfinite(losses.value):
-            message = f"the probe's loss is {losses.value} in epoch {epoch}, step {i}, lr {lr:g}: lower --lr"
-            raise InputError(message) if world.main else SystemExit(2)
-        if i % args.log_interval == 0:
-            log.detail(f"Train Epoch: {epoch} [{i}/{steps}]\tLoss: {losses.value:.6f}\tlr: {lr:g}")
+        inputs = network.inputs(batch.views[:, 0])
+        for x, labels in zip(inputs.split(size), batch.labels.split(size), strict=True):
+            lr = set_rate(optimizer, _rate(args, epoch, i, steps))
+            loss = F.cross_entropy(network.logits(x), labels)
+            network.compute.update(loss, optimizer)
+            losses.add(loss, len(labels))
+            told = i % args.log_interval == 0
+            i += 1
+            if told or i == steps:
+                wrong = losses.read()
+                if wrong is not None:
+                    lr = _rate(args, epoch, wrong, steps)
+                    message = f"the probe's loss is {losses.last} in epoch {epoch}, step {wrong}, lr {lr:g}: lower --lr"
+                    raise InputError(message) if world.main else SystemExit(2)
+            if told:
+                log.detail(f"Train Epoch: {epoch} [{i - 1}/{steps}]\tLoss: {losses.last:.6f}\tlr: {lr:g}")
     bad.report()
     log.metrics(epoch=epoch, loss=losses.mean, lr=lr)
 
@@ -129,11 +174,22 @@ def images_of_files(loader: DataLoader, bad: BadImages) -> Iterator[tuple[torch.
             yield batch.views[:, 0], batch.labels, batch.index
 
 
-@torch.no_grad()
-def evaluate(model: nn.Module, images: Images, classes: int, device: torch.device) -> dict[str, Any]:
+def features_of(backbone: FrozenBackbone, images: Images, device: torch.device) -> Images:
+    """Batches (features [n, C] float32 on `device`, labels [n], sample ids [n]) of batches of images."""
+    for batch, labels, ids in images:
+        yield backbone.features(batch.to(device, non_blocking=True)), labels, ids
+
+
+def evaluate(model: nn.Module, images: Images, classes: int, compute: Compute) -> dict[str, Any]:
     """Top-1, top-5 and per-class accuracy over the images of all processes (see utils.metrics.accuracy)."""
-    model.eval()
+    features = features_of(FrozenBackbone(model, compute.dtype), images, compute.device)
+    return accuracy_on(model.fc, features, classes, compute.device)
+
+
+@torch.no_grad()
+def accuracy_on(classifier: nn.Module, features: Images, classes: int, device: torch.device) -> dict[str, Any]:
+    """The same, of a classifier [C] -> [classes] on batches (features, labels, sample ids)."""
     hits = np.zeros((3, classes), np.int64)
-    for batch, labels, _ in images:
-        hits += count_hits(model(batch.to(device)).float().cpu().numpy(), labels.numpy(), classes)
+    for batch, labels, _ in features:
+        hits += count_hits(classifier(batch).float().cpu().numpy(), labels.numpy(), classes)
     return accuracy(sum_over_processes(hits, device))

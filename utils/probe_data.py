@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from data import opencv
+from data.batch_views import BatchedLoader, ShiftedViews, view_loader
 from data.datasets import ImageSet, Spec
 from data.image_lists import ImageFiles, ListSpec, PathList
 from data.views import (
@@ -73,12 +74,14 @@ def subset(data: ImageSet, chosen: IndexList | None) -> ImageSet:
     return ImageSet(data.spec, data.images[chosen.indices], data.labels[chosen.indices])
 
 
-def train_loader(data: ImageSet, args: argparse.Namespace, device: torch.device) -> DataLoader:
-    """Shuffled, augmented Batches with views [n, 1, 3, H, W]; the last one may be short."""
-    transform = probe_transform(data.spec.size, data.spec.flip)
+def train_loader(
+    data: ImageSet, args: argparse.Namespace, device: torch.device, at_once: int = 1
+) -> DataLoader | BatchedLoader:
+    """Shuffled, augmented Batches with views [n, 1, 3, H, W], of `at_once` steps each; the last one may be short."""
+    transform = (probe_transform if args.augment == "pillow" else ShiftedViews)(data.spec.size, data.spec.flip)
     dataset = AugmentedImages(data.images, data.labels, transform, args.seed)
     sampler = EpochSampler(dataset, 1, 0, shuffle=True, seed=args.seed)
-    return make_loader(dataset, sampler, args.batch_size, args.num_workers, device)
+    return view_loader(dataset, sampler, args.batch_size * at_once, args.num_workers, device)
 
 
 def find_path_lists(args: argparse.Namespace, spec: ListSpec) -> dict[str, PathList | None]:

@@ -12,6 +12,7 @@ from models.mask import apply_masks, compute_masks
 from models.published import from_published, has_dual_batch_norm, load_state, select_batch_norm, to_backbone
 from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
 from utils.errors import InputError
+from utils.optim import sgd
 from utils.probe import freeze
 
 
@@ -81,7 +82,7 @@ class Files:
     def optimizer(self) -> torch.optim.Optimizer:
         """SGD on what is not frozen, in the state of the resumed run."""
         a, trained = self.args, [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(trained, a.lr, momentum=a.momentum, weight_decay=a.wd)
+        optimizer = sgd(trained, a.lr, a.momentum, a.wd)
         if self._resumed is not None:
             resume_optimizer(optimizer, self._resumed, self.folder / "model.pt")
         return optimizer

@@ -10,11 +10,13 @@ from utils.cli import (
     add_data_options,
     add_experiment,
     add_image_file_options,
+    check_augment,
     milestones,
     natural,
     not_negative,
     positive,
 )
+from utils.compute import add_compute_options
 from utils.errors import InputError
 from utils.probe import STAGES
 from utils.results import DEFAULT_LIST, FEATURE_EPOCHS, FEATURE_PROTOCOLS, FEATURE_SEED, PROTOCOLS
@@ -26,6 +28,8 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
     add = parser.add_argument
     add_experiment(parser, save_dir)
     add_data_options(parser)
+    add_image_file_options(parser)
+    add_compute_options(parser)
     add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
         "default: the one that the experiment's name tells")  # fmt: skip
     protocols = ["", *PROTOCOLS, *FEATURE_PROTOCOLS, "custom"]
@@ -52,6 +56,7 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
 
 def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
     args = parser.parse_args()
+    check_augment(args, args.dataset in LIST_SPECS)
     features = args.protocol in FEATURE_PROTOCOLS
     args.epochs = args.epochs or (FEATURE_EPOCHS if features else epochs)
     args.seed = (FEATURE_SEED if features else 1) if args.seed is None else args.seed
@@ -85,7 +90,7 @@ def parse_cifar(description: str) -> argparse.Namespace:
     parser.add_flag("--prune", help="probe the pruned network")
     add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
     # The published schedule moves at the start of an epoch here, at its end in train_imagenet.py.
-    parser.set_defaults(step_at_end=False, on_bad_image="error")
+    parser.set_defaults(step_at_end=False)
     return _parse(parser, epochs=100)
 
 
@@ -99,7 +104,6 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="res50", choices=MODELS)
     add("--dataset", default="imagenet", choices=list(LIST_SPECS))
-    add_image_file_options(parser)
     parser.add_flag("--fullset", help="train on all labelled images")
     add("--customSplit", default="", help="list of labelled images: its published name, or a file")
     add("--valiSplit", default="", help="list of validation images; default the data set's")

@@ -90,6 +90,7 @@ def report(
     spec: Spec | ListSpec,
     lists: dict[str, IndexList | PathList | None],
     counts: list[int] | None,
+    precision: str,
     scores: dict[str, Any],
     best: dict[str, Any],
     seconds: float,
@@ -98,7 +99,7 @@ def report(
     """Print the published result lines and write results.json, the whole record of the evaluation.
 
     Args:
-        counts: images per class of the grouping list, None where it is not known.
+        counts: images per class of the grouping list, None where it is not known. precision: of the features.
         scores, best: from probe.evaluate and Files.load_best. seconds: wall time of the run.
     """
     files = isinstance(spec, ListSpec)
@@ -132,11 +133,12 @@ def report(
         "checkpoint": config["checkpoint"],
         "seed": config["seed"],
         **scores,
-        **({"bad_images": len(lists["test"].paths) - scores["images"], "augment": args.augment} if files else {}),
+        "augment": args.augment,
+        **({"bad_images": len(lists["test"].paths) - scores["images"]} if files else {}),
         "groups": groups,
         "class_counts": counts,
         "best": {k: best[k] for k in ("epoch", "val")},
-        "precision": "fp32",
+        "precision": precision,
         "provenance": {**provenance(), "machine": platform.machine()},
         "seconds": round(seconds, 1),
     }

@@ -1,0 +1,139 @@
+"""How a run computes: precision, memory allocator, library switches; the numbers stay what they are."""
+
+import argparse
+import contextlib
+import ctypes
+import math
+import os
+import sys
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from utils.cli import Parser
+from utils.distributed import World, mean_over_processes
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def add_compute_options(parser: Parser) -> None:
+    """--precision, --tf32, --deterministic, --compile: the same in every script that runs a network."""
+    how = "of the network, but its loss, statistics and optimizer; auto: bf16 where the device has it, else fp32"
+    parser.add_argument("--precision", default="auto", choices=["auto", *DTYPES], help=how)
+    parser.add_flag("--tf32", help="on CUDA, float32 convolutions in TF32")
+    parser.add_flag("--deterministic", help="only operations that give the same bits each time (slower on CUDA)")
+    parser.add_flag("--compile", help="torch.compile the network: minutes at the start; gains on CUDA, not on a CPU")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices itself, rather than by way of float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+class Compute:
+    """A run's precision and its update step.
+
+    Args:
+        args: of add_compute_options. device: the run's.
+
+    `precision` is fp32, bf16 or fp16, `dtype` its type. Under `autocast` convolutions and linear layers take it;
+    weights, batch-norm statistics and optimizer state stay float32.
+    """
+
+    def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
+        automatic = "bf16" if has_bf16(device) else "fp32"
+        self.device, self.precision = device, automatic if args.precision == "auto" else args.precision
+        self.dtype, self.compiled = DTYPES[self.precision], args.compile
+        # Gradients of fp16 fall below its smallest number unless they are scaled up.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        keep_memory()
+        if args.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+            torch.use_deterministic_algorithms(True)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+            torch.backends.cudnn.allow_tf32 = args.tf32  # matrix products, so the loss, never take it
+            torch.backends.cudnn.benchmark = not args.deterministic
+
+    def __str__(self) -> str:
+        return f"precision {self.precision}{', compiled' * self.compiled}"
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Inside, the network computes in the run's precision."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
+
+    def update(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """One step down the gradient of a scalar loss; nothing here waits for the device."""
+        optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def on_device(self, module: torch.nn.Module) -> torch.nn.Module:
+        """The module on the device, its convolutions channels-last, which is what fast kernels read."""
+        return module.to(self.device, memory_format=torch.channels_last)
+
+    def distributed(self, module: torch.nn.Module, world: World) -> torch.nn.Module:
+        """The module under DistributedDataParallel where there are several processes.
+
+        The same layers run at each step (static graph), and gradients live in the buffers that are sent.
+        """
+        if world.size == 1:
+            return module
+        # Statistics are synchronised or per process, and masks are equal everywhere: no buffer needs sending.
+        return DistributedDataParallel(
+            module, forward_sync_buffers=False, gradient_as_bucket_view=True, static_graph=True
+        )
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory: else each large temporary of each step is fetched page by page from the kernel."""
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # another C library
+        trim, mmap = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+        mallopt(mmap, 2**30)
+        mallopt(trim, -1)  # never
+
+
+class Losses:
+    """The losses of an epoch's steps: kept on the device, and read, which waits for it, once in a while.
+
+    Args:
+        steps: of the epoch, at most.
+    """
+
+    def __init__(self, steps: int, device: torch.device) -> None:
+        self.values, self.sizes = torch.zeros(steps, device=device), []
+        self.total, self.last, self._read = 0.0, 0.0, 0
+
+    def add(self, loss: torch.Tensor, size: int) -> None:
+        """Note the loss (a scalar) of the next step, the mean over `size` images."""
+        self.values[len(self.sizes)] = loss.detach()
+        self.sizes.append(size)
+
+    def read(self) -> int | None:
+        """Take in the losses since the last time, means over all processes; returns the first step that is not finite.
+
+        All processes call it after the same step.
+        """
+        start, self._read = self._read, len(self.sizes)
+        values = mean_over_processes(self.values[start : self._read]).tolist()
+        for step, value in enumerate(values, start):
+            self.last, self.total = value, self.total + value * self.sizes[step]
+            if not math.isfinite(value):
+                return step
+        return None
+
+    @property
+    def images(self) -> int:
+        """Images in the steps that were read."""
+        return sum(self.sizes[: self._read])
+
+    @property
+    def mean(self) -> float:
+        """Mean over the images of the steps that were read; 0 before."""
+        return self.total / max(self.images, 1)
