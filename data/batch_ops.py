@@ -1,8 +1,8 @@
 """The operations of the views on whole batches, with parameters for each image; on the CPU and on CUDA.
 
-Images are [n, 3, H, W] of levels 0 to 255. Every operation returns float32 of whole levels, because Pillow rounds or cuts
-off after each of its steps: given whole levels, brightness, contrast, saturation and grey are Pillow's to the bit, the
-others all but so (tests/test_batch_ops.py says how near). Formulas are those of Pillow 13.
+Images are float32 [n, 3, H, W] of whole levels 0 to 255, and stay so: Pillow rounds or cuts off after each of its
+steps. Brightness, contrast, saturation and grey are Pillow's to the bit, crops and hue but for a few pixels, and blur
+within 2 levels (tests/test_batch_ops.py). Formulas are those of Pillow 13.
 
 Parameters and masks are tensors on the CPU, with a row for each image. Subsets are chosen there, so that nothing waits
 for the device of the images. Products are of float32: TF32 or autocast would cost whole levels.
@@ -51,8 +51,8 @@ def apply_where(images: torch.Tensor, mask: torch.Tensor, operation: Operation, 
 def _kernel(distance: torch.Tensor, mode: str) -> torch.Tensor:
     """Pillow's filters (Resample.c), in place: cubic convolution with a = -0.5 (Keys, 1981), and the triangle.
 
-    The cubic's two pieces are u^2 (u - 1) / 2, for u = 2 - |x| above 0, and v^2 (1 - 2 v) more, for v = 1 - |x| above 0:
-    that is many times faster than to choose between them at each point.
+    The cubic is u^2 (u - 1) / 2, for u = 2 - |x| above 0, and v^2 (1 - 2 v) more, for v = 1 - |x| above 0: sums of
+    clamps are many times faster here than to choose between two pieces at each point.
     """
     near = distance.abs_().neg_().add_(1)  # v
     if mode == BILINEAR:
@@ -78,10 +78,10 @@ def resize_weights(
     if mirrored is not None:
         place = torch.where(mirrored[:, None], size - 1 - place, place)
     centre = (place[..., None] + 0.5) * scale - 0.5  # [n, size, 1]
-    pixel = torch.arange(pixels, device=start.device) - start[:, None]  # [n, pixels], from the crop's edge
+    pixel = torch.arange(pixels, device=start.device).float() - start[:, None]  # [n, pixels], from the crop's edge
     # Whole pixels and their rest apart: float32 has too few digits for both in large images.
     whole = centre.floor()
-    distance = (pixel[:, None] - whole).float().sub_((centre - whole).float())
+    distance = (pixel[:, None] - whole.float()).sub_((centre - whole).float())
     weights = _kernel(distance.div_(scale.clamp(min=1).float()), mode)
     weights *= ((pixel >= 0) & (pixel < length[:, None])).float()[:, None]
     return weights.div_(weights.sum(2, keepdim=True))
