@@ -213,7 +213,7 @@ def test_draws_of_another_shape_are_refused():
 
 
 def test_nothing_waits_for_the_device():
-    """Tensors of device meta have no values: to read one, or to mix it with the CPU's, is an error."""
+    """Tensors of device meta have no values: to read one is an error; so is arithmetic with the CPU's."""
     batch, n = _batch(PATCHES).to("meta"), len(PATCHES)
     for name, operation in BATCH_OPERATIONS.items():
         assert operation(batch, _values(name, n), _uniform(n, 2)).shape == batch.shape

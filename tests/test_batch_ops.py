@@ -259,7 +259,7 @@ def test_an_empty_subset_changes_nothing():
 
 
 def test_nothing_waits_for_the_device():
-    """Tensors of device meta have no values: to read one, or to mix it with the CPU's, is an error."""
+    """Tensors of device meta have no values: to read one is an error; so is arithmetic with the CPU's."""
     views = _chain(_batch(PATCHES).to("meta"), torch.arange(len(PATCHES)))
     assert (views.device.type, views.shape) == ("meta", (len(PATCHES), 3, SIDE, SIDE))
 
