@@ -5,7 +5,7 @@ Allocators, threads and memory formats of one process do not reach the other one
 what else the computer does in a round slows both alike, so the ratio of a round says more than two separate times.
 
     with Contender("benchmarks.a", "prepare", batch=512) as theirs, Contender("benchmarks.b", "prepare") as ours:
-        print(interleaved(theirs, ours, rounds=7, warmup=2).ratio)
+        print(interleaved([theirs, ours], rounds=7, warmup=2)[0].ratio)
 
 The children are this file: `python -m benchmarks.compare FILE_DESCRIPTOR` serves requests on that pipe.
 """
@@ -28,8 +28,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[1]
-# OpenMP's threads (GNU, LLVM and Intel) would else spin for a while after each step, on the other one's cores.
-SLEEP = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 Step = Callable[[], float | None]
 
 
@@ -52,7 +50,7 @@ class Contender:
     def __init__(self, module: str, function: str, environment: dict[str, str] | None = None, **arguments: Any) -> None:
         self.name, self.value, self.peak = f"{module}.{function}", None, 0
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        variables = {**os.environ, **SLEEP, "PYTHONPATH": path, **(environment or {})}
+        variables = {**os.environ, "PYTHONPATH": path, **(environment or {})}
         self._pipe, theirs = multiprocessing.Pipe()
         with theirs:
             command = [sys.executable, "-m", "benchmarks.compare", str(theirs.fileno())]
@@ -105,8 +103,8 @@ class Pair(NamedTuple):
     rounds: list[tuple[float, float]]
 
 
-def interleaved(theirs: Contender, ours: Contender, rounds: int, warmup: int) -> Pair:
-    """A step of each in every round, whoever was second going first in the next one.
+def interleaved(contenders: Sequence[Contender], rounds: int, warmup: int) -> list[Pair]:
+    """A step of each in every round, each first in its turn; the Pair of the first contender with each other one.
 
     Args:
         rounds: >= 1, that count. warmup: >= 0, rounds before them that do not.
@@ -119,13 +117,17 @@ def interleaved(theirs: Contender, ours: Contender, rounds: int, warmup: int) ->
         raise ValueError(f"there must be at least one round, not {rounds}")
     taken = []
     for i in range(warmup + rounds):
-        order = (theirs, ours) if i % 2 == 0 else (ours, theirs)
-        seconds = {contender: contender.step() for contender in order}
-        taken.append((seconds[theirs], seconds[ours]))
-    taken = taken[warmup:]
-    medians = [statistics.median(column) for column in zip(*taken, strict=True)]
-    ratio = statistics.median(a / b for a, b in taken)
-    return Pair(*medians, ratio, theirs.peak, ours.peak, taken)
+        first = i % len(contenders)
+        seconds = {contender: contender.step() for contender in [*contenders[first:], *contenders[:first]]}
+        taken.append(seconds)
+    taken, (theirs, *others) = taken[warmup:], contenders
+    pairs = []
+    for ours in others:
+        both = [(seconds[theirs], seconds[ours]) for seconds in taken]
+        medians = [statistics.median(column) for column in zip(*both, strict=True)]
+        ratio = statistics.median(a / b for a, b in both)
+        pairs.append(Pair(*medians, ratio, theirs.peak, ours.peak, both))
+    return pairs
 
 
 def matmul_peak(dtype: torch.dtype, threads: int, sizes: Sequence[int] = (1024, 2048, 4096), repeats: int = 3) -> float:

@@ -63,19 +63,27 @@ class Clock:
 def test_turns_and_medians():
     """The warm-up's times do not count, and the ratio is of rounds: that of the medians would be 4 / 2."""
     asked = []
-    pair = interleaved(Clock("t", [100, 1, 4, 9], asked), Clock("o", [0.1, 2, 1, 3], asked), rounds=3, warmup=1)
+    clocks = [Clock("t", [100, 1, 4, 9], asked), Clock("o", [0.1, 2, 1, 3], asked)]
+    (pair,) = interleaved(clocks, rounds=3, warmup=1)
     assert "".join(asked) == "toottoot"
     assert (pair.theirs, pair.ours, pair.ratio) == (4, 2, 3)
     assert (pair.theirs_peak, pair.ours_peak, pair.rounds) == (4, 4, [(1, 2), (4, 1), (9, 3)])
     with pytest.raises(ValueError, match="round"):
-        interleaved(Clock("t", [1], asked), Clock("o", [1], asked), rounds=0, warmup=1)
+        interleaved([Clock("t", [1], asked), Clock("o", [1], asked)], rounds=0, warmup=1)
+
+
+def test_several_take_turns_and_are_compared_with_the_first():
+    asked = []
+    clocks = [Clock("t", [6, 8], asked), Clock("a", [3, 2], asked), Clock("b", [1, 4], asked)]
+    assert [pair.ratio for pair in interleaved(clocks, rounds=2, warmup=0)] == [3, 4]
+    assert "".join(asked) == "tababt"
 
 
 def test_children_take_turns_keep_their_own_memory_and_environment_and_end(tmp_path):
     """One that fills memory shows it; what its parent or the other one has filled does not show."""
     path, filled, mine = str(tmp_path / "turns"), np.ones(400 << 20, np.uint8), dict(os.environ)
     parents = int(filled[0]) * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    variables, threads = ["OMP_NUM_THREADS", "KMP_BLOCKTIME"], {"OMP_NUM_THREADS": "3"}
+    variables, threads = ["OMP_NUM_THREADS"], {"OMP_NUM_THREADS": "3"}
     with (
         Contender("tests.test_compare", "recorder", path=path, name="t") as theirs,
         Contender("tests.test_compare", "busy", threads, path=path, name="o", variables=variables) as ours,
@@ -83,7 +91,7 @@ def test_children_take_turns_keep_their_own_memory_and_environment_and_end(tmp_p
         assert dict(os.environ) == mine
         assert (theirs.value, ours.value) == (None, None)
         before = ours.peak
-        pair = interleaved(theirs, ours, rounds=2, warmup=1)
+        (pair,) = interleaved([theirs, ours], rounds=2, warmup=1)
         assert Path(path).read_text() == "tootto"
         assert (theirs.value, ours.value) == (3.0, 3.0)
         assert all(0 < seconds < 60 for times in pair.rounds for seconds in times)

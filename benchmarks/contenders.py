@@ -1,0 +1,284 @@
+"""The two sides of the comparison: each function prepares a procedure and returns its step (benchmarks/compare.py).
+
+`published_...` is benchmarks/published.py's work, `our_...` this project's own code, with the same images, networks and
+batch sizes.
+"""
+
+import argparse
+import itertools
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from sklearn.datasets import load_sample_images
+
+from benchmarks import published
+from benchmarks.memory import BATCH, BETA, Loop
+from benchmarks.views import decode, jpegs
+from data import opencv
+from data.batch_views import BatchedLoader, PretrainViews, ShiftedViews
+from data.datasets import ImageSet, Spec
+from data.views import AugmentedImages, EpochSampler, pretrain_transform
+from methods import BCL, SDCLR, SimCLR
+from methods.simclr import nt_xent
+from models import build_classifier, build_encoder
+from models.mask import compute_masks
+from models.resnet import build_backbone
+from utils import probe
+from utils.compute import Compute
+from utils.distributed import World
+from utils.log import Log, progress
+from utils.optim import build_optimizer, sgd
+from utils.pretrain import one_epoch
+
+ALONE = World(0, 1, torch.device("cpu"))
+QUIET = Log(None, main=False)
+LR, TEMPERATURE, CLASSES = 0.01, 0.2, 100
+Step = Callable[[], float | None]
+
+
+def patches(n: int, size: int = 32) -> np.ndarray:
+    """Square pieces of scikit-learn's two photographs, [n, size, size, 3] uint8."""
+    photos, random = load_sample_images().images, np.random.RandomState(0)
+    corners = [(i % 2, random.randint(427 - size), random.randint(640 - size)) for i in range(n)]
+    return np.stack([photos[p][y : y + size, x : x + size] for p, y, x in corners])
+
+
+def encoder(method: str, model: str) -> torch.nn.Module:
+    """The network of `simclr` or `sdclr` for 32 pixels, with the published head."""
+    torch.manual_seed(0)
+    return build_encoder(model, 128, *((3, "cifar", True, True) if method == "sdclr" else (2,)))
+
+
+def published_pretraining(method: str, pairs: int, model: str = "res18", workers: int = 2) -> Step:
+    """A step of `simclr` or `sdclr` with its data, float32."""
+    network = encoder(method, model).train()
+    if method == "sdclr":
+        for name, mask in published.pruning_masks(network, 0.9).items():
+            network.get_submodule(name).mask.copy_(mask)
+    optimizer = torch.optim.SGD(network.parameters(), LR, momentum=0.9, weight_decay=1e-4)
+    loader = published.view_loader(patches(16 * pairs), pairs, workers, seed=0)
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    update = getattr(published, f"{method}_step")
+    return lambda: update(network, optimizer, next(batches), TEMPERATURE)
+
+
+def settings(precision: str, **more: object) -> argparse.Namespace:
+    """The flags that utils.compute reads, and more."""
+    return argparse.Namespace(precision=precision, tf32=False, deterministic=False, compile=False, **more)
+
+
+def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18") -> Step:
+    """The same of this project: an epoch of one batch."""
+    args = settings(precision, epochs=10**6, lr=LR, scheduler="constant", print_freq=1)
+    compute = Compute(args, ALONE.device)
+    learner = SDCLR(encoder(method, model), TEMPERATURE, 0.9) if method == "sdclr" else None
+    learner = compute.on_device(learner or SimCLR(encoder(method, model), TEMPERATURE))
+    learner.start_epoch(1)
+    optimizer = build_optimizer("sgd", learner.parameters(), LR)
+    loader, epochs = _loader(patches(pairs), PretrainViews(32, True), 2, pairs), itertools.count(1)
+    bar = progress(1, 0, "", False)
+
+    def step() -> None:
+        epoch = next(epochs)
+        loader.sampler.set_epoch(epoch)
+        one_epoch(learner, loader, optimizer, epoch, args, compute, ALONE, QUIET, bar, _NoBadImages())
+
+    return step
+
+
+class _NoBadImages:
+    """What utils.bad_images has to do where images are in memory."""
+
+    def take(self, *_: object, **__: object) -> None:
+        pass
+
+    def report(self) -> None:
+        pass
+
+
+def _loader(images: np.ndarray, transform: object, views: int, batch: int) -> BatchedLoader:
+    labels = np.arange(len(images)) % CLASSES
+    data = AugmentedImages(images, labels, transform, seed=0, views=views)
+    return BatchedLoader(data, EpochSampler(data, 1, 0, shuffle=True, seed=0), batch, ALONE.device)
+
+
+def published_views(images: int) -> Step:
+    """Two 32-pixel views of each image, one core, without the loader's processes."""
+    torch.set_num_threads(1)
+    data = published.TwoViews(patches(images))
+
+    def step() -> None:
+        for start in range(0, images, 128):
+            torch.stack([data[i] for i in range(start, min(start + 128, images))])
+
+    return step
+
+
+def our_views(images: int) -> Step:
+    """The same, with an epoch's draws."""
+    torch.set_num_threads(1)
+    loader = _loader(patches(images), PretrainViews(32, True), 2, 128)
+
+    def step() -> None:
+        for _ in loader:
+            pass
+
+    return step
+
+
+def _jpeg_views(transform: Callable, prepare: Callable) -> Step:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    files = jpegs()
+
+    def step() -> None:
+        for file in files * 15:
+            image = prepare(decode(file))
+            torch.stack([transform(image), transform(image)])
+
+    return step
+
+
+def published_jpeg_views() -> Step:
+    """Two views of 224 pixels of 30 JPEG files of 500 x 375, one core."""
+    return _jpeg_views(pretrain_transform(224, True, 1.0, 0.08, blur=True), lambda image: image)
+
+
+def our_jpeg_views() -> Step:
+    """The same."""
+    return _jpeg_views(opencv.PretrainView(224), np.array)
+
+
+def published_masks(model: str) -> Step:
+    """The masks of a network, 90 % pruned."""
+    network = build_backbone(model)
+    return lambda: published.pruning_masks(network, 0.9) and None
+
+
+def our_masks(model: str) -> Step:
+    """The same."""
+    network = build_backbone(model).to(memory_format=torch.channels_last)
+    return lambda: compute_masks(network, 0.9) and None
+
+
+def _backward(loss: Callable[..., torch.Tensor], pairs: int) -> Step:
+    torch.manual_seed(0)
+    views = [torch.randn(pairs, 128, requires_grad=True) for _ in range(2)]
+
+    def step() -> float:
+        value = loss(*views, TEMPERATURE).mean()
+        value.backward()
+        return value.item()
+
+    return step
+
+
+def published_loss(pairs: int) -> Step:
+    """NT-Xent of 128 numbers, forward and backward."""
+    return _backward(published.nt_xent, pairs)
+
+
+def our_loss(pairs: int) -> Step:
+    """The same."""
+    return _backward(nt_xent, pairs)
+
+
+def published_probe(train: int, val: int, epochs: int = 30) -> Step:
+    """An epoch of the linear probe of res18."""
+    torch.manual_seed(0)
+    images, labels = patches(train + val), np.arange(train + val) % CLASSES
+    passes = published.probe(
+        build_classifier("res18", CLASSES), images[:train], labels[:train], images[train:], labels[train:], epochs
+    )
+    return lambda: next(passes)
+
+
+def our_probe(train: int, val: int, precision: str) -> Step:
+    """The same of this project."""
+    torch.manual_seed(0)
+    images, labels = patches(train + val), np.arange(train + val) % CLASSES
+    args = settings(
+        precision, epochs=30, lr=30.0, cosineLr=False, decreasing_lr=[10, 20], step_at_end=False, batch_size=128,
+        log_interval=10,
+    )  # fmt: skip
+    compute = Compute(args, ALONE.device)
+    model = compute.on_device(build_classifier("res18", CLASSES))
+    probe.freeze(model, "layer4", True)
+    network = probe.Network(model, probe.frozen_modules(model, "layer4"), True, compute, ALONE)
+    optimizer, epochs = sgd([p for p in model.parameters() if p.requires_grad], 30.0, 0.9, 0.0), itertools.count(1)
+    loader = _loader(images[:train], ShiftedViews(32, True), 1, 1024)
+    spec = Spec("patches", CLASSES, train, 32, True, 0, 0, 0, 0, "")
+    held_out = ImageSet(spec, images[train:], labels[train:])
+
+    def step() -> float:
+        probe.train_epoch(network, loader, optimizer, next(epochs), args, ALONE, QUIET, _NoBadImages())
+        return network.evaluate(probe.images_in_memory(held_out, 128), CLASSES)["top1"]
+
+    return step
+
+
+def _memory(memory: object, images: int, start: Callable[[int], None]) -> Step:
+    torch.set_num_threads(1)
+    generator, epochs = torch.Generator().manual_seed(0), itertools.count(1)
+
+    def step() -> None:
+        epoch = next(epochs)
+        start(epoch)
+        losses = (5 * torch.rand(images, generator=generator)).split(BATCH)
+        for index, loss in zip(torch.randperm(images, generator=generator).split(BATCH), losses, strict=True):
+            memory.remember(*((epoch,) if isinstance(memory, Loop) else ()), index, loss)
+
+    return step
+
+
+def published_memory(images: int) -> Step:
+    """BCL's memory of losses over an epoch, one core."""
+    return _memory(Loop(images, epochs=100), images, lambda epoch: None)
+
+
+def our_memory(images: int) -> Step:
+    """The same."""
+    method = BCL(SimCLR(torch.nn.Identity(), TEMPERATURE), images, BETA)
+    return _memory(method, images, method.start_epoch)
+
+
+def first_step() -> Step:
+    """Seconds from the command to the line of the first step on digits, which it returns."""
+    options = [
+        "--dataset",
+        "digits",
+        "--model",
+        "res20_s",
+        "--batch_size",
+        "128",
+        "--optimizer",
+        "sgd",
+        "--epochs",
+        "1",
+        "--print_freq",
+        "1",
+    ]
+    lists = ["--trainSplit", "digits_imbSub_with_subsets/digits_split1_D_i.npy"]
+
+    def step() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "train_simCLR.py", "first", "--save-dir", folder, *options, *lists]
+            start, seconds = time.perf_counter(), math.nan
+            root = Path(__file__).resolve().parents[1]
+            with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+                for line in process.stdout:
+                    if line.startswith("Epoch: [1][0/"):
+                        seconds = time.perf_counter() - start
+                        break
+                process.stdout.read()
+            return seconds
+
+    return step

@@ -1,0 +1,232 @@
+"""This project's speed beside the published procedure's, in one run: a table, and benchmarks/results/<machine>.json.
+
+    python -m benchmarks.run [--quick] [--only WORD]     or     make bench [QUICK=1]
+
+Ratios are medians over rounds in which the sides take turns, each in a process of its own. "share" is the part of the
+machine's own bfloat16 matrix products, at their best size in this run, that a step's convolutions and products reach.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks.compare import Contender, Pair, flops, interleaved, matmul_peak
+from benchmarks.contenders import encoder
+from methods import SDCLR, SimCLR
+from utils.cli import Parser
+from utils.compute import has_bf16
+from utils.distributed import cores
+from utils.errors import run
+from utils.log import provenance
+
+RESULTS = Path(__file__).resolve().parent / "results"
+CPU = torch.device("cpu")
+
+
+class Row(NamedTuple):
+    """A line of the table: values of both sides in `unit`, how many times as fast ours is, a share of the peak."""
+
+    what: str
+    unit: str
+    published: float | None
+    ours: float
+    ratio: float | None = None
+    share: float | None = None
+    rounds: int = 1
+    more: dict[str, Any] | None = None
+
+
+def versus(name: str, theirs: dict[str, Any], *ours: dict[str, Any], rounds: int) -> list[Pair]:
+    """Pairs of published_<name>(**theirs) with our_<name>(**each of ours)."""
+    module, contenders = "benchmarks.contenders", []
+    try:
+        contenders.append(Contender(module, f"published_{name}", **theirs))
+        contenders.extend(Contender(module, f"our_{name}", **arguments) for arguments in ours)
+        return interleaved(contenders, rounds, warmup=1)
+    finally:
+        for contender in contenders:
+            contender.close()
+
+
+def operations(method: str, pairs: int) -> float:
+    """Floating-point operations of a step's networks, forward and backward; counted on 8 pairs."""
+    network = encoder(method, "res18").train()
+    learner = SDCLR(network, 0.2, 0.9) if method == "sdclr" else SimCLR(network, 0.2)
+    views, index = torch.rand(8, 2, 3, 32, 32), torch.arange(8)
+    return flops(lambda: learner(views, index).mean().backward() and None) * pairs / 8
+
+
+def pretraining(method: str, quick: bool) -> Iterator[Row]:
+    """Whole steps with their data, float32 and bfloat16."""
+    pairs, precisions = 128, ["fp32", "bf16"] if has_bf16(CPU) else ["fp32"]
+    common = {"method": method, "pairs": pairs}
+    ours = [{**common, "precision": precision} for precision in precisions]
+    peaks = [matmul_peak(torch.bfloat16, torch.get_num_threads())]
+    found = versus("pretraining", common, *ours, rounds=2 if quick else 7)
+    peaks.append(matmul_peak(torch.bfloat16, torch.get_num_threads()))
+    work = operations(method, pairs)
+    for precision, pair in zip(precisions, found, strict=True):
+        rate = work / pair.ours
+        share = rate / max(peaks) if precision == "bf16" else None
+        more = {"gflops": rate / 1e9, "bf16_peak_gflops": max(peaks) / 1e9, **_peaks(pair)}
+        what = f"{'SDCLR' if method == 'sdclr' else 'SimCLR'} res18, 32 px, 128 pairs, step with data, {precision}"
+        yield Row(what, "images/s", pairs / pair.theirs, pairs / pair.ours, pair.ratio, share, len(pair.rounds), more)
+
+
+def _peaks(pair: Pair) -> dict[str, float]:
+    return {"published_peak_gib": pair.theirs_peak / 2**30, "our_peak_gib": pair.ours_peak / 2**30}
+
+
+def augmentation(quick: bool) -> Iterator[Row]:
+    """Views of 32 pixels, and of JPEG files at 224."""
+    images = 256 if quick else 1024
+    (pair,) = versus("views", {"images": images}, {"images": images}, rounds=3 if quick else 7)
+    rate = 2 * images
+    what = "augmentation, 32 px, views per second and core"
+    yield Row(what, "views/s", rate / pair.theirs, rate / pair.ours, pair.ratio, rounds=len(pair.rounds))
+    (pair,) = versus("jpeg_views", {}, {}, rounds=3 if quick else 11)
+    what = "JPEG to two 224 px views, opencv, one core"
+    yield Row(what, "images/s", 30 / pair.theirs, 30 / pair.ours, pair.ratio, rounds=len(pair.rounds))
+
+
+def masks(quick: bool) -> Iterator[Row]:
+    """Pruning masks."""
+    for model in ("res18", "res50"):
+        (pair,) = versus("masks", {"model": model}, {"model": model}, rounds=2 if quick else 5)
+        yield Row(
+            f"pruning mask, {model}", "ms", 1e3 * pair.theirs, 1e3 * pair.ours, pair.ratio, None, len(pair.rounds)
+        )
+
+
+def losses(quick: bool) -> Iterator[Row]:
+    """NT-Xent beside the published form, and alone where that would need 20 GiB."""
+    (pair,) = versus("loss", {"pairs": 512}, {"pairs": 512}, rounds=20 if quick else 60)
+    what = "NT-Xent, 512 pairs, forward and backward"
+    yield Row(what, "ms", 1e3 * pair.theirs, 1e3 * pair.ours, pair.ratio, None, len(pair.rounds))
+    for pairs in (4096,) if quick else (4096, 16384):
+        with Contender("benchmarks.contenders", "our_loss", pairs=pairs) as ours:
+            seconds = statistics.median(ours.step() for _ in range(2))
+            work = 4 * 2 * (2 * pairs) ** 2 * 128  # products of the forward, of its repetition, and two of the backward
+            more = {"peak_gib": ours.peak / 2**30, "gflops": work / seconds / 1e9}
+            what = f"NT-Xent, {pairs:,} pairs of 128 numbers: seconds"
+            yield Row(what, "s", None, seconds, rounds=2, more=more)
+            yield Row(f"NT-Xent, {pairs:,} pairs: peak memory, GiB", "GiB", None, ours.peak / 2**30)
+
+
+def probes(quick: bool) -> Iterator[Row]:
+    """An epoch of the linear probe, steady state: the published one has 30, which all take as long."""
+    train, val = (512, 64) if quick else (2048, 256)
+    sizes, precisions = {"train": train, "val": val}, ["fp32", "bf16"] if has_bf16(CPU) else ["fp32"]
+    found = versus("probe", sizes, *({**sizes, "precision": p} for p in precisions), rounds=1 if quick else 4)
+    for precision, pair in zip(precisions, found, strict=True):
+        what = f"linear probe, res18, an epoch of {train} + {val} images, {precision}"
+        yield Row(what, "images/s", train / pair.theirs, train / pair.ours, pair.ratio, None, len(pair.rounds))
+
+
+def memories(quick: bool) -> Iterator[Row]:
+    """BCL's update of its memory."""
+    (pair,) = versus("memory", {"images": 9754}, {"images": 9754}, rounds=3 if quick else 7)
+    scale = 1e3 * 512 / 9754
+    yield Row(
+        "BCL's memory, 512 losses", "ms", scale * pair.theirs, scale * pair.ours, pair.ratio, None, len(pair.rounds)
+    )
+
+
+def start_up(quick: bool) -> Iterator[Row]:
+    """From the command to the first step."""
+    with Contender("benchmarks.contenders", "first_step") as ours:
+        found = []
+        for _ in range(2 if quick else 5):
+            ours.step()
+            found.append(ours.value)
+    yield Row("command to first step on digits", "s", None, statistics.median(found), rounds=len(found))
+
+
+PARTS: dict[str, Callable[[bool], Iterator[Row]]] = {
+    "simclr": lambda quick: pretraining("simclr", quick),
+    "sdclr": lambda quick: pretraining("sdclr", quick),
+    "augmentation": augmentation,
+    "mask": masks,
+    "loss": losses,
+    "probe": probes,
+    "memory": memories,
+    "start": start_up,
+}
+
+
+def machine() -> str:
+    """Processor and cores, as a file's name."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
+    name = found.group(1) if found else platform.processor() or platform.machine()
+    return re.sub("[^a-z0-9]+", "-", f"{name} {cores()} cores".lower()).strip("-")
+
+
+def table(rows: list[Row]) -> str:
+    """The lines that `make bench` prints and README quotes."""
+
+    def number(value: float | None, form: str = ".3g") -> str:
+        return "-" if value is None else f"{value:,.0f}" if value >= 1000 else format(value, form)
+
+    cells = [("what", "unit", "published", "ours", "ratio", "share")]
+    for r in rows:
+        cells.append(
+            (r.what, r.unit, number(r.published), number(r.ours), number(r.ratio, ".2f"), number(r.share, ".2f"))
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for first, unit, *rest in cells:
+        numbers = "  ".join(cell.rjust(width) for cell, width in zip(rest, widths[2:], strict=True))
+        lines.append(f"{first.ljust(widths[0])}  {unit.ljust(widths[1])}  {numbers}".rstrip())
+    return "\n".join(lines)
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
+    parser = Parser(__doc__)
+    parser.add_flag("--quick", help="fewer rounds and smaller sets, under three minutes")
+    parser.add_argument("--only", choices=list(PARTS), help="one part, printed and not written")
+    parser.add_argument("--out", type=Path, help="the JSON file; default by machine in benchmarks/results")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args, started, rows = parse(), time.perf_counter(), []
+    for name, part in PARTS.items():
+        if args.only in (None, name):
+            for row in part(args.quick):
+                rows.append(row)
+                print(
+                    f"{time.perf_counter() - started:5.0f} s  {table([row]).splitlines()[1]}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    print(table(rows))
+    if args.only and not args.out:
+        return
+    out = args.out or RESULTS / f"{machine()}{'-quick' * args.quick}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    found = {
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "quick": args.quick,
+        "provenance": provenance(),
+        "seconds": round(time.perf_counter() - started, 1),
+        "rows": [row._asdict() for row in rows],
+    }
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"written to {os.path.relpath(out)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
