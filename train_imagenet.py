@@ -76,12 +76,16 @@ def main() -> None:
     if on_features:
         backbone, best = FrozenBackbone(model, compute.dtype), results.LAST_EPOCH
         names = [*(name for name in loaders if name != "test"), "test"]
-        *train, test = (feature_probe.extract(backbone, batches(name), world.device) for name in names)
+        found = []
+        for name in names:
+            found.append(feature_probe.extract(backbone, batches(name), world.device))
+            bad.report()
+        *train, test = found
         scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed, world.main)
     else:
         best = files.load_best()
         scores = probe.evaluate(model, batches("test"), spec.classes, compute)
-    bad.report()
+        bad.report()
     sizes = probe_data.group_sizes(lists["group"], None, spec.classes)
     results.report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
 

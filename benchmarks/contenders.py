@@ -72,7 +72,7 @@ def published_pretraining(method: str, pairs: int, model: str = "res18", workers
 
 def settings(precision: str, **more: object) -> argparse.Namespace:
     """The flags that utils.compute reads, and more."""
-    return argparse.Namespace(precision=precision, tf32=False, deterministic=False, compile=False, **more)
+    return argparse.Namespace(precision=precision, tf32=False, deterministic=False, **more)
 
 
 def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18") -> Step:
@@ -252,25 +252,20 @@ def our_memory(images: int) -> Step:
 
 def first_step() -> Step:
     """Seconds from the command to the line of the first step on digits, which it returns."""
-    options = [
-        "--dataset",
-        "digits",
-        "--model",
-        "res20_s",
-        "--batch_size",
-        "128",
-        "--optimizer",
-        "sgd",
-        "--epochs",
-        "1",
-        "--print_freq",
-        "1",
-    ]
+    options = {
+        "dataset": "digits",
+        "model": "res20_s",
+        "batch_size": 128,
+        "optimizer": "sgd",
+        "epochs": 1,
+        "print_freq": 1,
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     lists = ["--trainSplit", "digits_imbSub_with_subsets/digits_split1_D_i.npy"]
 
     def step() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "train_simCLR.py", "first", "--save-dir", folder, *options, *lists]
+            command = [sys.executable, "train_simCLR.py", "first", "--save-dir", folder, *words, *lists]
             start, seconds = time.perf_counter(), math.nan
             root = Path(__file__).resolve().parents[1]
             with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:

@@ -16,13 +16,12 @@ from utils.distributed import World, mean_over_processes
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def add_compute_options(parser: Parser) -> None:
-    """--precision, --tf32, --deterministic, --compile: the same in every script that runs a network."""
+def add_compute_options(parser: Parser, precision: str = "auto") -> None:
+    """--precision, --tf32, --deterministic: the same in every script that runs a network."""
     how = "of the network, but its loss, statistics and optimizer; auto: bf16 where the device has it, else fp32"
-    parser.add_argument("--precision", default="auto", choices=["auto", *DTYPES], help=how)
+    parser.add_argument("--precision", default=precision, choices=["auto", *DTYPES], help=how)
     parser.add_flag("--tf32", help="on CUDA, float32 convolutions in TF32")
     parser.add_flag("--deterministic", help="only operations that give the same bits each time (slower on CUDA)")
-    parser.add_flag("--compile", help="torch.compile the network: minutes at the start; gains on CUDA, not on a CPU")
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -45,7 +44,7 @@ class Compute:
     def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
         automatic = "bf16" if has_bf16(device) else "fp32"
         self.device, self.precision = device, automatic if args.precision == "auto" else args.precision
-        self.dtype, self.compiled = DTYPES[self.precision], args.compile
+        self.dtype = DTYPES[self.precision]
         # Gradients of fp16 fall below its smallest number unless they are scaled up.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         keep_memory()
@@ -58,7 +57,7 @@ class Compute:
             torch.backends.cudnn.benchmark = not args.deterministic
 
     def __str__(self) -> str:
-        return f"precision {self.precision}{', compiled' * self.compiled}"
+        return f"precision {self.precision}"
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Inside, the network computes in the run's precision."""

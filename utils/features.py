@@ -52,7 +52,7 @@ def parse() -> argparse.Namespace:
     add("--dataset", required=True, choices=["cifar", *SPECS, *LIST_SPECS])
     add_data_options(parser)
     add_image_file_options(parser)
-    add_compute_options(parser)
+    add_compute_options(parser, precision="fp32")  # other programs read them
     add("--checkpoint", required=True, help="of pre-training or of a probe")
     add("--model", choices=MODELS, help="default res18, of image files res50")
     add("--bnNameCnt", type=int, choices=[0, 1], help="of dual batch norm: 0 dense branch, the default; 1 pruned")

@@ -59,6 +59,7 @@ def parse(description: str) -> argparse.Namespace:
     add_data_options(parser)
     add_image_file_options(parser)
     add_compute_options(parser)
+    parser.add_flag("--compile", help="torch.compile the network: minutes at the start; no gain on a CPU")
     add("--trainSplit", default="trainIdxList.npy", help="list of training images: a path below split/, or a file")
     add("--imagenetCustomSplit", default="", help="list of image files: its published name, or a file")
     add("--batch_size", type=positive, default=512, help="images per step, all processes together")

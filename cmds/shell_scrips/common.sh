@@ -21,7 +21,9 @@ bcl_i_k=1 bcl_d_k=2 rand_floor='' bcl_protocols='bcl-full bcl-100shot bcl-50shot
 linear_epochs=30
 # Of the recipes for image files only.
 nodes=1 rdzv='' only_pretraining=False linear_eval_seed='' few_shot_split=''
-image_size='' augment=auto on_bad_image=error
+image_size='' on_bad_image=error
+# How to compute; the numbers' meaning does not change.
+precision=auto augment=auto compile=False compute_options=()
 family=memory
 
 parse_options() {
@@ -37,7 +39,7 @@ parse_options() {
             --lr | --temp | --few_shot_lr | --few_shot_epochs | --prune_percent | --data | --method | --root | \
                 --model | --seed | --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | \
                 --resume | --paper | --weight_decay | --head_layers | --focal_gamma | --momentum_loss_beta | \
-                --rand_k | --rand_strength | --linear_epochs) name=${option#--} ;;
+                --rand_k | --rand_strength | --linear_epochs | --precision | --augment | --compile) name=${option#--} ;;
             *)
                 name=$("${family}_option" "$option")
                 if [ -z "$name" ]; then
@@ -47,7 +49,7 @@ parse_options() {
                 ;;
         esac
         case $name in
-            only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume)
+            only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume | compile)
                 case ${2:-} in
                     True | False) ;;
                     *) stop "$option takes True or False, not '${2:-}'" ;;
@@ -82,7 +84,7 @@ files_option() {
         --pretrain_lr) echo lr ;;
         --only_few_shot) echo few_shot_only ;;
         --rdzv | --only_pretraining | --few_shot_split | --linear_eval_seed | --image_size | \
-            --augment | --on_bad_image) echo "${1#--}" ;;
+            --on_bad_image) echo "${1#--}" ;;
     esac
 }
 
@@ -138,6 +140,9 @@ set_method() {
             if [ "$momentum_loss_beta" != 0.97 ]; then method_name+="B$momentum_loss_beta"; fi
             ;;
     esac
+    if [ "$precision" != auto ]; then compute_options+=(--precision "$precision"); fi
+    if [ "$augment" != auto ]; then compute_options+=(--augment "$augment"); fi
+    if [ "$compile" = True ]; then method_options+=(--compile True); fi
     check_options
 }
 
@@ -178,7 +183,8 @@ pretrain() {
     local options=(--save-dir "$save_dir" --dataset "$pretrain_dataset" --data "$data" --download "$download"
         --trainSplit "$list_dir/$split.npy" --model "$model" --epochs "$epochs" --batch_size "$batch_size"
         --optimizer sgd --lr "$lr" --scheduler cosine --temperature "$temp" --output_ch "$output_ch" --seed "$seed"
-        --num_workers "$workers" --print_freq "$print_freq" --resume "$resume" "${extra[@]}" "${method_options[@]}")
+        --num_workers "$workers" --print_freq "$print_freq" --resume "$resume" "${extra[@]}" "${compute_options[@]}"
+        "${method_options[@]}")
     if [ "$prune" = True ]; then
         options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn"
             --random_prune_percent "$random_prune_percent")
@@ -191,7 +197,7 @@ probe() {
     local options=(--save-dir "$tune_dir" --dataset "$dataset" --data "$data" --download "$download" --model "$model"
         --trainSplit "$2" --valiSplit "$val_list" --epochs "$3" --decreasing_lr "$4" --lr "$5" --wd 0 --batch-size 128
         --test_freq "$6" --fixto layer4 --fixbn True --seed 1 --num_workers "$workers" --resume "$resume"
-        --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True)
+        --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True "${compute_options[@]}")
     if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
     if [ "$test_only" = True ]; then options+=(--test_only True); fi
     run "$PYTHON" train_cifar.py "$1" "${options[@]}"
@@ -210,7 +216,7 @@ probe_features() {
             set_launch $protocol
             options+=(--world_size $((GPU_NUM * nodes)) --port "$port" "${file_options[@]}")
         else
-            options+=(--download "$download")
+            options+=(--download "$download" "${compute_options[@]}")
         fi
         run "${launch[@]}" $script "${experiment}__$protocol" "${options[@]}"
     done
@@ -290,7 +296,7 @@ recipe_files() {
     split=${split:-$usual}
     experiment="${split}_${model}_scheduling_sgd_lr${lr}_temp${temp}_epoch${epochs}_batch${batch_size}"
     finish_names
-    file_options=(--augment "$augment" --on_bad_image "$on_bad_image")
+    file_options=(--on_bad_image "$on_bad_image" "${compute_options[@]}")
     if [ -n "$image_size" ]; then file_options+=(--image_size "$image_size"); fi
     if [ "$only_finetuning" = False ] && [ "$few_shot_only" = False ]; then pretrain_files; fi
     if [ "$only_pretraining" = True ] && [ "$few_shot_only" = False ]; then return; fi
