@@ -32,7 +32,7 @@ from models import build_classifier, build_encoder
 from models.mask import compute_masks
 from models.resnet import build_backbone
 from utils import probe
-from utils.compute import Compute
+from utils.compute import Compute, keep_memory
 from utils.distributed import World
 from utils.log import Log, progress
 from utils.optim import build_optimizer, sgd
@@ -125,6 +125,7 @@ def published_views(images: int) -> Step:
 def our_views(images: int) -> Step:
     """The same, with an epoch's draws."""
     torch.set_num_threads(1)
+    keep_memory()
     loader = _loader(patches(images), PretrainViews(32, True), 2, 128)
 
     def step() -> None:
@@ -165,6 +166,7 @@ def published_masks(model: str) -> Step:
 
 def our_masks(model: str) -> Step:
     """The same."""
+    keep_memory()
     network = build_backbone(model).to(memory_format=torch.channels_last)
     return lambda: compute_masks(network, 0.9) and None
 
@@ -188,6 +190,7 @@ def published_loss(pairs: int) -> Step:
 
 def our_loss(pairs: int) -> Step:
     """The same."""
+    keep_memory()
     return _backward(nt_xent, pairs)
 
 

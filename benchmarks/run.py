@@ -59,11 +59,11 @@ def versus(name: str, theirs: dict[str, Any], *ours: dict[str, Any], rounds: int
 
 
 def operations(method: str, pairs: int) -> float:
-    """Floating-point operations of a step's networks, forward and backward; counted on 8 pairs."""
+    """Floating-point operations of a step's networks, forward and backward; counted on 2 pairs."""
     network = encoder(method, "res18").train()
     learner = SDCLR(network, 0.2, 0.9) if method == "sdclr" else SimCLR(network, 0.2)
-    views, index = torch.rand(8, 2, 3, 32, 32), torch.arange(8)
-    return flops(lambda: learner(views, index).mean().backward() and None) * pairs / 8
+    views, index = torch.rand(2, 2, 3, 32, 32), torch.arange(2)
+    return flops(lambda: learner(views, index).mean().backward() and None) * pairs / 2
 
 
 def pretraining(method: str, quick: bool) -> Iterator[Row]:
@@ -71,9 +71,10 @@ def pretraining(method: str, quick: bool) -> Iterator[Row]:
     pairs, precisions = 128, ["fp32", "bf16"] if has_bf16(CPU) else ["fp32"]
     common = {"method": method, "pairs": pairs}
     ours = [{**common, "precision": precision} for precision in precisions]
-    peaks = [matmul_peak(torch.bfloat16, torch.get_num_threads())]
-    found = versus("pretraining", common, *ours, rounds=2 if quick else 7)
-    peaks.append(matmul_peak(torch.bfloat16, torch.get_num_threads()))
+    sizes = (2048,) if quick else (1024, 2048, 4096)
+    peaks = [matmul_peak(torch.bfloat16, torch.get_num_threads(), sizes)]
+    found = versus("pretraining", common, *ours, rounds=1 if quick else 7)
+    peaks.append(matmul_peak(torch.bfloat16, torch.get_num_threads(), sizes))
     work = operations(method, pairs)
     for precision, pair in zip(precisions, found, strict=True):
         rate = work / pair.ours
@@ -125,7 +126,7 @@ def losses(quick: bool) -> Iterator[Row]:
 
 def probes(quick: bool) -> Iterator[Row]:
     """An epoch of the linear probe, steady state: the published one has 30, which all take as long."""
-    train, val = (512, 64) if quick else (2048, 256)
+    train, val = (256, 32) if quick else (2048, 256)
     sizes, precisions = {"train": train, "val": val}, ["fp32", "bf16"] if has_bf16(CPU) else ["fp32"]
     found = versus("probe", sizes, *({**sizes, "precision": p} for p in precisions), rounds=1 if quick else 4)
     for precision, pair in zip(precisions, found, strict=True):

@@ -10,12 +10,11 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
+from methods.log_sum_exp import LogSumExp
 from utils.distributed import all_gather
 
 Loss = Callable[..., torch.Tensor]
-BLOCK = 2**24  # similarities that are held at once (64 MiB); those of a larger batch are computed again in the backward
 
 
 def nt_xent(
@@ -57,21 +56,7 @@ def anchor_losses(
         own = torch.cat([own, own + m])
         anchors = anchors / temperature
         positive = (anchors * others[(own + m) % (2 * m)]).sum(1)
-        rows = max(1, BLOCK // len(others))
-        if rows >= 2 * n:
-            total = _log_sum_exp(anchors, others, own)
-        else:
-            blocks = zip(anchors.split(rows), own.split(rows), strict=True)
-            total = torch.cat([checkpoint(_log_sum_exp, a, others, o, use_reentrant=False) for a, o in blocks])
-        return (total - positive).view(2, n)
-
-
-def _log_sum_exp(anchors: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """log sum_k exp(anchors @ others_k) over all k but the anchor's own one: [rows, D], [2M, D], [rows] -> [rows]."""
-    logits = anchors @ others.T
-    with torch.no_grad():  # the gradient at exp(-inf) is 0 as it is
-        logits[torch.arange(len(anchors), device=anchors.device), own] = -torch.inf
-    return logits.logsumexp(1)
+        return (LogSumExp.apply(anchors, others, own) - positive).view(2, n)
 
 
 def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
