@@ -1,0 +1,139 @@
+"""Whether speed costs accuracy: float32 with Pillow's views beside bfloat16 with batched ones, from several seeds.
+
+    python -m benchmarks.accuracy --data /usr/share/datasets/fashion-mnist [--methods simclr sdclr] [--seeds 1 2 3]
+
+Fashion-MNIST-LT, split 1, every tenth image of its long-tailed list (5400/54 become 540/6): pre-training of res20_s, a
+linear probe on every tenth labelled image, and the few-shot probe, each with the test set's 10,000 images. Both sides
+have the same seeds. Writes results/precision.txt and, below --root, what the runs leave; run again, it goes on.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from data.datasets import load
+from split.ensure import ensure_list
+from split.lists import npy, read_list
+from utils.cli import Parser, natural, positive
+from utils.errors import InputError, run
+from utils.metrics import COLUMNS
+
+PROJECT = Path(__file__).resolve().parents[1]
+SIDES = {
+    "fp32, Pillow": ["--precision", "fp32", "--augment", "pillow"],
+    "bf16, batched": ["--precision", "bf16", "--augment", "batched"],
+}
+METHODS = {"simclr": [], "sdclr": ["--prune", "True", "--prune_percent", "0.5", "--prune_dual_bn", "True"]}
+PROBES = {
+    "linear": ["--epochs", 30, "--decreasing_lr", "10,20"],
+    "few-shot": ["--epochs", 100, "--decreasing_lr", "40,60", "--test_freq", 5],
+}
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("--data", required=True, help="folder of Fashion-MNIST")
+    add("--root", type=Path, default=Path("accuracy"), help="where the runs go")
+    add("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    add("--seeds", nargs="+", type=natural, default=[1, 2, 3])
+    add("--epochs", type=positive, default=40, help="of pre-training")
+    add("--thin", type=positive, default=10, help="every n-th image of the lists")
+    add("--model", default="res20_s")
+    add("--out", type=Path, default=PROJECT / "results" / "precision.txt")
+    return parser.parse_args()
+
+
+def thinned(args: argparse.Namespace) -> dict[str, Path]:
+    """The lists of the long-tailed and of the labelled images, every n-th of each class, written below the root."""
+    data = load("fashion_mnist", args.data, train=True)
+    paths = {}
+    for name, whole in {
+        "pretrain": data.spec.split_list("fashion_mnist_split1_D_i"),
+        "linear": data.spec.train_list,
+    }.items():
+        indices = read_list(ensure_list(whole, data.spec, data.labels), data.spec).indices
+        labels = data.labels[indices]
+        kept = np.concatenate([indices[labels == c][:: args.thin] for c in range(data.spec.classes)])
+        paths[name] = args.root.absolute() / f"{name}_thin{args.thin}.npy"
+        paths[name].parent.mkdir(parents=True, exist_ok=True)
+        paths[name].write_bytes(npy(np.sort(kept)))
+    return paths
+
+
+def call(script: str, experiment: str, *words: object) -> None:
+    """Run one of the project's scripts; its output goes to the experiment's log.txt."""
+    command = [sys.executable, script, experiment, *map(str, words)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"{script} failed: {done.stderr.strip().splitlines()[-1] if done.stderr else done.returncode}")
+
+
+def study(args: argparse.Namespace, method: str, seed: int, side: str, lists: dict[str, Path]) -> dict[str, dict]:
+    """Pre-train and probe from one seed; the groups' accuracies of each probe, in percent."""
+    folder = args.root.absolute() / f"{method}_{side.replace(', ', '_')}_s{seed}_e{args.epochs}"
+    name, common = (
+        "fashion_mnist_split1_D_i",
+        ["--dataset", "fashion_mnist", "--data", args.data, "--model", args.model],
+    )
+    last = folder / name / f"model_{args.epochs}.pt"
+    if not last.exists():
+        call(
+            "train_simCLR.py", name, *common, "--save-dir", folder, "--trainSplit", lists["pretrain"],
+            "--epochs", args.epochs, "--batch_size", 128, "--optimizer", "sgd", "--lr", 0.5, "--temperature", 0.2,
+            "--output_ch", 128, "--seed", seed, "--resume", "True", "--num_workers", 1, *METHODS[method], *SIDES[side],
+        )  # fmt: skip
+    found = {}
+    for probe, words in PROBES.items():
+        train = (
+            lists["linear"] if probe == "linear" else "fashion_mnist_imbSub_with_subsets/fashion_mnist_split1_S_b.npy"
+        )
+        results = folder / f"{name}__{probe}" / "results.json"
+        if not results.exists():
+            call(
+                "train_cifar.py", f"{name}__{probe}", *common, "--save-dir", folder, "--trainSplit", train,
+                "--checkpoint", last, "--cvt_state_dict", "True", "--bnNameCnt", 0 if method == "sdclr" else -1,
+                "--fixto", "layer4", "--fixbn", "--lr", 30, "--wd", 0, "--num_workers", 1,
+                "--seed", seed, *words, *SIDES[side],
+            )  # fmt: skip
+        found[probe] = json.loads(results.read_text())["groups"]
+    return found
+
+
+def table(method: str, probe: str, found: dict[str, list[dict]]) -> list[str]:
+    """Mean and standard deviation over seeds (n - 1) of each side, and the difference of the means."""
+    lines = [f"{method}, {probe}".ljust(24) + "".join(group.rjust(16) for group in COLUMNS)]
+    for side, results in found.items():
+        columns = [[r[group] for r in results] for group in COLUMNS]
+        cells = [
+            f"{statistics.mean(c):.2f} ± {statistics.stdev(c) if len(c) > 1 else 0:.2f}".rjust(16) for c in columns
+        ]
+        lines.append(f"  {side}".ljust(24) + "".join(cells))
+    means = [[statistics.mean(r[group] for r in results) for group in COLUMNS] for results in found.values()]
+    lines.append("  difference".ljust(24) + "".join(f"{b - a:+.2f}".rjust(16) for a, b in zip(*means, strict=True)))
+    return lines
+
+
+def main() -> None:
+    args = parse()
+    lists = thinned(args)
+    lines = [
+        f"Fashion-MNIST-LT, split 1, every {args.thin}th image, {args.model}, {args.epochs} epochs, seeds "
+        f"{' '.join(map(str, args.seeds))}: test accuracy in %, mean ± standard deviation over seeds",
+    ]
+    for method in args.methods:
+        found = {side: [study(args, method, seed, side, lists) for seed in args.seeds] for side in SIDES}
+        for probe in PROBES:
+            lines += ["", *table(method, probe, {side: [r[probe] for r in results] for side, results in found.items()})]
+    print("\n".join(lines))
+    args.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
