@@ -31,7 +31,7 @@ def main() -> None:
     stem = "imagenet" if args.dataset in PRETRAIN_LISTS else "cifar"
     method = compute.on_device(build_method(args, stem, len(images)))
     optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
-    checkpoints = Checkpoints(args, method, optimizer)
+    checkpoints = Checkpoints(args, method, optimizer, compute)
     start = checkpoints.load()
 
     join(world)

@@ -72,14 +72,16 @@ def published_pretraining(method: str, pairs: int, model: str = "res18", workers
 
 def settings(precision: str, **more: object) -> argparse.Namespace:
     """The flags that utils.compute reads, and more."""
-    return argparse.Namespace(precision=precision, tf32=False, deterministic=False, **more)
+    return argparse.Namespace(
+        precision=precision, memory_format="channels_last", tf32=False, deterministic=False, **more
+    )
 
 
-def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18") -> Step:
-    """The same of this project: an epoch of one batch."""
+def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18", share: float = 0.9) -> Step:
+    """The same of this project: an epoch of one batch; `share` of the weights is pruned in SDCLR."""
     args = settings(precision, epochs=10**6, lr=LR, scheduler="constant", print_freq=1)
     compute = Compute(args, ALONE.device)
-    learner = SDCLR(encoder(method, model), TEMPERATURE, 0.9) if method == "sdclr" else None
+    learner = SDCLR(encoder(method, model), TEMPERATURE, share) if method == "sdclr" else None
     learner = compute.on_device(learner or SimCLR(encoder(method, model), TEMPERATURE))
     learner.start_epoch(1)
     optimizer = build_optimizer("sgd", learner.parameters(), LR)
@@ -224,6 +226,19 @@ def our_probe(train: int, val: int, precision: str) -> Step:
     def step() -> float:
         probe.train_epoch(network, loader, optimizer, next(epochs), args, ALONE, QUIET, _NoBadImages())
         return network.evaluate(probe.images_in_memory(held_out, 128), CLASSES)["top1"]
+
+    return step
+
+
+def our_classifier(classes: int, images: int = 40_000, batch: int = 128) -> Step:
+    """An epoch of the probe's classifier alone, on 512 features of each image."""
+    compute, features = Compute(settings("fp32"), ALONE.device), torch.rand(images, 512)
+    layer, labels = torch.nn.Linear(512, classes), torch.arange(images) % classes
+    optimizer = sgd(layer.parameters(), 30.0, 0.9, 0.0)
+
+    def step() -> None:
+        for x, y in zip(features.split(batch), labels.split(batch), strict=True):
+            compute.update(torch.nn.functional.cross_entropy(layer(x), y), optimizer)
 
     return step
 

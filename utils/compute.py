@@ -17,9 +17,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def add_compute_options(parser: Parser, precision: str = "auto") -> None:
-    """--precision, --tf32, --deterministic: the same in every script that runs a network."""
+    """--precision, --memory_format, --tf32, --deterministic: the same in every script that runs a network."""
     how = "of the network, but its loss, statistics and optimizer; auto: bf16 where the device has it, else fp32"
     parser.add_argument("--precision", default=precision, choices=["auto", *DTYPES], help=how)
+    formats = ["channels_last", "contiguous"]
+    parser.add_argument("--memory_format", default=formats[0], choices=formats, help="of convolutions")
     parser.add_flag("--tf32", help="on CUDA, float32 convolutions in TF32")
     parser.add_flag("--deterministic", help="only operations that give the same bits each time (slower on CUDA)")
 
@@ -44,7 +46,7 @@ class Compute:
     def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
         automatic = "bf16" if has_bf16(device) else "fp32"
         self.device, self.precision = device, automatic if args.precision == "auto" else args.precision
-        self.dtype = DTYPES[self.precision]
+        self.dtype, self.memory_format = DTYPES[self.precision], args.memory_format
         # Gradients of fp16 fall below its smallest number unless they are scaled up.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         keep_memory()
@@ -57,7 +59,7 @@ class Compute:
             torch.backends.cudnn.benchmark = not args.deterministic
 
     def __str__(self) -> str:
-        return f"precision {self.precision}"
+        return f"precision {self.precision}, {self.memory_format}"
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Inside, the network computes in the run's precision."""
@@ -70,9 +72,15 @@ class Compute:
         self.scaler.step(optimizer)
         self.scaler.update()
 
+    def load_scaler(self, state: object) -> None:
+        """Take up the gradients' scale of a checkpoint, where it has one; else it is found anew in a few steps."""
+        if self.scaler.is_enabled() and isinstance(state, dict) and state.keys() == self.scaler.state_dict().keys():
+            self.scaler.load_state_dict(state)
+
     def on_device(self, module: torch.nn.Module) -> torch.nn.Module:
-        """The module on the device, its convolutions channels-last, which is what fast kernels read."""
-        return module.to(self.device, memory_format=torch.channels_last)
+        """The module on the device, its convolutions in the run's memory format (channels-last: as fast kernels read)."""
+        form = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+        return module.to(self.device, memory_format=form)
 
     def distributed(self, module: torch.nn.Module, world: World) -> torch.nn.Module:
         """The module under DistributedDataParallel where there are several processes.

@@ -218,8 +218,10 @@ class Checkpoints:
     augmentation, learning rate and mask are functions of the seed and the epoch, so nothing else is needed to resume.
     """
 
-    def __init__(self, args: argparse.Namespace, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.args, self.method, self.optimizer = args, method, optimizer
+    def __init__(
+        self, args: argparse.Namespace, method: nn.Module, optimizer: torch.optim.Optimizer, compute: Compute
+    ) -> None:
+        self.args, self.method, self.optimizer, self.compute = args, method, optimizer, compute
         self.folder = Path(args.save_dir) / args.experiment
         self.message = "starting from random weights"
         self.made_by = {"config": vars(args), "provenance": provenance()}
@@ -244,6 +246,7 @@ class Checkpoints:
         epoch = resume_optimizer(self.optimizer, content, file)
         if isinstance(self.method, BCL):
             self.method.load_memory(content.get("memory"), str(file))
+        self.compute.load_scaler(content.get("scaler"))
         if epoch > self.args.epochs:
             raise InputError(f"{file} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
         self.message = f"resuming from {file} after epoch {epoch}{' (finished)' * (epoch == self.args.epochs)}"
@@ -260,6 +263,8 @@ class Checkpoints:
             content = {"epoch": epoch, "state_dict": state, "optim": self.optimizer.state_dict(), **self.made_by}
             if isinstance(self.method, BCL):
                 content["memory"] = self.method.memory()
+            if self.compute.precision == "fp16":
+                content["scaler"] = self.compute.scaler.state_dict()
             if numbered:
                 write_checkpoint(self.folder / f"model_{epoch}.pt", content)
             write_checkpoint(self.folder / "model.pt", content)
