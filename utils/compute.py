@@ -78,7 +78,7 @@ class Compute:
             self.scaler.load_state_dict(state)
 
     def on_device(self, module: torch.nn.Module) -> torch.nn.Module:
-        """The module on the device, its convolutions in the memory format of the run (fast kernels read channels-last)."""
+        """The module on the device, its convolutions in the run's memory format: fast kernels read channels-last."""
         form = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
         return module.to(self.device, memory_format=form)
 
