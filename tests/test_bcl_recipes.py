@@ -240,7 +240,7 @@ def test_commands_on_image_files_are_the_published_ones(project_copy, name, pape
         **defaults("train_simCLR.py"), "save_dir": recipe.folder, "dataset": recipe.pretrain_name, "data": "DIR",
         "imagenetCustomSplit": recipe.lists[paper], "model": "res50", "epochs": 500, "batch_size": 256,
         "optimizer": "sgd", "lr": 0.5, "scheduler": "cosine", "temperature": temperature, "output_ch": 128, "seed": 1,
-        "num_workers": 10, "weight_decay": 1e-4, "head_layers": layers, "resizeLower": 0.08,
+        "num_workers": 10, "weight_decay": 1e-4, "head_layers": layers, "resizeLower": 0.08, "augment": "opencv",
         **of_method(method, recipe.pruned, {"bcl-i": 2, "bcl-d": 2}, 0.0),
     }  # fmt: skip
     assert "--weight_decay" not in training

@@ -15,10 +15,12 @@ from torchvision import transforms as T
 import split.ensure
 import split.lists
 import split.make_splits
+import train_cifar
 from data.datasets import load
 from data.image_lists import LIST_SPECS
 from models import build_encoder
 from models.batch_norm import DualBatchNorm
+from models.frozen import FrozenBackbone
 from split.path_lists import read_path_list
 from tests.conftest import one_line_error
 from tests.trees import make_tree, names
@@ -29,7 +31,8 @@ from utils.feature_probe import Features, fit
 PLACES = LIST_SPECS["places"]
 D_I = "x_digits_split1_D_i_newNT"
 COUNTS = [31, 16, 120, 22, 44, 6, 61, 11, 8, 86]  # of the classes in that list
-SMALL = ["--dataset", "places", "--model", "res10", "--image_size", "16", "--test-batch-size", "200", "--no-cuda"]
+PLAIN = ["--no-cuda", "--precision", "fp32"]  # as the loops over images compute
+SMALL = ["--dataset", "places", "--model", "res10", "--image_size", "16", "--test-batch-size", "200", *PLAIN]
 SCORES = {"top1": 1.0, "top5": 1.0, "per_class": [1.0] * 10, "images": 1}
 
 
@@ -261,7 +264,7 @@ def digits(call, lists, checkpoint, tmp_path):
 
     def run_digits(name: str, *options: object) -> dict:
         base = ["--dataset", "digits", "--model", "res20_s", "--checkpoint", checkpoint, "--cvt_state_dict"]
-        done = call("train_cifar.py", name, *base, "--num_workers", 0, "--no-cuda", *options)
+        done = call("train_cifar.py", name, *base, "--num_workers", 0, *PLAIN, *options)
         assert done.returncode == 0, done.stderr
         return result(tmp_path / "checkpoints_tune" / name)
 
@@ -273,8 +276,11 @@ PROTOCOLS = [("bcl-full", 0, {}), ("bcl-100shot", 20, {"shots": [20, 100]}), ("b
 
 @pytest.mark.parametrize(("protocol", "shots", "departs"), PROTOCOLS)
 def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protocol, shots, departs):
-    before, models, original = checkpoint.read_bytes(), [], feature_probe.extract
-    monkeypatch.setattr(feature_probe, "extract", lambda model, *rest: models.append(model) or original(model, *rest))
+    before, models, used, original = checkpoint.read_bytes(), [], [], feature_probe.extract
+    monkeypatch.setattr(
+        train_cifar, "FrozenBackbone", lambda model, *a: models.append(model) or FrozenBackbone(model, *a)
+    )
+    monkeypatch.setattr(feature_probe, "extract", lambda body, *rest: used.append(body) or original(body, *rest))
     scores = digits(D_I, "--protocol", protocol, "--epochs", 60)
     folder = tmp_path / "checkpoints_tune" / D_I
 
@@ -290,9 +296,8 @@ def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protoc
     assert checkpoint.read_bytes() == before and not list(folder.glob("*.pt"))
     model = network("res20_s")
     own = {k: v for k, v in model.state_dict().items() if not k.startswith("fc.")}
-    assert len(models) == 1 + len(files)
-    for used in models:
-        assert same(own, {k: v for k, v in used.state_dict().items() if not k.startswith("fc.")})
+    assert len(used) == 1 + len(files) and len(set(used)) == len(models) == 1
+    assert same(own, {k: v for k, v in models[0].state_dict().items() if not k.startswith("fc.")})
 
     data, test = load("digits", "", train=True), load("digits", "", train=False)
     sets = [np.load(next(root.glob(f"*/{file}"))) for file in files]

@@ -1,6 +1,7 @@
 """Features: against loops over images, from several processes, in the file that utils.features writes."""
 
 import argparse
+import copy
 import socket
 
 import numpy as np
@@ -14,6 +15,7 @@ import utils.features
 from data.datasets import SPECS, load
 from data.image_lists import LIST_SPECS
 from models import build_classifier
+from models.frozen import FrozenBackbone
 from split.path_lists import read_path_list
 from tests.conftest import one_line_error
 from tests.test_feature_probe import (
@@ -75,10 +77,10 @@ def test_features_in_memory_equal_a_loop_over_images():
     data = load("digits", "", train=False)
     images, labels = data.images[::9], data.labels[::9]
     model = network("res20_s").train()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
+    before = copy.deepcopy(model.state_dict())
     batches = list(probe.images_in_memory(type(data)(data.spec, images, labels), 7))
-    found = extract(model, batches[::-1], CPU)
-    assert same(before, model.state_dict())
+    found = extract(FrozenBackbone(model), batches[::-1], CPU)
+    assert same(before, model.state_dict()) and model.training
     assert found.ids.tolist() == list(range(45)) and found.labels.tolist() == labels.tolist()
     assert not found.values.requires_grad
     near(found.values, alone(model, tensors(images)))
@@ -87,15 +89,15 @@ def test_features_in_memory_equal_a_loop_over_images():
 
 
 class Means(nn.Module):
-    """Mean colours, in double precision, in place of a network."""
+    """Mean colours in place of a network."""
 
     channels = 3
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        return x.mean((2, 3)).double()
+        return x.mean((2, 3))
 
 
-def test_features_are_single_precision_and_in_the_order_of_the_ids():
+def test_features_are_in_the_order_of_the_ids():
     x = torch.rand(5, 3, 4, 4)
     found = extract(Means(), [(x, torch.arange(5), torch.tensor([9, 3, 7, 1, 4]))], CPU)
     assert found.values.dtype == torch.float32 and found.ids.tolist() == [1, 3, 4, 7, 9]
@@ -112,9 +114,9 @@ def test_features_of_files_equal_a_loop_over_images(places, root, tmp_path, augm
     args.num_workers = 0
     loader = probe_data.file_test_loader(chosen, args, World(0, 1, CPU), augmented)
     model = network("res10", "imagenet").train()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = extract(model, probe.images_of_files(loader, BadImages("error", Log(tmp_path))), CPU)
-    assert same(before, model.state_dict())
+    before = copy.deepcopy(model.state_dict())
+    found = extract(FrozenBackbone(model), probe.images_of_files(loader, BadImages("error", Log(tmp_path))), CPU)
+    assert same(before, model.state_dict()) and model.training
     assert found.ids.tolist() == list(range(20)) and found.labels.tolist() == chosen.labels.tolist()
     views = cropped(places, chosen.paths, 16, seed=4) if augmented else centre(places, chosen.paths, 16)
     near(found.values, alone(model, views))

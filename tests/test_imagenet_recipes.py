@@ -21,7 +21,7 @@ from tests.trees import make_tree, names
 from tests.warm import environment
 
 LINEAR, FEW = "__lr30_wd0_epoch30_b512_d10d20", "__{}_lr30_fix2layer4_wd0_epoch30_b512_d10d20"
-OURS = {"--print_freq", "--resume", "--augment", "--on_bad_image"}  # no setting of the published procedure
+OURS = {"--print_freq", "--resume", "--on_bad_image"}  # no setting of the published procedure
 SDCLR = ["--prune", "True", "--prune_percent", "0.3", "--prune_dual_bn", "True", "--temp", "0.3"]
 EVALUATE = ["--only_finetuning", "True", "--test_only", "True"]
 TINY = ["-w", "0", "-e", "1", "--image_size", "32", "--model", "res10", "--pretrain_batch_size", "60",

@@ -20,7 +20,9 @@ from models.mask import compute_masks, get_masks, make_prunable, set_masks
 from tests.oracles import nt_xent_loops
 from tests.reference import relative_error
 from utils import probe
+from utils.compute import Compute
 from utils.distributed import world_from_environment
+from utils.optim import build_optimizer
 
 TEMPERATURE = 0.2
 
@@ -186,29 +188,34 @@ def coloured(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def product_probe(model, batches: list[list[Batch]], images, labels) -> list[float]:
     """The product's epochs over recorded batches: validation accuracy after each, in [0, 1]."""
+    how = {"precision": "fp32", "memory_format": "channels_last", "tf32": False, "deterministic": False}
+    compute = Compute(argparse.Namespace(**how), torch.device("cpu"))
     frozen, log = probe.freeze(model, "layer4", True), SimpleNamespace(detail=lambda *_: 0, metrics=lambda **_: 0)
     args = argparse.Namespace(cosineLr=False, lr=30.0, decreasing_lr=[2, 3], step_at_end=False, log_interval=10)
-    optimizer = torch.optim.SGD(model.fc.parameters(), 30.0, momentum=0.9)
-    bad, world, accuracies = (
-        SimpleNamespace(take=lambda *_, **__: 0, report=lambda: 0),
-        world_from_environment(True),
-        [],
-    )
+    args.batch_size = 8
+    optimizer, accuracies = build_optimizer("sgd", model.fc.parameters(), 30.0, 0.0), []
+    bad, world = SimpleNamespace(take=lambda *_, **__: 0, report=lambda: 0), world_from_environment(True)
 
     class Loader(list):
-        sampler = SimpleNamespace(set_epoch=lambda epoch: 0)
+        @property
+        def sampler(self):
+            return Sampler(range(sum(len(batch.labels) for batch in self)))
 
-    still = probe.frozen_modules(model, "layer4")
+    class Sampler(list):
+        def set_epoch(self, epoch):
+            pass
+
+    network = probe.Network(model, probe.frozen_modules(model, "layer4"), True, compute, world)
     for epoch, recorded in enumerate(batches, 1):
-        probe.train_epoch(model, still, Loader(recorded), optimizer, epoch, args, world, log, bad)
+        probe.train_epoch(network, Loader(recorded), optimizer, epoch, args, world, log, bad)
         whole = [(to_batch(images), torch.from_numpy(labels), None)]
-        accuracies.append(probe.evaluate(model, whole, 3, world.device)["top1"] / 100)
+        accuracies.append(network.evaluate(whole, 3)["top1"] / 100)
     frozen.check(model)
     return accuracies
 
 
 def test_probe_of_the_same_batches_is_the_products(monkeypatch):
-    """The images that the published loop trains on, given to the product's: the same classifier, bit for bit."""
+    """The images that the published loop trains on, given to the product's: the same classifier, up to rounding."""
     images, labels = coloured(20)
     torch.manual_seed(9)  # the second epoch is the best one: neither the first nor the last
     model = build_classifier("res20_s", 3)
@@ -226,7 +233,9 @@ def test_probe_of_the_same_batches_is_the_products(monkeypatch):
     assert sorted(sum((middles(b.views[:, 0]) for b in batches[:3]), [])) == list(range(20))
     assert (batches[0].views == 0).any(), "a crop that is shifted has a black border"
     assert product_probe(ours, [batches[:3], batches[3:6], batches[6:]], images, labels) == pytest.approx(accuracies)
-    assert torch.equal(ours.fc.weight, weights[-1]) and not torch.equal(weights[-1], weights[-2])
+    # Batch norm is folded into the convolutions before it: the features are the same but for their last bits.
+    assert relative_error(ours.fc.weight.detach(), weights[-1]) < 1e-5
+    assert relative_error(weights[-2], weights[-1]) > 1e-2
     assert torch.equal(model.fc.weight, weights[int(np.argmax(accuracies))]), "the best epoch is kept"
     moved = [k for k, v in model.state_dict().items() if not torch.equal(v, start[k])]
     assert moved == ["fc.weight", "fc.bias"]

@@ -27,6 +27,7 @@ from models.published import from_published, load_state
 from tests.conftest import PROJECT, one_line_error
 from tests.warm import spawn
 from utils.checkpoint import read_checkpoint
+from utils.compute import has_bf16
 from utils.errors import InputError
 
 D_I = "digits_imbSub_with_subsets/digits_split1_D_i.npy"
@@ -176,7 +177,8 @@ def test_linear_probe_files_lines_and_result(call, tmp_path, pretrained):
     assert result["per_class"] == pytest.approx(per_class, abs=0.006)
     assert any(line == f"On the best_model, test tacc is {result['top1']:.2f}" for line in log)
     assert result["protocol"] == "sdclr-linear" and result["departs"] == {"epochs": [3, 30]}
-    assert result["dataset"] == "digits" and result["seed"] == 1 and result["precision"] == "fp32"
+    assert result["dataset"] == "digits" and result["seed"] == 1 and result["augment"] == "batched"
+    assert result["precision"] == ("bf16" if has_bf16(torch.device("cpu")) else "fp32")
     assert result["class_counts"] == [31, 16, 120, 22, 44, 6, 61, 11, 8, 86]
     assert {k: v["source"] for k, v in result["lists"].items()} == dict.fromkeys(("train", "val", "group"), "generated")
     order = np.argsort(result["class_counts"])
@@ -318,10 +320,10 @@ def test_the_probe_notices_frozen_weights_that_move(call, pretrained, monkeypatc
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B]
     original = utils.probe.train_epoch
 
-    def move(model, *args):
-        original(model, *args)
+    def move(network, *args):
+        original(network, *args)
         with torch.no_grad():
-            model.layer3[0].conv1.weight[0, 0, 0, 0] += 1
+            network.model.layer3[0].conv1.weight[0, 0, 0, 0] += 1
 
     monkeypatch.setattr(utils.probe, "train_epoch", move)
     with pytest.raises(RuntimeError, match=r"layer3\.0\.conv1"):
