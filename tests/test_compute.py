@@ -1,0 +1,278 @@
+"""How a run computes: precision, memory format, allocator, losses that stay on the device, optimizer state."""
+
+import argparse
+import copy
+import ctypes
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from tqdm import tqdm
+
+import utils.compute
+from data.batch_views import PretrainViews, view_loader
+from data.datasets import load
+from data.views import AugmentedImages, Batch, EpochSampler
+from methods import SimCLR
+from models import build_encoder
+from utils.bad_images import BadImages
+from utils.checkpoint import resume_optimizer
+from utils.compute import Compute, Losses, has_bf16, keep_memory
+from utils.distributed import World
+from utils.errors import InputError
+from utils.log import Log
+from utils.optim import build_optimizer, sgd
+from utils.pretrain import one_epoch
+
+CPU = torch.device("cpu")
+LR = 1e-4  # larger steps on an untrained network blow up any rounding
+ALONE, QUIET = World(0, 1, CPU), Log(None, main=False)
+
+
+def compute(precision: str = "fp32", memory_format: str = "channels_last", deterministic: bool = False) -> Compute:
+    how = {"precision": precision, "memory_format": memory_format, "tf32": False, "deterministic": deterministic}
+    return Compute(argparse.Namespace(**how), CPU)
+
+
+def epoch(model, loader, optimizer, how: Compute, print_freq: int = 50, scheduler: str = "constant") -> None:
+    args = argparse.Namespace(epochs=100, lr=LR, scheduler=scheduler, print_freq=print_freq)
+    one_epoch(model, loader, optimizer, 1, args, how, ALONE, QUIET, tqdm(disable=True), BadImages("error", QUIET))
+
+
+# ---- precision
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_auto_is_bf16_where_the_device_has_it(monkeypatch, able):
+    monkeypatch.setattr(utils.compute, "has_bf16", lambda device: able)
+    expected = ("bf16", torch.bfloat16) if able else ("fp32", torch.float32)
+    assert (compute("auto").precision, compute("auto").dtype) == expected
+    assert [compute(name).precision for name in ("fp32", "bf16", "fp16")] == ["fp32", "bf16", "fp16"]
+    assert str(compute("auto", "contiguous")) == f"precision {expected[0]}, contiguous"
+    assert [compute(name).scaler.is_enabled() for name in ("fp32", "bf16", "fp16")] == [False, False, True]
+
+
+def test_devices_that_have_bf16(monkeypatch):
+    for capability, able in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
+        assert has_bf16(torch.device("cuda", 0)) == able
+    for flags in ((False, False), (True, False), (False, True)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda f=flags: f[0])
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda f=flags: f[1])
+        assert has_bf16(CPU) == any(flags)
+
+
+class Recorded(nn.Module):
+    """The method, and the losses of its steps."""
+
+    def __init__(self, method: nn.Module) -> None:
+        super().__init__()
+        self.method, self.losses = method, []
+
+    def forward(self, views, index):
+        losses = self.method(views, index)
+        self.losses.append(losses.detach())
+        return losses
+
+
+def trained(
+    how: Compute, optimizer: str = "sgd", dtype: torch.dtype = torch.float32
+) -> tuple[Recorded, torch.optim.Optimizer]:
+    """SimCLR after four steps on digits."""
+    data = load("digits", "", train=True)
+    images = AugmentedImages(data.images[:64], data.labels[:64], PretrainViews(28, False), 3, views=2)
+    torch.manual_seed(0)
+    method = how.on_device(SimCLR(build_encoder("res20_s", 16, 2), 0.2).to(dtype))
+    model, rule = Recorded(method), build_optimizer(optimizer, method.parameters(), LR)
+    if how.precision == "fp16":
+        how.scaler = torch.amp.GradScaler("cpu", 2**8)  # else the first steps are skipped until it is small enough
+    loader = view_loader(images, EpochSampler(images, 1, 0, seed=1), 16, 0, CPU)
+    epoch(model, [batch._replace(views=batch.views.to(dtype)) for batch in loader], rule, how)
+    return model, rule
+
+
+# Of the loss, which is between 3 and 5 nats. Numbers of 8 or 11 binary digits pass 20 layers, which an untrained network
+# blows up about tenfold, and the loss divides by 0.2: 2**-9 and 2**-12 become 0.1 and 0.012 at a time.
+TOLERANCE = {"bf16": 0.2, "fp16": 0.05}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lars"])
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_weights_statistics_optimizer_and_loss_stay_float32(precision, optimizer):
+    (model, rule), (plain, _) = trained(compute(precision), optimizer), trained(compute(), optimizer)
+    assert {t.dtype for t in model.state_dict().values()} <= {torch.float32, torch.int64, torch.bool}
+    states = [v for entries in rule.state.values() for v in entries.values() if isinstance(v, torch.Tensor)]
+    assert states and {v.dtype for v in states} == {torch.float32}
+    assert all(p.grad.dtype == torch.float32 for p in model.parameters())
+    assert len(model.losses) == 4
+    for ours, theirs in zip(model.losses, plain.losses, strict=True):
+        assert ours.dtype == torch.float32 and torch.isfinite(ours).all()
+        assert float(ours.mean()) == pytest.approx(float(theirs.mean()), abs=TOLERANCE[precision])
+        assert not torch.equal(ours, theirs)
+    assert all(torch.isfinite(t).all() for t in model.state_dict().values())
+
+
+def test_a_first_step_that_the_scaler_skips_leaves_no_garbage():
+    """PyTorch's own fused SGD would go on from a momentum buffer that nothing was written to."""
+    how, weight = compute("fp16"), nn.Parameter(torch.zeros(512, 512))
+    optimizer = sgd([weight], 0.5, 0.9, 0.0)
+    garbage = [torch.full((512, 512), math.nan) for _ in range(8)]
+    del garbage  # memory that is taken again
+    how.update((weight * 1e38).sum(), optimizer)
+    assert (weight == 0).all() and how.scaler.get_scale() == 2**15
+    assert (optimizer.state[weight]["momentum_buffer"] == 0).all()
+    how.update((weight * 2).sum(), optimizer)
+    assert (weight == -1).all() and (optimizer.state[weight]["momentum_buffer"] == 2).all()
+    how.update((weight * 2).sum(), optimizer)
+    torch.testing.assert_close(weight.detach(), torch.full((512, 512), -1 - 0.5 * (0.9 * 2 + 2)))
+
+
+# ---- memory format
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lars"])
+def test_state_that_was_saved_contiguous_goes_on_the_same_in_channels_last(optimizer):
+    torch.manual_seed(0)
+    start = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1), nn.Linear(6, 7)]
+    gradients = [[torch.randn_like(p) for m in start for p in m.parameters()] for _ in range(4)]
+
+    def steps(modules, rule, some) -> list[torch.Tensor]:
+        parameters = [p for m in modules for p in m.parameters()]
+        for step in some:
+            for p, g in zip(parameters, step, strict=True):
+                p.grad = torch.empty_like(p).copy_(g)
+            rule.step()
+        return parameters
+
+    def optimizer_of(modules):
+        return build_optimizer(optimizer, [p for m in modules for p in m.parameters()], 0.1, 0.01)
+
+    modules, whole = copy.deepcopy(start), copy.deepcopy(start)
+    expected = steps(whole, optimizer_of(whole), gradients)
+    rule = optimizer_of(modules)
+    steps(modules, rule, gradients[:2])
+    content = {"epoch": 2, "optim": copy.deepcopy(rule.state_dict())}
+    resumed = [compute().on_device(m) for m in copy.deepcopy(modules)]
+    assert resumed[0].weight.stride() != modules[0].weight.stride()
+    rule = optimizer_of(resumed)
+    assert resume_optimizer(rule, content, Path("model.pt")) == 2
+    for ours, theirs in zip(steps(resumed, rule, gradients[2:]), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+# Four steps in double precision; the first in single, where PyTorch sums up a batch norm's statistics otherwise.
+@pytest.mark.parametrize(("dtype", "steps", "tolerance"), [(torch.float64, 4, 1e-9), (torch.float32, 1, 1e-3)])
+def test_channels_last_is_the_same_training_as_contiguous_up_to_rounding(dtype, steps, tolerance):
+    losses = {}
+    for name in ("channels_last", "contiguous"):
+        model, rule = trained(compute(memory_format=name), dtype=dtype)
+        convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        assert len(convolutions) == 19
+        for conv in convolutions:
+            for t in (conv.weight, conv.weight.grad, rule.state[conv.weight]["momentum_buffer"]):
+                assert t.is_contiguous(memory_format=torch.channels_last) == (name == "channels_last")
+                assert t.is_contiguous() == (name == "contiguous")
+        losses[name] = torch.stack(model.losses)[:steps]
+    torch.testing.assert_close(*losses.values(), rtol=0, atol=tolerance)
+
+
+# ---- losses
+
+
+class Stub(nn.Module):
+    """Losses as given for each step, with a gradient of nothing."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.weight, self.values = nn.Parameter(torch.zeros(3)), iter(values)
+
+    def forward(self, views, index):
+        return next(self.values) + 0 * self.weight.sum() * views.flatten(1).sum(1)
+
+
+def batches(sizes: list[int]) -> list[Batch]:
+    return [Batch(torch.zeros(n, 2, 3, 4, 4), torch.arange(n), torch.zeros(n), [], 0) for n in sizes]
+
+
+def test_the_mean_is_over_images_that_were_read():
+    losses = Losses(4, CPU)
+    assert (losses.mean, losses.images) == (0, 0)
+    for value, size in ((1.0, 3), (2.0, 5)):
+        losses.add(torch.tensor(value), size)
+    assert (losses.mean, losses.images) == (0, 0)
+    assert losses.read() is None
+    assert (losses.mean, losses.images, losses.last) == ((3 + 10) / 8, 8, 2.0)
+    losses.add(torch.tensor(7.0), 2)
+    assert losses.read() is None and losses.mean == pytest.approx((3 + 10 + 14) / 10)
+    losses.add(torch.tensor(math.nan), 2)
+    assert losses.read() == 3
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("step", [0, 1, 3, 4, 8, 9])
+def test_the_first_step_whose_loss_is_not_finite_is_named(wrong, step):
+    """Between two prints, at one, and the last; later ones are not finite, either."""
+    model = Stub([1.0] * step + [wrong] + [math.nan] * 9)
+    optimizer = sgd(model.parameters(), 0.1, 0.9, 0.0)
+    # The rate rises by a hundredth of its value in each step of the ten warm-up epochs.
+    with pytest.raises(
+        InputError, match=rf"the loss is {wrong} in epoch 1, step {step}, lr {LR * (step + 1) / 100:g}: "
+    ):
+        epoch(model, batches([2] * 10), optimizer, compute(), print_freq=4, scheduler="cosine")
+
+
+READERS = ("item", "tolist", "numpy", "cpu", "__float__", "__int__", "__bool__", "__index__", "nonzero")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_nothing_is_read_from_the_device_between_prints(monkeypatch, precision, optimizer):
+    how, layer, calls = compute(precision), nn.Linear(96, 1), Counter()
+    model = Stub([0.0] * 10)
+    model.weight, model.forward = layer.weight, lambda views, index: layer(views.flatten(1))[:, 0]
+    rule = build_optimizer(optimizer, layer.parameters(), 0.1)
+    loader = batches([2] * 10)
+    for name in READERS:
+        original = getattr(torch.Tensor, name)
+
+        def counted(self, *args, name=name, original=original):
+            calls[name] += 1
+            return original(self, *args)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    epoch(model, loader, rule, how, print_freq=4)
+    monkeypatch.undo()
+    assert calls == {"tolist": 4}  # after steps 0, 4, 8 and the last
+
+
+# ---- the C library, and switches
+
+
+def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch):
+    class Library:
+        calls = []
+
+        def mallopt(self, *args):
+            self.calls.append(args)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(utils.compute.sys, "platform", "linux")
+    keep_memory()
+    assert Library.calls == [(-3, 2**30), (-1, -1)]  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # musl has no mallopt
+    keep_memory()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("another system's C library"))
+    monkeypatch.setattr(utils.compute.sys, "platform", "darwin")
+    keep_memory()
+
+
+def test_deterministic_asks_for_deterministic_operations():
+    assert not torch.are_deterministic_algorithms_enabled()
+    try:
+        compute(deterministic=True)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
