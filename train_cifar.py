@@ -14,7 +14,6 @@ import torch
 
 from data.datasets import load, spec_of
 from models import build_classifier
-from models.frozen import FrozenBackbone
 from utils import feature_probe, probe, probe_data, results
 from utils.bad_images import BadImages
 from utils.compute import Compute
@@ -23,8 +22,6 @@ from utils.errors import run
 from utils.log import Log, progress, provenance
 from utils.probe_files import Files
 from utils.probe_flags import parse_cifar
-
-AT_ONCE = 8  # steps of a classifier on features that stand, whose images go through the backbone together
 
 
 def main() -> None:
@@ -37,7 +34,7 @@ def main() -> None:
     lists = probe_data.find_lists(args, train_set)
     torch.manual_seed(args.seed)
     model = build_classifier(args.model, spec.classes)
-    files = Files(args, model)
+    files = Files(args, model, compute)
     files.config["lists"] = results.origin(lists)
     done = files.load()
     frozen = probe.freeze(compute.on_device(model), args.fixto, args.fixbn)
@@ -56,7 +53,7 @@ def main() -> None:
         optimizer, bad = files.optimizer(), BadImages(args.on_bad_image, log)
         still = probe.frozen_modules(model, args.fixto) if args.fixbn else {}
         network = probe.Network(model, still, args.fixbn, compute, world)
-        at_once = 1 if network.backbone is None else AT_ONCE
+        at_once = 1 if network.backbone is None else max(1, probe.AT_ONCE // args.batch_size)
         train = probe_data.subset(train_set, lists["train"])
         loader = probe_data.train_loader(train, args, world.device, at_once)
         bar = progress(args.epochs, done, f"{spec.name} probe", True)
@@ -72,7 +69,7 @@ def main() -> None:
         frozen.check(model)
 
     if on_features:
-        backbone, best = FrozenBackbone(model, compute.dtype), results.LAST_EPOCH
+        backbone, best = compute.frozen(model), results.LAST_EPOCH
         train = [probe_data.subset(train_set, lists[name]) for name in lists if name.startswith("train")]
         *train, test = (feature_probe.extract(backbone, batches(images), world.device) for images in [*train, test_set])
         scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed)

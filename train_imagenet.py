@@ -15,7 +15,6 @@ import torch
 
 from data.image_lists import LIST_SPECS
 from models import build_classifier
-from models.frozen import FrozenBackbone
 from utils import feature_probe, probe, probe_data, results
 from utils.bad_images import BadImages
 from utils.compute import Compute
@@ -40,7 +39,7 @@ def main() -> None:
     }  # fmt: skip
     torch.manual_seed(args.seed)
     model = build_classifier(args.model, spec.classes, stem="imagenet")
-    files = Files(args, model, prefix="module.", main=world.main, numbered=50)
+    files = Files(args, model, compute, prefix="module.", main=world.main, numbered=50)
     files.config["lists"] = results.origin(lists)
     done = files.load()
     loader = probe_data.file_train_loader(lists["train"], args, world) if "train" in lists else None
@@ -65,6 +64,7 @@ def main() -> None:
             probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad)
             if epoch % args.test_freq == 0 or epoch == args.epochs:
                 scores = network.evaluate(batches("val"), spec.classes)
+                bad.report()
                 results.log_validation(log, epoch, scores, files=True)
                 files.save_best(epoch, scores["top5"], optimizer)
             files.save(epoch, optimizer)
@@ -74,7 +74,7 @@ def main() -> None:
 
     wait_for_all()
     if on_features:
-        backbone, best = FrozenBackbone(model, compute.dtype), results.LAST_EPOCH
+        backbone, best = compute.frozen(model), results.LAST_EPOCH
         names = [*(name for name in loaders if name != "test"), "test"]
         found = []
         for name in names:

@@ -47,7 +47,9 @@ def parse() -> argparse.Namespace:
     add("--thin", type=positive, default=10, help="every n-th image of the lists")
     add("--model", default="res20_s")
     add("--out", type=Path, default=PROJECT / "results" / "precision.txt")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.data = str(Path(args.data).absolute())
+    return args
 
 
 def thinned(args: argparse.Namespace) -> dict[str, Path]:
@@ -77,7 +79,9 @@ def call(script: str, experiment: str, *words: object) -> None:
 
 def study(args: argparse.Namespace, method: str, seed: int, side: str, lists: dict[str, Path]) -> dict[str, dict]:
     """Pre-train and probe from one seed; the groups' accuracies of each probe, in percent."""
-    folder = args.root.absolute() / f"{method}_{side.replace(', ', '_')}_s{seed}_e{args.epochs}"
+    folder = (
+        args.root.absolute() / f"{method}_{side.replace(', ', '_')}_{args.model}_thin{args.thin}_e{args.epochs}_s{seed}"
+    )
     name, common = (
         "fashion_mnist_split1_D_i",
         ["--dataset", "fashion_mnist", "--data", args.data, "--model", args.model],

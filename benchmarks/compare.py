@@ -1,8 +1,9 @@
 """Two procedures timed in turns, each in a process of its own; and what the processor could do at best.
 
 A contender is a function, named by its module, that prepares its work and returns `step`, which does a unit of it.
-Allocators, threads and memory formats of one process do not reach the other one, and the one that is not asked sleeps:
-what else the computer does in a round slows both alike, so the ratio of a round says more than two separate times.
+Allocators, threads and memory formats of one process do not reach the other one, and the one that is not asked is
+stopped, with its own children, such as a loader's workers. What else the computer does in a round slows both alike, so
+the ratio of a round says more than two separate times.
 
     with Contender("benchmarks.a", "prepare", batch=512) as theirs, Contender("benchmarks.b", "prepare") as ours:
         print(interleaved([theirs, ours], rounds=7, warmup=2)[0].ratio)
@@ -10,10 +11,12 @@ what else the computer does in a round slows both alike, so the ratio of a round
 The children are this file: `python -m benchmarks.compare FILE_DESCRIPTOR` serves requests on that pipe.
 """
 
+import contextlib
 import importlib
 import multiprocessing
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -54,7 +57,7 @@ class Contender:
         self._pipe, theirs = multiprocessing.Pipe()
         with theirs:
             command = [sys.executable, "-m", "benchmarks.compare", str(theirs.fileno())]
-            self.process = subprocess.Popen(command, env=variables, pass_fds=[theirs.fileno()])
+            self.process = subprocess.Popen(command, env=variables, pass_fds=[theirs.fileno()], start_new_session=True)
         self._ask((module, function, arguments))
 
     def step(self) -> float:
@@ -67,8 +70,10 @@ class Contender:
 
     def _ask(self, request: object) -> float:
         try:
+            self._signal(signal.SIGCONT)
             self._pipe.send(request)
             error, seconds, self.value, self.peak = self._pipe.recv()
+            self._signal(signal.SIGSTOP)
         except (EOFError, OSError):
             error = "it died"
         if error:
@@ -76,13 +81,19 @@ class Contender:
             raise RuntimeError(f"{self.name} failed (exit code {self.process.returncode}): {error}")
         return seconds
 
+    def _signal(self, number: int) -> None:
+        """To the process and its children, if they are still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
     def close(self) -> None:
         """End the process: at once where it waits for a request, by force where it is still busy after 5 seconds."""
+        self._signal(signal.SIGCONT)
         self._pipe.close()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._signal(signal.SIGKILL)
             self.process.wait()
 
     def __enter__(self) -> "Contender":

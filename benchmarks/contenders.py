@@ -20,6 +20,7 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from benchmarks import published
+from benchmarks.compare import Step
 from benchmarks.memory import BATCH, BETA, Loop
 from benchmarks.views import decode, jpegs
 from data import opencv
@@ -32,7 +33,8 @@ from models import build_classifier, build_encoder
 from models.mask import compute_masks
 from models.resnet import build_backbone
 from utils import probe
-from utils.compute import Compute, keep_memory
+from utils.allocator import keep_memory
+from utils.compute import Compute
 from utils.distributed import World
 from utils.log import Log, progress
 from utils.optim import build_optimizer, sgd
@@ -41,7 +43,6 @@ from utils.pretrain import one_epoch
 ALONE = World(0, 1, torch.device("cpu"))
 QUIET = Log(None, main=False)
 LR, TEMPERATURE, CLASSES = 0.01, 0.2, 100
-Step = Callable[[], float | None]
 
 
 def patches(n: int, size: int = 32) -> np.ndarray:
@@ -156,7 +157,7 @@ def published_jpeg_views() -> Step:
 
 
 def our_jpeg_views() -> Step:
-    """The same."""
+    """This project's, of the same arguments and units as published_... above."""
     return _jpeg_views(opencv.PretrainView(224), np.array)
 
 
@@ -167,7 +168,7 @@ def published_masks(model: str) -> Step:
 
 
 def our_masks(model: str) -> Step:
-    """The same."""
+    """This project's, of the same arguments and units as published_... above."""
     keep_memory()
     network = build_backbone(model).to(memory_format=torch.channels_last)
     return lambda: compute_masks(network, 0.9) and None
@@ -191,7 +192,7 @@ def published_loss(pairs: int) -> Step:
 
 
 def our_loss(pairs: int) -> Step:
-    """The same."""
+    """This project's, of the same arguments and units as published_... above."""
     keep_memory()
     return _backward(nt_xent, pairs)
 
@@ -219,7 +220,7 @@ def our_probe(train: int, val: int, precision: str) -> Step:
     probe.freeze(model, "layer4", True)
     network = probe.Network(model, probe.frozen_modules(model, "layer4"), True, compute, ALONE)
     optimizer, epochs = sgd([p for p in model.parameters() if p.requires_grad], 30.0, 0.9, 0.0), itertools.count(1)
-    loader = _loader(images[:train], ShiftedViews(32, True), 1, 1024)
+    loader = _loader(images[:train], ShiftedViews(32, True), 1, probe.AT_ONCE)
     spec = Spec("patches", CLASSES, train, 32, True, 0, 0, 0, 0, "")
     held_out = ImageSet(spec, images[train:], labels[train:])
 
@@ -263,7 +264,7 @@ def published_memory(images: int) -> Step:
 
 
 def our_memory(images: int) -> Step:
-    """The same."""
+    """This project's, of the same arguments and units as published_... above."""
     method = BCL(SimCLR(torch.nn.Identity(), TEMPERATURE), images, BETA)
     return _memory(method, images, method.start_epoch)
 
@@ -292,6 +293,8 @@ def first_step() -> Step:
                         seconds = time.perf_counter() - start
                         break
                 process.stdout.read()
+            if process.returncode or math.isnan(seconds):
+                raise RuntimeError(f"no first step: exit code {process.returncode} of {' '.join(command)}")
             return seconds
 
     return step

@@ -108,14 +108,14 @@ class ShiftedViews:
 
     def __call__(self, images: torch.Tensor, u: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
         """images [n, 3, size, size] uint8, u [n, 3] -> views [n, 3, size, size] float32 in [0, 1]."""
-        n, places = len(images), 2 * self.pad + 1
-        shift = (u[:, :2] * places).long().clamp(max=places - 1)
-        across = torch.arange(self.size).expand(n, -1)
-        across = torch.where(((u[:, 2:] < 0.5) & self.flip), across.flip(1), across) + shift[:, 1:]
-        down = torch.arange(self.size) + shift[:, :1]
+        n, places, pixel = len(images), 2 * self.pad + 1, torch.arange(self.size, device=images.device)
+        u = _sent(u, images.device)
+        shift, mirrored = (u[:, :2] * places).long().clamp(max=places - 1), (u[:, 2:] < 0.5) & self.flip
+        across = torch.where(mirrored, pixel.flip(0), pixel) + shift[:, 1:]
+        down = pixel + shift[:, :1]
         padded = torch.nn.functional.pad(images, [self.pad] * 4)
         place = (down[:, :, None] * padded.shape[3] + across[:, None]).view(n, 1, -1)
-        views = padded.flatten(2).gather(2, _sent(place, images.device).expand(-1, 3, -1))
+        views = padded.flatten(2).gather(2, place.expand(-1, 3, -1))
         return views.view(n, 3, self.size, self.size).float().div_(255)
 
 

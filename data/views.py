@@ -17,6 +17,7 @@ from torchvision import transforms as T
 from data import opencv
 from data.boost import Boost
 from data.image_lists import BadImage, ImageArrays, ImageFiles
+from utils.allocator import return_memory
 from utils.distributed import World, cores
 from utils.errors import InputError
 
@@ -90,15 +91,17 @@ def collate(samples: list[tuple[torch.Tensor | None, int, int, list[str]]]) -> B
     return Batch(views, index, labels, bad, len(samples) - len(whole))
 
 
-def on_device(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+def on_device(
+    loader: Iterable[Batch], device: torch.device, stream: torch.cuda.Stream | None = None
+) -> Iterator[Batch]:
     """The loader's Batches with views, ids and labels on the device.
 
-    On CUDA they are copied, or made, on a stream of their own while the step before is computed: nothing waits.
+    On CUDA they are copied, or made, on `stream`, which is the run's for that, while the step before is computed.
     """
     if device.type != "cuda":
         yield from loader
         return
-    stream, iterator = torch.cuda.Stream(device), iter(loader)
+    iterator = iter(loader)
     while True:
         with torch.cuda.stream(stream):
             batch = next(iterator, None)
@@ -252,8 +255,9 @@ def make_loader(
 
 
 def _one_thread(worker: int) -> None:
-    """OpenCV would start a thread for each core in each worker."""
+    """OpenCV would start a thread for each core in each worker, which would keep the memory of its largest image."""
     cv2.setNumThreads(0)
+    return_memory()
 
 
 def to_batch(images: np.ndarray) -> torch.Tensor:

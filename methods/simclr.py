@@ -65,6 +65,7 @@ def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
 
 def contrast(z1: torch.Tensor, z2: torch.Tensor, temperature: float, loss: Loss = nt_xent) -> torch.Tensor:
     """Losses [N] of this process's images with the negatives of all processes; gradients flow to all."""
+    z1, z2 = _at_least_float32(z1), _at_least_float32(z2)  # gradients of all processes are summed in it
     keys, offset = all_gather(z1, z2)
     return loss(z1, z2, temperature, keys, offset)
 

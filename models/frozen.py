@@ -13,22 +13,29 @@ class FrozenBackbone(nn.Module):
     """Features of a backbone as it is now; a copy, which does not follow the original.
 
     Each batch norm, with its running statistics, is folded into the convolution before it (Jacob et al., CVPR 2018,
-    section 3.2), weights are channels-last and of type `dtype`; images are normalised in float32.
+    section 3.2), weights are of type `dtype`; images are normalised in float32.
 
     Args:
         model: with single batch norm; its head or classifier is left out. dtype: float32, or bfloat16 or float16.
+        memory_format: of weights and activations.
     """
 
-    def __init__(self, model: ResNet | SmallResNet, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: ResNet | SmallResNet,
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
         super().__init__()
         body = copy.deepcopy(model)
         self.normalize, self.channels, self.dtype = body.normalize, model.channels, dtype
+        self.memory_format = memory_format
         body.normalize, body.fc = nn.Identity(), nn.Identity()
-        self.body = fuse(body.eval()).to(dtype=dtype, memory_format=torch.channels_last)
+        self.body = fuse(body.eval()).to(dtype=dtype, memory_format=memory_format)
         self.requires_grad_(False)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """[N, 3, H, W] in [0, 1] -> [N, channels] float32, without a graph; a classifier can train on it."""
         with torch.inference_mode():
-            found = self.body(self.normalize(images).to(self.dtype, memory_format=torch.channels_last))
+            found = self.body(self.normalize(images).to(self.dtype, memory_format=self.memory_format))
         return found.to(torch.float32, copy=True)  # a tensor of inference mode could not take part in a backward

@@ -92,7 +92,11 @@ def resume_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any], 
         group.update(values)
     for p, entries in optimizer.state.items():
         for name, value in entries.items():
-            # Fused steps go through memory in order: the state lies there as its weight does.
-            if isinstance(value, torch.Tensor) and value.shape == p.shape and value.stride() != p.stride():
+            if not isinstance(value, torch.Tensor):
+                continue
+            # Fused steps go through memory in order: the state lies there as its weight does, steps' counts included.
+            if value.shape == p.shape and value.stride() != p.stride():
                 entries[name] = torch.empty_like(p).copy_(value)
+            elif value.device != p.device:
+                entries[name] = value.to(p.device)
     return int(epoch)

@@ -2,16 +2,19 @@
 
 import argparse
 import contextlib
-import ctypes
 import math
 import os
-import sys
+from collections.abc import Callable
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from models.frozen import FrozenBackbone
+from models.resnet import ResNet, SmallResNet
+from utils.allocator import keep_memory
 from utils.cli import Parser
 from utils.distributed import World, mean_over_processes
+from utils.errors import InputError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,36 +40,42 @@ class Compute:
     """A run's precision and its update step.
 
     Args:
-        args: of add_compute_options. device: the run's.
+        args: of add_compute_options; what `auto` stands for is filled in. device: the run's.
 
-    `precision` is fp32, bf16 or fp16, `dtype` its type. Under `autocast` convolutions and linear layers take it;
-    weights, batch-norm statistics and optimizer state stay float32.
+    `precision` is fp32, bf16 or fp16, `dtype` its type; `stream` is CUDA's for data. Under `autocast`, convolutions and
+    linear layers take the precision; weights, batch-norm statistics and optimizer state stay float32.
     """
 
     def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
         automatic = "bf16" if has_bf16(device) else "fp32"
-        self.device, self.precision = device, automatic if args.precision == "auto" else args.precision
-        self.dtype, self.memory_format = DTYPES[self.precision], args.memory_format
+        args.precision = automatic if args.precision == "auto" else args.precision
+        self.device, self.precision, self.dtype = device, args.precision, DTYPES[args.precision]
+        self.memory_format = getattr(
+            torch, "channels_last" if args.memory_format == "channels_last" else "contiguous_format"
+        )
         # Gradients of fp16 fall below its smallest number unless they are scaled up.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
-        keep_memory()
+        self.stream = None
+        if device.type == "cpu":
+            keep_memory()
         if args.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
             torch.use_deterministic_algorithms(True)
         if device.type == "cuda":
             torch.cuda.set_device(device)
+            self.stream = torch.cuda.Stream(device)
             torch.backends.cudnn.allow_tf32 = args.tf32  # matrix products, so the loss, never take it
             torch.backends.cudnn.benchmark = not args.deterministic
 
     def __str__(self) -> str:
-        return f"precision {self.precision}, {self.memory_format}"
+        return f"precision {self.precision}, {str(self.memory_format).removeprefix('torch.')}"
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Inside, the network computes in the run's precision."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
 
     def update(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """One step down the gradient of a scalar loss; nothing here waits for the device."""
+        """One step down the gradient of a scalar loss; nothing waits for the device but LARS in fp16."""
         optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.step(optimizer)
@@ -79,8 +88,11 @@ class Compute:
 
     def on_device(self, module: torch.nn.Module) -> torch.nn.Module:
         """The module on the device, its convolutions in the run's memory format: fast kernels read channels-last."""
-        form = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
-        return module.to(self.device, memory_format=form)
+        return module.to(self.device, memory_format=self.memory_format)
+
+    def frozen(self, model: ResNet | SmallResNet) -> FrozenBackbone:
+        """The model's backbone as it is now, for inference in the run's precision and memory format, on its device."""
+        return FrozenBackbone(model, self.dtype, self.memory_format).to(self.device)
 
     def distributed(self, module: torch.nn.Module, world: World) -> torch.nn.Module:
         """The module under DistributedDataParallel where there are several processes.
@@ -93,17 +105,6 @@ class Compute:
         return DistributedDataParallel(
             module, forward_sync_buffers=False, gradient_as_bucket_view=True, static_graph=True
         )
-
-
-def keep_memory() -> None:
-    """Let glibc keep freed memory: else each large temporary of each step is fetched page by page from the kernel."""
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # another C library
-        trim, mmap = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-        mallopt(mmap, 2**30)
-        mallopt(trim, -1)  # never
 
 
 class Losses:
@@ -122,18 +123,21 @@ class Losses:
         self.values[len(self.sizes)] = loss.detach()
         self.sizes.append(size)
 
-    def read(self) -> int | None:
-        """Take in the losses since the last time, means over all processes; returns the first step that is not finite.
+    def read(self, world: World, where: Callable[[int], str]) -> None:
+        """Take in the losses since the last time, means over all processes, which call it after the same step.
 
-        All processes call it after the same step.
+        Args:
+            where: of a step's number (0-based), for the message.
+
+        Raises:
+            InputError: a loss is not finite; SystemExit in all processes but the main one, as all have the same mean.
         """
         start, self._read = self._read, len(self.sizes)
         values = mean_over_processes(self.values[start : self._read]).tolist()
         for step, value in enumerate(values, start):
             self.last, self.total = value, self.total + value * self.sizes[step]
             if not math.isfinite(value):
-                return step
-        return None
+                raise InputError(f"the loss is {value} in {where(step)}: lower --lr") if world.main else SystemExit(2)
 
     @property
     def images(self) -> int:

@@ -32,7 +32,7 @@ from split.path_lists import read_path_list
 from utils import probe, probe_data
 from utils.bad_images import BadImages
 from utils.checkpoint import read_checkpoint
-from utils.cli import Parser, add_data_options, add_image_file_options, check_augment, positive
+from utils.cli import Parser, add_augment, add_data_options, add_image_file_options, check_augment, positive
 from utils.compute import Compute, add_compute_options
 from utils.distributed import World, join, world_from_environment
 from utils.errors import InputError, run
@@ -51,6 +51,7 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--dataset", required=True, choices=["cifar", *SPECS, *LIST_SPECS])
     add_data_options(parser)
+    add_augment(parser)
     add_image_file_options(parser)
     add_compute_options(parser, precision="fp32")  # other programs read them
     add("--checkpoint", required=True, help="of pre-training or of a probe")
@@ -123,7 +124,7 @@ def main() -> None:
     args.image_size, args.seed = args.image_size or spec.size, 0
     model = load_backbone(args.model, "imagenet" if files else "cifar", args.checkpoint, args.bnNameCnt)
     join(world)
-    backbone = FrozenBackbone(model, compute.dtype).to(world.device)
+    backbone = compute.frozen(model)
     found, more = (of_files if files else of_memory)(args, backbone, world)
     if not world.main:
         return

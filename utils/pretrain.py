@@ -27,6 +27,7 @@ from utils.bad_images import BadImages
 from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
 from utils.cli import (
     Parser,
+    add_augment,
     add_data_options,
     add_experiment,
     add_image_file_options,
@@ -57,6 +58,7 @@ def parse(description: str) -> argparse.Namespace:
     add_experiment(parser, "checkpoints")
     add("--dataset", default="cifar", choices=["cifar", *SPECS, *PRETRAIN_LISTS])
     add_data_options(parser)
+    add_augment(parser)
     add_image_file_options(parser)
     add_compute_options(parser)
     parser.add_flag("--compile", help="torch.compile the network: minutes at the start; no gain on a CPU")
@@ -180,7 +182,7 @@ def one_epoch(
         step += (epoch - 1) * steps
         return pretrain_lr(step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
 
-    for i, batch in enumerate(on_device(loader, world.device)):
+    for i, batch in enumerate(on_device(loader, world.device, compute.stream)):
         bad.take(batch, training=True)
         data_time.add(time.perf_counter() - start)
         lr = set_rate(optimizer, rate(i))
@@ -190,11 +192,7 @@ def one_epoch(
         losses.add(loss, len(batch.index))
         told = i % args.print_freq == 0
         if told or i == steps - 1:
-            wrong = losses.read()
-            if wrong is not None:
-                # Every process has the same mean: one of them tells.
-                message = f"the loss is {losses.last} in epoch {epoch}, step {wrong}, lr {rate(wrong):g}: lower --lr"
-                raise InputError(message) if world.main else SystemExit(2)
+            losses.read(world, lambda step: f"epoch {epoch}, step {step}, lr {rate(step):g}")
         train_time.add(time.perf_counter() - start)
         if told:
             log.detail(
@@ -244,12 +242,16 @@ class Checkpoints:
             self.message = f"starting from the weights of {file}"
             return 0
         epoch = resume_optimizer(self.optimizer, content, file)
+        before = content.get("config") if isinstance(content.get("config"), dict) else {}
         if isinstance(self.method, BCL):
             self.method.load_memory(content.get("memory"), str(file))
         self.compute.load_scaler(content.get("scaler"))
         if epoch > self.args.epochs:
             raise InputError(f"{file} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
         self.message = f"resuming from {file} after epoch {epoch}{' (finished)' * (epoch == self.args.epochs)}"
+        for name in ("precision", "augment"):
+            if before.get(name, "auto") not in ("auto", now := getattr(self.args, name)):
+                self.message += f"; {name} was {before[name]}, is {now} from here on"
         return epoch
 
     def save(self, epoch: int, world: World) -> None:

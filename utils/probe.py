@@ -17,13 +17,13 @@ from models.frozen import FrozenBackbone
 from utils.bad_images import BadImages
 from utils.compute import Compute, Losses
 from utils.distributed import World, sum_over_processes
-from utils.errors import InputError
 from utils.log import Log
 from utils.metrics import accuracy, count_hits
 from utils.optim import set_rate
 from utils.schedule import pretrain_lr, probe_lr
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+AT_ONCE = 1024  # images that go through a backbone that stands together, whatever the classifier's batch
 Images = Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 
 
@@ -77,7 +77,7 @@ class Network:
     ) -> None:
         self.model, self.still, self.compute = model, still, compute
         trained = any(p.requires_grad for name, p in model.named_parameters() if not name.startswith("fc."))
-        self.backbone = FrozenBackbone(model, compute.dtype) if fixbn and not trained else None
+        self.backbone = compute.frozen(model) if fixbn and not trained else None
         self.trained = compute.distributed(model if self.backbone is None else model.fc, world)
         self._validation: list | None = None
 
@@ -127,7 +127,7 @@ def train_epoch(
     steps, i = math.ceil(len(loader.sampler) / size), 0
     loader.sampler.set_epoch(epoch)
     losses = Losses(steps, world.device)
-    for batch in on_device(loader, world.device):
+    for batch in on_device(loader, world.device, network.compute.stream):
         bad.take(batch, training=True)
         inputs = network.inputs(batch.views[:, 0])
         for x, labels in zip(inputs.split(size), batch.labels.split(size), strict=True):
@@ -138,11 +138,9 @@ def train_epoch(
             told = i % args.log_interval == 0
             i += 1
             if told or i == steps:
-                wrong = losses.read()
-                if wrong is not None:
-                    lr = _rate(args, epoch, wrong, steps)
-                    message = f"the probe's loss is {losses.last} in epoch {epoch}, step {wrong}, lr {lr:g}: lower --lr"
-                    raise InputError(message) if world.main else SystemExit(2)
+                losses.read(
+                    world, lambda s: f"the probe's epoch {epoch}, step {s}, lr {_rate(args, epoch, s, steps):g}"
+                )
             if told:
                 log.detail(f"Train Epoch: {epoch} [{i - 1}/{steps}]\tLoss: {losses.last:.6f}\tlr: {lr:g}")
     bad.report()
@@ -182,7 +180,7 @@ def features_of(backbone: FrozenBackbone, images: Images, device: torch.device) 
 
 def evaluate(model: nn.Module, images: Images, classes: int, compute: Compute) -> dict[str, Any]:
     """Top-1, top-5 and per-class accuracy over the images of all processes (see utils.metrics.accuracy)."""
-    features = features_of(FrozenBackbone(model, compute.dtype), images, compute.device)
+    features = features_of(compute.frozen(model), images, compute.device)
     return accuracy_on(model.fc, features, classes, compute.device)
 
 

@@ -11,9 +11,12 @@ from torch import nn
 from models.mask import apply_masks, compute_masks
 from models.published import from_published, has_dual_batch_norm, load_state, select_batch_norm, to_backbone
 from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
+from utils.compute import Compute
 from utils.errors import InputError
 from utils.optim import sgd
 from utils.probe import freeze
+
+_HOW = {"precision", "memory_format", "tf32", "deterministic", "augment"}
 
 
 class Files:
@@ -25,9 +28,15 @@ class Files:
     """
 
     def __init__(
-        self, args: argparse.Namespace, model: nn.Module, prefix: str = "", main: bool = True, numbered: int = 0
+        self,
+        args: argparse.Namespace,
+        model: nn.Module,
+        compute: Compute,
+        prefix: str = "",
+        main: bool = True,
+        numbered: int = 0,
     ) -> None:
-        self.args, self.model = args, model
+        self.args, self.model, self.compute = args, model, compute
         self.prefix, self.main, self.numbered = prefix, main, numbered
         self.folder = Path(args.save_dir) / args.experiment
         self.best, self.message, self._resumed = -1.0, "backbone: random weights", None
@@ -76,6 +85,7 @@ class Files:
         if epoch > self.args.epochs:
             raise InputError(f"{own} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
         self.best, self._resumed = best, content
+        self.compute.load_scaler(content.get("scaler"))
         self.message = f"resuming from {own} after epoch {epoch}"
         return epoch
 
@@ -105,6 +115,8 @@ class Files:
             return
         state = {f"{self.prefix}{k}": v for k, v in self.model.state_dict().items()}
         content = {"epoch": epoch, "state_dict": state, "optim": optimizer.state_dict(), "best_prec1": self.best}
+        if self.compute.precision == "fp16":
+            content["scaler"] = self.compute.scaler.state_dict()
         write_checkpoint(self.folder / name, {**content, **self.config})
 
     def load_best(self) -> dict[str, Any]:
@@ -124,8 +136,13 @@ class Files:
         config = content.get("config")
         best = {"epoch": content.get("epoch"), "val": content.get("best_prec1")}
         best = {k: _number(v) for k, v in best.items()}
-        ours = isinstance(config, dict) and config.keys() >= vars(self.args).keys()
-        return {**best, "config": config if ours else None, "lists": content.get("lists") if ours else None}
+        # Older ones of ours do not say how they computed, and the authors' say nothing.
+        ours = isinstance(config, dict) and config.keys() >= vars(self.args).keys() - _HOW
+        return {
+            **best,
+            "config": {**dict.fromkeys(_HOW), **config} if ours else None,
+            "lists": content.get("lists") if ours else None,
+        }
 
 
 def _number(value: Any) -> float | None:

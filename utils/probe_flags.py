@@ -7,6 +7,7 @@ from data.image_lists import LIST_SPECS
 from models import MODELS
 from utils.cli import (
     Parser,
+    add_augment,
     add_data_options,
     add_experiment,
     add_image_file_options,
@@ -28,7 +29,7 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
     add = parser.add_argument
     add_experiment(parser, save_dir)
     add_data_options(parser)
-    add_image_file_options(parser)
+    add_augment(parser)
     add_compute_options(parser)
     add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
         "default: the one that the experiment's name tells")  # fmt: skip
@@ -90,7 +91,7 @@ def parse_cifar(description: str) -> argparse.Namespace:
     parser.add_flag("--prune", help="probe the pruned network")
     add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
     # The published schedule moves at the start of an epoch here, at its end in train_imagenet.py.
-    parser.set_defaults(step_at_end=False)
+    parser.set_defaults(step_at_end=False, on_bad_image="error")
     return _parse(parser, epochs=100)
 
 
@@ -104,6 +105,7 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="res50", choices=MODELS)
     add("--dataset", default="imagenet", choices=list(LIST_SPECS))
+    add_image_file_options(parser)
     parser.add_flag("--fullset", help="train on all labelled images")
     add("--customSplit", default="", help="list of labelled images: its published name, or a file")
     add("--valiSplit", default="", help="list of validation images; default the data set's")

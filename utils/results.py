@@ -133,7 +133,7 @@ def report(
         "checkpoint": config["checkpoint"],
         "seed": config["seed"],
         **scores,
-        "augment": args.augment,
+        "augment": config["augment"] if files or protocol not in FEATURE_PROTOCOLS else None,
         **({"bad_images": len(lists["test"].paths) - scores["images"]} if files else {}),
         "groups": groups,
         "class_counts": counts,
