@@ -94,9 +94,9 @@ def trained(
     return model, rule
 
 
-# Of the loss, which is between 3 and 5 nats. Numbers of 8 or 11 binary digits pass 20 layers, which an untrained network
-# blows up about tenfold, and the loss divides by 0.2: 2**-9 and 2**-12 become 0.1 and 0.012 at a time.
-TOLERANCE = {"bf16": 0.2, "fp16": 0.05}
+# Of the first loss, between 3 and 5 nats: numbers of 8 or 11 binary digits pass 20 layers, and are divided by 0.2.
+TOLERANCE = {"bf16": 0.05, "fp16": 0.005}
+LATER = 0.2  # an untrained network blows up differences of its weights, those of float32's rounding, too
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "lars"])
@@ -110,8 +110,9 @@ def test_weights_statistics_optimizer_and_loss_stay_float32(precision, optimizer
     assert len(model.losses) == 4
     for ours, theirs in zip(model.losses, plain.losses, strict=True):
         assert ours.dtype == torch.float32 and torch.isfinite(ours).all()
-        assert float(ours.mean()) == pytest.approx(float(theirs.mean()), abs=TOLERANCE[precision])
+        assert float(ours.mean()) == pytest.approx(float(theirs.mean()), abs=LATER)
         assert not torch.equal(ours, theirs)
+    assert abs(float(model.losses[0].mean() - plain.losses[0].mean())) < TOLERANCE[precision]
     assert all(torch.isfinite(t).all() for t in model.state_dict().values())
 
 
