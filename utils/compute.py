@@ -23,7 +23,7 @@ def add_compute_options(parser: Parser, precision: str = "auto") -> None:
     """--precision, --memory_format, --tf32, --deterministic: the same in every script that runs a network."""
     how = "of the network, but its loss, statistics and optimizer; auto: bf16 where the device has it, else fp32"
     parser.add_argument("--precision", default=precision, choices=["auto", *DTYPES], help=how)
-    formats = ["channels_last", "contiguous"]
+    formats = ["channels_last", "contiguous_format"]
     parser.add_argument("--memory_format", default=formats[0], choices=formats, help="of convolutions")
     parser.add_flag("--tf32", help="on CUDA, float32 convolutions in TF32")
     parser.add_flag("--deterministic", help="only operations that give the same bits each time (slower on CUDA)")
@@ -50,9 +50,7 @@ class Compute:
         automatic = "bf16" if has_bf16(device) else "fp32"
         args.precision = automatic if args.precision == "auto" else args.precision
         self.device, self.precision, self.dtype = device, args.precision, DTYPES[args.precision]
-        self.memory_format = getattr(
-            torch, "channels_last" if args.memory_format == "channels_last" else "contiguous_format"
-        )
+        self.memory_format = getattr(torch, args.memory_format)
         # Gradients of fp16 fall below its smallest number unless they are scaled up.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.stream = None
