@@ -58,7 +58,7 @@ class Compute:
             keep_memory()
         if args.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-            torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(args.deterministic)
         if device.type == "cuda":
             torch.cuda.set_device(device)
             self.stream = torch.cuda.Stream(device)
