@@ -15,7 +15,6 @@ from torchvision import transforms as T
 import split.ensure
 import split.lists
 import split.make_splits
-import train_cifar
 from data.datasets import load
 from data.image_lists import LIST_SPECS
 from models import build_encoder
