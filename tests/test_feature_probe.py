@@ -15,6 +15,7 @@ from torchvision import transforms as T
 import split.ensure
 import split.lists
 import split.make_splits
+import utils.compute
 from data.datasets import load
 from data.image_lists import LIST_SPECS
 from models import build_encoder
@@ -277,7 +278,7 @@ PROTOCOLS = [("bcl-full", 0, {}), ("bcl-100shot", 20, {"shots": [20, 100]}), ("b
 def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protocol, shots, departs):
     before, models, used, original = checkpoint.read_bytes(), [], [], feature_probe.extract
     monkeypatch.setattr(
-        train_cifar, "FrozenBackbone", lambda model, *a: models.append(model) or FrozenBackbone(model, *a)
+        utils.compute, "FrozenBackbone", lambda model, *a: models.append(model) or FrozenBackbone(model, *a)
     )
     monkeypatch.setattr(feature_probe, "extract", lambda body, *rest: used.append(body) or original(body, *rest))
     scores = digits(D_I, "--protocol", protocol, "--epochs", 60)

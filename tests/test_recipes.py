@@ -110,6 +110,27 @@ def test_other_options_reach_the_commands_and_the_names(project_copy):
     assert [c[1].split("__")[1] for c in only] == ["split1_S_b_f2layer4_d40d60_wd0_lr30_freezeBN"]
 
 
+@pytest.mark.parametrize("paper", ["sdclr", "bcl"])
+@pytest.mark.parametrize(
+    ("recipe", "augment"), [("cifar-10", "pillow"), ("digits", "batched"), ("places-res50", "opencv")]
+)
+def test_how_to_compute_reaches_every_step_where_it_is_not_the_default(project_copy, recipe, augment, paper):
+    """--compile is for pre-training alone; names of experiments stay."""
+    script, more = f"shell_scrips/{recipe}-LT.sh", ["--data", "DIR", "--paper", paper]
+    usual = dry(project_copy, script, *more)
+    same = dry(project_copy, script, *more, "--precision", "auto", "--augment", "auto", "--compile", "False")
+    assert same == usual and len(usual) >= 2
+    new = {"--precision": "fp32", "--augment": augment, "--compile": "True"}
+    assert not new.keys() & {word for words in usual for word in words}
+    changed = dry(project_copy, script, *more, *(word for pair in new.items() for word in pair))
+    for words, before in zip(changed, usual, strict=True):
+        assert words[:2] == before[:2]
+        wanted = new if words[0] == "train_simCLR.py" else {k: v for k, v in new.items() if k != "--compile"}
+        assert options(words) == options(before) | wanted
+    done = bash(project_copy, script, "--compile", "maybe", DRY_RUN="1")
+    assert done.returncode == 2 and done.stderr.splitlines() == ["error: --compile takes True or False, not 'maybe'"]
+
+
 @pytest.mark.parametrize("recipe", ["cifar-10", "cifar-100", "digits", "fashion-mnist"])
 def test_option_mistakes(project_copy, recipe):
     script = f"shell_scrips/{recipe}-LT.sh"

@@ -136,6 +136,53 @@ def test_the_loader_of_a_boosted_run_gets_the_scores(call, monkeypatch):
         assert torch.equal(scores, given[step // 2][ids].repeat_interleave(2))
 
 
+def test_what_changes_on_resuming_is_told(call, tmp_path):
+    small = [*PRETRAIN, "--trainSplit", S_B, "--resume"]
+    plain = [*small, "--precision", "fp32", "--augment", "pillow"]
+    assert call("train_simCLR.py", "run", *plain, "--epochs", 2).returncode == 0
+    assert "after epoch 2\n" in call("train_simCLR.py", "run", *plain, "--epochs", 3).stdout
+    done = call("train_simCLR.py", "run", *small, "--precision", "bf16", "--epochs", 4)
+    assert done.returncode == 0, done.stderr
+    changes = "precision was fp32, is bf16 from here on; augment was pillow, is batched from here on"
+    assert f"after epoch 3; {changes}\n" in done.stdout
+
+
+def test_a_compiled_network_trains_the_same(call, tmp_path, monkeypatch):
+    """Traced, and run by PyTorch's own operations: the C++ compiler alone would take a minute."""
+    compiled, original = [], torch.nn.Module.compile
+
+    def compile(self, *args, **kwargs):
+        compiled.append(type(self).__name__)
+        original(self, *args, backend="eager", **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile)
+    options = [*PRETRAIN, "--lr", "0.1", "--trainSplit", S_B, "--epochs", 2]
+    for name, more in (("plain", ["--compile", "False"]), ("compiled", ["--compile"])):
+        done = call("train_simCLR.py", name, *options, *more)
+        assert done.returncode == 0, done.stderr
+        assert compiled == (["SmallResNet"] if name == "compiled" else [])
+    found = [weights(tmp_path / "checkpoints" / name) for name in ("plain", "compiled")]
+    assert same(*found)
+
+
+def test_a_best_model_from_before_these_options_is_evaluated(call, tmp_path):
+    """Its configuration does not say how it computed, and nothing is made up."""
+    options = ["--dataset", "digits", "--model", "res20_s", "--trainSplit", S_B, "--num_workers", "0"]
+    assert call("train_cifar.py", "run", *options, "--epochs", 1).returncode == 0
+    folder = tmp_path / "checkpoints_tune/run"
+    first = json.loads((folder / "results.json").read_text())
+    content = torch.load(folder / "best_model.pt", weights_only=False)
+    new = ("precision", "memory_format", "tf32", "deterministic", "augment")
+    content["config"] = {k: v for k, v in content["config"].items() if k not in new}
+    torch.save(content, folder / "best_model.pt")
+    done = call("train_cifar.py", "run", "--dataset", "digits", "--model", "res20_s", "--test_only")
+    assert done.returncode == 0, done.stderr
+    again = json.loads((folder / "results.json").read_text())
+    assert (first["augment"], again["augment"]) == ("batched", None)
+    kept = ("top1", "top5", "per_class", "protocol", "departs", "lists", "seed", "precision")
+    assert all(again[k] == first[k] for k in kept)
+
+
 def test_views_for_other_images_are_refused_in_one_line(call, tmp_path):
     done = call("train_simCLR.py", "run", *PRETRAIN, "--augment", "opencv")
     one_line_error(done, "--augment opencv", "image files", "digits")
