@@ -126,6 +126,7 @@ def test_linear_probe_files_lines_and_result(run, tmp_path, pretrained):
 def test_accuracy_equals_a_loop_over_images_through_pillow(run, tmp_path, pretrained, images):
     name = "plain"
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--augment", "pillow"]
+    options += ["--precision", "fp32"]
     assert run("train_imagenet.py", name, *options, "--epochs", 2, "--test-batch-size", 7).returncode == 0
     folder = tmp_path / "checkpoints_imagenet_tune" / name
     model = build_classifier("res10", 100, "imagenet").eval()
@@ -148,6 +149,7 @@ def test_accuracy_equals_a_loop_over_images_through_pillow(run, tmp_path, pretra
 def test_the_rate_falls_after_the_epoch_and_the_best_top5_is_kept(run, tmp_path, pretrained, monkeypatch):
     scores = iter([{"top1": t1, "top5": t5, "per_class": [0.0] * 100, "images": 1}
                    for t1, t5 in ((50, 10), (10, 30), (90, 20), (1, 30), (7, 7))])  # fmt: skip
+    monkeypatch.setattr(utils.probe.Network, "evaluate", lambda *_: next(scores))
     monkeypatch.setattr(utils.probe, "evaluate", lambda *_: next(scores))
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--decreasing_lr", "1,3"]
     done = run("train_imagenet.py", "x", *options, "--epochs", 4, "--lr", 10)
