@@ -58,8 +58,8 @@ def encoder(method: str, model: str) -> torch.nn.Module:
     return build_encoder(model, 128, *((3, "cifar", True, True) if method == "sdclr" else (2,)))
 
 
-def published_pretraining(method: str, pairs: int, model: str = "res18", workers: int = 2) -> Step:
-    """A step of `simclr` or `sdclr` with its data, float32."""
+def published_pretraining(method: str, pairs: int, model: str = "res18", workers: int = 5) -> Step:
+    """A step of `simclr` or `sdclr` with its data, float32; the published recipes start 5 workers."""
     network = encoder(method, model).train()
     if method == "sdclr":
         for name, mask in published.pruning_masks(network, 0.9).items():
