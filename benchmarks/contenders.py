@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,9 @@ def encoder(method: str, model: str) -> torch.nn.Module:
 
 def published_pretraining(method: str, pairs: int, model: str = "res18", workers: int = 5) -> Step:
     """A step of `simclr` or `sdclr` with its data, float32; the published recipes start 5 workers."""
+    warnings.filterwarnings(
+        "ignore", "This DataLoader will create", UserWarning
+    )  # more workers than cores, as published
     network = encoder(method, model).train()
     if method == "sdclr":
         for name, mask in published.pruning_masks(network, 0.9).items():
@@ -174,27 +178,28 @@ def our_masks(model: str) -> Step:
     return lambda: compute_masks(network, 0.9) and None
 
 
-def _backward(loss: Callable[..., torch.Tensor], pairs: int) -> Step:
+def _backward(loss: Callable[..., torch.Tensor], pairs: int, times: int) -> Step:
     torch.manual_seed(0)
     views = [torch.randn(pairs, 128, requires_grad=True) for _ in range(2)]
 
     def step() -> float:
-        value = loss(*views, TEMPERATURE).mean()
-        value.backward()
+        for _ in range(times):
+            value = loss(*views, TEMPERATURE).mean()
+            value.backward()
         return value.item()
 
     return step
 
 
-def published_loss(pairs: int) -> Step:
-    """NT-Xent of 128 numbers, forward and backward."""
-    return _backward(published.nt_xent, pairs)
+def published_loss(pairs: int, times: int = 1) -> Step:
+    """NT-Xent of 128 numbers, forward and backward, several times: one alone is not longer than it takes to wake up."""
+    return _backward(published.nt_xent, pairs, times)
 
 
-def our_loss(pairs: int) -> Step:
+def our_loss(pairs: int, times: int = 1) -> Step:
     """This project's, of the same arguments and units as published_... above."""
     keep_memory()
-    return _backward(nt_xent, pairs)
+    return _backward(nt_xent, pairs, times)
 
 
 def published_probe(train: int, val: int, epochs: int = 30) -> Step:
