@@ -34,7 +34,7 @@ def measured(function: str, steps: int, **arguments: Any) -> tuple[float, float]
 
 def line(what: str, value: object, seconds: float, gib: float, times: float = 1.0) -> Line:
     """One row; the time in milliseconds, of `times` units."""
-    return what, str(value), f"{1e3 * seconds / times:,.1f} ms", f"{gib:.2f} GiB"
+    return what, str(value), f"{1e3 * seconds / times:.3g} ms", f"{gib:.2f} GiB"
 
 
 def images(quick: bool) -> Iterator[Line]:

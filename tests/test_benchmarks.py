@@ -110,7 +110,7 @@ def test_growth_has_a_line_for_every_size(here, call, monkeypatch):
     assert [line.split(":")[0].strip("| ") for line in lines[2:]] == (
         ["images"] * 2 + ["batch"] * 4 + ["pruning"] * 2 + ["classes"] * 2 + ["processes"] * 2
     )
-    assert lines[2].endswith("| 1,000 | 500.0 ms | 1.00 GiB |")
+    assert lines[2].endswith("| 1,000 | 500 ms | 1.00 GiB |")
     assert "100 images/s" in lines[-2] and "150 images/s" in lines[-1]
 
 
