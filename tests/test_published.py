@@ -71,7 +71,8 @@ def parameters(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+# In float32, the rounding of the first step decides on which side of a ReLU some values of the second fall.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 5e-3)])
 @pytest.mark.parametrize("kind", ["simclr", "sdclr"])
 def test_steps_are_the_products(kind, dtype, tolerance):
     """Two of them, so that momentum counts: the change of the parameters is the same, and so is the loss."""
