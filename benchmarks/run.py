@@ -58,6 +58,13 @@ def versus(name: str, theirs: dict[str, Any], *ours: dict[str, Any], rounds: int
             contender.close()
 
 
+def _precisions(quick: bool) -> list[str]:
+    """Float32 and bfloat16 where the processor has it; a quick run leaves out what is not the default."""
+    if not has_bf16(CPU):
+        return ["fp32"]
+    return ["bf16"] if quick else ["fp32", "bf16"]
+
+
 def operations(method: str, pairs: int) -> float:
     """Floating-point operations of a step's networks, forward and backward; counted on 2 pairs."""
     network = encoder(method, "res18").train()
@@ -68,7 +75,7 @@ def operations(method: str, pairs: int) -> float:
 
 def pretraining(method: str, quick: bool) -> Iterator[Row]:
     """Whole steps with their data, float32 and bfloat16."""
-    pairs, precisions = 128, ["fp32", "bf16"] if has_bf16(CPU) else ["fp32"]
+    pairs, precisions = 128, _precisions(quick)
     common = {"method": method, "pairs": pairs}
     ours = [{**common, "precision": precision} for precision in precisions]
     sizes = (2048,) if quick else (1024, 2048, 4096)
@@ -129,7 +136,7 @@ def losses(quick: bool) -> Iterator[Row]:
 def probes(quick: bool) -> Iterator[Row]:
     """An epoch of the linear probe, steady state: the published one has 30, which all take as long."""
     train, val = (256, 32) if quick else (2048, 256)
-    sizes, precisions = {"train": train, "val": val}, ["fp32", "bf16"] if has_bf16(CPU) else ["fp32"]
+    sizes, precisions = {"train": train, "val": val}, _precisions(quick)
     found = versus("probe", sizes, *({**sizes, "precision": p} for p in precisions), rounds=1 if quick else 4)
     for precision, pair in zip(precisions, found, strict=True):
         what = f"linear probe, res18, an epoch of {train} + {val} images, {precision}"
