@@ -118,7 +118,7 @@ def masks(quick: bool) -> Iterator[Row]:
 
 
 def losses(quick: bool) -> Iterator[Row]:
-    """NT-Xent beside the published form, and alone where that would need 20 GiB."""
+    """NT-Xent beside the published form, and alone where each of that one's matrices would take gigabytes."""
     work = {"pairs": 512, "times": 20}
     (pair,) = versus("loss", work, work, rounds=4 if quick else 15)
     what = "NT-Xent, 512 pairs, forward and backward"

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from data import batch_ops
 from data.batch_boost import BatchBoost
 from data.boost import Boost
-from data.views import AugmentedImages, Batch, EpochSampler, make_loader
+from data.opencv import JITTER, RATIO
+from data.views import AugmentedImages, Batch, EpochSampler, make_loader, mixed_seed
 
 ATTEMPTS = 10  # at a crop that fits, before the middle of the image is taken (torchvision's RandomResizedCrop)
-RATIO = (3 / 4, 4 / 3)
 OPERATION = 4  # numbers for each boosted operation
 
 
@@ -68,7 +68,7 @@ class PretrainViews:
         boost: Boost | None = None,
     ) -> None:
         self.size, self.flip, self.lower, self.blur = size, flip, resize_lower, blur
-        spread, middle = strength * torch.tensor([0.4, 0.4, 0.4, 0.1]), torch.tensor([1.0, 1.0, 1.0, 0.0])
+        spread, middle = strength * torch.tensor(JITTER), torch.tensor([1.0, 1.0, 1.0, 0.0])
         # Brightness, contrast and saturation do not fall below 0, and hue not below half a turn.
         self.range = (middle - spread).maximum(torch.tensor([0.0, 0.0, 0.0, -0.5])), middle + spread
         self.boost = None if boost is None else BatchBoost(boost)
@@ -141,8 +141,7 @@ class BatchedLoader:
         data, order = self.dataset, list(self.sampler)
         if not order:
             return
-        mixed = np.random.SeedSequence((data.seed, order[0][0])).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(mixed))
+        generator = torch.Generator().manual_seed(mixed_seed(data.seed, order[0][0]))
         table = torch.rand(len(data), data.views, sum(data.transform.numbers), generator=generator)
         shared = torch.rand(len(data), generator=generator)
         for chosen in torch.tensor([index for _, index in order]).split(self.batch):
@@ -156,7 +155,6 @@ class BatchedLoader:
         """The images [n, 3, H, W] uint8 of these ids, on the device."""
         if self.resident is None:
             images = torch.from_numpy(self.images[chosen.numpy()])
-            images = images.pin_memory() if self.device.type == "cuda" else images
         else:
             images = self.resident[_sent(chosen, self.device)]
         return _sent(images, self.device).permute(0, 3, 1, 2)

@@ -16,7 +16,8 @@ from torchvision import transforms as T
 from torchvision.transforms.v2 import functional as F
 
 BICUBIC, BILINEAR = T.InterpolationMode.BICUBIC, T.InterpolationMode.BILINEAR
-_RATIO = (3 / 4, 4 / 3)
+RATIO = (3 / 4, 4 / 3)  # of a crop, width to height
+JITTER = (0.4, 0.4, 0.4, 0.1)  # of brightness, contrast, saturation and hue, at strength 1
 
 
 def crop(image: np.ndarray, box: tuple[int, int, int, int], size: int, mode: T.InterpolationMode) -> np.ndarray:
@@ -95,8 +96,7 @@ class PretrainView:
 
     def __init__(self, size: int, strength: float = 1.0, resize_lower: float = 0.08) -> None:
         self.size, self.scale = size, (resize_lower, 1.0)
-        s = strength
-        self.jitter = T.ColorJitter(0.4 * s, 0.4 * s, 0.4 * s, 0.1 * s)
+        self.jitter = T.ColorJitter(*(strength * spread for spread in JITTER))
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """[H, W, 3] uint8 -> [3, size, size] in [0, 1]."""
@@ -104,7 +104,7 @@ class PretrainView:
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 -> [size, size, 3] uint8, what comes before the tensor."""
-        box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), self.scale, _RATIO)
+        box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), self.scale, RATIO)
         view = _flipped(crop(image, box, self.size, BICUBIC))
         if torch.rand(1) <= 0.8:
             j = self.jitter
@@ -126,7 +126,7 @@ class ProbeView:
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """[H, W, 3] uint8 -> [3, size, size] in [0, 1]."""
-        box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), (0.08, 1.0), _RATIO)
+        box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), (0.08, 1.0), RATIO)
         return to_tensor(_flipped(crop(image, box, self.size, BILINEAR)))
 
 

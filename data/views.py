@@ -42,8 +42,7 @@ def pretrain_transform(
         resize_lower: smallest crop, as a share of the image's area, in (0, 1]; published 0.1 at 32 pixels, else 0.08.
         blur: blur half of the images, as published for ImageNet.
     """
-    s = strength
-    jitter = T.ColorJitter(0.4 * s, 0.4 * s, 0.4 * s, 0.1 * s)
+    jitter = T.ColorJitter(*(strength * spread for spread in opencv.JITTER))
     return T.Compose(
         [
             T.RandomResizedCrop(size, scale=(resize_lower, 1.0), interpolation=BICUBIC),
@@ -118,6 +117,11 @@ def on_device(
 TRIES = 100  # images that are looked at in place of a bad one, before there is none
 
 
+def mixed_seed(*numbers: int) -> int:
+    """A generator's seed of 64 bits that depends on all of the numbers, each at least 0."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
 class AugmentedImages(Dataset):
     """`views` random draws of `transform` for each image, reproducible per (epoch, sample id).
 
@@ -170,8 +174,7 @@ class AugmentedImages(Dataset):
             return None, index, int(self.labels[index]), bad
         state = torch.get_rng_state()
         # torch.manual_seed would also queue a call for CUDA, in every worker, for every sample.
-        mixed = np.random.SeedSequence((self.seed, *key)).generate_state(1, np.uint64)[0]
-        torch.default_generator.manual_seed(int(mixed))
+        torch.default_generator.manual_seed(mixed_seed(self.seed, *key))
         try:
             transform = self.transform if self.boost is None else self._boosted(float(self.scores[index]))
             views = torch.stack([transform(image) for _ in range(self.views)])

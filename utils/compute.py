@@ -79,6 +79,10 @@ class Compute:
         self.scaler.step(optimizer)
         self.scaler.update()
 
+    def state(self) -> dict[str, object]:
+        """What a checkpoint keeps: in fp16 'scaler', the gradients' scale."""
+        return {"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
+
     def load_scaler(self, state: object) -> None:
         """Take up the gradients' scale of a checkpoint, where it has one; else it is found anew in a few steps."""
         if self.scaler.is_enabled() and isinstance(state, dict) and state.keys() == self.scaler.state_dict().keys():

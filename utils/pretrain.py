@@ -265,8 +265,7 @@ class Checkpoints:
             content = {"epoch": epoch, "state_dict": state, "optim": self.optimizer.state_dict(), **self.made_by}
             if isinstance(self.method, BCL):
                 content["memory"] = self.method.memory()
-            if self.compute.precision == "fp16":
-                content["scaler"] = self.compute.scaler.state_dict()
+            content |= self.compute.state()
             if numbered:
                 write_checkpoint(self.folder / f"model_{epoch}.pt", content)
             write_checkpoint(self.folder / "model.pt", content)

@@ -115,9 +115,7 @@ class Files:
             return
         state = {f"{self.prefix}{k}": v for k, v in self.model.state_dict().items()}
         content = {"epoch": epoch, "state_dict": state, "optim": optimizer.state_dict(), "best_prec1": self.best}
-        if self.compute.precision == "fp16":
-            content["scaler"] = self.compute.scaler.state_dict()
-        write_checkpoint(self.folder / name, {**content, **self.config})
+        write_checkpoint(self.folder / name, {**content, **self.compute.state(), **self.config})
 
     def load_best(self) -> dict[str, Any]:
         """Load best_model.pt into the model; returns its 'epoch', 'val', 'config', 'lists', None where it has none.
