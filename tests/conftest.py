@@ -1,5 +1,6 @@
 """Shared helpers: run a script as a user does, in a folder of its own."""
 
+import contextlib
 import importlib
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 import split.lists
 import split.make_splits
@@ -94,3 +96,27 @@ def project_copy(tmp_path_factory) -> Path:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, target / name)
     return target
+
+
+@pytest.fixture
+def one_thread():
+    """PyTorch with one thread, as torchrun has it, and the quickest for what is small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def interrupted_after(saver: type, epoch: int):
+    """Inside, a run is interrupted when `saver.save` has saved this epoch."""
+    original = saver.save
+
+    def save_and_fall(self, saved, *more):
+        original(self, saved, *more)
+        if saved == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saver, "save", save_and_fall)
+        yield

@@ -35,6 +35,8 @@ PLAIN = ["--no-cuda", "--precision", "fp32"]  # as the loops over images compute
 SMALL = ["--dataset", "places", "--model", "res10", "--image_size", "16", "--test-batch-size", "200", *PLAIN]
 SCORES = {"top1": 1.0, "top5": 1.0, "per_class": [1.0] * 10, "images": 1}
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def network(name: str, stem: str = "cifar", dual_bn: bool = False) -> nn.Module:
     """An encoder, not trained, whose batch norms have neither the statistics nor the weights that they start with."""
@@ -127,15 +129,6 @@ def places(root, tmp_path_factory):
         patch.setattr(split.lists, "ROOT", root)
         split.make_splits.main()
     return tree
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As torchrun has it, and the quickest for what is small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def result(folder) -> dict:

@@ -25,7 +25,6 @@ from tests.test_feature_probe import (
     cropped,
     near,
     network,
-    one_thread,  # noqa: F401, of all tests here, too
     same,
     save,
     tensors,
@@ -41,6 +40,8 @@ from utils.log import Log
 CPU = torch.device("cpu")
 PLACES, DIGITS = LIST_SPECS["places"], SPECS["digits"]
 S_B = DIGITS.split_list("digits_split1_S_b")
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from data.image_lists import LIST_SPECS
 from models import build_classifier
 from models.published import from_published
 from split.make_image_lists import make_image_lists, scan
-from tests.conftest import one_line_error
+from tests.conftest import interrupted_after, one_line_error
 from tests.trees import make_tree, names
 from utils.probe_flags import parse_imagenet
 
@@ -166,15 +166,7 @@ def test_the_rate_falls_after_the_epoch_and_the_best_top5_is_kept(run, tmp_path,
 def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(run, tmp_path, pretrained, monkeypatch):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 4]
     assert run("train_imagenet.py", "whole", *options).returncode == 0
-    original = utils.probe_files.Files.save
-
-    def save_and_fall(self, epoch, optimizer):
-        original(self, epoch, optimizer)
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(utils.probe_files.Files, "save", save_and_fall)
+    with interrupted_after(utils.probe_files.Files, 2):
         assert run("train_imagenet.py", "parts", *options).returncode == 130
     done = run("train_imagenet.py", "parts", *options, "--resume")
     assert done.returncode == 0 and "after epoch 2" in done.stdout

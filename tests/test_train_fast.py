@@ -10,7 +10,7 @@ import torch
 import utils.pretrain
 from data.batch_views import BatchedLoader, PretrainViews
 from data.views import AugmentedImages
-from tests.conftest import PROJECT, one_line_error
+from tests.conftest import PROJECT, interrupted_after, one_line_error
 from tests.test_train_scripts import PRETRAIN, S_B, same, weights
 from utils.checkpoint import read_checkpoint
 
@@ -23,13 +23,7 @@ HOW = {
 }
 SMALL = [*PRETRAIN, "--epochs", "4", "--lr", "0.1"]
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def metrics(folder) -> list[dict]:
@@ -43,15 +37,7 @@ def test_resumed_training_equals_the_undisturbed_one_to_the_bit(call, tmp_path, 
     assert done.returncode == 0, done.stderr
     kind = "pillow" if "pillow" in how else "batched"
     assert f"1 process(es) on cpu, precision {how[:4]}, channels_last, {kind} views, " in done.stdout
-    original = utils.pretrain.Checkpoints.save
-
-    def save_and_fall(self, epoch, world):
-        original(self, epoch, world)
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(utils.pretrain.Checkpoints, "save", save_and_fall)
+    with interrupted_after(utils.pretrain.Checkpoints, 2):
         assert call("train_simCLR.py", "parts", *options).returncode == 130
     done = call("train_simCLR.py", "parts", *options, "--resume")
     assert done.returncode == 0 and "after epoch 2" in done.stdout

@@ -24,7 +24,7 @@ from methods import SDCLR as SDCLRMethod
 from methods import build_method
 from models import build_classifier, build_encoder
 from models.published import from_published, load_state
-from tests.conftest import PROJECT, one_line_error
+from tests.conftest import PROJECT, interrupted_after, one_line_error
 from tests.warm import spawn
 from utils.checkpoint import read_checkpoint
 from utils.compute import has_bf16
@@ -90,15 +90,7 @@ def test_one_seed_gives_identical_weights_whatever_the_workers(call, tmp_path, m
 def test_interrupted_and_resumed_pretraining_equals_the_undisturbed_one(call, tmp_path, monkeypatch):
     options = [*PRETRAIN, *SDCLR, "--random_prune_percent", "0.2", "--epochs", 4]
     assert call("train_simCLR.py", "whole", *options).returncode == 0
-    original = utils.pretrain.Checkpoints.save
-
-    def save_and_fall(self, epoch, world):
-        original(self, epoch, world)
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(utils.pretrain.Checkpoints, "save", save_and_fall)
+    with interrupted_after(utils.pretrain.Checkpoints, 2):
         assert call("train_simCLR.py", "parts", *options).returncode == 130
     done = call("train_simCLR.py", "parts", *options, "--resume", "True")
     assert "resuming from" in done.stdout and "after epoch 2" in done.stdout
