@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from torch import nn
 
-from benchmarks.memory import Loop, compare
+from benchmarks.memory import Loop
 from data.boost import FILL, OPERATIONS, Boost
 from data.datasets import load
 from data.views import AugmentedImages, EpochSampler, make_loader, pretrain_transform
@@ -381,9 +381,7 @@ def test_scores_that_do_not_fit_the_images_are_refused():
 
 
 def test_the_benchmark_compares_equal_work():
-    """The published loop, as the benchmark has it, ends with the same memory; so does the slow oracle here."""
-    *times, difference = compare(1000, rounds=1)
-    assert min(times) > 0 and difference < 1e-5
+    """The published loop, as the benchmark has it, ends with the memory of the slow oracle, as BCL does."""
     loop, data = Loop(30, epochs=4), random_epochs(30, 4, 1)
     for epoch, pairs in enumerate(data, 1):
         index, losses = zip(*pairs, strict=True)
