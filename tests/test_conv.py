@@ -1,0 +1,117 @@
+"""The convolution with the weight gradient of its own, against PyTorch's in float64 and a loop over positions."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models import build_encoder
+from models.conv import Conv2d, PatchConv, with_patches
+from models.mask import MaskedConv2d, compute_masks, pruned, set_masks
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"), [(4, 3, 1, 1), (5, 3, 2, 1), (4, 1, 2, 0), (6, 3, 2, 0)]
+)
+def test_gradients_in_float64(size, kernel, stride, padding):
+    x, weight = draw(2, 3, size, size).requires_grad_(), draw(4, 3, kernel, kernel, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda a, b: PatchConv.apply(a, b, stride, padding), (x, weight))
+    expected = nn.functional.conv2d(x, weight, None, stride, padding)
+    assert torch.equal(PatchConv.apply(x, weight, stride, padding), expected)
+
+
+def test_the_weight_gradient_is_a_loop_over_output_positions():
+    x, weight, stride = draw(2, 3, 5, 5), draw(4, 3, 3, 3, seed=1).requires_grad_(), 2
+    out = PatchConv.apply(x, weight, stride, 1)
+    grad = draw(*out.shape, seed=2)
+    out.backward(grad)
+    padded, expected = np.pad(x.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1))), np.zeros(weight.shape)
+    for n, o, i, j in np.ndindex(*out.shape):
+        patch = padded[n, :, stride * i : stride * i + 3, stride * j : stride * j + 3]
+        expected[o] += grad[n, o, i, j].item() * patch
+    np.testing.assert_allclose(weight.grad, expected, atol=1e-12)
+
+
+class Calls:
+    """How often PatchConv was applied."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.n, apply = 0, PatchConv.apply
+
+        def counted(*arguments):
+            self.n += 1
+            return apply(*arguments)
+
+        monkeypatch.setattr(PatchConv, "apply", counted)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bfloat16_training_takes_it_and_is_as_near_to_float64_as_pytorch(monkeypatch, stride):
+    calls, size = Calls(monkeypatch), 4 * stride
+    exact = nn.Conv2d(64, 512, 3, stride, 1, bias=False).double()
+    ours, theirs = (kind(64, 512, 3, stride, 1, bias=False, dtype=torch.float32) for kind in (Conv2d, nn.Conv2d))
+    x = draw(32, 64, size, size).bfloat16()
+    found = []
+    for conv in (exact, ours, theirs):
+        conv.load_state_dict({"weight": draw(512, 64, 3, 3, seed=1).bfloat16()})
+        mine = x.to(torch.float64 if conv is exact else torch.bfloat16, copy=True).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=conv is not exact):
+            out = conv(mine)
+        out.backward(draw(*out.shape, seed=2).bfloat16().to(out.dtype))
+        found.append((conv.weight.grad.double(), mine.grad.double()))
+    assert calls.n == 1
+    assert ours.weight.grad.dtype == torch.float32
+    for expected, by_ours, by_theirs in zip(*found, strict=True):
+        errors = [((g - expected).norm() / expected.norm()).item() for g in (by_ours, by_theirs)]
+        assert errors[0] < 1.1 * errors[1] < 0.01
+
+
+def test_nothing_else_takes_it(monkeypatch):
+    calls, x = Calls(monkeypatch), torch.rand(2, 64, 4, 4)
+    wide = Conv2d(64, 512, 3, 1, 1, bias=False)
+    wide(x)  # float32
+    with torch.autocast("cpu", torch.float16):
+        wide(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            wide(x)
+        wide(torch.rand(2, 64, 8, 8))
+        for arguments in ({"bias": True}, {"groups": 2}, {"dilation": 2, "padding": 2}, {"padding_mode": "circular"}):
+            Conv2d(64, 512, 3, **({"stride": 1, "padding": 1, "bias": False} | arguments))(x)
+        Conv2d(64, 512, 1, bias=False)(x)
+        Conv2d(64, 256, 3, 1, 1, bias=False)(x)
+    assert calls.n == 0
+
+
+@pytest.mark.parametrize(("prune", "kind"), [(False, Conv2d), (True, MaskedConv2d)])
+def test_every_convolution_of_an_encoder_has_it(monkeypatch, prune, kind):
+    encoder, calls = build_encoder("res18", 8, 2, prune=prune, dual_bn=prune), Calls(monkeypatch)
+    assert {type(m) for m in encoder.modules() if isinstance(m, nn.Conv2d)} == {kind}
+    with torch.autocast("cpu", torch.bfloat16):
+        encoder(torch.rand(2, 3, 32, 32)).float().sum().backward()
+    assert calls.n == 4  # layer4's
+
+
+def test_the_pruned_branch_has_the_masked_gradient():
+    encoder = build_encoder("res18", 8, 2, prune=True)
+    set_masks(encoder, compute_masks(encoder, 0.5))
+    with torch.autocast("cpu", torch.bfloat16), pruned(encoder):
+        encoder(torch.rand(2, 3, 32, 32)).float().square().sum().backward()
+    conv = encoder.layer4[1].conv2
+    assert 0 < conv.mask.sum() < conv.mask.numel()
+    assert (conv.weight.grad[~conv.mask] == 0).all()
+    assert (conv.weight.grad[conv.mask] != 0).any()
+
+
+def test_with_patches_leaves_other_kinds_alone():
+    mixed = nn.Sequential(nn.Conv2d(3, 4, 3), MaskedConv2d(4, 4, 3), nn.Linear(2, 2))
+    weight = mixed[0].weight
+    assert with_patches(mixed) is mixed
+    assert [type(m) for m in mixed] == [Conv2d, MaskedConv2d, nn.Linear]
+    assert mixed[0].weight is weight
