@@ -34,50 +34,52 @@ def main() -> None:
     lists = probe_data.find_lists(args, train_set)
     torch.manual_seed(args.seed)
     model = build_classifier(args.model, spec.classes)
-    files = Files(args, model, compute)
-    files.config["lists"] = results.origin(lists)
+    files = Files(args, model, compute, world, results.origin(lists))
     done = files.load()
     frozen = probe.freeze(compute.on_device(model), args.fixto, args.fixbn)
 
-    log = Log(files.folder)
-    log.info(" ".join([sys.executable, *sys.argv]))
-    log.info(f"{world.device.type}, {compute}, {args.augment} views, {provenance()}")
-    log.info(files.message)
+    with files.alone():
+        log = Log(files.folder)
+        log.info(" ".join([sys.executable, *sys.argv]))
+        log.info(f"{world.device.type}, {compute}, {args.augment} views, {provenance()}")
+        log.info(files.message)
 
-    def batches(images):
-        return probe.images_in_memory(images, args.test_batch_size)
+        def batches(images):
+            return probe.images_in_memory(images, args.test_batch_size)
 
-    on_features = args.protocol in results.FEATURE_PROTOCOLS
-    if not args.test_only and not on_features:
-        val = test_set if args.valiSplit == "test" else probe_data.subset(train_set, lists["val"])
-        optimizer, bad = files.optimizer(), BadImages(args.on_bad_image, log)
-        still = probe.frozen_modules(model, args.fixto) if args.fixbn else {}
-        network = probe.Network(model, still, args.fixbn, compute, world)
-        at_once = 1 if network.backbone is None else max(1, probe.AT_ONCE // args.batch_size)
-        train = probe_data.subset(train_set, lists["train"])
-        loader = probe_data.train_loader(train, args, world.device, at_once)
-        bar = progress(args.epochs, done, f"{spec.name} probe", True)
-        for epoch in range(done + 1, args.epochs + 1):
-            probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad)
-            if epoch % args.test_freq == 0 or epoch == args.epochs:
-                scores = network.evaluate(batches(val), spec.classes)
-                results.log_validation(log, epoch, scores)
-                files.save_best(epoch, scores["top1"], optimizer)
-            files.save(epoch, optimizer)
-            bar.update()
-        bar.close()
-        frozen.check(model)
+        on_features = args.protocol in results.FEATURE_PROTOCOLS
+        if not args.test_only and not on_features:
+            val = test_set if args.valiSplit == "test" else probe_data.subset(train_set, lists["val"])
+            optimizer, bad = files.optimizer(), BadImages(args.on_bad_image, log)
+            still = probe.frozen_modules(model, args.fixto) if args.fixbn else {}
+            network = probe.Network(model, still, args.fixbn, compute, world)
+            at_once = 1 if network.backbone is None else max(1, probe.AT_ONCE // args.batch_size)
+            train = probe_data.subset(train_set, lists["train"])
+            loader = probe_data.train_loader(train, args, world.device, at_once)
+            bar = progress(args.epochs, done, f"{spec.name} probe", True)
+            for epoch in files.epochs(done):
+                probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files)
+                if epoch % args.test_freq == 0 or epoch == args.epochs:
+                    scores = network.evaluate(batches(val), spec.classes)
+                    results.log_validation(log, epoch, scores)
+                    files.save_best(epoch, scores["top1"])
+                files.save(epoch)
+                bar.update()
+            bar.close()
+            frozen.check(model)
 
-    if on_features:
-        backbone, best = compute.frozen(model), results.LAST_EPOCH
-        train = [probe_data.subset(train_set, lists[name]) for name in lists if name.startswith("train")]
-        *train, test = (feature_probe.extract(backbone, batches(images), world.device) for images in [*train, test_set])
-        scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed)
-    else:
-        best = files.load_best()
-        scores = probe.evaluate(model, batches(test_set), spec.classes, compute)
-    sizes = probe_data.group_sizes(lists["group"], train_set.labels, spec.classes)
-    results.report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
+        if on_features:
+            backbone, best = compute.frozen(model), results.LAST_EPOCH
+            train = [probe_data.subset(train_set, lists[name]) for name in lists if name.startswith("train")]
+            *train, test = (
+                feature_probe.extract(backbone, batches(images), world.device) for images in [*train, test_set]
+            )
+            scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed)
+        else:
+            best = files.load_best()
+            scores = probe.evaluate(model, batches(test_set), spec.classes, compute)
+        sizes = probe_data.group_sizes(lists["group"], train_set.labels, spec.classes)
+        results.report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
 
 
 if __name__ == "__main__":

@@ -39,55 +39,55 @@ def main() -> None:
     }  # fmt: skip
     torch.manual_seed(args.seed)
     model = build_classifier(args.model, spec.classes, stem="imagenet")
-    files = Files(args, model, compute, prefix="module.", main=world.main, numbered=50)
-    files.config["lists"] = results.origin(lists)
+    files = Files(args, model, compute, world, results.origin(lists), prefix="module.", numbered=50)
     done = files.load()
     loader = probe_data.file_train_loader(lists["train"], args, world) if "train" in lists else None
     frozen = probe.freeze(compute.on_device(model), args.fixto, fixbn=True)
 
     join(world)
-    log = Log(files.folder, world.main)
-    log.info(" ".join([sys.executable, *sys.argv]))
-    log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
-    log.info(files.message)
-    bad = BadImages(args.on_bad_image, log)
+    with files.alone():
+        log = Log(files.folder, world.main)
+        log.info(" ".join([sys.executable, *sys.argv]))
+        log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
+        log.info(files.message)
+        bad = BadImages(args.on_bad_image, log)
 
-    def batches(name):
-        return probe.images_of_files(loaders[name], bad)
+        def batches(name):
+            return probe.images_of_files(loaders[name], bad)
 
-    if not args.test_only and not on_features:
-        optimizer = files.optimizer()
-        still = probe.frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
-        network = probe.Network(model, still, True, compute, world)
-        bar = progress(args.epochs, done, f"{spec.name} probe", world.main)
-        for epoch in range(done + 1, args.epochs + 1):
-            probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad)
-            if epoch % args.test_freq == 0 or epoch == args.epochs:
-                scores = network.evaluate(batches("val"), spec.classes)
+        if not args.test_only and not on_features:
+            optimizer = files.optimizer()
+            still = probe.frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
+            network = probe.Network(model, still, True, compute, world)
+            bar = progress(args.epochs, done, f"{spec.name} probe", world.main)
+            for epoch in files.epochs(done):
+                probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files)
+                if epoch % args.test_freq == 0 or epoch == args.epochs:
+                    scores = network.evaluate(batches("val"), spec.classes)
+                    bad.report()
+                    results.log_validation(log, epoch, scores, files=True)
+                    files.save_best(epoch, scores["top5"])
+                files.save(epoch)
+                bar.update()
+            bar.close()
+            frozen.check(model)
+
+        wait_for_all()
+        if on_features:
+            backbone, best = compute.frozen(model), results.LAST_EPOCH
+            names = [*(name for name in loaders if name != "test"), "test"]
+            found = []
+            for name in names:
+                found.append(feature_probe.extract(backbone, batches(name), world.device))
                 bad.report()
-                results.log_validation(log, epoch, scores, files=True)
-                files.save_best(epoch, scores["top5"], optimizer)
-            files.save(epoch, optimizer)
-            bar.update()
-        bar.close()
-        frozen.check(model)
-
-    wait_for_all()
-    if on_features:
-        backbone, best = compute.frozen(model), results.LAST_EPOCH
-        names = [*(name for name in loaders if name != "test"), "test"]
-        found = []
-        for name in names:
-            found.append(feature_probe.extract(backbone, batches(name), world.device))
+            *train, test = found
+            scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed, world.main)
+        else:
+            best = files.load_best()
+            scores = probe.evaluate(model, batches("test"), spec.classes, compute)
             bad.report()
-        *train, test = found
-        scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed, world.main)
-    else:
-        best = files.load_best()
-        scores = probe.evaluate(model, batches("test"), spec.classes, compute)
-        bad.report()
-    sizes = probe_data.group_sizes(lists["group"], None, spec.classes)
-    results.report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
+        sizes = probe_data.group_sizes(lists["group"], None, spec.classes)
+        results.report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 import torch
 
 from data.image_lists import PRETRAIN_LISTS
+from data.views import fingerprint
 from methods import build_method
 from utils.bad_images import BadImages
 from utils.compute import Compute
@@ -18,7 +19,8 @@ from utils.distributed import join, world_from_environment
 from utils.errors import run
 from utils.log import Log, progress, provenance
 from utils.optim import build_optimizer
-from utils.pretrain import Checkpoints, one_epoch, parse, training_images, two_view_loader
+from utils.pretrain import one_epoch, parse, training_images, two_view_loader
+from utils.pretrain_files import Checkpoints
 
 
 def main() -> None:
@@ -31,36 +33,37 @@ def main() -> None:
     stem = "imagenet" if args.dataset in PRETRAIN_LISTS else "cifar"
     method = compute.on_device(build_method(args, stem, len(images)))
     optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
-    checkpoints = Checkpoints(args, method, optimizer, compute)
+    checkpoints = Checkpoints(args, method, optimizer, compute, world, fingerprint(images))
     start = checkpoints.load()
 
     join(world)
-    log = Log(checkpoints.folder, world.main)
-    log.info(" ".join([sys.executable, *sys.argv]))
-    log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
-    log.info(f"class distribution in training set is {counts}")
-    log.info(checkpoints.message)
-    if world.size > 1 and world.device.type == "cuda":
-        method = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
-    elif world.size > 1:
-        log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
-    bad, model = BadImages(args.on_bad_image, log), compute.distributed(method, world)
-    if args.compile:
-        method.encoder.compile()
+    with checkpoints.alone():
+        log = Log(checkpoints.folder, world.main)
+        log.info(" ".join([sys.executable, *sys.argv]))
+        log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
+        log.info(f"class distribution in training set is {counts}")
+        log.info(checkpoints.message)
+        if world.size > 1 and world.device.type == "cuda":
+            method = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        elif world.size > 1:
+            log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
+        bad, model = BadImages(args.on_bad_image, log), compute.distributed(method, world)
+        if args.compile:
+            method.encoder.compile()
 
-    bar = progress(
-        args.epochs * len(loader), start * len(loader), f"{args.dataset} {args.experiment[-40:]}", world.main
-    )
-    if start == args.epochs == 0:
-        checkpoints.save(0, world)
-    for epoch in range(start + 1, args.epochs + 1):
-        loader.sampler.set_epoch(epoch)
-        method.start_epoch(epoch)
-        if args.bcl:
-            images.set_scores(method.score)
-        one_epoch(model, loader, optimizer, epoch, args, compute, world, log, bar, bad)
-        checkpoints.save(epoch, world)
-    bar.close()
+        what = f"{args.dataset} {args.experiment[-40:]}"
+        bar = progress(args.epochs * len(loader), start * len(loader), what, world.main)
+        if start == args.epochs == 0:
+            checkpoints.save(0)
+        for epoch in checkpoints.epochs(start):
+            method.start_epoch(epoch)
+            meters = checkpoints.meters(len(loader))
+            loader.sampler.set_epoch(epoch, meters.done * args.batch_size // world.size)
+            if args.bcl:
+                images.set_scores(method.score)
+            one_epoch(model, loader, optimizer, epoch, args, compute, world, log, bar, bad, meters, checkpoints)
+            checkpoints.save(epoch)
+        bar.close()
 
 
 if __name__ == "__main__":

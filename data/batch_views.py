@@ -129,13 +129,13 @@ class BatchedLoader:
     """
 
     def __init__(self, dataset: AugmentedImages, sampler: EpochSampler, batch: int, device: torch.device) -> None:
-        self.dataset, self.sampler, self.batch, self.device = dataset, sampler, batch, device
+        self.dataset, self.sampler, self.batch_size, self.device = dataset, sampler, batch, device
         self.images, self.resident = dataset.images.images, None
         if device.type == "cuda" and not isinstance(self.images, np.memmap):
             self.resident = torch.from_numpy(self.images).to(device)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.sampler) / self.batch)
+        return math.ceil(len(self.sampler) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         data, order = self.dataset, list(self.sampler)
@@ -144,7 +144,7 @@ class BatchedLoader:
         generator = torch.Generator().manual_seed(mixed_seed(data.seed, order[0][0]))
         table = torch.rand(len(data), data.views, sum(data.transform.numbers), generator=generator)
         shared = torch.rand(len(data), generator=generator)
-        for chosen in torch.tensor([index for _, index in order]).split(self.batch):
+        for chosen in torch.tensor([index for _, index in order]).split(self.batch_size):
             images = self._of(chosen).repeat_interleave(data.views, 0)
             each = chosen.repeat_interleave(data.views)
             views = data.transform(images, table[chosen].flatten(0, 1), data.scores[each], shared[each])

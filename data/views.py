@@ -4,7 +4,9 @@ What a sample looks like is a function of seed, epoch and sample id alone: worke
 which they run change nothing, and a resumed run sees what an undisturbed one would have seen.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import cv2
@@ -207,14 +209,31 @@ class AugmentedImages(Dataset):
         return lambda image: finish(self.boost(pixels(image), score, u))
 
 
+def fingerprint(data: AugmentedImages) -> str:
+    """SHA-256 of the labels and of the images, or of the names of their files, in order."""
+    found = hashlib.sha256(np.ascontiguousarray(data.labels).tobytes())
+    if isinstance(data.images, ImageArrays):
+        found.update(np.ascontiguousarray(data.images.images))
+    else:
+        found.update("\n".join(data.images.images.paths).encode())
+    return found.hexdigest()
+
+
 class EpochSampler(DistributedSampler):
     """DistributedSampler that yields (epoch, sample id), so that workers that persist learn the epoch.
 
     Shuffles as a function of seed and epoch; pads with repeated samples to a multiple of the processes, as published.
     """
 
+    skip = 0
+
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
+        """The order of `epoch`; this process had the first `skip` samples of it before an interruption."""
+        super().set_epoch(epoch)
+        self.skip = skip
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = super().__iter__()
+        order = islice(super().__iter__(), self.skip, None)
         return ((self.epoch, index) for index in order)
 
 

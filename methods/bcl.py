@@ -55,6 +55,11 @@ class BCL(nn.Module):
         """The wrapped method's backbone and projection head."""
         return self.method.encoder
 
+    @property
+    def projections(self) -> torch.Tensor:
+        """The wrapped method's, [2N, D] of the last batch."""
+        return self.method.projections
+
     def start_epoch(self, epoch: int) -> None:
         """Fix the scores of `epoch` (1-based): a function of the momentum losses alone, 0 in the first."""
         self.method.start_epoch(epoch)
@@ -65,6 +70,19 @@ class BCL(nn.Module):
         seen = self.epochs > 0  # an image that cannot be read has no loss
         if epoch > 1 and seen.any():
             self.score[seen] = memorisation_score(self.momentum_loss[seen])
+
+    def epoch_state(self) -> dict[str, torch.Tensor]:
+        """The scores of the running epoch, whose momentum losses have moved, and the wrapped method's state."""
+        return {"bcl.score": self.score, **self.method.epoch_state()}
+
+    def load_epoch_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up the epoch_state of an interrupted epoch; KeyError or ValueError if it is none of these images."""
+        state = dict(state)
+        score = state.pop("bcl.score")
+        if score.shape != self.score.shape:
+            raise ValueError("scores of other images")
+        self.score.copy_(score)
+        self.method.load_epoch_state(state)
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> losses [N]; in training the memory takes them in."""

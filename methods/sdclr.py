@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from methods.simclr import contrast
-from models.mask import check_fractions, compute_masks, pruned, set_masks
+from models.mask import Masks, check_fractions, compute_masks, get_masks, pruned, set_masks
 
 
 class SDCLR(nn.Module):
@@ -24,6 +24,8 @@ class SDCLR(nn.Module):
         prune_percent: share of the convolution weights that the self-competitor lacks, in [0, 1).
         random_prune_percent: the part of that share that falls at random, in [0, prune_percent].
         seed: of the random part; equal on all processes, so that all prune alike.
+
+    `projections` [2N, D] are those of the last batch, to look at.
 
     Raises:
         InputError: a share is out of range.
@@ -48,9 +50,18 @@ class SDCLR(nn.Module):
         masks = compute_masks(self.encoder, self.prune_percent, self.random_prune_percent, generator)
         set_masks(self.encoder, masks)
 
+    def epoch_state(self) -> Masks:
+        """The masks, made of the weights that the epoch began with."""
+        return get_masks(self.encoder)
+
+    def load_epoch_state(self, state: Masks) -> None:
+        """Take up the masks of an interrupted epoch; InputError if they are another network's."""
+        set_masks(self.encoder, state)
+
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
         dense = self.encoder(views[:, 0])
         with pruned(self.encoder):
             competitor = self.encoder(views[:, 1])
+        self.projections = torch.cat([dense, competitor]).detach()
         return contrast(dense, competitor, self.temperature)

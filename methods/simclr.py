@@ -77,6 +77,8 @@ class SimCLR(nn.Module):
         encoder: backbone and projection head, [2N, 3, H, W] -> [2N, D].
         temperature: t > 0 of NT-Xent.
         loss: of nt_xent's arguments, losses [N].
+
+    `projections` [2N, D] are those of the last batch, to look at.
     """
 
     def __init__(self, encoder: nn.Module, temperature: float, loss: Loss = nt_xent) -> None:
@@ -86,7 +88,15 @@ class SimCLR(nn.Module):
     def start_epoch(self, epoch: int) -> None:
         """Nothing changes between epochs."""
 
+    def epoch_state(self) -> dict[str, torch.Tensor]:
+        """What start_epoch made, and weights that have moved since could not make again."""
+        return {}
+
+    def load_epoch_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up the epoch_state of an interrupted epoch, after start_epoch."""
+
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
         z = self.encoder(views.flatten(0, 1))
+        self.projections = z.detach()
         return contrast(z[0::2], z[1::2], self.temperature, self.loss)

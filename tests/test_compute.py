@@ -20,10 +20,11 @@ from methods import SimCLR
 from models import build_encoder
 from utils.bad_images import BadImages
 from utils.checkpoint import resume_optimizer
-from utils.compute import Compute, Losses, has_bf16
+from utils.compute import Compute, has_bf16
 from utils.distributed import World
 from utils.errors import InputError
 from utils.log import Log
+from utils.meters import Meters, spread
 from utils.optim import build_optimizer, sgd
 from utils.pretrain import one_epoch
 
@@ -75,6 +76,7 @@ class Recorded(nn.Module):
     def forward(self, views, index):
         losses = self.method(views, index)
         self.losses.append(losses.detach())
+        self.projections = self.method.projections
         return losses
 
 
@@ -193,6 +195,8 @@ def test_channels_last_is_the_same_training_as_contiguous_up_to_rounding(dtype, 
 class Stub(nn.Module):
     """Losses as given for each step, with a gradient of nothing."""
 
+    projections = torch.eye(2)
+
     def __init__(self, values: list[float]) -> None:
         super().__init__()
         self.weight, self.values = nn.Parameter(torch.zeros(3)), iter(values)
@@ -206,24 +210,90 @@ def batches(sizes: list[int]) -> list[Batch]:
 
 
 def test_the_mean_is_over_images_that_were_read():
-    losses = Losses(4, CPU)
-    assert (losses.mean, losses.images) == (0, 0)
+    meters = Meters(4, CPU)
+    assert (meters.loss, meters.images, meters.done) == (0, 0, 0)
     for value, size in ((1.0, 3), (2.0, 5)):
-        losses.add(torch.tensor(value), size)
-    assert (losses.mean, losses.images) == (0, 0)
-    losses.read(ALONE, str)
-    assert (losses.mean, losses.images, losses.last) == ((3 + 10) / 8, 8, 2.0)
-    losses.add(torch.tensor(7.0), 2)
-    losses.read(ALONE, str)
-    assert losses.mean == pytest.approx((3 + 10 + 14) / 10)
-    losses.add(torch.tensor(math.nan), 2)
-    with pytest.raises(InputError, match="the loss is nan in step 3: "):
-        losses.read(ALONE, "step {}".format)
+        meters.add(torch.full((size,), value), torch.arange(size))
+    assert (meters.loss, meters.images, meters.done) == (0, 0, 2)
+    meters.measure("norm", torch.tensor(3.0))
+    assert meters.mean("norm") is None
+    meters.read(ALONE, str)
+    assert (meters.loss, meters.images, meters.last, meters.mean("norm")) == ((3 + 10) / 8, 8, 2.0, 3.0)
+    meters.add(torch.tensor([6.0, 8.0]), torch.arange(2))
+    meters.measure("norm", torch.tensor(4.0))
+    meters.read(ALONE, str)
+    assert meters.loss == pytest.approx((3 + 10 + 14) / 10) and meters.mean("norm") == 3.5
+    meters.add(torch.tensor([math.nan, 1.0, math.inf]), torch.tensor([70, 9, 12]))
+    with pytest.raises(InputError, match="the loss is nan in step 3, sample ids 12, 70: "):
+        meters.read(ALONE, "step {}".format)
     for size, error in ((1, InputError), (2, SystemExit)):  # the main process tells, the others end
-        losses = Losses(1, CPU)
-        losses.add(torch.tensor(math.inf), 2)
+        meters = Meters(1, CPU)
+        meters.add(torch.tensor([math.inf]), torch.arange(1))
         with pytest.raises(error):
-            losses.read(World(size - 1, size, CPU), str)
+            meters.read(World(size - 1, size, CPU), str)
+
+
+def test_many_samples_are_counted_and_where_only_the_sum_overflows_all_are_named():
+    meters = Meters(1, CPU)
+    meters.add(torch.full((25,), math.nan), torch.arange(25) * 3)
+    with pytest.raises(InputError, match=r"sample ids 0, 3, 6, 9, 12, 15, 18, 21, 24, 27 and 15 more: "):
+        meters.read(ALONE, str)
+    meters = Meters(1, CPU)
+    meters.add(torch.full((3,), 3e38), torch.tensor([5, 2, 11]))
+    with pytest.raises(InputError, match="the loss is inf in 0, sample ids 2, 5, 11: "):
+        meters.read(ALONE, str)
+
+
+def test_meters_go_on_from_their_state():
+    whole, first, second = (Meters(4, CPU) for _ in range(3))
+    for step in range(4):
+        for meters in (whole, first if step < 2 else second):
+            meters.add(torch.rand(3, generator=torch.Generator().manual_seed(step)), torch.arange(3))
+            meters.measure("norm", torch.tensor(step / 7))
+            meters.read(ALONE, str)
+        if step == 1:
+            second.load(first.state())
+    assert second.state() == whole.state() and second.loss == whole.loss
+    for bad in ({"done": 4}, {"done": 0}, {"done": -1}, {"measured": {"norm": 1}}, {"total": None}):
+        with pytest.raises((ValueError, TypeError)):
+            Meters(4, CPU).load(first.state() | bad)
+    with pytest.raises(KeyError):
+        Meters(4, CPU).load({"done": 1})
+
+
+def test_spread_is_1_for_uniform_features_and_0_for_collapsed_ones():
+    z = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0))
+    scales = torch.rand(20_000, 1, generator=torch.Generator().manual_seed(1)) + 0.1
+    assert spread(z * scales).item() == pytest.approx(1, abs=0.01)
+    assert spread(torch.ones(10, 64) * scales[:10]).item() == pytest.approx(0, abs=1e-5)
+    unit = (z / z.norm(dim=1, keepdim=True)).double().numpy()
+    assert spread(z).item() == pytest.approx(unit.std(0, ddof=1).mean() * 8, rel=1e-5)
+
+
+class Alike(Stub):
+    """The same projections for all images."""
+
+    projections = torch.ones(6, 8) + 1e-3 * torch.eye(6, 8)
+
+
+@pytest.mark.parametrize(("model", "told"), [(Alike, True), (Stub, False)])
+def test_collapse_is_told_once_an_epoch(tmp_path, model, told):
+    model = model([1.0] * 5)
+    args = argparse.Namespace(epochs=1, lr=LR, scheduler="constant", print_freq=2)
+    log, bar, bad = Log(tmp_path), tqdm(disable=True), BadImages("error", QUIET)
+    one_epoch(model, batches([2] * 5), sgd(model.parameters(), 0.1, 0.9, 0.0), 1, args, compute(), ALONE, log, bar, bad)
+    assert (tmp_path / "log.txt").read_text().count("warning: the features have collapsed in epoch 1") == told
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_gradient_norm(precision):
+    layer, how = nn.Linear(5, 3), compute(precision)
+    loss = layer(torch.rand(7, 5)).square().sum()
+    expected = torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
+    rule = sgd(layer.parameters(), 0.1, 0.9, 0.0)
+    norm = how.update(loss, rule, measure=True)
+    assert norm.item() == pytest.approx(math.sqrt(sum(g.double().square().sum().item() for g in expected)), rel=1e-5)
+    assert how.update(layer(torch.rand(7, 5)).sum(), rule) is None
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
@@ -234,7 +304,8 @@ def test_the_first_step_whose_loss_is_not_finite_is_named(wrong, step):
     optimizer = sgd(model.parameters(), 0.1, 0.9, 0.0)
     # The rate rises by a hundredth of its value in each step of the ten warm-up epochs.
     with pytest.raises(
-        InputError, match=rf"the loss is {wrong} in epoch 1, step {step}, lr {LR * (step + 1) / 100:g}: "
+        InputError,
+        match=rf"the loss is {wrong} in epoch 1, step {step}, lr {LR * (step + 1) / 100:g}, sample ids 0, 1: ",
     ):
         epoch(model, batches([2] * 10), optimizer, compute(), print_freq=4, scheduler="cosine")
 

@@ -243,7 +243,7 @@ def test_bad_images_are_left_out_counted_and_reported(run, damaged, tmp_path, pr
     assert all(str(root / train[i]) in done.stdout for i in (3, 8))
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 1]
     one_line_error(run("train_imagenet.py", "y", *options, data=root), test[5], "line 6 of ")
-    done = run("train_imagenet.py", "y", *options, "--on_bad_image", "skip", data=root)
+    done = run("train_imagenet.py", "y", *options, "--on_bad_image", "skip", "--resume", data=root)
     assert done.returncode == 0, done.stderr
     scores = result(tmp_path / "checkpoints_imagenet_tune/y")
     assert (scores["images"], scores["bad_images"]) == (199, 1) and test[5] in done.stdout
@@ -275,7 +275,7 @@ def test_an_evaluation_alone_reports_the_lists_of_the_training(run, tmp_path, pr
     assert (after["protocol"], after["per_class"]) == (before["protocol"], before["per_class"])
     line = one_line_error(run("train_imagenet.py", "x", *options[:-1], 0.5), "--epochs")
     assert "0.5" in line
-    done = run("train_imagenet.py", "x", *options[:-1], 2, "--test_freq", 1)
+    done = run("train_imagenet.py", "x", *options[:-1], 2, "--test_freq", 1, "--overwrite")
     assert done.returncode == 0
     one_line_error(run("train_imagenet.py", "x", *options, "--resume"), "beyond --epochs 1")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import utils.pretrain
+import utils.pretrain_files
 from data.batch_views import BatchedLoader, PretrainViews
 from data.views import AugmentedImages
 from tests.conftest import PROJECT, interrupted_after, one_line_error
@@ -37,7 +37,7 @@ def test_resumed_training_equals_the_undisturbed_one_to_the_bit(call, tmp_path, 
     assert done.returncode == 0, done.stderr
     kind = "pillow" if "pillow" in how else "batched"
     assert f"1 process(es) on cpu, precision {how[:4]}, channels_last, {kind} views, " in done.stdout
-    with interrupted_after(utils.pretrain.Checkpoints, 2):
+    with interrupted_after(utils.pretrain_files.Checkpoints, 2):
         assert call("train_simCLR.py", "parts", *options).returncode == 130
     done = call("train_simCLR.py", "parts", *options, "--resume")
     assert done.returncode == 0 and "after epoch 2" in done.stdout
@@ -82,7 +82,7 @@ def test_two_processes_train_and_resume(script, tmp_path, how):
 
     assert f"2 process(es) on cpu, precision {how[:4]}" in train("whole", "--epochs", 2)
     train("parts", "--epochs", 1)  # while the rate rises, it does not depend on the number of epochs
-    assert "after epoch 1" in train("parts", "--epochs", 2, "--resume")
+    assert "--epochs was 1, is 2 from here on" in train("parts", "--epochs", 2, "--resume", "--accept_changes")
     folder = tmp_path / "checkpoints"
     assert same(weights(folder / "whole"), weights(folder / "parts"))
     assert not same(weights(folder / "whole"), weights(folder / "parts", "model_1.pt"))
@@ -122,15 +122,17 @@ def test_the_loader_of_a_boosted_run_gets_the_scores(call, monkeypatch):
         assert torch.equal(scores, given[step // 2][ids].repeat_interleave(2))
 
 
-def test_what_changes_on_resuming_is_told(call, tmp_path):
+def test_what_changes_on_resuming_is_refused_or_told(call, tmp_path):
     small = [*PRETRAIN, "--trainSplit", S_B, "--resume"]
-    plain = [*small, "--precision", "fp32", "--augment", "pillow"]
+    plain, changed = [*small, "--precision", "fp32", "--augment", "pillow"], [*small, "--precision", "bf16"]
     assert call("train_simCLR.py", "run", *plain, "--epochs", 2).returncode == 0
-    assert "after epoch 2\n" in call("train_simCLR.py", "run", *plain, "--epochs", 3).stdout
-    done = call("train_simCLR.py", "run", *small, "--precision", "bf16", "--epochs", 4)
+    changes = "--augment was pillow, is batched", "--precision was fp32, is bf16", "--epochs was 2, is 3"
+    line = one_line_error(call("train_simCLR.py", "run", *changed, "--epochs", 3), "other settings", *changes)
+    assert "batch_size" not in line
+    done = call("train_simCLR.py", "run", *changed, "--epochs", 3, "--accept_changes")
     assert done.returncode == 0, done.stderr
-    changes = "precision was fp32, is bf16 from here on; augment was pillow, is batched from here on"
-    assert f"after epoch 3; {changes}\n" in done.stdout
+    assert all(f"{change} from here on; " in done.stdout for change in changes)
+    assert "after epoch 2\n" in done.stdout
 
 
 def test_a_compiled_network_trains_the_same(call, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 import utils.pretrain
+import utils.pretrain_files
 import utils.probe
 import utils.probe_files
 import utils.probe_flags
@@ -52,7 +53,17 @@ def test_pretraining_leaves_the_published_files_and_lines(call, tmp_path):
     done = call("train_simCLR.py", "run", *options)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "checkpoints" / "run"
-    files = {"log.txt", "metrics.jsonl", "model.pt", "model_2.pt", "model_3.pt", "mask_1.pt", "mask_2.pt", "mask_3.pt"}
+    files = {
+        "log.txt",
+        "metrics.jsonl",
+        "model.pt",
+        "model.previous.pt",
+        "model_2.pt",
+        "model_3.pt",
+        "mask_1.pt",
+        "mask_2.pt",
+        "mask_3.pt",
+    }
     assert {p.name for p in folder.iterdir()} == files
     log = (folder / "log.txt").read_text()
     assert log == done.stdout
@@ -90,7 +101,7 @@ def test_one_seed_gives_identical_weights_whatever_the_workers(call, tmp_path, m
 def test_interrupted_and_resumed_pretraining_equals_the_undisturbed_one(call, tmp_path, monkeypatch):
     options = [*PRETRAIN, *SDCLR, "--random_prune_percent", "0.2", "--epochs", 4]
     assert call("train_simCLR.py", "whole", *options).returncode == 0
-    with interrupted_after(utils.pretrain.Checkpoints, 2):
+    with interrupted_after(utils.pretrain_files.Checkpoints, 2):
         assert call("train_simCLR.py", "parts", *options).returncode == 130
     done = call("train_simCLR.py", "parts", *options, "--resume", "True")
     assert "resuming from" in done.stdout and "after epoch 2" in done.stdout
@@ -194,15 +205,7 @@ def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(call, tmp_path
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--trainSplit", S_B]
     options += ["--epochs", 6, "--test_freq", 2]
     assert call("train_cifar.py", "whole", *options).returncode == 0
-    original = utils.probe_files.Files.save
-
-    def save_and_fall(self, epoch, optimizer):
-        original(self, epoch, optimizer)
-        if epoch == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(utils.probe_files.Files, "save", save_and_fall)
+    with interrupted_after(utils.probe_files.Files, 3):
         assert call("train_cifar.py", "parts", *options).returncode == 130
     assert call("train_cifar.py", "parts", *options, "--resume").returncode == 0
     folder = tmp_path / "checkpoints_tune"
@@ -326,7 +329,7 @@ def test_a_probe_of_an_older_backbone_is_not_resumed(call, tmp_path, pretrained)
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B]
     assert call("train_cifar.py", "probe", *options, "--epochs", 2).returncode == 0
     name = pretrained.parent.name
-    assert call("train_simCLR.py", name, *PRETRAIN, *SDCLR, "--epochs", 1, "--seed", 7).returncode == 0
+    assert call("train_simCLR.py", name, *PRETRAIN, *SDCLR, "--epochs", 1, "--seed", 7, "--overwrite").returncode == 0
     done = call("train_cifar.py", "probe", *options, "--epochs", 2, "--resume")
     assert done.returncode == 0 and "of another backbone: starting over" in done.stdout
     conv = weights(tmp_path / "checkpoints_tune/probe")["layer3.0.conv1.weight"]

@@ -1,5 +1,9 @@
-"""Checkpoints: written whole or not at all, read without executing anything."""
+"""Checkpoints: written whole or not at all, with a checksum, read without executing anything.
 
+The checksum is the comment of the zip archive that torch.save writes: every reader of checkpoints skips it.
+"""
+
+import hashlib
 import io
 import re
 import warnings
@@ -23,11 +27,59 @@ _SAFE = [
 ]
 
 
-def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Save `content` so that `path` is never half-written."""
+_MARK = b"sha256:"
+_LENGTH = len(_MARK) + 64
+
+
+def write_checkpoint(path: Path, content: dict[str, Any], previous: Path | None = None) -> None:
+    """Save `content` so that `path` is never half-written; what was there goes to `previous`.
+
+    Raises:
+        InputError: it cannot be written, because the disk is full, say; what was there is as it was.
+    """
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    replace_file(path, buffer.getvalue())
+    archive = buffer.getvalue()
+    comment = _MARK + hashlib.sha256(archive).hexdigest().encode()
+    # An archive without comment ends with the comment's length, 0.
+    replace_file(path, archive[:-2] + _LENGTH.to_bytes(2, "little") + comment, previous)
+
+
+def _check(data: bytes) -> None:
+    """Raise ValueError if the file has a checksum, and another one than its bytes; other people's files have none."""
+    end = data.rfind(b"PK\5\6", -_LENGTH - 22)  # the archive's last record: 20 bytes, the comment's length, the comment
+    length, comment = data[end + 20 : end + 22], data[end + 22 :]
+    ours = end >= 0 and (comment.startswith(_MARK) or length == _LENGTH.to_bytes(2, "little"))
+    if ours and comment != _MARK + hashlib.sha256(data[: end + 20] + b"\0\0").hexdigest().encode():
+        raise ValueError("checksum")
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint before the one at `path` is kept: model.previous.pt beside model.pt."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str] | None:
+    """The newest whole checkpoint of an experiment: model.pt, the one before, or the last model_<epoch>.pt.
+
+    Returns:
+        Its path, its content, and a message on newer ones that are damaged; None if there is none at all.
+
+    Raises:
+        InputError: all are damaged.
+    """
+    own = folder / "model.pt"
+    numbered = {int(p.stem[6:]): p for p in folder.glob("model_*.pt") if p.stem[6:].isdecimal()}
+    reasons = []
+    for path in (own, previous_of(own), *(numbered[n] for n in sorted(numbered, reverse=True))):
+        if path.is_file():
+            try:
+                return path, read_checkpoint(path), "; ".join(reasons)
+            except InputError as error:
+                reasons.append(str(error))
+    if reasons:
+        raise InputError("; ".join(reasons))
+    return None
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -43,9 +95,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist: pre-train first, or give the right file")
     try:
+        data = path.read_bytes()
+        _check(data)
         with torch.serialization.safe_globals(_SAFE), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
         # torch.load raises anything from EOFError to UnpicklingError on a bad file.
         unsafe = re.search(r"GLOBAL (\S+)", str(error))

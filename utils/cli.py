@@ -101,6 +101,14 @@ def add_data_options(parser: Parser) -> None:
     )
 
 
+def add_resume(parser: Parser, source: str) -> None:
+    """--resume, --overwrite, --accept_changes, --save_steps: the same in every script that trains."""
+    parser.add_flag("--resume", help=f"go on from {source}")
+    parser.add_flag("--overwrite", help="remove the run that the experiment's folder holds, and start over")
+    parser.add_flag("--accept_changes", help="resume with settings that change the result")
+    parser.add_argument("--save_steps", type=natural, default=0, help="save every so many steps of an epoch; 0: never")
+
+
 def add_augment(parser: Parser) -> None:
     """--augment: who makes the views."""
     how = (

@@ -2,9 +2,7 @@
 
 import argparse
 import contextlib
-import math
 import os
-from collections.abc import Callable
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -13,8 +11,7 @@ from models.frozen import FrozenBackbone
 from models.resnet import ResNet, SmallResNet
 from utils.allocator import keep_memory
 from utils.cli import Parser
-from utils.distributed import World, mean_over_processes
-from utils.errors import InputError
+from utils.distributed import World
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -72,12 +69,24 @@ class Compute:
         """Inside, the network computes in the run's precision."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
 
-    def update(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """One step down the gradient of a scalar loss; nothing waits for the device but LARS in fp16."""
+    def update(
+        self, loss: torch.Tensor, optimizer: torch.optim.Optimizer, measure: bool = False
+    ) -> torch.Tensor | None:
+        """One step down the gradient of a scalar loss; nothing waits for the device but LARS in fp16.
+
+        Returns:
+            The gradient's Euclidean norm over all weights, a scalar, where it is to be measured.
+        """
         optimizer.zero_grad()
         self.scaler.scale(loss).backward()
+        norm = None
+        if measure:
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+            norm = norm / self.scaler.scale(torch.ones_like(norm))
         self.scaler.step(optimizer)
         self.scaler.update()
+        return norm
 
     def state(self) -> dict[str, object]:
         """What a checkpoint keeps: in fp16 'scaler', the gradients' scale."""
@@ -107,46 +116,3 @@ class Compute:
         return DistributedDataParallel(
             module, forward_sync_buffers=False, gradient_as_bucket_view=True, static_graph=True
         )
-
-
-class Losses:
-    """The losses of an epoch's steps: kept on the device, and read, which waits for it, once in a while.
-
-    Args:
-        steps: of the epoch, at most.
-    """
-
-    def __init__(self, steps: int, device: torch.device) -> None:
-        self.values, self.sizes = torch.zeros(steps, device=device), []
-        self.total, self.last, self._read = 0.0, 0.0, 0
-
-    def add(self, loss: torch.Tensor, size: int) -> None:
-        """Note the loss (a scalar) of the next step, the mean over `size` images."""
-        self.values[len(self.sizes)] = loss.detach()
-        self.sizes.append(size)
-
-    def read(self, world: World, where: Callable[[int], str]) -> None:
-        """Take in the losses since the last time, means over all processes, which call it after the same step.
-
-        Args:
-            where: of a step's number (0-based), for the message.
-
-        Raises:
-            InputError: a loss is not finite; SystemExit in all processes but the main one, as all have the same mean.
-        """
-        start, self._read = self._read, len(self.sizes)
-        values = mean_over_processes(self.values[start : self._read]).tolist()
-        for step, value in enumerate(values, start):
-            self.last, self.total = value, self.total + value * self.sizes[step]
-            if not math.isfinite(value):
-                raise InputError(f"the loss is {value} in {where(step)}: lower --lr") if world.main else SystemExit(2)
-
-    @property
-    def images(self) -> int:
-        """Images in the steps that were read."""
-        return sum(self.sizes[: self._read])
-
-    @property
-    def mean(self) -> float:
-        """Mean over the images of the steps that were read; 0 before."""
-        return self.total / max(self.images, 1)

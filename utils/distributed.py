@@ -154,13 +154,18 @@ def sum_over_processes(counts: np.ndarray, device: torch.device) -> np.ndarray:
     return total.cpu().numpy()
 
 
+def gather_objects(item: Any) -> list[Any]:
+    """What each of the processes has, in rank order."""
+    if not _several():
+        return [item]
+    parts = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, item)
+    return parts
+
+
 def union_over_processes(items: set[str]) -> set[str]:
     """What any of the processes has."""
-    if not _several():
-        return items
-    parts: list[set[str]] = [set() for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, items)
-    return set().union(*parts)
+    return set().union(*gather_objects(items))
 
 
 def wait_for_all() -> None:

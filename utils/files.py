@@ -9,8 +9,11 @@ from pathlib import Path
 from utils.errors import InputError
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, previous: Path | None = None) -> None:
     """Write to a temporary file beside `path`, sync it to the disk, rename: `path` is never half-written.
+
+    Args:
+        previous: where the file that was at `path` is kept.
 
     Raises:
         InputError: it cannot be written, because the disk is full, say; what was there is as it was.
@@ -22,12 +25,36 @@ def replace_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            _keep(path, previous)
         temporary.replace(path)
+        _sync(path.parent)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Let `previous` name the file at `path`, which stays there as well where the file system has links."""
+    link = previous.with_name(f".{previous.name}.{os.getpid()}")
+    try:
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+        link.replace(previous)
+    except OSError:
+        path.replace(previous)
+
+
+def _sync(folder: Path) -> None:
+    """Bring renames to the disk; some file systems cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

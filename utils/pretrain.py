@@ -1,9 +1,8 @@
-"""The parts of pre-training: flags, loader of view pairs, one epoch, checkpoints."""
+"""The parts of pre-training: flags, loader of view pairs, one epoch."""
 
 import argparse
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,32 +15,31 @@ from data.boost import Boost
 from data.datasets import SPECS, load
 from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, ImageFiles
 from data.views import AugmentedImages, Batch, EpochSampler, on_device, pretrain_transform
-from methods import BCL
 from models import MODELS
-from models.mask import get_masks
-from models.published import from_published, load_state
 from split.ensure import ensure_list, ensure_path_list, known_list
 from split.lists import read_list
 from split.path_lists import read_path_list
 from utils.bad_images import BadImages
-from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
 from utils.cli import (
     Parser,
     add_augment,
     add_data_options,
     add_experiment,
     add_image_file_options,
+    add_resume,
     check_augment,
     natural,
     not_negative,
     number,
     positive,
 )
-from utils.compute import Compute, Losses, add_compute_options
+from utils.compute import Compute, add_compute_options
 from utils.distributed import World
 from utils.errors import InputError
-from utils.log import Average, Log, provenance
+from utils.log import Average, Log
+from utils.meters import COLLAPSED, Meters, spread
 from utils.optim import WEIGHT_DECAY, set_rate
+from utils.run_files import RunFiles
 from utils.schedule import pretrain_lr
 
 WARMUP_EPOCHS = 10
@@ -92,7 +90,7 @@ def parse(description: str) -> argparse.Namespace:
     add("--save_freq", type=positive, default=100, help="epochs between model_<epoch>.pt")
     add("--mask_save_freq", type=positive, default=100, help="epochs between mask_<epoch>.pt")
     add("--checkpoint", default="", help="weights to start from")
-    parser.add_flag("--resume", help="go on from the experiment's model.pt, or from --checkpoint with its epoch")
+    add_resume(parser, "the experiment's newest checkpoint, or from --checkpoint with its epoch")
     add("--local_rank", "--local-rank", type=int, help="given by old launchers; the environment decides")
     parser.add_flag("--testContrastiveAcc", help="accepted; without effect, as published")
     parser.add_flag("--testContrastiveAccTest", help="accepted; without effect, as published")
@@ -168,107 +166,67 @@ def one_epoch(
     log: Log,
     bar: tqdm,
     bad: BadImages,
+    meters: Meters | None = None,
+    files: RunFiles | None = None,
 ) -> None:
     """Train for one epoch (1-based); reads the losses and prints the published line every --print_freq steps.
 
+    Args:
+        meters: with the part of the epoch that was done before an interruption. files: save after steps.
+
     Raises:
         InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
+        Interrupted: a signal has come.
     """
     model.train()
-    steps, start = len(loader), time.perf_counter()
-    losses, data_time, train_time = Losses(steps, world.device), Average(), Average()
+    steps, method = len(loader), getattr(model, "module", model)  # as it is under DistributedDataParallel
+    meters = meters or Meters(steps, world.device)
+    before, data_time, train_time = meters.images, Average(), Average()
 
     def rate(step: int) -> float:
         step += (epoch - 1) * steps
         return pretrain_lr(step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
 
-    for i, batch in enumerate(on_device(loader, world.device, compute.stream)):
+    def read() -> None:
+        meters.read(world, lambda step: f"epoch {epoch}, step {step}, lr {rate(step):g}")
+
+    bar.update(meters.done)
+    start = time.perf_counter()
+    for i, batch in enumerate(on_device(loader, world.device, compute.stream), meters.done):
         bad.take(batch, training=True)
         data_time.add(time.perf_counter() - start)
-        lr = set_rate(optimizer, rate(i))
+        lr, told = set_rate(optimizer, rate(i)), i % args.print_freq == 0
         with compute.autocast():
-            loss = model(batch.views, batch.index).mean()
-        compute.update(loss, optimizer)
-        losses.add(loss, len(batch.index))
-        told = i % args.print_freq == 0
+            losses = model(batch.views, batch.index)
+        norm = compute.update(losses.mean(), optimizer, measure=told)
+        meters.add(losses, batch.index)
+        if told:
+            meters.measure("grad_norm", norm)
+            meters.measure("spread", spread(method.projections))
         if told or i == steps - 1:
-            losses.read(world, lambda step: f"epoch {epoch}, step {step}, lr {rate(step):g}")
+            read()
         train_time.add(time.perf_counter() - start)
         if told:
             log.detail(
-                f"Epoch: [{epoch}][{i}/{steps}]\tLoss {losses.last:.3f} ({losses.mean:.3f})\t"
+                f"Epoch: [{epoch}][{i}/{steps}]\tLoss {meters.last:.3f} ({meters.loss:.3f})\t"
                 f"data_time: {data_time.mean:.3f}\ttrain_time: {train_time.mean:.3f}"
             )
-            bar.set_postfix(epoch=epoch, loss=f"{losses.mean:.3f}", lr=f"{lr:.4f}", refresh=False)
+            bar.set_postfix(epoch=epoch, loss=f"{meters.loss:.3f}", lr=f"{lr:.4f}", refresh=False)
         bar.update()
+        if files:
+            files.stepped(epoch, meters, read)
         start = time.perf_counter()
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
-    images_per_s = losses.images * world.size / max(train_time.total, 1e-9)
-    log.metrics(epoch=epoch, loss=losses.mean, lr=lr, images_per_s=round(images_per_s, 1))
+    _record(log, epoch, lr, meters, (meters.images - before) * world.size / max(train_time.total, 1e-9))
 
 
-class Checkpoints:
-    """The experiment's files: model.pt every 2 epochs (of image files every epoch), model_<epoch>.pt as --save_freq
-    and mask_<epoch>.pt as --mask_save_freq says.
-
-    Each holds 'epoch', 'state_dict' (keys with `module.`, as published), 'optim', and what made it. Sample order,
-    augmentation, learning rate and mask are functions of the seed and the epoch, so nothing else is needed to resume.
-    """
-
-    def __init__(
-        self, args: argparse.Namespace, method: nn.Module, optimizer: torch.optim.Optimizer, compute: Compute
-    ) -> None:
-        self.args, self.method, self.optimizer, self.compute = args, method, optimizer, compute
-        self.folder = Path(args.save_dir) / args.experiment
-        self.message = "starting from random weights"
-        self.made_by = {"config": vars(args), "provenance": provenance()}
-
-    def load(self) -> int:
-        """Load what --checkpoint and --resume ask for; returns the epochs that are done.
-
-        Raises:
-            InputError: the file is missing, unreadable, of another model, or further than --epochs.
-        """
-        own = self.folder / "model.pt"
-        file = Path(self.args.checkpoint) if self.args.checkpoint else own
-        if not self.args.checkpoint and not (self.args.resume and own.exists()):
-            if self.args.resume:
-                self.message = f"nothing to resume in {self.folder}: starting from random weights"
-            return 0
-        content = read_checkpoint(file)
-        load_state(self.method.encoder, from_published(content["state_dict"]), str(file))
-        if not self.args.resume:
-            self.message = f"starting from the weights of {file}"
-            return 0
-        epoch = resume_optimizer(self.optimizer, content, file)
-        before = content.get("config") if isinstance(content.get("config"), dict) else {}
-        if isinstance(self.method, BCL):
-            self.method.load_memory(content.get("memory"), str(file))
-        self.compute.load_scaler(content.get("scaler"))
-        if epoch > self.args.epochs:
-            raise InputError(f"{file} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
-        self.message = f"resuming from {file} after epoch {epoch}{' (finished)' * (epoch == self.args.epochs)}"
-        for name in ("precision", "augment"):
-            if before.get(name, "auto") not in ("auto", now := getattr(self.args, name)):
-                self.message += f"; {name} was {before[name]}, is {now} from here on"
-        return epoch
-
-    def save(self, epoch: int, world: World) -> None:
-        """Write the files that are due after `epoch`; only the main process writes."""
-        last = epoch == self.args.epochs
-        if not world.main:
-            return
-        numbered = last or epoch % self.args.save_freq == 0
-        if numbered or epoch % 2 == 0 or self.args.dataset in PRETRAIN_LISTS:
-            state = {f"module.{k}": v for k, v in self.method.encoder.state_dict().items()}
-            content = {"epoch": epoch, "state_dict": state, "optim": self.optimizer.state_dict(), **self.made_by}
-            if isinstance(self.method, BCL):
-                content["memory"] = self.method.memory()
-            content |= self.compute.state()
-            if numbered:
-                write_checkpoint(self.folder / f"model_{epoch}.pt", content)
-            write_checkpoint(self.folder / "model.pt", content)
-        if self.args.prune and epoch and (last or epoch % self.args.mask_save_freq == 0):
-            masks = {name: mask.cpu() for name, mask in get_masks(self.method.encoder).items()}
-            write_checkpoint(self.folder / f"mask_{epoch}.pt", {"epoch": epoch, "pruneMask": masks})
+def _record(log: Log, epoch: int, lr: float, meters: Meters, rate: float) -> None:
+    """The epoch's line of metrics.jsonl, and a warning where the features have become all alike."""
+    measured = {name: meters.mean(name) for name in ("grad_norm", "spread")}
+    log.metrics(epoch=epoch, loss=meters.loss, lr=lr, images_per_s=round(rate, 1), **measured)
+    if measured["spread"] < COLLAPSED:
+        log.info(
+            f"warning: the features have collapsed in epoch {epoch}: their standard deviation is "
+            f"{measured['spread']:.3f} of uniform ones' (lower --lr, or see whether the views differ too much)"
+        )

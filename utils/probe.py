@@ -15,11 +15,13 @@ from data.datasets import ImageSet
 from data.views import Batch, on_device, to_batch
 from models.frozen import FrozenBackbone
 from utils.bad_images import BadImages
-from utils.compute import Compute, Losses
+from utils.compute import Compute
 from utils.distributed import World, sum_over_processes
 from utils.log import Log
+from utils.meters import Meters
 from utils.metrics import accuracy, count_hits
 from utils.optim import set_rate
+from utils.run_files import RunFiles
 from utils.schedule import pretrain_lr, probe_lr
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -116,35 +118,49 @@ def train_epoch(
     world: World,
     log: Log,
     bad: BadImages,
+    files: RunFiles | None = None,
 ) -> None:
     """One epoch (1-based) of cross-entropy on augmented images; a Batch of the loader may hold several steps.
 
+    Args:
+        files: the run's, which know the part of the epoch that was done before an interruption, and save after steps.
+
     Raises:
         InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
+        Interrupted: a signal has come.
     """
     network.train()
     size = args.batch_size // world.size
-    steps, i = math.ceil(len(loader.sampler) / size), 0
-    loader.sampler.set_epoch(epoch)
-    losses = Losses(steps, world.device)
+    steps = math.ceil(len(loader.sampler) / size)
+    meters = files.meters(steps) if files else Meters(steps, world.device)
+    # A Batch that was begun is made whole again: features depend, in their last bits, on how many are made at once.
+    i = meters.done - meters.done % max(1, loader.batch_size // size) if meters.done else 0
+    loader.sampler.set_epoch(epoch, i * size)
+
+    def read() -> None:
+        meters.read(world, lambda s: f"the probe's epoch {epoch}, step {s}, lr {_rate(args, epoch, s, steps):g}")
+
     for batch in on_device(loader, world.device, network.compute.stream):
         bad.take(batch, training=True)
         inputs = network.inputs(batch.views[:, 0])
-        for x, labels in zip(inputs.split(size), batch.labels.split(size), strict=True):
-            lr = set_rate(optimizer, _rate(args, epoch, i, steps))
-            loss = F.cross_entropy(network.logits(x), labels)
-            network.compute.update(loss, optimizer)
-            losses.add(loss, len(labels))
-            told = i % args.log_interval == 0
+        for x, labels, index in zip(*(t.split(size) for t in (inputs, batch.labels, batch.index)), strict=True):
             i += 1
-            if told or i == steps:
-                losses.read(
-                    world, lambda s: f"the probe's epoch {epoch}, step {s}, lr {_rate(args, epoch, s, steps):g}"
-                )
+            if i <= meters.done:
+                continue
+            lr, told = set_rate(optimizer, _rate(args, epoch, i - 1, steps)), (i - 1) % args.log_interval == 0
+            losses = F.cross_entropy(network.logits(x), labels, reduction="none")
+            norm = network.compute.update(losses.mean(), optimizer, measure=told)
+            meters.add(losses, index)
             if told:
-                log.detail(f"Train Epoch: {epoch} [{i - 1}/{steps}]\tLoss: {losses.last:.6f}\tlr: {lr:g}")
+                meters.measure("grad_norm", norm)
+            if told or i == steps:
+                read()
+            if told:
+                log.detail(f"Train Epoch: {epoch} [{i - 1}/{steps}]\tLoss: {meters.last:.6f}\tlr: {lr:g}")
+            if files:
+                files.stepped(epoch, meters, read)
     bad.report()
-    log.metrics(epoch=epoch, loss=losses.mean, lr=lr)
+    log.metrics(epoch=epoch, loss=meters.loss, lr=lr, grad_norm=meters.mean("grad_norm"))
 
 
 def _rate(args: argparse.Namespace, epoch: int, step: int, steps: int) -> float:

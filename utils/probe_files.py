@@ -10,21 +10,25 @@ from torch import nn
 
 from models.mask import apply_masks, compute_masks
 from models.published import from_published, has_dual_batch_norm, load_state, select_batch_norm, to_backbone
-from utils.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
+from utils.checkpoint import read_checkpoint, resume_optimizer
 from utils.compute import Compute
+from utils.distributed import World
 from utils.errors import InputError
 from utils.optim import sgd
 from utils.probe import freeze
+from utils.results import FEATURE_PROTOCOLS
+from utils.run_files import RunFiles
 
-_HOW = {"precision", "memory_format", "tf32", "deterministic", "augment"}
+# Settings that older checkpoints of ours do not name.
+_NEW = {"precision", "memory_format", "tf32", "deterministic", "augment", "overwrite", "accept_changes", "save_steps"}
 
 
-class Files:
+class Files(RunFiles):
     """The experiment's model.pt, best_model.pt; each holds 'epoch', 'state_dict', 'optim', 'best_prec1'.
 
     Args:
-        prefix: of the state dict's keys; `module.` in train_imagenet.py, as published. main: only one process writes.
-        numbered: epochs between model_<epoch>.pt; 0 for none.
+        lists: the run's (utils.results.origin). prefix: of the state dict's keys; `module.` in train_imagenet.py, as
+            published. numbered: epochs between model_<epoch>.pt; 0 for none.
     """
 
     def __init__(
@@ -32,15 +36,14 @@ class Files:
         args: argparse.Namespace,
         model: nn.Module,
         compute: Compute,
+        world: World,
+        lists: dict[str, dict[str, str] | None],
         prefix: str = "",
-        main: bool = True,
         numbered: int = 0,
     ) -> None:
-        self.args, self.model, self.compute = args, model, compute
-        self.prefix, self.main, self.numbered = prefix, main, numbered
-        self.folder = Path(args.save_dir) / args.experiment
-        self.best, self.message, self._resumed = -1.0, "backbone: random weights", None
-        self.config: dict[str, Any] = {"config": vars(args)}
+        super().__init__(args, compute, world, lists={k: v["sha1"] for k, v in lists.items() if v and k != "group"})
+        self.model, self.lists, self.prefix, self.numbered = model, lists, prefix, numbered
+        self.best, self._resumed = -1.0, None
 
     def load(self) -> int:
         """Load the weights that the flags ask for; returns the epochs that are done.
@@ -48,10 +51,12 @@ class Files:
         Raises:
             InputError: a file is missing, unreadable or of another model, or two flags contradict.
         """
-        args, own = self.args, self.folder / "model.pt"
+        args = self.args
         if args.test_only:
             self.message = f"evaluating {self.folder / 'best_model.pt'}"
             return 0
+        found = None if args.protocol in FEATURE_PROTOCOLS else self.own()
+        self.message += "backbone: random weights" if not args.checkpoint else ""
         if args.checkpoint:
             content = read_checkpoint(args.checkpoint)
             if args.cvt_state_dict:
@@ -61,16 +66,13 @@ class Files:
                 if any(k.startswith("fc.fc") for k in state):
                     raise InputError(f"{args.checkpoint} is of pre-training: add --cvt_state_dict")
             load_state(self.model, state, args.checkpoint, head=not args.cvt_state_dict)
-            self.message = f"backbone: {args.checkpoint}, epoch {content.get('epoch')}"
+            self.message += f"backbone: {args.checkpoint}, epoch {content.get('epoch')}"
         if args.prune:
             apply_masks(self.model, compute_masks(self.model, args.prune_percent))
-        if not (args.resume and own.exists()):
-            return args.start_epoch
-        return self._load_own(own)
+        return self._load_own(*found) if found else args.start_epoch
 
-    def _load_own(self, own: Path) -> int:
+    def _load_own(self, own: Path, content: dict[str, Any]) -> int:
         """Take up this experiment's run, unless the backbone under it was trained anew since."""
-        content = read_checkpoint(own)
         before = {k: v.clone() for k, v in self.model.state_dict().items()}
         frozen = freeze(self.model, self.args.fixto, self.args.fixbn)
         load_state(self.model, from_published(content["state_dict"]), str(own))
@@ -84,38 +86,46 @@ class Files:
         epoch = resume_optimizer(self.optimizer(), content, own)
         if epoch > self.args.epochs:
             raise InputError(f"{own} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
+        self.take_up(own, content)
+        if best >= 0:
+            read_checkpoint(self.folder / "best_model.pt")  # rather now than after the last epoch
         self.best, self._resumed = best, content
         self.compute.load_scaler(content.get("scaler"))
-        self.message = f"resuming from {own} after epoch {epoch}"
+        self.message = f"resuming from {own} after epoch {epoch}{self.steps_done}; {self.message}"
         return epoch
 
     def optimizer(self) -> torch.optim.Optimizer:
         """SGD on what is not frozen, in the state of the resumed run."""
         a, trained = self.args, [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = sgd(trained, a.lr, a.momentum, a.wd)
+        self.trained = sgd(trained, a.lr, a.momentum, a.wd)
         if self._resumed is not None:
-            resume_optimizer(optimizer, self._resumed, self.folder / "model.pt")
-        return optimizer
+            resume_optimizer(self.trained, self._resumed, self.folder / "model.pt")
+        return self.trained
 
-    def save(self, epoch: int, optimizer: torch.optim.Optimizer) -> None:
-        """Write model.pt when --save-freq says so, and at the end; model_<epoch>.pt when it is due."""
-        if epoch % self.args.save_freq == 0 or epoch == self.args.epochs:
-            self._write("model.pt", epoch, optimizer)
-        if self.numbered and epoch % self.numbered == 0:
-            self._write(f"model_{epoch}.pt", epoch, optimizer)
+    def content(self, epoch: int) -> dict[str, Any]:
+        """The published four, and what made them."""
+        state = {f"{self.prefix}{k}": v for k, v in self.model.state_dict().items()}
+        content = {"epoch": epoch, "state_dict": state, "optim": self.trained.state_dict(), "best_prec1": self.best}
+        return {**content, "lists": self.lists}
 
-    def save_best(self, epoch: int, score: float, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, epoch: int) -> None:
+        """Write model.pt when --save-freq says so, and at the end; model_<epoch>.pt when it is due.
+
+        Raises:
+            Interrupted: a signal has come; model.pt is of this epoch.
+        """
+        names = [f"model_{epoch}.pt"] if self.numbered and epoch % self.numbered == 0 else []
+        if self.check() or epoch % self.args.save_freq == 0 or epoch == self.args.epochs:
+            names.append("model.pt")
+        if names:
+            self.write(self.content(epoch), *names)
+        self.stop(f"epoch {epoch}")
+
+    def save_best(self, epoch: int, score: float) -> None:
         """Write best_model.pt if the validation `score` (percent) is the best so far; ties keep the first."""
         if score > self.best:
             self.best = score
-            self._write("best_model.pt", epoch, optimizer)
-
-    def _write(self, name: str, epoch: int, optimizer: torch.optim.Optimizer) -> None:
-        if not self.main:
-            return
-        state = {f"{self.prefix}{k}": v for k, v in self.model.state_dict().items()}
-        content = {"epoch": epoch, "state_dict": state, "optim": optimizer.state_dict(), "best_prec1": self.best}
-        write_checkpoint(self.folder / name, {**content, **self.compute.state(), **self.config})
+            self.write(self.content(epoch), "best_model.pt")
 
     def load_best(self) -> dict[str, Any]:
         """Load best_model.pt into the model; returns its 'epoch', 'val', 'config', 'lists', None where it has none.
@@ -135,10 +145,10 @@ class Files:
         best = {"epoch": content.get("epoch"), "val": content.get("best_prec1")}
         best = {k: _number(v) for k, v in best.items()}
         # Older ones of ours do not say how they computed, and the authors' say nothing.
-        ours = isinstance(config, dict) and config.keys() >= vars(self.args).keys() - _HOW
+        ours = isinstance(config, dict) and config.keys() >= vars(self.args).keys() - _NEW
         return {
             **best,
-            "config": {**dict.fromkeys(_HOW), **config} if ours else None,
+            "config": {**dict.fromkeys(_NEW), **config} if ours else None,
             "lists": content.get("lists") if ours else None,
         }
 

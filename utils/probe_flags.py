@@ -11,6 +11,7 @@ from utils.cli import (
     add_data_options,
     add_experiment,
     add_image_file_options,
+    add_resume,
     check_augment,
     milestones,
     natural,
@@ -48,7 +49,7 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
     add("--checkpoint", default="", help="weights to start from")
     parser.add_flag("--cvt_state_dict", help="--checkpoint is of pre-training: drop its head")
     add("--bnNameCnt", type=int, default=-1, choices=[-1, 0, 1], help="of dual batch norm: 0 dense, 1 pruned")
-    parser.add_flag("--resume", help="go on from the experiment's model.pt")
+    add_resume(parser, "the experiment's newest checkpoint")
     add("--start-epoch", type=natural, default=0, help="epochs taken as done when not resuming")
     parser.add_flag("--test_only", help="evaluate the experiment's best_model.pt")
     parser.add_flag("--no-cuda", help="compute on the CPU")
@@ -66,6 +67,8 @@ def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
              if getattr(args, name, None) not in (None, parser.get_default(name))]  # fmt: skip
     if features and given:
         raise InputError(f"--protocol {args.protocol} trains on its own lists, anew each time: leave out --{given[0]}")
+    if args.test_only and args.overwrite:
+        raise InputError("--test_only evaluates what --overwrite would remove: choose one")
     if not args.test_only and args.start_epoch >= args.epochs:
         raise InputError(f"--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}")
     return args

@@ -1,0 +1,234 @@
+"""An experiment's folder: what a run takes up from it, when it saves there, and how a signal ends it."""
+
+import argparse
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from utils.checkpoint import newest_checkpoint, previous_of, write_checkpoint
+from utils.compute import Compute
+from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
+from utils.errors import InputError, Interrupted
+from utils.lock import Lock
+from utils.meters import Meters
+from utils.signals import Signals
+
+# Settings that change no result: where things are, what is told and kept, and how the run is started.
+HARMLESS = frozenset(
+    ["experiment", "save_dir", "data", "download", "num_workers", "print_freq", "log_interval", "save_freq"]
+    + ["save_steps", "mask_save_freq", "checkpoint", "resume", "overwrite", "accept_changes", "start_epoch", "no_cuda"]
+    + [
+        "local_rank",
+        "world_size",
+        "port",
+        "testContrastiveAcc",
+        "testContrastiveAccTest",
+        "test_batch_size",
+        "test_only",
+    ]
+    + ["on_bad_image"]  # while there is none, `error` and `skip` do the same
+    + ["trainSplit", "imagenetCustomSplit", "customSplit", "fullset", "valiSplit", "groupSplit"]  # but what they hold
+)
+HASHES = {"images": "the training images are others", "lists": "a list of images is another one"}
+OF_A_RUN = ("model*.pt", "mask_*.pt", "best_model.pt", "results.json", "metrics.jsonl")
+
+
+class RunFiles:
+    """What pre-training and probes have in common.
+
+    Args:
+        settings: of the run that change its result, besides the flags: the processes, what its lists hold.
+
+    `message` tells what the run starts from.
+    """
+
+    def __init__(self, args: argparse.Namespace, compute: Compute, world: World, **settings: Any) -> None:
+        self.args, self.compute, self.world = args, compute, world
+        self.folder = Path(args.save_dir) / args.experiment
+        self.settings = {**vars(args), "processes": world.size, **settings}
+        self.message, self.signals = "", None
+        self._within: dict[str, Any] = {}  # of a checkpoint within an epoch
+        self._damaged, self._stop = False, 0
+
+    def own(self) -> tuple[Path, dict[str, Any]] | None:
+        """The experiment's newest whole checkpoint, where --resume asks for it.
+
+        Raises:
+            InputError: there is one, and neither --resume nor --overwrite; or both; or all of them are damaged.
+        """
+        if self.args.resume and self.args.overwrite:
+            raise InputError("--resume goes on with what --overwrite would remove: choose one")
+        exists = any(self.folder.glob("model*.pt"))
+        if exists and not self.args.resume and not self.args.overwrite:
+            raise InputError(f"{self.folder} holds a run: --resume True goes on with it, --overwrite True starts over")
+        found = newest_checkpoint(self.folder) if self.args.resume else None
+        if found is None:
+            if self.args.resume:
+                self.message = f"nothing to resume in {self.folder}: "
+            return None
+        path, content, reasons = found
+        self._damaged = bool(reasons)
+        self.message = f"{reasons}; using {path.name}; " if reasons else ""
+        return path, content
+
+    def take_up(self, path: Path, content: dict[str, Any]) -> None:
+        """Check that the run goes on with the settings it had; random numbers, and what an epoch had done, are taken.
+
+        Raises:
+            InputError: it would go on with others, and --accept_changes is not given; the file holds nonsense.
+        """
+        before = content.get("config") if isinstance(content.get("config"), dict) else {}
+        now = {k: v for k, v in self.settings.items() if k not in HARMLESS}
+        changed = {k: v for k, v in now.items() if before.get(k, "auto") not in ("auto", v)}
+        changes = [HASHES.get(k) or f"--{k} was {before[k]}, is {v}" for k, v in changed.items()]
+        if changes and not self.args.accept_changes:
+            told = "; ".join(changes)
+            raise InputError(f"cannot resume from {path} with other settings: {told}; or --accept_changes True")
+        self.message += "".join(f"{change} from here on; " for change in changes)
+        try:
+            if (states := content.get("random")) and len(states) == self.world.size:
+                _set_random(states[self.world.rank], self.world.device)
+            self._within = dict(content.get("within") or {})
+        except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+            raise InputError(f"cannot resume from {path}: its random numbers are damaged ({error})") from error
+
+    @property
+    def steps_done(self) -> str:
+        """Of an epoch that was interrupted, for the message."""
+        try:
+            return f" and {self._within['meters']['done']} steps" if self._within else ""
+        except (KeyError, TypeError):
+            return ""
+
+    def meters(self, steps: int) -> Meters:
+        """Of the coming epoch: with what was had of it where the run was interrupted within."""
+        meters, within = Meters(steps, self.world.device), self._within
+        self._within = {}
+        if within:
+            try:
+                meters.load(within["meters"])
+                self.load_epoch_state(within["epoch_state"])
+            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                reason = f"what it had done of the epoch does not fit ({error})"
+                raise InputError(f"cannot resume from {self.folder}: {reason}") from error
+        return meters
+
+    def epoch_state(self) -> dict[str, Any]:
+        """What a checkpoint within an epoch keeps besides the usual."""
+        return {}
+
+    def load_epoch_state(self, state: dict[str, Any]) -> None:
+        """Take up epoch_state()."""
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, the folder is this run's, and with --overwrite what it held is gone.
+
+        Raises:
+            InputError: another run has the folder.
+        """
+        with _locked(self.folder, self.world):
+            if self.args.overwrite and self.world.main:
+                for pattern in OF_A_RUN:
+                    for path in self.folder.glob(pattern):
+                        path.unlink()
+            wait_for_all()
+            yield
+
+    def epochs(self, done: int) -> Iterator[int]:
+        """The epochs after `done`, 1-based; until they are over, a signal ends the run after a step, saved.
+
+        Raises:
+            Interrupted: a signal has come after the last step.
+        """
+        with Signals(self.world) as self.signals:
+            yield from range(done + 1, self.args.epochs + 1)
+            self.check()
+        self.signals = None
+        self.stop("the last epoch")
+
+    def check(self) -> int:
+        """Exit code of a signal that has come, or 0; to be asked by all processes at the same place."""
+        if self.signals and not self._stop:
+            self._stop = self.signals.requested()
+        return self._stop
+
+    def stepped(self, epoch: int, meters: Meters, read: Callable[[], None]) -> None:
+        """To be called after each step of `epoch` by all processes: saves where it is time to.
+
+        Args:
+            read: reads the meters, which precedes saving.
+
+        Raises:
+            Interrupted: a signal has come; all is saved.
+        """
+        stopping = self.check()
+        if meters.done == meters.steps:
+            return  # the epoch's own checkpoint comes next
+        if stopping or self.args.save_steps and meters.done % self.args.save_steps == 0:
+            read()
+            within = {"meters": meters.state(), "epoch_state": self.epoch_state()}
+            self.write({**self.content(epoch - 1), "within": within}, "model.pt")
+        self.stop(f"epoch {epoch}, step {meters.done} of {meters.steps}")
+
+    def stop(self, where: str) -> None:
+        """End the run if a signal has come; everything is saved."""
+        if self._stop:
+            wait_for_all()
+            raise Interrupted(self._stop, f"saved after {where} in {self.folder}; --resume True goes on")
+
+    def content(self, epoch: int) -> dict[str, Any]:
+        """What a checkpoint holds after `epoch`."""
+        raise NotImplementedError
+
+    def write(self, content: dict[str, Any], *names: str) -> None:
+        """Write a checkpoint of all processes under each of the names, and keep the model.pt that was there."""
+        states = gather_objects(_get_random(self.world.device))
+        content = {**content, **self.compute.state(), "config": self.settings, "random": states}
+        for name in names if self.world.main else ():
+            path = self.folder / name
+            # A damaged model.pt must not take the place of the whole one before it.
+            write_checkpoint(path, content, previous_of(path) if name == "model.pt" and not self._damaged else None)
+            self._damaged = self._damaged and name != "model.pt"
+
+
+@contextmanager
+def _locked(folder: Path, world: World) -> Iterator[None]:
+    """The experiment's lock, held by the main process; all fail where it fails."""
+    with ExitStack() as stack:
+        problem = set()
+        if world.main:
+            try:
+                stack.enter_context(Lock(folder))
+            except InputError as error:
+                problem = {str(error)}
+        if problem := union_over_processes(problem):
+            raise InputError(problem.pop()) if world.main else SystemExit(2)
+        yield
+
+
+def _get_random(device: torch.device) -> dict[str, Any]:
+    """States of the generators of Python, NumPy and torch, of numbers, lists and tensors alone."""
+    version, words, gauss = random.getstate()
+    numpy = np.random.get_state()
+    state = {
+        "python": [version, list(words), gauss],
+        "numpy": [numpy[0], torch.from_numpy(numpy[1].astype(np.int64)), *numpy[2:]],
+        "torch": torch.get_rng_state(),
+    }
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _set_random(state: dict[str, Any], device: torch.device) -> None:
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
