@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,13 @@ def replace_file(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what `replace_file` of a process that was killed left in `folder`; nobody else may write there now."""
+    for file in folder.iterdir():
+        if re.fullmatch(r"\..+\.\d+", file.name) and file.is_file():
+            file.unlink(missing_ok=True)
 
 
 @contextmanager
