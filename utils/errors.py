@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake, and how a script ends on it."""
+"""The exceptions for a user's mistake and for a signal, and how a script ends on them."""
 
 import os
 import re
@@ -14,9 +14,18 @@ class InputError(Exception):
         super().__init__(" ".join(message.split()))
 
 
+class Interrupted(Exception):
+    """A signal ended the run after its state was saved. code: exit code 143 (SIGTERM), 130 (SIGINT), 85 (SIGUSR1)."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+        self.code = code
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script's main(): an InputError, or a file that cannot be written, becomes one line and exit code 2.
 
+    Interrupted becomes one line of rank 0 and its own exit code.
     Before the processes have joined, every process meets the same error, so only rank 0 prints it;
     afterwards the line names the rank that met it.
     """
@@ -28,6 +37,10 @@ def run(main: Callable[[], None]) -> None:
             where = f" [rank {rank}]" if joined else ""
             print(f"error{where}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except Interrupted as end:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"interrupted: {end}", file=sys.stderr, flush=True)
+        sys.exit(end.code)
     except RuntimeError as error:
         # Where one process ends, the others fail in the middle of a collective; so do all where the network does.
         if _process_group() is None or not re.search("gloo|nccl|closed by peer", str(error), re.I):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +56,13 @@ def _sync(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what `replace_file` of a process that was killed left in `folder`; nobody else may write there now."""
+    for file in folder.iterdir():
+        if re.fullmatch(r"\..+\.\d+", file.name) and file.is_file():
+            file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,0 +1,75 @@
+"""SIGTERM, SIGINT and SIGUSR1 noted, and known to all processes after the same step, so that they save and end."""
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+import torch
+import torch.distributed as dist
+
+from utils.distributed import World
+from utils.errors import Interrupted
+
+# 128 + n as a shell has it. SIGUSR1 is a scheduler's warning: 85 asks to be started again, and nothing else ends so.
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
+
+
+class Signals:
+    """SIGTERM, SIGINT and SIGUSR1 are noted inside `with Signals(world) as signals:`; a second SIGINT ends the process.
+
+    All processes enter together, after they have joined.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.several, self.owner = world.size > 1, os.getpid()
+        self.code, self.before = 0, {}
+        self.pending: tuple[dist.Work, torch.Tensor] | None = None
+
+    def __enter__(self) -> Self:
+        if self.several:
+            # Of its own, on the CPU: the word must not wait behind the gradients, nor for a GPU.
+            self.group = dist.new_group(backend="gloo")
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._note) for number in CODES}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        # On an error of this process alone, the others may never have come to this call.
+        if kind is None or issubclass(kind, Interrupted):
+            self._wait()
+
+    def requested(self) -> int:
+        """Exit code of the signal that any process has received, 0 for none; all processes call this after each step.
+
+        With several processes it answers for the call before: no step waits for the network.
+        """
+        if not self.several:
+            return self.code
+        answer = self._wait()
+        code = torch.tensor(self.code, dtype=torch.int32)
+        self.pending = dist.all_reduce(code, dist.ReduceOp.MAX, group=self.group, async_op=True), code
+        return answer
+
+    def _wait(self) -> int:
+        """What the last call asked for."""
+        if self.pending is None:
+            return 0
+        (work, code), self.pending = self.pending, None
+        work.wait()
+        return int(code)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.owner:
+            # A loader's worker, forked with this handler. Ctrl-C and some schedulers signal all processes, and its
+            # batches are wanted until the owner ends; torch itself ends it by SIGTERM.
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        self.code = self.code or CODES[number]
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)  # the second one does not wait for Python to come round
