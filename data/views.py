@@ -273,6 +273,7 @@ def make_loader(
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
         worker_init_fn=_one_thread if workers else None,
+        generator=torch.Generator(),  # it draws once for each epoch that it begins, again where one is resumed
     )
 
 
