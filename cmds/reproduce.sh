@@ -46,7 +46,7 @@ for split in $splits; do
         echo "== $dataset, split $split, $method"
         if [ $family = memory ]; then list=(--split "${prefix}split${split}_D_i"); fi
         command=("cmds/shell_scrips/$recipe" "${list[@]}" --method "$method" --resume True "$@")
-        "${command[@]}"
+        forwarding "${command[@]}"
         # The table is of these experiments, whatever else is in the folders.
         told=$(DRY_RUN=1 "${command[@]}" | sed -n 's/.* train_[a-z]*\.py \([^ ]*\)__.*/\1/p' | head -n 1)
         experiments+=("$told")

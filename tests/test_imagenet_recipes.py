@@ -1,14 +1,11 @@
 """The recipes for image files: published commands, real runs on small trees, several processes and machines."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
-import time
 
 import pytest
 import torch
@@ -266,33 +263,6 @@ def test_two_machines_meet(project, tmp_path):
     assert [process.returncode for process in both] == [0, 0], printed
     assert sum("2 process(es) on cpu" in text for text in printed) == 1
     assert len(list((tmp_path / "checkpoints_imagenet").glob("*/model_1.pt"))) == 1
-
-
-@pytest.mark.parametrize("nodes", [1, 2])
-def test_the_slurm_job_resumes_and_requeues_itself(project, tmp_path, nodes):
-    """SLURM's own programs are stand-ins that note what they are called with."""
-    bin_folder, calls = tmp_path / "bin", tmp_path / "calls.txt"
-    bin_folder.mkdir()
-    for name, body in (("srun", "exec sleep 60"), ("scontrol", '[ "$1" = show ] && printf "node1\\nnode2\\n"')):
-        (bin_folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >>"{calls}"\n{body}\n')
-        (bin_folder / name).chmod(0o755)
-    env = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "77", "SLURM_GPUS_ON_NODE": "8",
-           "SLURM_JOB_NUM_NODES": str(nodes), "SLURM_JOB_NODELIST": "node[1-2]"}  # fmt: skip
-    words = ["bash", "cmds/slurm/recipe.sbatch", "imagenet-100-res50-LT.sh", "--data", "DIR"]
-    job = subprocess.Popen(words, cwd=project, env=env)
-    deadline = time.time() + 20
-    while not (calls.exists() and "srun" in calls.read_text()) and time.time() < deadline:
-        time.sleep(0.05)
-    job.send_signal(signal.SIGUSR1)
-    assert job.wait(20) == 0
-    text = calls.read_text()
-    meeting = "-n 2 --rdzv node1:20077 " if nodes == 2 else ""
-    recipe = "cmds/shell_scrips/imagenet-100-res50-LT.sh"
-    assert f"srun --kill-on-bad-exit=1 --cpus-per-task=16 {recipe} --resume True -g 8 {meeting}--data DIR\n" in text
-    assert text.endswith("scontrol requeue 77\n")
-    for bad in ([], ["nonsense.sh"]):
-        done = subprocess.run([*words[:2], *bad], cwd=project, env=env, capture_output=True, text=True)
-        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 
 def test_groups_of_the_authors_results_come_from_their_lists_alone(project, tmp_path):

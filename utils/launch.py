@@ -56,7 +56,7 @@ class Workers(elastic.SubprocessContext):
 
 
 def main() -> int:
-    """Run torchrun with this command line; returns the exit code of the first process that failed, as in a shell."""
+    """Run torchrun with this command line; returns the exit code of the first process that failed, as a shell's."""
     processes = re.search(r"--nproc[-_]per[-_]node[= ](\d+)", " ".join(sys.argv[1:]))
     if processes:
         # Left alone, torchrun gives each process one thread, and warns that it did.

@@ -153,6 +153,35 @@ check_options() {
     if [ "$nodes" -gt 1 ] && [ -z "$rdzv" ]; then stop "-n $nodes needs --rdzv HOST:PORT, the same on all machines"; fi
 }
 
+# SIGTERM and SIGUSR1 go on to what `forwarding` runs, which saves and ends; a terminal's Ctrl-C reaches both at once.
+signalled=0
+note_signal() {
+    signalled=$2
+    kill -s "$1" "${!:-}" 2>/dev/null || end_with "$2"  # nothing runs
+}
+trap 'note_signal TERM 143' TERM
+trap 'note_signal USR1 85' USR1
+trap 'note_signal 0 130' INT
+
+end_with() {
+    if [ "$1" = 130 ]; then
+        trap - INT  # a shell ends its loop over recipes only where the recipe died of Ctrl-C
+        kill -INT $$
+    fi
+    exit "$1"
+}
+
+# forwarding COMMAND...: run it to its end, whatever signals come meanwhile; ends the script where it fails or one came.
+forwarding() {
+    local code=0
+    # In the background, since bash waits with its traps for what is in front; but Ctrl-C must end it there, too.
+    (trap - INT QUIT && exec "$@") &
+    while kill -0 $! 2>/dev/null; do wait $! || true; done
+    wait $! || code=$?
+    if [ $code = 0 ]; then code=$signalled; fi
+    if [ $code != 0 ]; then end_with $code; fi
+}
+
 # run COMMAND...: echo the command, note it in the folder of the pre-training, run it.
 run() {
     local folder=$save_dir/$experiment line
@@ -163,7 +192,7 @@ run() {
     if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then return; fi
     mkdir -p "$folder"
     echo "$line" >>"$folder/bash_log.txt"
-    "$@"
+    forwarding "$@"
 }
 
 # set_launch STEP: sets `launch`, what comes before the script; STEP tells apart what meets at one place.
