@@ -18,6 +18,8 @@ from utils.optim import set_rate
 FEW, SECONDS = 8, 4.0  # images of the first step; time of each of the later ones
 # Gradients of a layer's input and output, and the layer's work space, live beside what is saved for the backward pass.
 TEMPORARIES = 3
+# What a heap that is never trimmed takes (utils/allocator.py), beside what lives in it: its holes grow for many steps.
+HEAP = 1.25
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Work:
     Args:
         loader: Batches of so many images, made in this process. loss: of a batch, a scalar; None where nothing is
             trained. optimizer: None likewise. batch: images of a step. images: of this process in an epoch.
+        workers: processes that make the run's batches; none where it makes them itself.
     """
 
     loader: Callable[[int], Iterable[Batch]]
@@ -34,6 +37,7 @@ class Work:
     optimizer: torch.optim.Optimizer | None
     batch: int
     images: int
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def estimate(work: Work, compute: Compute, room: float) -> Estimate:
     """
     if work.optimizer is not None:
         set_rate(work.optimizer, 0.0)
-    batch = min(work.batch, work.images)
+    batch, before = min(work.batch, work.images), resident()
     few, some = min(FEW, batch), min(2 * FEW, batch)
     (first, _), (second, largest) = (_sizes(work, compute, n) for n in (few, some))
     # What does not grow with the batch, weights in the run's precision say, is in both.
@@ -73,7 +77,8 @@ def estimate(work: Work, compute: Compute, room: float) -> Estimate:
     rest = each * (batch - n)
     on_gpu = compute.device.type == "cuda"
     gpu = torch.cuda.max_memory_allocated(compute.device) + rest if on_gpu else 0.0
-    return Estimate(network, data, resident() + (0.0 if on_gpu else rest), gpu, n, views)
+    process = resident() if on_gpu else before + HEAP * (resident() - before + rest)
+    return Estimate(network, data, process, gpu, n, views)
 
 
 def _batches(work: Work, compute: Compute, n: int) -> Iterator[Batch]:

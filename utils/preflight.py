@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader
 
 from data.datasets import ImageSet, Spec, load, spec_of
 from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, SOME, ImageFiles, ListSpec, PathList
@@ -125,6 +124,7 @@ class Preflight:
             optimizer,
             args.batch_size // self.world.size,
             -(-len(images) // self.world.size),
+            self._workers(),
         )
         return work, written, len(epochs)
 
@@ -142,8 +142,8 @@ class Preflight:
             if sets is None:
                 return None, 0, 0
             images = sum(len(s.labels) for s in sets.values() if s is not None)
-            work = Work(partial(self._evaluated, sets["test"]), features, None, args.test_batch_size, images)
-            return work, 0, 1
+            batches, workers = partial(self._evaluated, sets["test"]), self._workers() if files else 0
+            return Work(batches, features, None, args.test_batch_size, images, workers), 0, 1
         optimizer = own.optimizer()
         trained = _bytes(p for p in model.parameters() if p.requires_grad)
         # model.pt and best_model.pt, what was before them, and the one that is being written.
@@ -161,8 +161,14 @@ class Preflight:
         if not files:
             loader = partial(probe_data.train_loader, sets["train"], device=self.world.device)
         images = -(-len(sets["train"].labels) // self.world.size)
-        work = Work(lambda n: loader(args=self._in_steps_of(n, "batch_size")), partial(_loss, network), optimizer,
-                    batch, images)  # fmt: skip
+        work = Work(
+            lambda n: loader(args=self._in_steps_of(n, "batch_size")),
+            partial(_loss, network),
+            optimizer,
+            batch,
+            images,
+            self._workers(),
+        )
         return work, written, args.epochs - done
 
     def _images_in_memory(self, spec: Spec) -> dict[str, ImageSet] | None:
@@ -223,6 +229,9 @@ class Preflight:
         for x, labels, ids in probe.images_in_memory(images, n):
             yield Batch(x[:, None], ids, labels, [], 0)
 
+    def _workers(self) -> int:
+        return 0 if self.args.augment == "batched" else min(self.args.num_workers, cores())
+
     def _in_steps_of(self, n: int, name: str) -> argparse.Namespace:
         """The flags with n images a step in each process, all made in this process."""
         images = n if name.startswith("test") else n * self.world.size
@@ -230,9 +239,7 @@ class Preflight:
 
     def _needs(self, work: Work, found: Estimate, epochs: int) -> None:
         """Memory and time against what there is."""
-        single = isinstance(work.loader(work.batch), DataLoader | Iterator)
-        workers = min(self.args.num_workers, cores()) if single else 0
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        workers, here = work.workers, int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         ready = here * workers * READY * found.views * work.batch
         process = here * (found.process + workers * WORKER) + ready
         scaled = f" (scaled from steps of {found.batch})" if found.batch < min(work.batch, work.images) else ""
@@ -248,8 +255,10 @@ class Preflight:
         # Workers run while a GPU computes; on a processor both take its cores.
         each = max(found.network, data) if found.gpu and workers else found.network + data
         epoch = each * work.images
-        detail = f"{epoch:.3g} s an epoch of {work.images:,} images, {_duration(epochs * epoch)} for {epochs}"
-        self.report.line("ok", "time", f"about {detail} ({found.network / each:.0%} of it the network)")
+        detail = f"about {epoch:.3g} s for {work.images:,} images, {found.network / each:.0%} of it the network"
+        if work.optimizer is not None:
+            detail += f"; {_duration(epochs * epoch)} for {epochs} such epochs, without validation"
+        self.report.line("ok", "time", detail)
 
 
 def _features(backbone: FrozenBackbone, batch: Batch) -> None:
