@@ -217,6 +217,14 @@ def test_a_run_that_is_there(call, tmp_path):
     assert read_checkpoint(folder / "model.pt")["epoch"] == 4
 
 
+def test_of_several_processes(call, monkeypatch, lists):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    command = ["train_imagenet.py", "run", *FILES_PROBE, "--data", lists]
+    assert "not divisible by 3" in errors(call(DOCTOR, *command, "--batch-size", 64))["batch"]
+    found = lines(call(DOCTOR, *command, "--batch-size", 48))
+    assert "3 process(es)" in found["command line"][0][1] and found["time"][0][0] == "ok"
+
+
 @pytest.mark.parametrize(("version", "level"), [("0.1", "warning"), (None, "error")])
 def test_packages_that_are_other_or_not_there(call, monkeypatch, version, level):
     real = metadata.version

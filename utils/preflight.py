@@ -31,7 +31,7 @@ from utils.probe_flags import parse_cifar, parse_imagenet
 from utils.results import FEATURE_PROTOCOLS
 
 PARSERS = {"train_simCLR.py": parse, "train_cifar.py": parse_cifar, "train_imagenet.py": parse_imagenet}
-WORKER = 150 * 2**20  # of its own, besides the batches that it has ready
+WORKER = 100 * 2**20  # of its own, besides the batches that it has ready
 READY = 2  # batches that a worker has ready
 
 
@@ -160,6 +160,8 @@ class Preflight:
         loader = partial(probe_data.file_train_loader, sets["train"], world=self.world)
         if not files:
             loader = partial(probe_data.train_loader, sets["train"], device=self.world.device)
+        if self.report.attempt("batch", partial(loader, args=args)) is None:
+            return None, written, 0
         images = -(-len(sets["train"].labels) // self.world.size)
         work = Work(
             lambda n: loader(args=self._in_steps_of(n, "batch_size")),
