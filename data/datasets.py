@@ -95,7 +95,7 @@ def load(dataset: str, root: str, train: bool, download: bool = False) -> ImageS
         download: fetch CIFAR or Fashion-MNIST with torchvision where they are missing.
 
     Raises:
-        InputError: unknown data set, no data at root, damaged files, or the download failed.
+        InputError: unknown data set, no data at root, damaged files, images of another shape, or the download failed.
     """
     spec = spec_of(dataset)
     if spec.name != "digits" and not root:
@@ -108,6 +108,11 @@ def load(dataset: str, root: str, train: bool, download: bool = False) -> ImageS
         images, labels = _cifar(spec, root, train, download)
     images = np.ascontiguousarray(images)
     labels = np.asarray(labels, np.int64)
+    if images.shape[1:] != (spec.size, spec.size, 3) or images.dtype != np.uint8:
+        found = f"{images.dtype} of shape {list(images.shape)}"
+        raise InputError(
+            f"{spec.name} in {root} has images that are {found}, not uint8 [N, {spec.size}, {spec.size}, 3]"
+        )
     if labels.shape != (len(images),) or not len(labels) or labels.min() < 0 or labels.max() >= spec.classes:
         raise InputError(f"{spec.name} in {root} has labels outside 0..{spec.classes - 1}, or a number missing")
     if train and len(images) != spec.train_images:

@@ -112,7 +112,7 @@ def test_features_are_in_the_order_of_the_ids():
 def test_features_of_files_equal_a_loop_over_images(places, root, tmp_path, augmented):
     chosen = read_path_list(root / PLACES.path(PLACES.train), PLACES)
     args = argparse.Namespace(augment="pillow", image_size=16, data=str(places), seed=4, test_batch_size=7)
-    args.num_workers = 0
+    args.num_workers, args.on_bad_image = 0, "error"
     loader = probe_data.file_test_loader(chosen, args, World(0, 1, CPU), augmented)
     model = network("res10", "imagenet").train()
     before = copy.deepcopy(model.state_dict())

@@ -161,7 +161,8 @@ def test_readme_has_the_commands():
     for name in ("make demo", "make test", "cifar-10-LT.sh", "cifar-100-LT.sh", "digits-LT.sh", "fashion-mnist-LT.sh",
                  "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun",
                  "imagenet-100-res50-LT.sh", "imagenet-res50", "places-res50-LT.sh", "utils.pretrained",
-                 "bcl-cifar-100-LT.sh", "--paper bcl", "utils.features", "--protocol bcl-100shot"):  # fmt: skip
+                 "bcl-cifar-100-LT.sh", "--paper bcl", "utils.features", "--protocol bcl-100shot",
+                 "utils.doctor"):  # fmt: skip
         assert name in text
 
 

@@ -117,7 +117,7 @@ def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int
         held_out = tuple(read_path_list(p, spec) for name in (spec.val, spec.test) if (p := known_list(spec, name)))
         chosen = read_path_list(path, spec, held_out)
         size, fast = args.image_size or spec.size, args.augment != "pillow"
-        images, labels = ImageFiles(args.data, chosen, as_array=fast), chosen.labels
+        images, labels = ImageFiles(args.data, chosen, fast, args.on_bad_image), chosen.labels
         if fast:
             transform = opencv.PretrainView(size, args.strength, args.resizeLower)
         else:

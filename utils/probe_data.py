@@ -121,13 +121,13 @@ def file_train_loader(images: PathList, args: argparse.Namespace, world: World) 
     """Shuffled, augmented Batches of this process with views [n, 1, 3, S, S]; the last one may be short.
 
     Raises:
-        InputError: --data is no folder, or the batch size does not divide by the processes.
+        InputError: --data is no folder, an image is bad, or the batch size does not divide by the processes.
     """
     if args.batch_size % world.size:
         raise InputError(f"--batch-size {args.batch_size} is not divisible by {world.size} processes")
     fast, size = args.augment != "pillow", args.image_size
     transform = opencv.ProbeView(size) if fast else file_probe_transform(size)
-    files, fill = ImageFiles(args.data, images, fast), args.on_bad_image == "skip"
+    files, fill = ImageFiles(args.data, images, fast, args.on_bad_image), args.on_bad_image == "skip"
     dataset = AugmentedImages(files, images.labels, transform, args.seed, fill=fill)
     sampler = EpochSampler(dataset, world.size, world.rank, shuffle=True, seed=args.seed)
     return make_loader(dataset, sampler, args.batch_size // world.size, args.num_workers, world.device)
@@ -137,14 +137,14 @@ def file_test_loader(images: PathList, args: argparse.Namespace, world: World, a
     """This process's share of the Batches of a list, in order and none of them twice; of centre crops, or augmented.
 
     Raises:
-        InputError: --data is no folder.
+        InputError: --data is no folder, or an image is bad.
     """
     fast, size = args.augment != "pillow", args.image_size
     if augmented:
         transform = opencv.ProbeView(size) if fast else file_probe_transform(size)
     else:
         transform = opencv.CentreView(size) if fast else centre_transform(size)
-    files = ImageFiles(args.data, images, fast)
+    files = ImageFiles(args.data, images, fast, args.on_bad_image)
     dataset = AugmentedImages(files, images.labels, transform, args.seed, fill=False)
     return make_loader(
         dataset, ShardedBatches(len(files), args.test_batch_size, world), 1, args.num_workers, world.device
