@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from utils.files import replace_file
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -49,6 +51,24 @@ class Log:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / name).open("a") as file:
             file.write(line + "\n")
+
+
+def forget_metrics(folder: Path, epoch: int) -> None:
+    """Remove from metrics.jsonl what a run had written of later epochs, which a resumed one runs again."""
+    path = folder / "metrics.jsonl"
+    if path.is_file():
+        lines = path.read_text(errors="replace").splitlines()
+        kept = [line for line in lines if _epoch(line) <= epoch]
+        if kept != lines:
+            replace_file(path, "".join(line + "\n" for line in kept).encode())
+
+
+def _epoch(line: str) -> float:
+    """Of a line of metrics.jsonl; infinite for half a line, which a killed run leaves."""
+    try:
+        return float(json.loads(line).get("epoch", 0))
+    except (ValueError, TypeError, AttributeError):
+        return float("inf")
 
 
 def progress(total: int, done: int, what: str, main: bool) -> tqdm:

@@ -15,6 +15,7 @@ from utils.compute import Compute
 from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
 from utils.errors import InputError, Interrupted
 from utils.lock import Lock
+from utils.log import forget_metrics
 from utils.meters import Meters
 from utils.signals import Signals
 
@@ -146,6 +147,8 @@ class RunFiles:
         Raises:
             Interrupted: a signal has come after the last step.
         """
+        if self.world.main:
+            forget_metrics(self.folder, done)
         with Signals(self.world) as self.signals:
             yield from range(done + 1, self.args.epochs + 1)
             # Several processes hear at the second call of what one of them had at the first.
