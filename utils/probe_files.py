@@ -50,6 +50,7 @@ class Files:
         """
         args, own = self.args, self.folder / "model.pt"
         if args.test_only:
+            self.load_best()  # a bad one is told before the log begins
             self.message = f"evaluating {self.folder / 'best_model.pt'}"
             return 0
         if args.checkpoint:
