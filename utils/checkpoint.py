@@ -11,16 +11,7 @@ import torch
 
 from utils.errors import InputError
 from utils.files import replace_file
-
-# Older checkpoints hold NumPy numbers (a best accuracy, say): these build a number and nothing else.
-_SAFE = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    type(np.dtype("float64")),
-    type(np.dtype("float32")),
-    type(np.dtype("int64")),
-]
+from utils.safe_load import safe_load
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -43,9 +34,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist: pre-train first, or give the right file")
     try:
-        with torch.serialization.safe_globals(_SAFE), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = safe_load(path)
     except Exception as error:
         # torch.load raises anything from EOFError to UnpicklingError on a bad file.
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
