@@ -49,8 +49,9 @@ def junk(rng: random.Random) -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a", "b")
-    return rng.choice([b"", b"\0", rng.randbytes(rng.randrange(1, 5000)), b"hello\n" * 9, pickle.dumps(Evil()),
-                       b"<html>404</html>", archive.getvalue(), gzip.compress(b"x"), b"\x93NUMPY", b"\xff\xd8\xff"])  # fmt: skip
+    return rng.choice([b"", b"\0", rng.randbytes(rng.randrange(1, 5000)), b"hello\n" * 9,
+                       pickle.dumps(Evil()), b"<html>404</html>", archive.getvalue(), gzip.compress(b"x"), b"\x93NUMPY",
+                       b"\xff\xd8\xff"])  # fmt: skip
 
 
 def npy_header(text: str, data: bytes = b"", version: tuple[int, int] = (1, 0)) -> bytes:
@@ -75,8 +76,8 @@ def npy(rng: random.Random, size: int) -> bytes:
         header.format("'<i8'", "False", "(3L,)"), header.format("[('a', '<i8', (99999999, 99999))]", "False", "(3,)"),
         "(" * 5000, "{1: 2, 'a': 3}", "[1, 2]", header.format("()", "1", "()"), header.format("'<i8'", "0", "(2**9,)"),
         header.format("'<i8'", "False", "(3,)") + " " * rng.choice([9, 20_000]), "{'a': __import__('os')}",
-        header.format("('<i8', {})", "False", "(3,)"), header.format("'<i8'", "False", "((((3,),),),)"), "'" * 99, "L\n",
-        header.format("'<i8'", "False", "3"), header.format("''", "False", "(1,)"), "{'descr': '" + "x" * 3000,
+        header.format("('<i8', {})", "False", "(3,)"), header.format("'<i8'", "False", "((((3,),),),)"), "'" * 99,
+        "L\n", header.format("'<i8'", "False", "3"), header.format("''", "False", "(1,)"), "{'descr': '" + "x" * 3000,
         header.format("'<i8'", "False", "(" + "1," * 99 + ")"), header.format(str([("a", "<i8")] * 2), "0", "(1,)"),
     ]  # fmt: skip
     how = rng.choice(["array", "array", "header", "damaged", "junk", "npz"])

@@ -6,15 +6,21 @@ torchrun answers every failure with a report of its own and exit code 1, which w
 code 2 of a bad command line.
 """
 
+import argparse
+import contextlib
+import io
 import logging
 import os
 import re
 import sys
+from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import main as torchrun
+from torch.distributed.run import parse_args
+from torch.distributed.run import run as torchrun
 
 from utils.distributed import cores
+from utils.errors import InputError
 
 
 def main() -> int:
@@ -26,14 +32,32 @@ def main() -> int:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
-        torchrun(sys.argv[1:])
+        torchrun(_parse())
     except ChildFailedError as error:
         return error.get_first_failure()[1].exitcode
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         print(f"error: cannot start the processes, choose another --port perhaps: {reason}", file=sys.stderr)
         return 2
     return 0
+
+
+def _parse() -> argparse.Namespace:
+    """torchrun's own flags; its usage, which precedes what is wrong, is left out."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            args = parse_args(sys.argv[1:])
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise InputError(said.getvalue().rpartition("error: ")[2]) from end
+    if not args.module and not args.no_python and not Path(args.training_script).is_file():
+        raise InputError(f"script {args.training_script} does not exist")
+    return args
 
 
 if __name__ == "__main__":
