@@ -13,6 +13,9 @@ from utils.errors import InputError
 from utils.files import replace_file
 from utils.safe_load import safe_load
 
+# What an optimizer keeps of each weight.
+_STATE = {"SGD": {"momentum_buffer"}, "LARS": {"momentum_buffer"}, "Adam": {"step", "exp_avg", "exp_avg_sq"}}
+
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Save `content` so that `path` is never half-written."""
@@ -70,10 +73,9 @@ def resume_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any], 
         theirs = [set(group) - {"params"} for group in state["param_groups"]]
         optimizer.load_state_dict(state)
         fits = theirs == [set(group) for group in ours] and all(
-            v.ndim == 0 or v.shape == p.shape
+            set(entries) in (set(), _STATE[type(optimizer).__name__])
+            and all(v is None or v.ndim == 0 or v.shape == p.shape for v in entries.values())
             for p, entries in optimizer.state.items()
-            for v in entries.values()
-            if isinstance(v, torch.Tensor)
         )
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError):
         fits = False

@@ -60,6 +60,8 @@ def _check(content: Any) -> None:
         if count > MOST:
             raise ValueError(f"it has more than {MOST:,} values")
         stack += children
+        if isinstance(value, int) and value.bit_length() > 64:  # Python prints no number of 5000 digits
+            raise ValueError("a number of it is too large")
         if isinstance(value, torch.Tensor):
             if value.layout != torch.strided or value.is_meta or value.is_quantized:
                 raise ValueError("a tensor of it is not dense")
