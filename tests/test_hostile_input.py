@@ -23,10 +23,11 @@ from data.image_lists import read_image
 from split.counts import class_counts
 from split.lists import origin, read_npy
 from tests.conftest import one_line_error
-from tests.test_train_scripts import PRETRAIN, PROBE
-from utils.checkpoint import read_checkpoint
+from tests.test_train_scripts import PRETRAIN, PROBE, S_B
+from utils.checkpoint import read_checkpoint, resume_optimizer
 from utils.errors import InputError, one_line, run
 from utils.files import locked, read_file
+from utils.optim import build_optimizer
 from utils.pretrained import recorded
 from utils.tables import read_log, read_result
 
@@ -263,6 +264,7 @@ ODD = {
     "laughs": {"epoch": laughs()},
     "endless": {"epoch": endless()},
     "long text": {"epoch": LongText()},
+    "large number": {"epoch": 10**5000},
     "expanded": {"memory": torch.zeros(1).expand(10**6, 10**6)},
     "meta": {"memory": torch.zeros(10**9, device="meta")},
     "sparse": {"memory": torch.zeros(9, 9).to_sparse()},
@@ -290,6 +292,36 @@ def test_checkpoints_that_are_read(tmp_path, value):
     content = read_checkpoint(tmp_path / "c.pt")
     assert content["best_prec1"] == value and type(content["best_prec1"]) is type(value)
     assert content["state_dict"]["a"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars", "adam"])
+@pytest.mark.parametrize("change", [{}, {"step": torch.tensor(1.0)}, {"momentum_buffer": "x"}, {"exp_avg": 3}, "x"])
+def test_optimizers_that_lack_what_they_need(optimizer, change):
+    weight = torch.nn.Parameter(torch.ones(3))
+    made = build_optimizer(optimizer, [weight], 0.1, None)
+    weight.grad = torch.ones(3)
+    made.step()
+    content = {"epoch": 1, "optim": made.state_dict()}
+    assert resume_optimizer(build_optimizer(optimizer, [weight], 0.1, None), content, Path("c.pt")) == 1
+    content["optim"]["state"][0] = change
+    if change:
+        with pytest.raises(InputError, match="cannot resume"):
+            resume_optimizer(build_optimizer(optimizer, [weight], 0.1, None), content, Path("c.pt"))
+
+
+@pytest.mark.parametrize("change", [{"config": {"trainSplit": None}}, {"config": {"seed": torch.ones(2)}},
+                                    {"config": {"checkpoint": {1}}}, {"lists": 3}, {"lists": {"train": {"a": {1}}}},
+                                    {"lists": {"train": "x"}}])  # fmt: skip
+def test_settings_in_a_best_model(call, tmp_path, change):
+    base = ["run", *PROBE, "--trainSplit", S_B, "--epochs", "1"]
+    assert call("train_cifar.py", *base).returncode == 0
+    assert call("train_cifar.py", *base, "--test_only").returncode == 0
+    (file,) = tmp_path.rglob("best_model.pt")
+    content = torch.load(file, weights_only=True)
+    if "config" in change:
+        change = {"config": content["config"] | change["config"]}
+    torch.save(content | change, file)
+    one_line_error(call("train_cifar.py", *base, "--test_only"), "best_model.pt")
 
 
 def test_a_compressed_checkpoint(tmp_path):
