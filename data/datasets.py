@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from utils.errors import InputError
-from utils.files import locked
+from utils.files import locked, read_file
+
+LARGEST_IDX = 100_000_000  # bytes; Fashion-MNIST's training images have 47 million
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,17 @@ def _first_file(folders: list[Path], name: str) -> Path | None:
 def _read_idx(path: Path) -> np.ndarray:
     """LeCun's idx format: two zero bytes, type 8 (uint8), dimensions, big-endian sizes, data."""
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        if path.suffix == ".gz":
+            with gzip.open(path) as file:
+                raw = file.read(LARGEST_IDX + 1)
+        else:
+            raw = read_file(path, LARGEST_IDX)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}); get it again") from error
     dimensions = raw[3] if len(raw) > 3 else 0
     start = 4 + 4 * dimensions
     shape = tuple(np.frombuffer(raw[4:start], ">u4")) if len(raw) >= start else ()
-    if raw[:3] != b"\0\0\x08" or not shape or math.prod(map(int, shape)) != len(raw) - start:
+    if raw[:3] != b"\0\0\x08" or not 0 < dimensions < 4 or math.prod(map(int, shape)) != len(raw) - start:
         raise InputError(f"{path} is not a complete idx file; get it again")
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 

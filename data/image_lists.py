@@ -3,6 +3,7 @@
 A list has a line `<path below the data folder> <label>` for each image, as published.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from utils.errors import InputError
+
+LONGEST = 200  # times its shorter side is an image's longer one at most
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,28 @@ class BadImage(Exception):
     """An image that is missing or cannot be decoded; names the file, the list and its line."""
 
 
+def _rgb(file: Image.Image) -> Image.Image:
+    return file.convert("RGB")
+
+
+def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb) -> Any:
+    """What `read` takes of a JPEG or PNG file. Others are refused: Pillow gives EPS, a program, to Ghostscript.
+
+    Raises:
+        Exception: it is missing, no plain file, damaged, or would take gigabytes of memory, decoded or resized.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("it is no plain file")  # a pipe would never end
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata, say
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels
+        with Image.open(path, formats=("JPEG", "PNG")) as file:
+            # A centre crop is of the image resized by its shorter side.
+            if max(file.size) > LONGEST * min(file.size):
+                raise OSError(f"{file.width} x {file.height} pixels are too narrow")
+            return read(file)
+
+
 class ImageFiles:
     """The images of a list, decoded by Pillow when asked for: a PIL image, or an array [H, W, 3] uint8.
 
@@ -143,7 +168,7 @@ class ImageFiles:
         Raises:
             BadImage: the file is missing, or is not a whole image.
         """
-        image = self._open(index, lambda file: file.convert("RGB"))
+        image = self._open(index, _rgb)
         return np.array(image) if self.as_array else image
 
     def bad(self, most: int) -> list[str]:
@@ -162,8 +187,7 @@ class ImageFiles:
     def _open(self, index: int, read: Callable[[Image.Image], Any]) -> Any:
         path = self.root / self.images.paths[index]
         try:
-            with Image.open(path) as file:
-                return read(file)
+            return read_image(path, read)
         except Exception as error:
             # On a damaged file Pillow raises anything from OSError to SyntaxError and struct.error.
             why = "does not exist" if isinstance(error, FileNotFoundError) else f"is not a whole image ({error})"

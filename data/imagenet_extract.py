@@ -81,7 +81,7 @@ def _extract(archive: Path, images: Iterator[Image], folder: Path) -> tuple[Coun
                 image = content.read(LARGEST)
                 if len(image) != size or not image.startswith(MAGIC):
                     raise InputError(f"{archive} holds {name!r}, which is neither a JPEG nor a PNG, or too large")
-                target.parent.mkdir(exist_ok=True)
+                target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.write_bytes(image)
                 temporary.replace(target)
                 written += 1
@@ -104,9 +104,8 @@ def extract(split: str, archive: Path, out: Path, classes: list[str], published:
         InputError: the archive is bad, the disk is full, or other images are there.
     """
     folder, total = out / split, PUBLISHED[split]
-    folder.mkdir(parents=True, exist_ok=True)
     there = sum(path.stat().st_size + 1024 for path in folder.glob("*/*.JPEG"))  # with a tar's header and padding
-    check_space(folder, archive.stat().st_size - there, archive)
+    check_space(out, archive.stat().st_size - there, archive)
     images = _train_images(archive) if split == "train" else _val_images(archive, classes)
     bar = tqdm(images, desc=split, unit=" images", total=total[0], disable=None)
     listed, written = _extract(archive, bar, folder)

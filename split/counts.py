@@ -26,11 +26,14 @@ def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp",
     if shape == "exp":
         counts = head * imb_factor ** (-rank / (classes - 1))
     elif shape == "pareto":
-        law = ((rank + 0.5) / classes) ** (-1 / alpha)
-        tail = head / imb_factor
-        counts = tail + (head - tail) * (law - law[-1]) / (law[0] - law[-1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            law = ((rank + 0.5) / classes) ** (-1 / alpha)
+            tail = head / imb_factor
+            counts = tail + (head - tail) * (law - law[-1]) / (law[0] - law[-1])
     else:
         raise InputError(f"unknown --shape {shape!r}; choose exp or pareto")
+    if not np.isfinite(counts).all():
+        raise InputError(f"--alpha {alpha} is too small: the power law overflows")
     # A count that is an integer in exact arithmetic must not fall below it by rounding.
     return np.maximum(np.floor(counts + 1e-9), 1).astype(np.int64)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 from data.datasets import SPECS, Spec
 from data.image_lists import LIST_SPECS
 from utils.errors import InputError
-from utils.files import replace_file
+from utils.files import read_file, replace_file
 
 ROOT = Path(__file__).resolve().parent
+LARGEST = 500_000_000  # bytes of a list; that of all ImageNet has 50 million
 PUBLISHED = ROOT / "published_splits.tsv"
 
 
@@ -40,7 +42,7 @@ def published_lists() -> list[dict[str, str]]:
 def generated_lists() -> dict[str, str]:
     """Hash -> path of the lists that make_splits wrote here."""
     ledger = ROOT / "generated.tsv"
-    rows = ledger.read_text().splitlines() if ledger.exists() else []
+    rows = ledger.read_text(errors="replace").splitlines() if ledger.exists() else []
     return dict(row.split("\t") for row in rows if row.count("\t") == 1)
 
 
@@ -67,11 +69,14 @@ def read_npy(path: Path) -> tuple[np.ndarray, bytes]:
         InputError: the file is missing or not a complete .npy file.
     """
     try:
-        content = path.read_bytes()
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), content
+        content = read_file(path, LARGEST)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an old header's
+            return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), content
     except FileNotFoundError as error:
         raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error
-    except (OSError, ValueError, EOFError, MemoryError, SyntaxError) as error:
+    except Exception as error:
+        # A header is Python code that NumPy parses: on a bad one it raises anything, a TokenError say.
         raise InputError(f"list {path} is not a readable .npy file of integers; make or fetch it again") from error
 
 

@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data.image_lists import ListSpec, PathList
-from split.lists import blob_sha1, origin
+from split.lists import LARGEST, blob_sha1, origin
 from utils.errors import InputError
+from utils.files import read_file
 
 _LABEL = re.compile("-?[0-9]{1,9}")
 
@@ -23,7 +24,7 @@ def read_path_list(path: Path, spec: ListSpec, apart: tuple[PathList, ...] = ())
             data folder or stands there twice, the list belongs to another data set, or it overlaps.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, LARGEST)
         lines = content.decode("utf-8-sig").splitlines()  # some editors put a mark before the first line
     except FileNotFoundError as error:
         raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error

@@ -287,8 +287,7 @@ def test_mistakes(archives, extract, call, tmp_path):
     one_line_error(extract({"val": kit, "devkit": kit}), str(kit))
     one_line_error(extract({"train": val, "devkit": kit}), str(val), "ILSVRC2012_val")
     one_line_error(call(SCRIPT, "--train", train, *REPACKED), "--out")
-    assert not list((tmp_path / "out").rglob("*.JPEG"))
-    shutil.rmtree(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     (tmp_path / "out").write_text("mine")
     one_line_error(extract({"train": train}), "out")
 

@@ -1,8 +1,10 @@
 """Command lines: one-line errors, published boolean flags, and the groups that the scripts share."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import PurePath
 
 from utils.errors import InputError
 
@@ -30,9 +32,12 @@ class Parser(argparse.ArgumentParser):
         """Parse; a flag followed by another kind of word (the experiment's name, say) does not swallow it.
 
         Raises:
-            InputError: an option is unknown, lacks its value, or has one of the wrong kind.
+            InputError: an option is unknown, lacks its value, or has one of the wrong kind; a word is not text.
         """
         words = list(sys.argv[1:] if args is None else args)
+        # They go to logs, file names and terminals: no control characters, and no bytes that are not UTF-8.
+        if bad := next((word for word in words if re.search("[\0-\x1f\x7f-\x9f\ud800-\udfff]", word)), None):
+            raise InputError(f"{bad[:80]!r} is not text: it has control characters, or is not UTF-8")
         for i, word in enumerate(words):
             following = words[i + 1].lower() if i + 1 < len(words) else ""
             if word in self._flags and following not in _WORDS:
@@ -84,8 +89,11 @@ def add_experiment(parser: Parser, save_dir: str) -> None:
 
 
 def _name(word: str) -> str:
-    if not word.strip():
+    parts = PurePath(word).parts
+    if not word.strip() or not parts:
         raise argparse.ArgumentTypeError("the run needs a name")
+    if word.startswith("/") or ".." in parts or any(len(part.encode()) > 255 for part in parts):
+        raise argparse.ArgumentTypeError(f"{word[:80]!r} leads out of --save-dir, or is too long")
     return word
 
 

@@ -1,5 +1,6 @@
 """The exceptions for a user's mistake and for a signal, and how a script ends on them."""
 
+import io
 import os
 import re
 import sys
@@ -11,7 +12,12 @@ class InputError(Exception):
     """Bad input: the message says what is wrong, in which file, and what to do, on one line."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """The text on one line; what could steer a terminal, or is no character, as in Python's repr."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 class Interrupted(Exception):
@@ -23,25 +29,30 @@ class Interrupted(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's main(): an InputError, or a file that cannot be written, becomes one line and exit code 2.
+    """Run a script's main(): an InputError, a file that cannot be written, or no memory is one line and exit code 2.
 
     Interrupted becomes one line of rank 0 and its own exit code.
     Before the processes have joined, every process meets the same error, so only rank 0 prints it;
     afterwards the line names the rank that met it.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         main()
-    except (InputError, OSError) as error:
+    except (InputError, OSError, MemoryError) as error:
         rank, joined = int(os.environ.get("RANK", 0)), _process_group() is not None
         if rank == 0 or joined:
             where = f" [rank {rank}]" if joined else ""
-            print(f"error{where}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            print(f"error{where}: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr, flush=True)
         sys.exit(2)
     except Interrupted as end:
         if os.environ.get("RANK", "0") == "0":
             print(f"interrupted: {end}", file=sys.stderr, flush=True)
         sys.exit(end.code)
     except RuntimeError as error:
+        if re.search("can't allocate memory|out of memory", str(error)):
+            print(f"error: not enough memory: {one_line(str(error))}", file=sys.stderr, flush=True)
+            sys.exit(2)
         # Where one process ends, the others fail in the middle of a collective; so do all where the network does.
         if _process_group() is None or not re.search("gloo|nccl|closed by peer", str(error), re.I):
             raise

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from utils.errors import InputError
 
@@ -65,13 +66,49 @@ def remove_temporary_files(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
+def read_file(path: Path, most: int) -> bytes:
+    """Content of a file from outside.
+
+    Args:
+        most: bytes that such a file has at most.
+
+    Raises:
+        OSError: it is missing, larger, or no plain file (a pipe would never end).
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no plain file")
+    if path.stat().st_size > most:
+        raise OSError(f"{path} is larger than {most:,} bytes")
+    return path.read_bytes()
+
+
 @contextmanager
 def locked(folder: Path | None) -> Iterator[None]:
-    """Hold the lock file of `folder` (made if missing); None locks nothing. Freed when the process ends."""
+    """Hold the lock file of `folder`; None locks nothing. Freed when the process ends.
+
+    Afterwards the lock file is gone, and so is the folder if it was made for it and stayed empty.
+    """
     if folder is None:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    made = not folder.is_dir()
+    with _lock(folder / ".lock"):
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)
+            if made:
+                with suppress(OSError):
+                    folder.rmdir()
+
+
+def _lock(path: Path) -> IO[str]:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # who held it may delete it, and its folder
+            file = path.open("w")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+            file.close()

@@ -7,19 +7,25 @@ code 2 of a bad command line. It answers SIGTERM and SIGINT by ending the proces
 SIGUSR1; here each process gets the signal, and minutes to save and to end.
 """
 
+import argparse
+import contextlib
+import io
 import logging
 import os
 import re
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 from torch.distributed.elastic import multiprocessing as elastic
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import main as torchrun
+from torch.distributed.run import parse_args
+from torch.distributed.run import run as torchrun
 
 from utils.distributed import cores
+from utils.errors import InputError
 from utils.signals import CODES
 
 PATIENCE = 600  # seconds, from a signal to the end of the processes
@@ -65,7 +71,7 @@ def main() -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     elastic.SubprocessContext = Workers  # what torchrun starts
     try:
-        torchrun(sys.argv[1:])
+        torchrun(_parse())
     except ChildFailedError as error:
         code = error.get_first_failure()[1].exitcode
         return code if code >= 0 else 128 - code
@@ -73,11 +79,29 @@ def main() -> int:
         return 128 + error.sigval
     except KeyboardInterrupt:
         return 130
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         print(f"error: cannot start the processes, choose another --port perhaps: {reason}", file=sys.stderr)
         return 2
     return 0
+
+
+def _parse() -> argparse.Namespace:
+    """torchrun's own flags; its usage, which precedes what is wrong, is left out."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            args = parse_args(sys.argv[1:])
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise InputError(said.getvalue().rpartition("error: ")[2]) from end
+    if not args.module and not args.no_python and not Path(args.training_script).is_file():
+        raise InputError(f"script {args.training_script} does not exist")
+    return args
 
 
 if __name__ == "__main__":

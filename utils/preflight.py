@@ -11,24 +11,23 @@ import torch.nn.functional as F
 
 from data.datasets import ImageSet, Spec, load, spec_of
 from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, SOME, ImageFiles, ListSpec, PathList
-from data.views import Batch
+from data.views import Batch, fingerprint
 from methods import build_method
 from models import build_classifier
 from models.frozen import FrozenBackbone
 from models.mask import get_masks
 from split.lists import IndexList
 from utils import probe, probe_data
-from utils.checkpoint import read_checkpoint
 from utils.compute import Compute
 from utils.distributed import World, cores, launched_by_hand, world_from_environment
-from utils.errors import InputError
 from utils.estimate import Estimate, Work, estimate
 from utils.machine import Report, disk, existing, free_memory, memory, size
 from utils.optim import build_optimizer
-from utils.pretrain import Checkpoints, parse, training_images, two_view_loader
+from utils.pretrain import parse, training_images, two_view_loader
+from utils.pretrain_files import Checkpoints
 from utils.probe_files import Files
 from utils.probe_flags import parse_cifar, parse_imagenet
-from utils.results import FEATURE_PROTOCOLS
+from utils.results import FEATURE_PROTOCOLS, origin
 
 PARSERS = {"train_simCLR.py": parse, "train_cifar.py": parse_cifar, "train_imagenet.py": parse_imagenet}
 WORKER = 100 * 2**20  # of its own, besides the batches that it has ready
@@ -43,7 +42,7 @@ class Preflight:
     """
 
     def __init__(self, report: Report, script: str, thorough: bool) -> None:
-        self.report, self.script, self.thorough = report, script, thorough
+        self.report, self.script, self.thorough, self.lists = report, script, thorough, {}
 
     def run(self) -> None:
         """Print the lines."""
@@ -73,17 +72,9 @@ class Preflight:
         return world_from_environment(getattr(self.args, "no_cuda", False))
 
     def _folder(self, folder: Path) -> None:
-        place, own = existing(folder), folder / "model.pt"
+        place = existing(folder)
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
             self.report.line("error", "folder", f"{place} cannot be written: choose another --save-dir")
-        elif own.is_file() and not self.args.resume and not getattr(self.args, "test_only", False):
-            try:
-                done = f"after epoch {read_checkpoint(own).get('epoch')}"
-            except InputError:
-                done = "that cannot be read"
-            self.report.line(
-                "warning", "folder", f"{folder} has a run {done}: it is replaced; --resume goes on with it"
-            )
         else:
             self.report.line("ok", "folder", f"{folder}, {'which is there' if folder.exists() else 'a new one'}")
 
@@ -105,7 +96,8 @@ class Preflight:
         method, optimizer = self.report.attempt("network", build) or (None, None)
         if method is None:
             return None, 0, 0
-        checkpoints = Checkpoints(args, method, optimizer, compute)
+        hashed = "" if images is None else fingerprint(images)
+        checkpoints = Checkpoints(args, method, optimizer, compute, self.world, hashed)
         start = self._checkpoint(checkpoints.load, checkpoints, method)
         epochs = range(start + 1, args.epochs + 1)
         state = _bytes(method.state_dict().values())
@@ -134,7 +126,8 @@ class Preflight:
         spec = LIST_SPECS[args.dataset] if files else spec_of(args.dataset)
         sets = self._path_lists(spec) if files else self._images_in_memory(spec)
         model = build_classifier(args.model, spec.classes, stem="imagenet" if files else "cifar")
-        own = Files(args, model, compute, "module." if files else "", numbered=50 * files)
+        prefix = "module." if files else ""
+        own = Files(args, model, compute, self.world, origin(self.lists), prefix, numbered=50 * files)
         done = self._checkpoint(own.load_best if args.test_only else own.load, own, model)
         probe.freeze(compute.on_device(model), args.fixto, args.fixbn)
         if args.test_only or args.protocol in FEATURE_PROTOCOLS:
@@ -200,6 +193,7 @@ class Preflight:
         return lists if all(files.values()) else None
 
     def _lists(self, lists: dict[str, IndexList | PathList | None]) -> None:
+        self.lists = dict(lists)
         for name, item in lists.items():
             if item is not None:
                 images = len(item.paths if isinstance(item, PathList) else item.indices)

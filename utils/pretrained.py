@@ -163,7 +163,8 @@ def recorded(folder: Path) -> dict[str, list[str]]:
     """Name -> SHA-256, bytes, date of what was placed in a folder."""
     file = folder / TABLE
     lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
-    return {name: row for name, *row in (line.split("\t") for line in lines)}
+    rows = (line.split("\t") for line in lines)
+    return {row[0]: row[1:] for row in rows if len(row) == 4}
 
 
 def _describe(archive: Archive, root: Path) -> str:
@@ -185,13 +186,13 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in ARCHIVES]:
         raise InputError(f"unknown archive {unknown[0]!r}: choose from {', '.join(ARCHIVES)}")
+    if not args.root.is_dir():
+        raise InputError(f"--root {args.root} is no folder")
     if args.command == "list":
         print("\n".join(_describe(ARCHIVES[name], args.root) for name in args.names or ARCHIVES))
         return
     if not args.names or (args.source and len(args.names) > 1):
         raise InputError("name what to get, one NAME if it is --from a file; the command list shows what there is")
-    if not args.root.is_dir():
-        raise InputError(f"--root {args.root} is no folder")
     for name in args.names:
         print(get(ARCHIVES[name], args.root, args.source, int(args.max_gb * 1e9), args.overwrite), flush=True)
 

@@ -53,6 +53,7 @@ class Files(RunFiles):
         """
         args = self.args
         if args.test_only:
+            self.load_best()  # a bad one is told before the log begins
             self.message = f"evaluating {self.folder / 'best_model.pt'}"
             return 0
         found = None if args.protocol in FEATURE_PROTOCOLS else self.own()
@@ -146,11 +147,25 @@ class Files(RunFiles):
         best = {k: _number(v) for k, v in best.items()}
         # Older ones of ours do not say how they computed, and the authors' say nothing.
         ours = isinstance(config, dict) and config.keys() >= vars(self.args).keys() - _NEW
+        lists = content.get("lists") or {}
+        if ours and not (_alike(config, vars(self.args)) and _are_origins(lists)):
+            raise InputError(f"{path} is damaged: its settings or lists are none; get it again")
         return {
             **best,
             "config": {**dict.fromkeys(_NEW), **config} if ours else None,
-            "lists": content.get("lists") if ours else None,
+            "lists": lists if ours else None,
         }
+
+
+def _alike(config: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether settings are of the same types as today's; what may be left out may be None."""
+    pairs = [(config.get(name, value), value) for name, value in now.items()]
+    return all(v is None or isinstance(c, type(v)) or c is None and not isinstance(v, str) for c, v in pairs)
+
+
+def _are_origins(lists: Any) -> bool:
+    found = list(filter(None, lists.values())) if isinstance(lists, dict) else [None]
+    return all(isinstance(item, dict) and all(isinstance(v, str) for v in item.values()) for item in found)
 
 
 def _number(value: Any) -> float | None:

@@ -16,6 +16,7 @@ from utils.cli import (
     milestones,
     natural,
     not_negative,
+    number,
     positive,
 )
 from utils.compute import add_compute_options
@@ -116,7 +117,7 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     parser.add_flag("--unfreeze", help="train the backbone of --checkpoint, too")
     add("--local_rank", "--local-rank", type=int, help="of processes started by hand; else the environment decides")
     add("--world_size", type=positive, default=1, help="their number")
-    add("--port", type=natural, default=4850, help="where they meet, on this machine")
+    add("--port", type=number(int, 0, 65535), default=4850, help="where they meet, on this machine")
     parser.set_defaults(step_at_end=True, cosineLr=False, prune=False, prune_percent=0.0, fixbn=True)
     args = _parse(parser, epochs=10)
     if args.fullset and args.customSplit:

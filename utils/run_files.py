@@ -221,7 +221,7 @@ def _get_random(device: torch.device) -> dict[str, Any]:
     version, words, gauss = random.getstate()
     numpy = np.random.get_state()
     state = {
-        "python": [version, list(words), gauss],
+        "python": [version, torch.tensor(words), gauss],
         "numpy": [numpy[0], torch.from_numpy(numpy[1].astype(np.int64)), *numpy[2:]],
         "torch": torch.get_rng_state(),
     }
@@ -230,7 +230,7 @@ def _get_random(device: torch.device) -> dict[str, Any]:
 
 def _set_random(state: dict[str, Any], device: torch.device) -> None:
     version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
+    random.setstate((version, tuple(words.tolist()), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])

@@ -17,6 +17,7 @@ from split.ensure import ensure_list, known_list
 from split.lists import read_list
 from split.path_lists import read_path_list
 from utils.errors import InputError
+from utils.files import read_file
 from utils.log import PROJECT
 from utils.metrics import COLUMNS, summarise, thirds, thresholds
 from utils.results import FEATURE_PROTOCOLS
@@ -26,6 +27,7 @@ METHODS = {
 }  # fmt: skip
 PROBES = {"linear": "sdclr-linear", "fewShot": "sdclr-fewshot", **{name: name for name in FEATURE_PROTOCOLS}}
 _PAPER_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "imagenet-100": "ImageNet-100"}
+LARGEST = 1 << 28  # bytes of a log or a result
 Cells = dict[str, tuple[float, float | None]]  # column -> mean and standard deviation, None where there is none
 
 
@@ -174,12 +176,12 @@ def read_result(folder: Path, protocol: str, classes: int) -> dict[str, Any] | N
         InputError: the file is damaged, or of another protocol.
     """
     file = folder / "results.json"
-    if not file.exists():
+    if not file.is_file():
         per_class = read_log(folder / "log.txt", classes)
         notes = {"a result was read from a log in the authors' format"}
         return None if per_class is None else {"per_class": per_class, "class_counts": None, "notes": notes}
     try:
-        result = json.loads(file.read_text())
+        result = json.loads(read_file(file, LARGEST))
         if None in result["per_class"]:
             c = result["per_class"].index(None)
             raise InputError(f"{file} has no accuracy of class {c}: none of its test images could be read")
@@ -189,11 +191,18 @@ def read_result(folder: Path, protocol: str, classes: int) -> dict[str, Any] | N
         sizes = counts is None or (len(counts) == classes and all(isinstance(c, int) and c >= 0 for c in counts))
         if result["protocol"] != protocol:
             raise InputError(f"{file} is of protocol {result['protocol']}, not {protocol}: choose by --contains")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file} is damaged or half-written: run that probe again") from error
     if len(per_class) != classes or not sizes or not all(0 <= a <= 100 for a in per_class):
         raise InputError(f"{file} does not hold {classes} accuracies and class sizes: run that probe again")
     return {"per_class": per_class, "class_counts": counts, "notes": notes}
+
+
+def _text(log: Path) -> str:
+    try:
+        return read_file(log, LARGEST).decode(errors="replace")
+    except OSError as error:
+        raise InputError(f"{log} cannot be read: {error}") from error
 
 
 def read_log(path: Path, classes: int) -> list[float] | None:
@@ -204,7 +213,7 @@ def read_log(path: Path, classes: int) -> list[float] | None:
     """
     if not path.is_file():
         return None
-    lines = path.read_text(errors="replace").splitlines()
+    lines = _text(path).splitlines()
     ends = [i for i, line in enumerate(lines) if re.search("On the best_model, test (top5 )?tacc is", line)]
     for line in reversed(lines[: ends[-1]] if ends else []):
         # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
@@ -215,8 +224,8 @@ def read_log(path: Path, classes: int) -> list[float] | None:
                 values = [factor * float(word) for word in match[2].split()]
             except ValueError:
                 values = []
-            if len(values) != classes:
-                raise InputError(f"{path} is damaged: '{match[1]} is' is not followed by {classes} numbers")
+            if len(values) != classes or not all(0 <= value <= 100.01 for value in values):
+                raise InputError(f"{path} is damaged: '{match[1]} is' is not followed by {classes} accuracies")
             return values
     return None
 
@@ -232,7 +241,7 @@ def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str)
     log = pretrained / "log.txt"
     tailed = spec.grouping_list(f"{split}_res") if isinstance(spec, ListSpec) else "_D_i_"
     if tailed in pretrained.name and log.is_file():
-        match = re.search(r"class distribution in training set is \[([^\]]*)\]", log.read_text(errors="replace"))
+        match = re.search(r"class distribution in training set is \[([^][]*)\]", _text(log))
         words = match.group(1).replace(",", " ").split() if match else []
         if len(words) == spec.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
             return [int(float(word)) for word in words]

@@ -1,0 +1,69 @@
+"""torch.load of a file from a stranger: nothing in it is executed, and it takes no more memory than it is long."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+MOST = 100_000  # values besides the numbers in tensors
+
+
+def safe_load(path: Path) -> Any:
+    """What torch.save wrote to `path`, on the CPU.
+
+    Raises:
+        Exception: it is damaged, would execute something, or would expand: by compression, tensors that repeat their
+            memory, or lists that hold each other.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        # torch.save compresses nothing, but torch.load expands what is compressed.
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise ValueError("its parts are larger than it is")
+    with torch.serialization.safe_globals(_SAFE):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    _check(content)
+    return content
+
+
+def _scalar(dtype: np.dtype, content: bytes) -> np.generic:
+    """A NumPy number, never a text of the length that a file claims."""
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{dtype} is no number")
+    return np.frombuffer(content, dtype, 1)[0]
+
+
+# Older checkpoints hold NumPy numbers (a best accuracy, say): these build a number and nothing else.
+_SAFE = [
+    (_scalar, "numpy.core.multiarray.scalar"),
+    (_scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    type(np.dtype("float64")),
+    type(np.dtype("float32")),
+    type(np.dtype("int64")),
+]
+
+
+def _check(content: Any) -> None:
+    """Raise ValueError if there are too many values, counted wherever they stand, or a tensor without numbers."""
+    stack, count = [content], 0
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            children = [*value.keys(), *value.values()]
+        else:
+            children = list(value) if isinstance(value, list | tuple | set | frozenset) else []
+        count += 1 + len(children)
+        if count > MOST:
+            raise ValueError(f"it has more than {MOST:,} values")
+        stack += children
+        if isinstance(value, int) and value.bit_length() > 64:  # Python prints no number of 5000 digits
+            raise ValueError("a number of it is too large")
+        if isinstance(value, torch.Tensor):
+            if value.layout != torch.strided or value.is_meta or value.is_quantized:
+                raise ValueError("a tensor of it is not dense")
+            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise ValueError("a tensor of it is larger than its memory")
