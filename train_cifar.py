@@ -10,8 +10,6 @@ The published protocols, with all their settings, are in cmds/shell_scrips.
 import sys
 import time
 
-import torch
-
 from data.datasets import load, spec_of
 from models import build_classifier
 from utils import feature_probe, probe, probe_data, results
@@ -22,6 +20,7 @@ from utils.errors import run
 from utils.log import Log, progress, provenance
 from utils.probe_files import Files
 from utils.probe_flags import parse_cifar
+from utils.randomness import seed_generators
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def main() -> None:
     train_set = load(spec.name, args.data, train=True, download=args.download)
     test_set = load(spec.name, args.data, train=False, download=args.download)
     lists = probe_data.find_lists(args, train_set)
-    torch.manual_seed(args.seed)
+    seed_generators(args.seed)
     model = build_classifier(args.model, spec.classes)
     files = Files(args, model, compute, world, results.origin(lists))
     done = files.load()

@@ -11,8 +11,6 @@ features. The published protocols, with all their settings, are in cmds/shell_sc
 import sys
 import time
 
-import torch
-
 from data.image_lists import LIST_SPECS
 from models import build_classifier
 from utils import feature_probe, probe, probe_data, results
@@ -23,6 +21,7 @@ from utils.errors import run
 from utils.log import Log, progress, provenance
 from utils.probe_files import Files
 from utils.probe_flags import parse_imagenet
+from utils.randomness import seed_generators
 
 
 def main() -> None:
@@ -37,7 +36,7 @@ def main() -> None:
         name: probe_data.file_test_loader(lists[name], args, world, augmented=name not in ("val", "test"))
         for name in lists if name in ("val", "test") or on_features and name != "group"
     }  # fmt: skip
-    torch.manual_seed(args.seed)
+    seed_generators(args.seed)
     model = build_classifier(args.model, spec.classes, stem="imagenet")
     files = Files(args, model, compute, world, results.origin(lists), prefix="module.", numbered=50)
     done = files.load()

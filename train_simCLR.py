@@ -21,6 +21,7 @@ from utils.log import Log, progress, provenance
 from utils.optim import build_optimizer
 from utils.pretrain import one_epoch, parse, training_images, two_view_loader
 from utils.pretrain_files import Checkpoints
+from utils.randomness import seed_generators
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     compute = Compute(args, world.device)
     images, counts = training_images(args)
     loader = two_view_loader(images, args, world)
-    torch.manual_seed(args.seed + world.rank)
+    seed_generators(args.seed + world.rank)
     stem = "imagenet" if args.dataset in PRETRAIN_LISTS else "cifar"
     method = compute.on_device(build_method(args, stem, len(images)))
     optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)

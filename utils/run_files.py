@@ -1,14 +1,10 @@
 """An experiment's folder: what a run takes up from it, when it saves there, and how a signal ends it."""
 
 import argparse
-import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from utils.checkpoint import newest_checkpoint, previous_of, write_checkpoint
 from utils.compute import Compute
@@ -17,6 +13,7 @@ from utils.errors import InputError, Interrupted
 from utils.lock import Lock
 from utils.log import forget_metrics
 from utils.meters import Meters
+from utils.randomness import generator_states, set_generators
 from utils.signals import Signals
 
 # Settings that change no result: where things are, what is told and kept, and how the run is started.
@@ -93,9 +90,9 @@ class RunFiles:
         self.message += "".join(f"{change} from here on; " for change in changes)
         try:
             if (states := content.get("random")) and len(states) == self.world.size:
-                _set_random(states[self.world.rank], self.world.device)
+                set_generators(states[self.world.rank], self.world.device)
             self._within = dict(content.get("within") or {})
-        except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
             raise InputError(f"cannot resume from {path}: its random numbers are damaged ({error})") from error
 
     @property
@@ -192,7 +189,7 @@ class RunFiles:
 
     def write(self, content: dict[str, Any], *names: str) -> None:
         """Write a checkpoint of all processes under each of the names, and keep the model.pt that was there."""
-        states = gather_objects(_get_random(self.world.device))
+        states = gather_objects(generator_states(self.world.device))
         content = {**content, **self.compute.state(), "config": self.settings, "random": states}
         for name in names if self.world.main else ():
             path = self.folder / name
@@ -214,25 +211,3 @@ def _locked(folder: Path, world: World) -> Iterator[None]:
         if problem := union_over_processes(problem):
             raise InputError(problem.pop()) if world.main else SystemExit(2)
         yield
-
-
-def _get_random(device: torch.device) -> dict[str, Any]:
-    """States of the generators of Python, NumPy and torch, of numbers, lists and tensors alone."""
-    version, words, gauss = random.getstate()
-    numpy = np.random.get_state()
-    state = {
-        "python": [version, torch.tensor(words), gauss],
-        "numpy": [numpy[0], torch.from_numpy(numpy[1].astype(np.int64)), *numpy[2:]],
-        "torch": torch.get_rng_state(),
-    }
-    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def _set_random(state: dict[str, Any], device: torch.device) -> None:
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words.tolist()), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
