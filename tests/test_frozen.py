@@ -119,7 +119,7 @@ class Sampler(list):
     def __init__(self, batches):
         super().__init__(label for batch in batches for label in batch.labels)
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
         pass
 
 

@@ -203,7 +203,7 @@ def product_probe(model, batches: list[list[Batch]], images, labels) -> list[flo
             return Sampler(range(sum(len(batch.labels) for batch in self)))
 
     class Sampler(list):
-        def set_epoch(self, epoch):
+        def set_epoch(self, epoch, skip=0):
             pass
 
     network = probe.Network(model, probe.frozen_modules(model, "layer4"), True, compute, world)
