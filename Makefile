@@ -1,13 +1,14 @@
 # make demo    pre-train, probe and tabulate on the embedded digits, in minutes
 # make test    the test suite          make check   format and lint
 # make bench   speed beside the published procedure, in one run of 10 minutes; QUICK=1: 3 minutes
+# make soak    kills, damaged checkpoints, bad input, memory: 15 minutes, summary in results/soak.txt; QUICK=1: a tenth
 PYTHON ?= python3
 BIN := .venv/bin
 SPLITS ?= 1
 METHODS ?= simclr sdclr
 QUICK ?=
 
-.PHONY: demo test bench check format
+.PHONY: demo test bench soak check format
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -24,6 +25,9 @@ test: .venv/installed
 
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
+
+soak: .venv/installed
+	@$(BIN)/python -m benchmarks.soak $(if $(QUICK),--quick,--out results/soak.txt)
 
 check: .venv/installed
 	@$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -400,3 +401,31 @@ def test_two_runs_of_one_experiment(call, tmp_path):
     run.communicate(timeout=60)
     done = call("train_simCLR.py", "run", *SMALL, "--epochs", "1", "--overwrite")
     assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_stop_together_and_go_on_to_the_bit(script, tmp_path):
+    """The signal comes to the main process alone; both save after the same step."""
+    options = list(map(str, [*SMALL, *SDCLR, *BOOSTED, "--print_freq", 1, "--epochs", 8]))
+
+    def command(name: str, *more: str) -> list[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        launch = ["-m", "utils.launch", "--nproc_per_node=2", f"--master_port={port}"]
+        return [*launch, str(PROJECT / "train_simCLR.py"), name, *options, *more]
+
+    run = start(*command("parts"), folder=tmp_path, stdout=subprocess.PIPE)
+    for line in run.stdout:
+        if line.startswith("Epoch: [2][0"):
+            break
+    os.kill(int((tmp_path / "checkpoints/parts/lock").read_text().split()[1]), signal.SIGUSR1)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 85 and errors.count("interrupted: ") == 1, errors
+    done = script(*command("parts", "--resume"), env={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0 and "resuming from" in done.stdout, done.stderr
+    assert script(*command("whole"), env={"OMP_NUM_THREADS": "1"}).returncode == 0
+    folder = tmp_path / "checkpoints"
+    assert len(read_checkpoint(folder / "whole/model.pt")["random"]) == 2
+    assert equal(folder / "whole", folder / "parts")
+    again = script(str(PROJECT / "train_simCLR.py"), "parts", *options, "--resume")
+    one_line_error(again, "--processes was 2, is 1")

@@ -24,6 +24,8 @@ nodes=1 rdzv='' only_pretraining=False linear_eval_seed='' few_shot_split=''
 image_size='' on_bad_image=error
 # How to compute; the numbers' meaning does not change.
 precision=auto augment=auto compile=False compute_options=()
+# What is kept, and what becomes of a run that is there.
+overwrite=False save_steps=0 saving_options=()
 family=memory
 
 parse_options() {
@@ -39,7 +41,8 @@ parse_options() {
             --lr | --temp | --few_shot_lr | --few_shot_epochs | --prune_percent | --data | --method | --root | \
                 --model | --seed | --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | \
                 --resume | --paper | --weight_decay | --head_layers | --focal_gamma | --momentum_loss_beta | \
-                --rand_k | --rand_strength | --linear_epochs | --precision | --augment | --compile) name=${option#--} ;;
+                --rand_k | --rand_strength | --linear_epochs | --precision | --augment | --compile | \
+                --overwrite | --save_steps) name=${option#--} ;;
             *)
                 name=$("${family}_option" "$option")
                 if [ -z "$name" ]; then
@@ -49,7 +52,7 @@ parse_options() {
                 ;;
         esac
         case $name in
-            only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume | compile)
+            only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume | overwrite | compile)
                 case ${2:-} in
                     True | False) ;;
                     *) stop "$option takes True or False, not '${2:-}'" ;;
@@ -58,7 +61,7 @@ parse_options() {
         esac
         [ -n "${2:-}" ] || stop "$option needs a value"
         case $name in
-            GPU_NUM | port | epochs | workers | batch_size | few_shot_epochs | nodes | linear_epochs | image_size)
+            GPU_NUM | port | epochs | workers | batch_size | few_shot_epochs | nodes | linear_epochs | image_size | save_steps)
                 [[ $2 =~ ^[0-9]+$ ]] || stop "$option takes a whole number, not '$2'"
                 ;;
         esac
@@ -142,6 +145,8 @@ set_method() {
     esac
     if [ "$precision" != auto ]; then compute_options+=(--precision "$precision"); fi
     if [ "$augment" != auto ]; then compute_options+=(--augment "$augment"); fi
+    if [ "$overwrite" = True ]; then saving_options+=(--overwrite True); fi
+    if [ "$save_steps" != 0 ]; then saving_options+=(--save_steps "$save_steps"); fi
     if [ "$compile" = True ]; then method_options+=(--compile True); fi
     check_options
 }
@@ -213,7 +218,7 @@ pretrain() {
         --trainSplit "$list_dir/$split.npy" --model "$model" --epochs "$epochs" --batch_size "$batch_size"
         --optimizer sgd --lr "$lr" --scheduler cosine --temperature "$temp" --output_ch "$output_ch" --seed "$seed"
         --num_workers "$workers" --print_freq "$print_freq" --resume "$resume" "${extra[@]}" "${compute_options[@]}"
-        "${method_options[@]}")
+        "${method_options[@]}" "${saving_options[@]}")
     if [ "$prune" = True ]; then
         options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn"
             --random_prune_percent "$random_prune_percent")
@@ -228,7 +233,7 @@ probe() {
         --test_freq "$6" --fixto layer4 --fixbn True --seed 1 --num_workers "$workers" --resume "$resume"
         --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True "${compute_options[@]}")
     if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
-    if [ "$test_only" = True ]; then options+=(--test_only True); fi
+    if [ "$test_only" = True ]; then options+=(--test_only True); else options+=("${saving_options[@]}"); fi
     run "$PYTHON" train_cifar.py "$1" "${options[@]}"
 }
 
@@ -294,7 +299,8 @@ pretrain_files() {
     local options=(--epochs "$epochs" --batch_size "$batch_size" --output_ch "$output_ch" --lr "$lr"
         --temperature "$temp" --model "$model" --dataset "$pretrain_dataset" --imagenetCustomSplit "$split"
         --save-dir "$save_dir" --optimizer sgd --num_workers "$workers" --seed "$seed" --data "$data"
-        --print_freq "$print_freq" --resume "$resume" "${file_options[@]}" "${method_options[@]}")
+        --print_freq "$print_freq" --resume "$resume" "${file_options[@]}" "${method_options[@]}"
+        "${saving_options[@]}")
     if [ "$prune" = True ]; then
         options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn")
     fi
@@ -310,7 +316,7 @@ probe_files() {
         --cvt_state_dict True --world_size $((GPU_NUM * nodes)) --port "$port" --num_workers "$workers"
         --test_freq "$6" --seed "$7" --data "$data" --resume "$resume" "${file_options[@]}")
     if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
-    if [ "$test_only" = True ]; then options+=(--test_only True); fi
+    if [ "$test_only" = True ]; then options+=(--test_only True); else options+=("${saving_options[@]}"); fi
     run "${launch[@]}" train_imagenet.py "$2" "${options[@]}"
 }
 
