@@ -13,6 +13,7 @@ import torch
 
 import split.lists
 import split.make_splits
+import utils.run_files
 from tests.warm import environment, python
 from utils.errors import run
 
@@ -120,3 +121,38 @@ def interrupted_after(saver: type, epoch: int):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saver, "save", save_and_fall)
         yield
+
+
+class Called:
+    """Signals that come when a run has asked for them so many times: after each step and epoch."""
+
+    steps: list[int] = []
+    code = 143
+
+    def __init__(self, world) -> None:
+        self.calls = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def requested(self) -> int:
+        self.calls += 1
+        if self.steps and self.calls >= self.steps[0]:
+            self.steps.pop(0)
+            return self.code
+        return 0
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """After so many steps of a run, and of those that go on with it."""
+    monkeypatch.setattr(utils.run_files, "Signals", Called)
+
+    def after(*steps: int, code: int = 143) -> None:
+        Called.steps, Called.code = list(steps), code
+
+    yield after
+    Called.steps = []

@@ -1,6 +1,7 @@
 """train_simCLR.py and train_imagenet.py on a small tree of JPEG files: flags, files, results, bad images."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -175,6 +176,23 @@ def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(run, tmp_path,
         whole, parts = weights(folder / "whole" / file), weights(folder / "parts" / file)
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
     assert result(folder / "whole")["per_class"] == result(folder / "parts")["per_class"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_interrupted_within_an_epoch_of_image_files(run, tmp_path, pretrained, interrupted, workers):
+    """Loaded by workers or not, boosted; the probe's batches are steps of their own."""
+    options = [*PRETRAIN, "--epochs", 2, "--bcl", "--num_workers", workers, "--print_freq", 1]
+    probe = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 3]
+    scripts = {"checkpoints": ("train_simCLR.py", options), "checkpoints_imagenet_tune": ("train_imagenet.py", probe)}
+    for folder, (script, words) in scripts.items():
+        assert run(script, "whole", *words).returncode == 0
+        interrupted(2, 4)
+        for _ in range(2):
+            assert run(script, "parts", *words, "--resume").returncode == 143
+        done = run(script, "parts", *words, "--resume")
+        assert done.returncode == 0 and re.search(r"after epoch \d and \d+ steps", done.stdout)
+        whole, parts = weights(tmp_path / folder / "whole/model.pt"), weights(tmp_path / folder / "parts/model.pt")
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
 def test_unfreezing_trains_the_backbone_but_not_its_statistics(run, tmp_path, pretrained):

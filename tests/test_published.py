@@ -230,7 +230,8 @@ def test_probe_of_the_same_batches_is_the_products(monkeypatch):
         weights.append(model.fc.weight.detach().clone())
     assert [grad for grad, _ in passes] == ([True] * 3 + [False] * 6) * 3, "training, training set, validation set"
     assert [len(x) for _, x in passes] == [8, 8, 4] * 9 and len(drawn) == 20 * (1 + 3 * 3), "one pass counts classes"
-    batches = [Batch(x[:, None], None, torch.from_numpy(labels[middles(x)]), [], 0) for grad, x in passes if grad]
+    shown = [(x, torch.from_numpy(labels[middles(x)])) for grad, x in passes if grad]
+    batches = [Batch(x[:, None], torch.arange(len(x)), y, [], 0) for x, y in shown]
     assert sorted(sum((middles(b.views[:, 0]) for b in batches[:3]), [])) == list(range(20))
     assert (batches[0].views == 0).any(), "a crop that is shifted has a black border"
     assert product_probe(ours, [batches[:3], batches[3:6], batches[6:]], images, labels) == pytest.approx(accuracies)

@@ -39,41 +39,6 @@ METHODS = {
 }
 
 
-class Called:
-    """Signals that come when a run has asked for them so many times: after each step and epoch."""
-
-    steps: list[int] = []
-    code = 143
-
-    def __init__(self, world) -> None:
-        self.calls = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
-
-    def requested(self) -> int:
-        self.calls += 1
-        if self.steps and self.calls >= self.steps[0]:
-            self.steps.pop(0)
-            return self.code
-        return 0
-
-
-@pytest.fixture
-def interrupted(monkeypatch):
-    """After so many steps of a run, and of those that go on with it."""
-    monkeypatch.setattr(utils.run_files, "Signals", Called)
-
-    def after(*steps: int, code: int = 143) -> None:
-        Called.steps, Called.code = list(steps), code
-
-    yield after
-    Called.steps = []
-
-
 def equal(a: Path, b: Path, name: str = "model.pt") -> bool:
     """Whether two runs have left the same, but for the time and their names."""
     one, other = read_checkpoint(a / name), read_checkpoint(b / name)

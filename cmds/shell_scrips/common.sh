@@ -25,7 +25,7 @@ image_size='' on_bad_image=error
 # How to compute; the numbers' meaning does not change.
 precision=auto augment=auto compile=False compute_options=()
 # What is kept, and what becomes of a run that is there.
-overwrite=False save_steps=0 saving_options=()
+overwrite=False accept_changes=False save_steps=0 saving_options=()
 family=memory
 
 parse_options() {
@@ -42,7 +42,7 @@ parse_options() {
                 --model | --seed | --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | \
                 --resume | --paper | --weight_decay | --head_layers | --focal_gamma | --momentum_loss_beta | \
                 --rand_k | --rand_strength | --linear_epochs | --precision | --augment | --compile | \
-                --overwrite | --save_steps) name=${option#--} ;;
+                --overwrite | --accept_changes | --save_steps) name=${option#--} ;;
             *)
                 name=$("${family}_option" "$option")
                 if [ -z "$name" ]; then
@@ -52,7 +52,7 @@ parse_options() {
                 ;;
         esac
         case $name in
-            only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume | overwrite | compile)
+            only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume | overwrite | accept_changes | compile)
                 case ${2:-} in
                     True | False) ;;
                     *) stop "$option takes True or False, not '${2:-}'" ;;
@@ -146,6 +146,7 @@ set_method() {
     if [ "$precision" != auto ]; then compute_options+=(--precision "$precision"); fi
     if [ "$augment" != auto ]; then compute_options+=(--augment "$augment"); fi
     if [ "$overwrite" = True ]; then saving_options+=(--overwrite True); fi
+    if [ "$accept_changes" = True ]; then saving_options+=(--accept_changes True); fi
     if [ "$save_steps" != 0 ]; then saving_options+=(--save_steps "$save_steps"); fi
     if [ "$compile" = True ]; then method_options+=(--compile True); fi
     check_options
