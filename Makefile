@@ -1,7 +1,7 @@
 # make demo    pre-train, probe and tabulate on the embedded digits, in minutes
 # make test    the test suite          make check   format and lint
 # make bench   speed beside the published procedure, in one run of 10 minutes; QUICK=1: 3 minutes
-# make soak    kills, damaged checkpoints, bad input, memory: 15 minutes, summary in results/soak.txt; QUICK=1: a tenth
+# make soak    kills, damaged checkpoints, bad input, memory: 10 minutes, summary in results/soak.txt; QUICK=1: a tenth
 PYTHON ?= python3
 BIN := .venv/bin
 SPLITS ?= 1
