@@ -19,8 +19,8 @@ from utils.signals import Signals
 # Settings that change no result: where things are, what is told and kept, and how the run is started.
 HARMLESS = frozenset([
     "experiment", "save_dir", "data", "download", "num_workers", "print_freq", "log_interval", "save_freq",
-    "save_steps", "mask_save_freq", "checkpoint", "resume", "overwrite", "accept_changes", "start_epoch", "no_cuda", "local_rank",
-    "world_size", "port", "testContrastiveAcc", "testContrastiveAccTest", "test_batch_size", "test_only",
+    "save_steps", "mask_save_freq", "checkpoint", "resume", "overwrite", "accept_changes", "start_epoch", "no_cuda",
+    "local_rank", "world_size", "port", "testContrastiveAcc", "testContrastiveAccTest", "test_batch_size", "test_only",
     "on_bad_image",  # while there is none, `error` and `skip` do the same
     "trainSplit", "imagenetCustomSplit", "customSplit", "fullset", "valiSplit", "groupSplit",  # but what they hold
 ])  # fmt: skip
