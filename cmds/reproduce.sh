@@ -38,6 +38,8 @@ for method in "${methods[@]}"; do
         *) stop "unknown method $method: untrained, simclr, focal, sdclr, bcl-i, bcl-d; recipe's options go behind --" ;;
     esac
 done
+resume=True
+case " $* " in *" --overwrite True "*) resume=False ;; esac
 splits=${SPLITS:-1 2 3 4 5} list=() experiments=()
 if [ $family = files ]; then splits=1; fi  # the recipe's list
 
@@ -45,7 +47,7 @@ for split in $splits; do
     for method in "${methods[@]}"; do
         echo "== $dataset, split $split, $method"
         if [ $family = memory ]; then list=(--split "${prefix}split${split}_D_i"); fi
-        command=("cmds/shell_scrips/$recipe" "${list[@]}" --method "$method" --resume True "$@")
+        command=("cmds/shell_scrips/$recipe" "${list[@]}" --method "$method" --resume $resume "$@")
         forwarding "${command[@]}"
         # The table is of these experiments, whatever else is in the folders.
         told=$(DRY_RUN=1 "${command[@]}" | sed -n 's/.* train_[a-z]*\.py \([^ ]*\)__.*/\1/p' | head -n 1)

@@ -138,6 +138,9 @@ class Called:
     def __exit__(self, *_) -> None:
         pass
 
+    def settle(self) -> None:
+        pass
+
     def requested(self) -> int:
         self.calls += 1
         if self.steps and self.calls >= self.steps[0]:

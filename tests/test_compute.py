@@ -254,7 +254,7 @@ def test_meters_go_on_from_their_state():
         if step == 1:
             second.load(first.state())
     assert second.state() == whole.state() and second.loss == whole.loss
-    for bad in ({"done": 4}, {"done": 0}, {"done": -1}, {"measured": {"norm": 1}}, {"total": None}):
+    for bad in ({"done": 5}, {"done": 0}, {"done": -1}, {"measured": {"norm": 1}}, {"total": None}):
         with pytest.raises((ValueError, TypeError)):
             Meters(4, CPU).load(first.state() | bad)
     with pytest.raises(KeyError):

@@ -211,7 +211,7 @@ def test_a_run_that_is_there(call, tmp_path):
     assert "holds a run: --resume True goes on" in errors(call(DOCTOR, *command))["checkpoint"]
     found = lines(call(DOCTOR, *command, "--resume"))
     assert found["folder"][0][0] == "ok" and "resuming from" in found["checkpoint"][0][1]
-    assert "epoch 4, beyond --epochs 3" in errors(call(DOCTOR, *command, "--resume", "--epochs", 3))["checkpoint"]
+    assert "--epochs was 4, is 3" in errors(call(DOCTOR, *command, "--resume", "--epochs", 3))["checkpoint"]
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     assert read_checkpoint(folder / "model.pt")["epoch"] == 4
 

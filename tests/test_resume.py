@@ -24,6 +24,7 @@ from tests.test_train_scripts import D_I, PRETRAIN, PROBE, S_B, SDCLR, same
 from tests.warm import environment, python
 from utils.checkpoint import newest_checkpoint, previous_of, read_checkpoint, write_checkpoint
 from utils.errors import InputError
+from utils.log import Log
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -128,7 +129,7 @@ def test_save_steps_saves_within_an_epoch_and_the_one_before_is_kept(call, tmp_p
 
 def test_without_a_checkpoint_it_starts_from_the_beginning_and_says_so(call):
     done = call("train_simCLR.py", "run", *SMALL, "--epochs", "1", "--resume")
-    assert done.returncode == 0 and "nothing to resume in checkpoints/run: starting from random weights" in done.stdout
+    assert done.returncode == 0 and "nothing to resume in checkpoints/run; starting from random weights" in done.stdout
 
 
 def test_random_numbers_go_on(call, tmp_path, interrupted, monkeypatch):
@@ -393,4 +394,95 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(script, tmp_path):
     assert len(read_checkpoint(folder / "whole/model.pt")["random"]) == 2
     assert equal(folder / "whole", folder / "parts")
     again = script(str(PROJECT / "train_simCLR.py"), "parts", *options, "--resume")
-    one_line_error(again, "--processes was 2, is 1")
+    one_line_error(again, "the number of processes was 2, is 1")
+
+
+# ---- found in review
+
+
+def test_processes_that_see_different_checkpoints_stop(call, monkeypatch):
+    gather = utils.run_files.gather_objects
+    monkeypatch.setattr(utils.run_files, "gather_objects", lambda item: [*gather(item), "nothing to resume"])
+    one_line_error(call("train_simCLR.py", "run", *SMALL), "different checkpoints")
+
+
+def test_overwriting_removes_a_run_and_nothing_else(call, tmp_path):
+    folder, small = tmp_path / "checkpoints/run", [*SMALL, "--epochs", "2", "--save_freq", "1"]
+    assert call("train_simCLR.py", "run", *small, *SDCLR).returncode == 0
+    for name in ("models.pt", "model_best.pt", "notes.txt"):
+        (folder / name).write_text("mine")
+    done = call("train_simCLR.py", "run", *small, "--overwrite", "--checkpoint", "checkpoints/run/model_1.pt")
+    one_line_error(done, "--overwrite would remove checkpoints/run/model_1.pt")
+    assert call("train_simCLR.py", "run", *SMALL, "--epochs", "1", "--overwrite").returncode == 0
+    left = {"model.pt", "model_1.pt", "log.txt", "metrics.jsonl", "models.pt", "model_best.pt", "notes.txt"}
+    assert {p.name for p in folder.iterdir()} == left
+    assert "--prune" not in (folder / "log.txt").read_text()
+
+
+def test_results_without_a_checkpoint_are_a_run_too(call, tmp_path):
+    folder, options = tmp_path / "checkpoints_tune/run", [*PROBE, "--trainSplit", S_B, "--epochs", "2"]
+    assert call("train_cifar.py", "run", *options).returncode == 0
+    for name in ("model.pt", "model.previous.pt"):
+        (folder / name).unlink()
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    one_line_error(call("train_cifar.py", "run", *options), "holds a run")
+    one_line_error(call("train_cifar.py", "run", *options, "--resume"), "no checkpoint to resume", "--overwrite True")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_steps_are_not_counted_in_other_batches(call, interrupted):
+    interrupted(STEPS + 2)  # a step of the second epoch, after the first epoch's end
+    assert call("train_simCLR.py", "run", *SMALL).returncode == 143
+    done = call("train_simCLR.py", "run", *SMALL, "--batch_size", "25", "--resume", "--accept_changes")
+    one_line_error(done, "--batch_size was 20, is 25", "within an epoch")
+
+
+def test_a_probe_does_not_take_up_another_backbone_or_best_model(call, tmp_path, interrupted):
+    for name, seed in (("a", "1"), ("b", "2")):
+        assert call("train_simCLR.py", name, *SMALL, "--epochs", "0", "--seed", seed).returncode == 0
+    options = [*PROBE, "--trainSplit", S_B, "--epochs", "4", "--cvt_state_dict", "--checkpoint"]
+    assert call("train_cifar.py", "whole", *options, "checkpoints/a/model_0.pt").returncode == 0
+    interrupted(2 * 2 + 1)
+    assert call("train_cifar.py", "run", *options, "checkpoints/a/model_0.pt").returncode == 143
+    folder = tmp_path / "checkpoints_tune/run"
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    interrupted()
+    one_line_error(call("train_cifar.py", "run", *options, "checkpoints/b/model_0.pt", "--resume"), "another backbone")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    # As if the best model were of an epoch that is run again, which need not find it again.
+    content = read_checkpoint(folder / "best_model.pt")
+    wrong = {k: torch.zeros_like(v) if k.startswith("fc.") else v for k, v in content["state_dict"].items()}
+    later = {**content, "state_dict": wrong, "epoch": 9, "best_prec1": 100.0}
+    write_checkpoint(folder / "best_model.pt", later, folder / "best_model.previous.pt")
+    done = call("train_cifar.py", "run", *options, "checkpoints/a/model_0.pt", "--resume")
+    assert done.returncode == 0, done.stderr
+    results = [json.loads((tmp_path / "checkpoints_tune" / n / "results.json").read_text()) for n in ("whole", "run")]
+    assert results[0]["per_class"] == results[1]["per_class"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"images": float("inf")}, {"done": "\x1b[2J"}, {"done": 99}, {"measured": 3}, {"total": "x"}]
+)
+def test_odd_meters_are_one_line(call, tmp_path, interrupted, change):
+    interrupted(2)
+    assert call("train_simCLR.py", "run", *SMALL).returncode == 143
+    path = tmp_path / "checkpoints/run/model.pt"
+    content = read_checkpoint(path)
+    content["within"]["meters"] |= change
+    write_checkpoint(path, content)
+    done = call("train_simCLR.py", "run", *SMALL, "--resume")
+    one_line_error(done, "does not fit")
+    assert "\x1b" not in done.stdout + done.stderr + (path.parent / "log.txt").read_text()
+
+
+def test_what_could_steer_a_terminal_is_escaped(tmp_path, capsys):
+    Log(tmp_path).info("a\tb \x1b[2J c\n")
+    assert capsys.readouterr().out == "a\tb \\x1b[2J c\\n\n" == (tmp_path / "log.txt").read_text()
+
+
+def test_the_newest_is_a_numbered_one_where_the_run_was_killed_before_model_pt(two):
+    write_checkpoint(two / "model_3.pt", {"epoch": 3, "state_dict": {}})
+    assert newest_checkpoint(two)[0].name == "model_3.pt"
+    (two / "model_3.pt").write_bytes(b"PK")
+    path, _, reasons = newest_checkpoint(two)
+    assert path.name == "model.pt" and "model_3.pt" in reasons

@@ -42,6 +42,7 @@ def start(project_copy, tmp_path):
         )  # fmt: skip
         while process.stdout.readline() != "running\n":
             assert process.poll() is None
+        time.sleep(0.2)  # bash runs a trap that comes just before its `wait` only after it
         return process
 
     return started
@@ -103,6 +104,7 @@ def test_the_slurm_job_saves_and_requeues_itself(slurm, tmp_path, nodes):
     deadline = time.time() + 20
     while not (calls.exists() and "ready" in calls.read_text()) and time.time() < deadline:
         time.sleep(0.05)
+    time.sleep(0.2)  # as above
     job.send_signal(signal.SIGUSR1)
     assert job.wait(20) == 0
     meeting = "-n 2 --rdzv node1:20077 " if nodes == 2 else ""

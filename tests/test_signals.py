@@ -17,7 +17,7 @@ from tests.test_imagenet_recipes import free_port
 from tests.warm import environment, python, spawn
 from utils.distributed import World
 from utils.errors import Interrupted
-from utils.signals import Signals
+from utils.signals import PATIENCE, Signals
 
 ALONE = World(0, 1, torch.device("cpu"))
 ENDINGS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 85)]
@@ -30,9 +30,10 @@ def test_a_signal_is_noted_and_the_first_one_counts(number, code):
         assert signals.requested() == 0
         os.kill(os.getpid(), number)
         assert signals.requested() == code
-        os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGUSR1)
         assert signals.requested() == code
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= PATIENCE  # where no step comes any more
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
     assert [signal.getsignal(n) for n, _ in ENDINGS] == before
 
 
@@ -60,14 +61,15 @@ def test_forked_workers_outlive_all_but_sigterm(number, status):
         assert signals.requested() == 0
 
 
-def test_a_second_ctrl_c_ends_the_process():
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -2), (signal.SIGTERM, -15), (signal.SIGUSR1, 3)])
+def test_a_second_one_ends_the_process(number, status):
     child = os.fork()
     if not child:
         with Signals(ALONE):
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
             os._exit(3)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGINT
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
 
 
 def _two(rank: int, folder: str) -> None:
@@ -109,7 +111,7 @@ TRAINING = """
 import os, signal, sys, time
 from utils.distributed import join, world_from_environment
 from utils.errors import Interrupted, run
-from utils.signals import Signals
+from utils.signals import PATIENCE, Signals
 
 def main():
     join(world := world_from_environment(no_cuda=True))

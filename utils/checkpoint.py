@@ -52,26 +52,34 @@ def previous_of(path: Path) -> Path:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str] | None:
-    """The newest whole checkpoint of an experiment: model.pt, the one before, or the last model_<epoch>.pt.
+    """The newest whole checkpoint of an experiment: model.pt or the one before, or a model_<epoch>.pt that is newer.
 
     Returns:
-        Its path, its content, and a message on newer ones that are damaged; None if there is none at all.
+        Its path, its content, and a message on others that are damaged; None if there is none at all.
 
     Raises:
         InputError: all are damaged.
     """
+    reasons, found = [], None
+
+    def whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
+        try:
+            return (path, read_checkpoint(path)) if path.is_file() else None
+        except InputError as error:
+            reasons.append(str(error))
+            return None
+
     own = folder / "model.pt"
+    found = whole(own) or whole(previous_of(own))
+    epoch = found[1].get("epoch") if found else -1
     numbered = {int(p.stem[6:]): p for p in folder.glob("model_*.pt") if p.stem[6:].isdecimal()}
-    reasons = []
-    for path in (own, previous_of(own), *(numbered[n] for n in sorted(numbered, reverse=True))):
-        if path.is_file():
-            try:
-                return path, read_checkpoint(path), "; ".join(reasons)
-            except InputError as error:
-                reasons.append(str(error))
-    if reasons:
+    for n in sorted(numbered, reverse=True):
+        if isinstance(epoch, int) and n > epoch and (newer := whole(numbered[n])):
+            found = newer
+            break
+    if reasons and not found:
         raise InputError("; ".join(reasons))
-    return None
+    return (*found, "; ".join(reasons)) if found else None
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -26,8 +26,9 @@ class Log:
         self.folder, self.main = folder, main
 
     def info(self, line: str) -> None:
-        """One line to the terminal and log.txt."""
+        """One line to the terminal and log.txt; what could steer a terminal, in a file's name say, is escaped."""
         if self.main:
+            line = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
             tqdm.write(line)
             sys.stdout.flush()
             self._append("log.txt", line)

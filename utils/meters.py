@@ -60,6 +60,8 @@ class Meters:
         Raises:
             InputError: a loss is not finite; SystemExit in all processes but the main one, as all have the same mean.
         """
+        if self._read == self.done:
+            return
         names = [name for name, _ in self._measured]
         noted = torch.cat([self._values[self._read : self.done], *(value.reshape(1) for _, value in self._measured)])
         noted = mean_over_processes(noted).tolist()
@@ -73,6 +75,8 @@ class Meters:
         self._read = self.done
         self._unread.clear()
         for name, value in zip(names, found, strict=True):
+            if not math.isfinite(value):
+                continue  # the gradient's norm, while a GradScaler looks for its scale
             total, n = self._sums.get(name, (0.0, 0))
             self._sums[name] = [total + value, n + 1]
         self._measured.clear()
@@ -94,7 +98,7 @@ class Meters:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state()`; its numbers must be those of an epoch of as many steps, else ValueError."""
-        if not 0 < state["done"] < self.steps:
+        if not 0 < state["done"] <= self.steps:
             raise ValueError(f"step {state['done']} of {self.steps}")
         self.done, self.images = int(state["done"]), int(state["images"])
         self.total, self.last = float(state["total"]), float(state["last"])

@@ -97,6 +97,10 @@ def parse(description: str) -> argparse.Namespace:
     args = parser.parse_args()
     if args.resizeLower is None:
         args.resizeLower = 0.08 if args.dataset in PRETRAIN_LISTS else 0.1
+    if args.weight_decay is None:
+        args.weight_decay = WEIGHT_DECAY[args.optimizer]
+    if args.head_layers is None:
+        args.head_layers = 3 if args.prune_dual_bn else 2
     check_augment(args, args.dataset in PRETRAIN_LISTS)
     if not 0 < args.resizeLower <= 1:
         raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
@@ -191,6 +195,7 @@ def one_epoch(
         meters.read(world, lambda step: f"epoch {epoch}, step {step}, lr {rate(step):g}")
 
     bar.update(meters.done)
+    lr = rate(steps - 1)
     start = time.perf_counter()
     for i, batch in enumerate(on_device(loader, world.device, compute.stream), meters.done):
         bad.take(batch, training=True)
@@ -225,7 +230,7 @@ def _record(log: Log, epoch: int, lr: float, meters: Meters, rate: float) -> Non
     """The epoch's line of metrics.jsonl, and a warning where the features have become all alike."""
     measured = {name: meters.mean(name) for name in ("grad_norm", "spread")}
     log.metrics(epoch=epoch, loss=meters.loss, lr=lr, images_per_s=round(rate, 1), **measured)
-    if measured["spread"] < COLLAPSED:
+    if measured["spread"] is not None and measured["spread"] < COLLAPSED:
         log.info(
             f"warning: the features have collapsed in epoch {epoch}: their standard deviation is "
             f"{measured['spread']:.3f} of uniform ones' (lower --lr, or see whether the views differ too much)"

@@ -28,7 +28,7 @@ class Checkpoints(RunFiles):
     is kept as well, and within an epoch its masks, scores and meters.
 
     Args:
-        images: a hash of the training images and their order, which a resumed run must have, too.
+        images: a hash of the training images and their order, which a resumed run must have, too; '' if not known.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Checkpoints(RunFiles):
         world: World,
         images: str,
     ) -> None:
-        super().__init__(args, compute, world, images=images)
+        super().__init__(args, compute, world, **({"images": images} if images else {}))
         self.method, self.optimizer, self.provenance = method, optimizer, provenance()
 
     def load(self) -> int:
@@ -51,16 +51,18 @@ class Checkpoints(RunFiles):
                 --epochs; or the folder holds a run, and neither --resume nor --overwrite is given.
         """
         if found := self.own():
+            self.compare(*found)
             return self._resume(*found)
         if not self.args.checkpoint:
-            self.message += "starting from random weights"
+            self.told.append("starting from random weights")
             return 0
         file = Path(self.args.checkpoint)
         content = read_checkpoint(file)
         if self.args.resume:
+            self.compare(file, content, "checkpoint")
             return self._resume(file, content)
         load_state(self.method.encoder, from_published(content["state_dict"]), str(file))
-        self.message += f"starting from the weights of {file}"
+        self.told.append(f"starting from the weights of {file}")
         return 0
 
     def _resume(self, file: Path, content: dict[str, Any]) -> int:
@@ -73,7 +75,7 @@ class Checkpoints(RunFiles):
             self.method.load_memory(content.get("memory"), str(file))
         self.compute.load_scaler(content.get("scaler"))
         finished = " (finished)" * (epoch == self.args.epochs)
-        self.message += f"resuming from {file} after epoch {epoch}{self.steps_done}{finished}"
+        self.told.append(f"resuming from {file} after epoch {epoch}{self.steps_done}{finished}")
         return epoch
 
     def epoch_state(self) -> dict[str, torch.Tensor]:
@@ -98,10 +100,10 @@ class Checkpoints(RunFiles):
             Interrupted: a signal has come; model.pt is of this epoch.
         """
         last, stopping = epoch == self.args.epochs, self.check()
-        names = [f"model_{epoch}.pt"] if last or epoch % self.args.save_freq == 0 else []
-        if names or epoch % 2 == 0 or self.args.dataset in PRETRAIN_LISTS or stopping:
-            self.write(self.content(epoch), *names, "model.pt")
         if self.world.main and self.args.prune and epoch and (last or epoch % self.args.mask_save_freq == 0):
             masks = {name: mask.cpu() for name, mask in get_masks(self.method.encoder).items()}
             write_checkpoint(self.folder / f"mask_{epoch}.pt", {"epoch": epoch, "pruneMask": masks})
+        names = [f"model_{epoch}.pt"] if last or epoch % self.args.save_freq == 0 else []
+        if names or epoch % 2 == 0 or self.args.dataset in PRETRAIN_LISTS or stopping:
+            self.write(self.content(epoch), *names, "model.pt")
         self.stop(f"epoch {epoch}")

@@ -137,6 +137,8 @@ def train_epoch(
     i = meters.done - meters.done % max(1, loader.batch_size // size) if meters.done else 0
     loader.sampler.set_epoch(epoch, i * size)
 
+    lr = _rate(args, epoch, steps - 1, steps)
+
     def read() -> None:
         meters.read(world, lambda s: f"the probe's epoch {epoch}, step {s}, lr {_rate(args, epoch, s, steps):g}")
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from models.mask import apply_masks, compute_masks
 from models.published import from_published, has_dual_batch_norm, load_state, select_batch_norm, to_backbone
-from utils.checkpoint import read_checkpoint, resume_optimizer
+from utils.checkpoint import previous_of, read_checkpoint, resume_optimizer
 from utils.compute import Compute
 from utils.distributed import World
 from utils.errors import InputError
@@ -54,11 +54,12 @@ class Files(RunFiles):
         args = self.args
         if args.test_only:
             self.load_best()  # a bad one is told before the log begins
-            self.message = f"evaluating {self.folder / 'best_model.pt'}"
+            self.told.append(f"evaluating {self.folder / 'best_model.pt'}")
             return 0
         found = None if args.protocol in FEATURE_PROTOCOLS else self.own()
-        self.message += "backbone: random weights" if not args.checkpoint else ""
-        if args.checkpoint:
+        if not args.checkpoint:
+            self.told.append("backbone: random weights")
+        else:
             content = read_checkpoint(args.checkpoint)
             if args.cvt_state_dict:
                 state = to_backbone(content["state_dict"], args.bnNameCnt)
@@ -67,20 +68,18 @@ class Files(RunFiles):
                 if any(k.startswith("fc.fc") for k in state):
                     raise InputError(f"{args.checkpoint} is of pre-training: add --cvt_state_dict")
             load_state(self.model, state, args.checkpoint, head=not args.cvt_state_dict)
-            self.message += f"backbone: {args.checkpoint}, epoch {content.get('epoch')}"
+            self.told.append(f"backbone: {args.checkpoint}, epoch {content.get('epoch')}")
         if args.prune:
             apply_masks(self.model, compute_masks(self.model, args.prune_percent))
         return self._load_own(*found) if found else args.start_epoch
 
     def _load_own(self, own: Path, content: dict[str, Any]) -> int:
-        """Take up this experiment's run, unless the backbone under it was trained anew since."""
-        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        """Take up this experiment's run; InputError if the backbone under it, or a setting, is another one now."""
         frozen = freeze(self.model, self.args.fixto, self.args.fixbn)
+        self.compare(own, content, *(["checkpoint"] if frozen.before else []))  # its weights are compared below
         load_state(self.model, from_published(content["state_dict"]), str(own))
         if self.args.checkpoint and frozen.moved(self.model):
-            self.model.load_state_dict(before)
-            self.message += f"; {own} is of another backbone: starting over"
-            return self.args.start_epoch
+            raise InputError(f"{own} is of another backbone than {self.args.checkpoint}: --overwrite True starts over")
         best = content.get("best_prec1")
         if not isinstance(best, int | float):
             raise InputError(f"cannot resume from {own}: its best_prec1 is {best!r}")
@@ -88,12 +87,31 @@ class Files(RunFiles):
         if epoch > self.args.epochs:
             raise InputError(f"{own} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
         self.take_up(own, content)
-        if best >= 0:
-            read_checkpoint(self.folder / "best_model.pt")  # rather now than after the last epoch
         self.best, self._resumed = best, content
         self.compute.load_scaler(content.get("scaler"))
-        self.message = f"resuming from {own} after epoch {epoch}{self.steps_done}; {self.message}"
+        self.told.append(f"resuming from {own} after epoch {epoch}{self.steps_done}")
         return epoch
+
+    def prepare(self) -> None:
+        """With --overwrite, remove what there is; of a resumed run, find its best model so far.
+
+        Raises:
+            InputError: it is not there, or damaged.
+        """
+        super().prepare()
+        path, reasons = self.folder / "best_model.pt", []
+        if self.best < 0:
+            return
+        # The last one may be of an epoch that is run again, where it may not be found again.
+        for file in (path, previous_of(path)):
+            try:
+                if read_checkpoint(file).get("best_prec1") == self.best:
+                    file.replace(path)
+                    return
+            except InputError as error:
+                reasons.append(str(error))
+        if reasons:
+            raise InputError(f"{reasons[0]}; --overwrite True starts over")
 
     def optimizer(self) -> torch.optim.Optimizer:
         """SGD on what is not frozen, in the state of the resumed run."""

@@ -10,9 +10,10 @@ import torch
 import torch.distributed as dist
 
 from utils.distributed import World
-from utils.errors import Interrupted
+from utils.errors import InputError
 
 # 128 + n as a shell has it. SIGUSR1 is a scheduler's warning: 85 asks to be started again, and nothing else ends so.
+PATIENCE = 900  # seconds, from a signal to the end of the step and its saving
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
 
 
@@ -30,7 +31,11 @@ class Signals:
     def __enter__(self) -> Self:
         if self.several:
             # Of its own, on the CPU: the word must not wait behind the gradients, nor for a GPU.
-            self.group = dist.new_group(backend="gloo")
+            try:
+                self.group = dist.new_group(backend="gloo")
+            except (RuntimeError, ValueError) as error:
+                reason = str(error).splitlines()[0]
+                raise InputError(f"gloo finds no network, set GLOO_SOCKET_IFNAME perhaps: {reason}") from error
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._note) for number in CODES}
         return self
@@ -38,9 +43,9 @@ class Signals:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler or signal.SIG_DFL)
-        # On an error of this process alone, the others may never have come to this call.
-        if kind is None or issubclass(kind, Interrupted):
-            self._wait()
+        signal.alarm(0)
+        if kind is None:  # on an error of this process alone, the others may never have come to this call
+            self.settle()
 
     def requested(self) -> int:
         """Exit code of the signal that any process has received, 0 for none; all processes call this after each step.
@@ -49,13 +54,13 @@ class Signals:
         """
         if not self.several:
             return self.code
-        answer = self._wait()
+        answer = self.settle()
         code = torch.tensor(self.code, dtype=torch.int32)
         self.pending = dist.all_reduce(code, dist.ReduceOp.MAX, group=self.group, async_op=True), code
         return answer
 
-    def _wait(self) -> int:
-        """What the last call asked for."""
+    def settle(self) -> int:
+        """Wait for what the last call asked for; 0 if there was none."""
         if self.pending is None:
             return 0
         (work, code), self.pending = self.pending, None
@@ -71,5 +76,6 @@ class Signals:
                 os.kill(os.getpid(), number)
             return
         self.code = self.code or CODES[number]
-        if number == signal.SIGINT:
+        if number != signal.SIGUSR1:
             signal.signal(number, signal.SIG_DFL)  # the second one does not wait for Python to come round
+        signal.alarm(PATIENCE)  # where another process has died, no step may ever end
