@@ -187,20 +187,16 @@ def one_epoch(
     meters = meters or Meters(steps, world.device)
     before, data_time, train_time = meters.images, Average(), Average()
 
-    def rate(step: int) -> float:
-        step += (epoch - 1) * steps
-        return pretrain_lr(step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
-
     def read() -> None:
-        meters.read(world, lambda step: f"epoch {epoch}, step {step}, lr {rate(step):g}")
+        meters.read(world, lambda step: f"epoch {epoch}, step {step}, lr {_rate(args, epoch, step, steps):g}")
 
     bar.update(meters.done)
-    lr = rate(steps - 1)
+    lr = _rate(args, epoch, steps - 1, steps)
     start = time.perf_counter()
     for i, batch in enumerate(on_device(loader, world.device, compute.stream), meters.done):
         bad.take(batch, training=True)
         data_time.add(time.perf_counter() - start)
-        lr, told = set_rate(optimizer, rate(i)), i % args.print_freq == 0
+        lr, told = set_rate(optimizer, _rate(args, epoch, i, steps)), i % args.print_freq == 0
         with compute.autocast():
             losses = model(batch.views, batch.index)
         norm = compute.update(losses.mean(), optimizer, measure=told)
@@ -224,6 +220,10 @@ def one_epoch(
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
     _record(log, epoch, lr, meters, (meters.images - before) * world.size / max(train_time.total, 1e-9))
+
+
+def _rate(args: argparse.Namespace, epoch: int, step: int, steps: int) -> float:
+    return pretrain_lr((epoch - 1) * steps + step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
 
 
 def _record(log: Log, epoch: int, lr: float, meters: Meters, rate: float) -> None:
