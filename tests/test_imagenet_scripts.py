@@ -1,7 +1,6 @@
 """train_simCLR.py and train_imagenet.py on a small tree of JPEG files: flags, files, results, bad images."""
 
 import json
-import re
 import shutil
 import sys
 
@@ -190,7 +189,7 @@ def test_interrupted_within_an_epoch_of_image_files(run, tmp_path, pretrained, i
         for _ in range(2):
             assert run(script, "parts", *words, "--resume").returncode == 143
         done = run(script, "parts", *words, "--resume")
-        assert done.returncode == 0 and re.search(r"after epoch \d and \d+ steps", done.stdout)
+        assert done.returncode == 0 and "resuming from" in done.stdout
         whole, parts = weights(tmp_path / folder / "whole/model.pt"), weights(tmp_path / folder / "parts/model.pt")
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
@@ -295,7 +294,7 @@ def test_an_evaluation_alone_reports_the_lists_of_the_training(run, tmp_path, pr
     assert "0.5" in line
     done = run("train_imagenet.py", "x", *options[:-1], 2, "--test_freq", 1, "--overwrite")
     assert done.returncode == 0
-    one_line_error(run("train_imagenet.py", "x", *options, "--resume"), "beyond --epochs 1")
+    one_line_error(run("train_imagenet.py", "x", *options, "--resume"), "--epochs was 2, is 1")
 
 
 @pytest.mark.parametrize("name", [SPEC.val, SPEC.test])

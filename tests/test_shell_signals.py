@@ -27,6 +27,11 @@ sys.exit(noted[0] if "finished" not in os.environ else 0)
 """
 
 
+def _default_interrupt() -> None:
+    """Tests that run in a shell's background ignore SIGINT, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(project_copy, tmp_path):
     """Start a script of cmds/ in a process group of its own, up to the first line of its training."""
@@ -38,7 +43,7 @@ def start(project_copy, tmp_path):
         words = ["bash", str(project_copy / "cmds" / script), *args, "--root", str(tmp_path)]
         process = subprocess.Popen(
             words, env={**os.environ, "PYTHON": str(training), **env}, stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.DEVNULL, start_new_session=True,
+            stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=_default_interrupt,
         )  # fmt: skip
         while process.stdout.readline() != "running\n":
             assert process.poll() is None
