@@ -317,9 +317,9 @@ def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protoc
 
 def test_a_probe_run_again_gives_the_same_numbers(digits):
     options = ["--protocol", "bcl-50shot", "--epochs", 9]
-    first, again = digits(D_I, *options), digits(D_I, *options)
+    first, again = digits(D_I, *options), digits(D_I, *options, "--resume")
     workers = digits("no_split", *options, "--num_workers", 2)
-    other = digits(D_I, *options, "--seed", 3)
+    other = digits(D_I, *options, "--seed", 3, "--overwrite")
     assert all(first[k] == again[k] == workers[k] for k in ("top1", "top5", "per_class"))
     assert first["groups"] == again["groups"]
     assert (workers["groups"], workers["class_counts"], workers["lists"]["group"]) == (None, None, None)
@@ -330,7 +330,7 @@ def test_a_probe_run_again_gives_the_same_numbers(digits):
 def test_the_protocols_own_settings_are_no_departure(digits):
     scores = digits(D_I, "--protocol", "bcl-50shot")
     assert scores["departs"] == {"shots": [10, 50]} and scores["seed"] == 10
-    assert digits(D_I, "--protocol", "bcl-50shot", "--epochs", 3)["top1"] < scores["top1"]
+    assert digits(D_I, "--protocol", "bcl-50shot", "--epochs", 3, "--overwrite")["top1"] < scores["top1"]
 
 
 def test_the_pruned_branch_and_the_pruned_network_are_departures(digits, tmp_path, monkeypatch):
@@ -376,7 +376,7 @@ def test_probe_of_files_is_the_same_for_any_number_of_processes(imagenet, option
     log = (folder / "log.txt").read_text().splitlines()
     assert log.count(f"On the best_model, test top5 tacc is {one['top5']:.4f}") == 1
     assert not list(folder.glob("*.pt"))
-    workers = imagenet(name, *more, "--num_workers", 2)
+    workers = imagenet(name, *more, "--num_workers", 2, "--resume")
     program = tmp_path / "program.py"
     program.write_text(
         "from pathlib import Path\nimport split.ensure, train_imagenet\nfrom utils.errors import run\n"
@@ -436,8 +436,8 @@ def test_the_full_probe_of_files_is_on_the_whole_training_list(imagenet, root, m
 @pytest.mark.parametrize(
     ("script", "given"),
     [
-        *(("train_cifar.py", flags) for flags in ("--test_only", "--resume", "--trainSplit a.npy", "--valiSplit test")),
-        *(("train_imagenet.py", flags) for flags in ("--test_only", "--resume", "--fullset", "--valiSplit a")),
+        *(("train_cifar.py", flags) for flags in ("--test_only", "--trainSplit a.npy", "--valiSplit test")),
+        *(("train_imagenet.py", flags) for flags in ("--test_only", "--fullset", "--valiSplit a")),
         ("train_imagenet.py", "--customSplit a"),
     ],
 )

@@ -430,6 +430,20 @@ def test_results_without_a_checkpoint_are_a_run_too(call, tmp_path):
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
+def test_bcls_probes_on_features_are_not_written_over_either(call, tmp_path):
+    assert call("train_simCLR.py", "a", *SMALL, "--epochs", "0").returncode == 0
+    options = ["--dataset", "digits", "--model", "res20_s", "--protocol", "bcl-50shot", "--epochs", "2"]
+    options += ["--checkpoint", "checkpoints/a/model_0.pt", "--cvt_state_dict"]
+    assert call("train_cifar.py", "run", *options).returncode == 0
+    file = tmp_path / "checkpoints_tune/run/results.json"
+    before = file.read_text()
+    one_line_error(call("train_cifar.py", "run", *options, "--seed", "3"), "holds a run")
+    assert file.read_text() == before
+    for more in ("--resume", "--overwrite"):
+        assert call("train_cifar.py", "run", *options, more).returncode == 0
+        assert json.loads(file.read_text())["per_class"] == json.loads(before)["per_class"]
+
+
 def test_steps_are_not_counted_in_other_batches(call, interrupted):
     interrupted(STEPS + 2)  # a step of the second epoch, after the first epoch's end
     assert call("train_simCLR.py", "run", *SMALL).returncode == 143

@@ -16,7 +16,6 @@ from utils.distributed import World
 from utils.errors import InputError
 from utils.optim import sgd
 from utils.probe import freeze
-from utils.results import FEATURE_PROTOCOLS
 from utils.run_files import RunFiles
 
 # Settings that older checkpoints of ours do not name.
@@ -56,7 +55,7 @@ class Files(RunFiles):
             self.load_best()  # a bad one is told before the log begins
             self.told.append(f"evaluating {self.folder / 'best_model.pt'}")
             return 0
-        found = None if args.protocol in FEATURE_PROTOCOLS else self.own()
+        found = self.own()
         if not args.checkpoint:
             self.told.append("backbone: random weights")
         else:

@@ -64,7 +64,7 @@ def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
     args.epochs = args.epochs or (FEATURE_EPOCHS if features else epochs)
     args.seed = (FEATURE_SEED if features else 1) if args.seed is None else args.seed
     # What would be a part of the other probes, and goes unused here.
-    given = [name for name in ("test_only", "resume", "trainSplit", "customSplit", "fullset", "valiSplit")
+    given = [name for name in ("test_only", "trainSplit", "customSplit", "fullset", "valiSplit")
              if getattr(args, name, None) not in (None, parser.get_default(name))]  # fmt: skip
     if features and given:
         raise InputError(f"--protocol {args.protocol} trains on its own lists, anew each time: leave out --{given[0]}")

@@ -15,6 +15,7 @@ from utils.lock import Lock
 from utils.log import forget_metrics
 from utils.meters import Meters
 from utils.randomness import generator_states, set_generators
+from utils.results import FEATURE_PROTOCOLS
 from utils.signals import Signals
 
 # Settings that change no result: where things are, what is told and kept, and how the run is started.
@@ -68,7 +69,7 @@ class RunFiles:
         held = {name for name in names if CHECKPOINTS.fullmatch(name)}
         if (held or names & {"best_model.pt", "results.json"}) and not args.resume and not args.overwrite:
             raise InputError(f"{self.folder} holds a run: --resume True goes on with it, --overwrite True starts over")
-        if not args.resume:
+        if not args.resume or getattr(args, "protocol", "") in FEATURE_PROTOCOLS:  # those are trained anew each time
             return None
         found = newest_checkpoint(self.folder)
         if found is None and "results.json" in names:

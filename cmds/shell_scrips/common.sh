@@ -244,7 +244,8 @@ probe_features() {
     for protocol in $bcl_protocols; do
         if [ "$few_shot_only" = True ] && [ $protocol = bcl-full ]; then continue; fi
         options=(--save-dir "$tune_dir" --dataset "$dataset" --data "$data" --model "$model" --protocol $protocol
-            --num_workers "$workers" --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True)
+            --num_workers "$workers" --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True
+            --resume "$resume" "${saving_options[@]}")
         if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
         if [ $family = files ]; then
             script=train_imagenet.py
