@@ -61,7 +61,7 @@ def test_the_soak_test_tells_what_is_wrong(tmp_path, monkeypatch):
 # ---- names and words
 
 
-@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x", ".", "..", "a\x1bb", "a\udcff", "x" * 256, "a\nb"])
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", ".", "..", "a\x1bb", "a\udcff", "x" * 256, "a\nb"])
 @pytest.mark.parametrize("script", ["train_simCLR.py", "train_cifar.py"])
 def test_names_that_lead_out(call, tmp_path, name, script):
     base = PRETRAIN if "simCLR" in script else PROBE
