@@ -69,12 +69,15 @@ def processes(folder: Path) -> list[int]:
     return found
 
 
-def end(folder: Path, pids: list[int]) -> None:
-    """SIGKILL; back when the processes are gone."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    while set(pids) & set(processes(folder)):
+def end(folder: Path, only: int | None = None) -> None:
+    """SIGKILL to the processes that run in a folder, or to one of them; back when they are gone.
+
+    A launcher may start another one meanwhile, which would live on without it: they are looked for until none is left.
+    """
+    while pids := [pid for pid in processes(folder) if only in (None, pid)]:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
 
 
@@ -121,9 +124,9 @@ def kill(seed: int, folder: Path, several: bool) -> Outcome:
             process.communicate(timeout=seconds * rng.uniform(0.05, 1.0))
         except subprocess.TimeoutExpired:
             killed = True
-            all_of_them, lock = processes(folder), folder / "checkpoints" / "parts" / "lock"
+            lock = folder / "checkpoints" / "parts" / "lock"
             one = several and lock.exists() and lock.read_text() and rng.random() < 0.5
-            end(folder, [int(lock.read_text().split()[1])] if one else all_of_them)
+            end(folder, int(lock.read_text().split()[1]) if one else None)
             process.communicate(timeout=120)
     code, said = finish(folder, *script, "parts", *options, "--resume")
     if code:
