@@ -2,7 +2,7 @@
 
     python exp_analyse.py --dataset cifar100 --LT                    # SimCLR, linear probe
     python exp_analyse.py --dataset cifar100 --LT --prune --fewShot  # SDCLR, few-shot probe
-    python exp_analyse.py --dataset digits --LT --method untrained simclr sdclr --probe linear fewShot --plot FILE.png
+    python exp_analyse.py --dataset digits --LT --method untrained simclr sdclr --probe linear fewShot --plot DIR
     python exp_analyse.py --paper bcl                                # BCL's table 1: all methods, three data sets
 
 Reads results.json of each experiment, or a log in the authors' format where there is only that.
@@ -17,8 +17,8 @@ from data.image_lists import LIST_SPECS, ListSpec
 from utils import bcl_table
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.figures import plot_groups
-from utils.tables import METHODS, PROBES, Cells, Row, collect_as_told, find_spec, format_table, names_of, published
+from utils.figures import write_figures
+from utils.tables import METHODS, PROBES, Row, collect_as_told, find_spec, format_table, names_of, published
 
 
 def main() -> None:
@@ -38,28 +38,30 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of pre-training, where several were run")
     parser.add_argument("--shape", default="", help="lists of another shape, as in their names: pareto6_imb100")
     parser.add_argument("--data", default="", help="folder of the data set, where only it can tell the class sizes")
-    parser.add_argument("--plot", type=Path, help="write a figure, .png or .pdf")
+    parser.add_argument("--plot", type=Path, help="a folder to write figures to, PNG and PDF")
     args = parser.parse_args()
+    rows: dict[str, list[Row]] = {}
     if args.paper == "bcl":
         panels, title = bcl_table.print_tables(args), "pre-trained on long-tailed lists"
     else:
         args.dataset = args.dataset or "cifar100"
-        panels = print_tables(args)
+        rows = print_tables(args)
+        panels = {PROBES[probe]: {row.method: row.mean_and_std() for row in found} for probe, found in rows.items()}
         title = f"{find_spec(args.dataset).name}, pre-trained on {'long-tailed' if args.LT else 'balanced'} lists"
     if not panels:
         raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
     if args.plot:
-        plot_groups(panels, args.plot, title)
-        print(f"figure: {args.plot}")
+        for path in write_figures(panels, rows, args.plot, title):
+            print(f"figure: {path}")
 
 
-def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
-    """SDCLR's tables, one for each probe; returns the figure's panels, title -> method -> cells.
+def print_tables(args: argparse.Namespace) -> dict[str, list[Row]]:
+    """SDCLR's tables, one for each probe; returns the rows with a result, probe -> one for each method.
 
     Raises:
         InputError: a result is of no use.
     """
-    spec, panels = find_spec(args.dataset), {}
+    spec, found = find_spec(args.dataset), {}
     pretrained_on = f"D_{'i' if args.LT else 'b'}"
     if isinstance(spec, ListSpec):
         pretrained_on = names_of(spec, 1, args.LT, "linear", args.shape).base
@@ -68,8 +70,8 @@ def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
         rows = {method: collect_as_told(args, spec, method, probe, args.LT, args.shape) for method in methods}
         print_table(f"{spec.name}, pre-trained on {pretrained_on}, {PROBES[probe]}", rows, probe, args)
         if any(row.values for row in rows.values()):
-            panels[PROBES[probe]] = {row.method: row.mean_and_std() for row in rows.values() if row.values}
-    return panels
+            found[probe] = [row for row in rows.values() if row.values]
+    return found
 
 
 def print_table(title: str, rows: dict[str, Row], probe: str, args: argparse.Namespace) -> None:

@@ -70,4 +70,4 @@ elif [ $paper = bcl ]; then
 else
     options+=(--LT --probe linear fewShot)
 fi
-"$PYTHON" exp_analyse.py "${options[@]}" --plot "${root%/}/figures_$dataset.png"
+"$PYTHON" exp_analyse.py "${options[@]}" --plot "${root%/}/figures_$dataset"

@@ -185,8 +185,8 @@ def test_the_other_recipes_for_real(project, tmp_path, data, folder, classes, sp
     assert sorted(r["protocol"] for r in results) == ["sdclr-fewshot", "sdclr-linear"]
     assert all(r["images"] == classes and r["dataset"] == data for r in results)
     kind = ["--LT"] if "LT" in split.split("_")[1] else []
-    figure = tmp_path / "figure.png"
-    printed = python(project, "exp_analyse.py", "--dataset", data, *kind, "--root", tmp_path, "--plot", figure)
+    figure = tmp_path / "figures" / "groups.png"
+    printed = python(project, "exp_analyse.py", "--dataset", data, *kind, "--root", tmp_path, "--plot", figure.parent)
     assert printed.returncode == 0, printed.stderr
     # No class has more than 100 images here: no number, no bar.
     assert re.search(r"^SimCLR +1 +- ", printed.stdout, re.M) and figure.stat().st_size > 10_000

@@ -249,7 +249,7 @@ def test_reproduce_goes_on_where_it_stopped_and_prints_the_tables(project_copy, 
     tables = done.stdout[done.stdout.index("digits, pre-trained on D_i, sdclr-linear") :]
     assert re.search(r"^SimCLR +1 +\d+\.\d\d ", tables, re.M)
     assert "digits, pre-trained on D_i, sdclr-fewshot" in tables
-    assert (tmp_path / "figures_digits.png").stat().st_size > 10_000
+    assert (tmp_path / "figures_digits" / "groups.png").stat().st_size > 10_000
     again = bash(project_copy, "reproduce.sh", *args, SPLITS="2")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("(finished)") == 1 and "Loss" not in again.stdout

@@ -88,7 +88,10 @@ def serve(address: str) -> None:
             break
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, streams, _, _ = socket.recv_fds(client, 1, 3)
-    words, folder, environment = json.loads(b"".join(iter(lambda: client.recv(1 << 16), b"")))
+    try:
+        words, folder, environment = json.loads(b"".join(iter(lambda: client.recv(1 << 16), b"")))
+    except ValueError:
+        os._exit(0)  # the client was killed before it had said what it wants
     worker = os.fork()
     if worker:
         _wait(worker, client)

@@ -33,10 +33,16 @@ Cells = dict[str, tuple[float, float | None]]  # column -> mean and standard dev
 
 @dataclass
 class Row:
-    """One method's results: per split {'Many', 'Medium', 'Few', 'Std', 'All'}, in percent."""
+    """One method's results: per split {'Many', 'Medium', 'Few', 'Std', 'All'}, in percent, and what they are of.
+
+    Also per split: `results`, read_result's 'per_class' in percent, 'class_counts' in images, and more; `folders`,
+    those of the pre-training and of the probe.
+    """
 
     method: str
     values: dict[int, dict[str, float]] = field(default_factory=dict)
+    results: dict[int, dict[str, Any]] = field(default_factory=dict)
+    folders: dict[int, tuple[Path, Path]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
 
@@ -146,6 +152,8 @@ def collect(
                 continue
             counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
             row.values[split] = summarise(result["per_class"], groups_of(counts))
+            row.results[split] = {**result, "class_counts": counts}
+            row.folders[split] = pretrained / pre, folder
             row.notes |= result["notes"]
     return row
 

@@ -1,0 +1,88 @@
+"""What all figures have in common: size, colours that survive grey and colour-blindness, PNG and PDF."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from utils.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMN = 3.4  # inches: the width of a paper's column
+FORMATS = (".png", ".pdf")
+
+
+class Style(NamedTuple):
+    """How something looks in every figure: hatch, marker and dashes tell apart in grey what colour tells otherwise."""
+
+    colour: str
+    hatch: str
+    marker: str
+    dashes: str
+
+
+# Okabe and Ito's colours, told apart by colour-blind readers.
+STYLES = (
+    Style("#999999", "", "o", "-"),
+    Style("#56B4E9", "//", "s", "--"),
+    Style("#E69F00", "--", "^", "-."),
+    Style("#D55E00", "..", "D", ":"),
+    Style("#009E73", "xx", "v", (0, (5, 1, 1, 1, 1, 1))),
+    Style("#CC79A7", "\\\\", "P", (0, (7, 2))),
+)
+
+
+def styles(names: list[str]) -> dict[str, Style]:
+    """A style for each name, by its place; after six they come again."""
+    return {name: STYLES[i % len(STYLES)] for i, name in enumerate(names)}
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, width: float = COLUMN, height: float = 2.6, sharey: bool = False
+) -> "Figure":
+    """A figure of rows x columns panels, each `width` x `height` inches, with text of 8 points; its panels: `.axes`.
+
+    No window is opened and nothing is left behind: it is not pyplot's.
+
+    Args:
+        sharey: the panels have one y axis, whose label and numbers stand at the left.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context({"font.size": 8}):
+        figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+        FigureCanvasAgg(figure)
+        for axis in figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat:
+            axis.tick_params(labelsize=7)
+            axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def legend_below(figure: "Figure", columns: int = 4) -> None:
+    """One legend for all panels, below them, where it covers nothing."""
+    handles = {label: h for a in figure.axes for h, label in zip(*a.get_legend_handles_labels(), strict=True)}
+    if handles:
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
+        )
+
+
+def write_figure(figure: "Figure", path: Path) -> None:
+    """Write it to `path`, .png or .pdf.
+
+    Raises:
+        InputError: another format, or it cannot be written.
+    """
+    from matplotlib import rc_context
+
+    if path.suffix not in FORMATS:
+        raise InputError(f"cannot write the figure {path}: its name must end in .png or .pdf")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rc_context({"pdf.fonttype": 42}):  # text that stays text
+            # Without the date, the same results give the same file.
+            figure.savefig(path, dpi=200, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write the figure {path}: {error}") from error
