@@ -1,7 +1,7 @@
 """What all figures have in common: size, colours that survive grey and colour-blindness, PNG and PDF."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils.errors import InputError
 
@@ -18,7 +18,17 @@ class Style(NamedTuple):
     colour: str
     hatch: str
     marker: str
-    dashes: str
+    dashes: str | tuple
+
+    def line(self, label: str = "") -> dict[str, Any]:
+        """Keywords of axis.plot and axis.errorbar."""
+        look = {"color": self.colour, "marker": self.marker, "linestyle": self.dashes, "label": label}
+        return {**look, "linewidth": 1, "markersize": 3.5, "markeredgecolor": "black", "markeredgewidth": 0.3}
+
+    def points(self, size: float, label: str = "") -> dict[str, Any]:
+        """Keywords of axis.scatter; `size` in points, the smaller the paler."""
+        look = {"color": self.colour, "marker": self.marker, "label": label, "edgecolor": "black"}
+        return {**look, "s": size**2, "alpha": 1 if size > 4 else 0.7, "linewidth": 0.5 if size > 4 else 0}
 
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
@@ -60,10 +70,30 @@ def new_figure(
     return figure
 
 
+def new_panels(count: int, sharey: bool = False) -> "Figure":
+    """A figure of so many panels, three in a row, or two by two."""
+    columns = 2 if count == 4 else min(count, 3)
+    figure = new_figure(-(-count // columns), columns, sharey=sharey)
+    for axis in figure.axes[count:]:
+        axis.remove()
+    return figure
+
+
+def finish(figure: "Figure", title: str, ylabel: str = "") -> None:
+    """Title, legend below, and one y label for the panels of a row."""
+    for axis in figure.axes:
+        if ylabel and axis.get_subplotspec().is_first_col():
+            axis.set_ylabel(ylabel)
+    figure.suptitle(title, fontsize=8)
+    legend_below(figure, columns=3 * figure.axes[0].get_gridspec().ncols)
+
+
 def legend_below(figure: "Figure", columns: int = 4) -> None:
-    """One legend for all panels, below them, where it covers nothing."""
+    """One legend for all panels, below them, where it covers nothing; at most so many names in a row."""
     handles = {label: h for a in figure.axes for h, label in zip(*a.get_legend_handles_labels(), strict=True)}
     if handles:
+        # Rows of equal length: four names stand two by two, not three and one.
+        columns = -(-len(handles) // -(-len(handles) // columns))
         figure.legend(
             handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
         )
