@@ -14,6 +14,7 @@ import torch
 import split.lists
 import split.make_splits
 import utils.run_files
+from tests.figure_checks import figures  # noqa: F401 - a fixture of all tests
 from tests.warm import environment, python
 from utils.errors import run
 

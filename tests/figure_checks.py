@@ -1,4 +1,6 @@
-"""What every figure must have: labelled axes, nothing empty, a legend that covers nothing, text inside its bounds."""
+"""What every figure must have: labelled axes, nothing empty, a whole legend that covers nothing, text that is apart."""
+
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -8,11 +10,13 @@ from utils import plotting
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Path's name -> figure of all that is written through utils.plotting.write_figure, each checked as it is written.
+    """Path's name -> figure of all that is written through utils.plotting.write_figure, each checked before.
 
-    Import it into a test module to use it. A module that imported write_figure by name is patched by `watch(module)`.
+    A module that imported write_figure by name is patched by `watch(module)`; utils.figures already is.
     """
-    found, original = {}, plotting.write_figure
+    import utils.figures
+
+    original = plotting.write_figure
 
     class Figures(dict):
         def watch(self, *modules):
@@ -22,11 +26,12 @@ def figures(monkeypatch):
     found = Figures()
 
     def keep(figure, path):
-        check_figure(figure)
+        if not any(figure is other for other in found.values()):  # once for PNG and PDF
+            check_figure(figure)
         found[path.name] = figure
         original(figure, path)
 
-    monkeypatch.setattr(plotting, "write_figure", keep)
+    found.watch(plotting, utils.figures)
     return found
 
 
@@ -38,34 +43,68 @@ def check_figure(figure) -> None:
     assert panels or any(a.images for a in figure.axes), "no panel"
     for axis in panels:
         assert axis.get_xlabel() or axis.images, "a panel without x label"
-        shared = [a for a in axis.get_shared_y_axes().get_siblings(axis) if a.get_ylabel()]
-        assert axis.get_ylabel() or shared or axis.images, "a panel without y label"
+        # A shared label stands at the left of the row.
+        row = [a for a in axis.get_shared_y_axes().get_siblings(axis) if _row(a) == _row(axis)]
+        assert any(a.get_ylabel() for a in row) or axis.get_ylabel() or axis.images, "a panel without y label"
         assert _points(axis) or axis.images, f"an empty panel: {axis.get_title()!r}"
-    legends = [*figure.legends, *(a.get_legend() for a in figure.axes if a.get_legend())]
+    _check_legends(figure, panels, renderer)
+    box, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
+    inside = box.x0 >= -0.01 and box.y0 >= -0.01 and box.x1 <= width + 0.01 and box.y1 <= height + 0.01
+    assert inside, f"something is cut off: {box} of {width} x {height} inches"
+    texts = [*figure.texts]
+    for axis in panels:
+        _apart(_tick_labels(axis.xaxis), renderer)
+        _apart(_tick_labels(axis.yaxis), renderer)
+        texts += [axis.title, axis.xaxis.label, axis.yaxis.label, *axis.texts]
+    _apart(texts, renderer)
+
+
+def _check_legends(figure, panels, renderer) -> None:
+    """Fail if a legend covers a panel, or lacks one of several series, or shows what is not drawn."""
+    from matplotlib.legend import Legend
+
+    # Also those that were added to an axis beside its own.
+    legends = [legend for legend in figure.findobj(Legend) if legend.get_visible()]
     for legend in legends:
         box = legend.get_window_extent(renderer)
         for axis in panels:
             assert not box.overlaps(axis.get_tightbbox(renderer)), "the legend covers a panel"
-    box, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
-    inside = box.x0 >= -0.01 and box.y0 >= -0.01 and box.x1 <= width + 0.01 and box.y1 <= height + 0.01
-    assert inside, f"something is cut off: {box} of {width} x {height} inches"
-    for axis in panels:
-        _apart(axis.xaxis, renderer)
-        _apart(axis.yaxis, renderer)
+    drawn = {label for axis in panels for label in axis.get_legend_handles_labels()[1]}
+    listed = [text.get_text() for legend in legends for text in legend.get_texts()]
+    assert len(listed) == len(set(listed)), f"the legend repeats itself: {listed}"
+    assert set(listed) == drawn or len(drawn) < 2 and not listed, f"the legend has {listed}, the panels {drawn}"
+
+
+def _row(axis) -> range | None:
+    place = axis.get_subplotspec()
+    return place and place.rowspan
 
 
 def _points(axis) -> int:
-    """Finite data points of lines, scatters and bars."""
-    lines = sum(np.isfinite(np.asarray(line.get_ydata(), float)).sum() for line in axis.lines)
-    scatters = sum(np.isfinite(np.ma.filled(c.get_offsets(), np.nan)).all(1).sum() for c in axis.collections)
-    bars = sum(np.isfinite(p.get_height()) for p in axis.patches if hasattr(p, "get_height"))
-    return int(lines + scatters + bars)
+    """Finite data points of lines, scatters and bars that can be seen; shades and bands are no data."""
+    from matplotlib.collections import PathCollection
+
+    lines = [np.column_stack(np.broadcast_arrays(*line.get_data())) for line in axis.lines if line.get_visible()]
+    lines += [np.ma.filled(c.get_offsets(), np.nan) for c in axis.collections if isinstance(c, PathCollection)]
+    bars = [bar for bars in axis.containers for bar in bars if hasattr(bar, "get_height") and bar.get_height()]
+    lines += [np.array([(bar.get_x() + bar.get_width() / 2, bar.get_y() + bar.get_height()) for bar in bars])]
+    (left, right), (low, high) = map(sorted, (axis.get_xlim(), axis.get_ylim()))
+    seen = 0
+    for x, y in (np.asarray(line, float).reshape(-1, 2).T for line in lines):
+        seen += ((left <= x) & (x <= right) & (low <= y) & (y <= high)).sum()
+    return int(seen)
 
 
-def _apart(axis, renderer) -> None:
-    """Fail if the labels of an axis's ticks lie on each other."""
+def _tick_labels(axis) -> list:
+    """Of major and minor ticks within view, in their order."""
     low, high = sorted(axis.get_view_interval())
-    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high and tick.label1.get_visible()]
-    boxes = [tick.label1.get_window_extent(renderer) for tick in ticks if tick.label1.get_text()]
-    for a, b in zip(boxes, boxes[1:], strict=False):
-        assert not a.padded(-0.5).overlaps(b.padded(-0.5)), f"labels of ticks overlap: {axis.get_label_text()}"
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    return [tick.label1 for tick in sorted(ticks, key=lambda t: t.get_loc()) if low <= tick.get_loc() <= high]
+
+
+def _apart(texts: list, renderer) -> None:
+    """Fail if texts lie on each other."""
+    seen = [text for text in texts if text is not None and text.get_visible() and text.get_text().strip()]
+    boxes = [text.get_window_extent(renderer).padded(-0.5) for text in seen]
+    for (a, one), (b, other) in combinations(zip(seen, boxes, strict=True), 2):
+        assert not one.overlaps(other), f"texts overlap: {a.get_text()!r}, {b.get_text()!r}"

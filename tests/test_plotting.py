@@ -37,6 +37,44 @@ def crowded(figure):
     figure.axes[0].set_xticks([1, 1.01, 1.02], ["a hundred", "a hundred", "a hundred"])
 
 
+def beyond(figure):
+    figure.axes[1].set_xlim(5, 6)
+
+
+def shaded(figure):
+    empty(figure)
+    figure.axes[1].axvspan(1, 2)
+    figure.axes[1].fill_between([1, 2], [3, 4])
+
+
+def second_legend(figure):
+    axis = figure.axes[0]
+    first = axis.legend()
+    axis.legend([], []).remove()
+    axis.add_artist(first)
+
+
+def unexplained(figure):
+    figure.axes[0].plot([1, 2], [4, 3], label="SDCLR")
+
+
+def colliding(figure):
+    for axis, x in zip(figure.axes, (0.8, 0.2), strict=True):
+        axis.set_title("a title that reaches into the panel beside it", fontsize=8, x=x)
+
+
+def written_over(figure):
+    figure.axes[0].text(1, 3, "Many")
+    figure.axes[0].text(1, 3, "Few")
+
+
+FLAWS = {
+    empty: "an empty panel", beyond: "an empty panel", shaded: "an empty panel", unlabelled: "without x label",
+    covered: "legend covers", second_legend: "legend covers", unexplained: "the legend has", cut: "cut off",
+    crowded: "texts overlap", colliding: "texts overlap", written_over: "texts overlap",
+}  # fmt: skip
+
+
 def test_a_whole_figure_passes_and_is_written(tmp_path):
     figure = whole()
     check_figure(figure)
@@ -49,11 +87,11 @@ def test_a_whole_figure_passes_and_is_written(tmp_path):
     assert again.read_bytes() == (tmp_path / "new" / "b.pdf").read_bytes()
 
 
-@pytest.mark.parametrize("flaw", [empty, unlabelled, covered, cut, crowded])
+@pytest.mark.parametrize("flaw", FLAWS)
 def test_a_flaw_is_found(flaw):
     figure = whole()
     flaw(figure)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match=FLAWS[flaw]):
         check_figure(figure)
 
 
