@@ -68,8 +68,9 @@ def plot_groups(panels: Panels, title: str, looks: dict[str, Style]) -> "Figure"
                 hatch=looks[method].hatch, hatch_linewidth=0.5, edgecolor="black", linewidth=0.5, label=method,
             )  # fmt: skip
         axis.set_xticks(range(len(columns)), columns)
-        axis.set(xlabel="class group", ylim=(0, 100))
+        axis.set_xlabel("class group")
         axis.set_title(probe, fontsize=8)
+    figure.axes[0].set_ylim(bottom=0)
     finish(figure, title, "test accuracy (%)")
     return figure
 
