@@ -105,7 +105,7 @@ def test_all_are_written_and_the_same_again(tmp_path, figures):
     [
         (1, [3], ["linear"], SIZES, "digits"),
         (6, [1, 2], ["linear", "fewShot"], [int(450 * 0.954**i) for i in range(100)], "digits"),
-        (1, [1], ["linear", "fewShot", "bcl-full", "bcl-100shot"], [500 - i for i in range(10)], "digits"),
+        (1, [1], ["linear", "fewShot", "bcl-full"], [500 - i for i in range(10)], "digits"),
         (5, [1], ["linear", "fewShot"], [300] * 20 + [30] * 50 + [5] * 930, "imagenet"),
     ],
     ids=["one of all", "all methods", "sizes within a decade", "narrow groups"],

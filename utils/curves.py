@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils.errors import InputError
 from utils.files import read_file
 from utils.plotting import Style, finish, new_panels
 from utils.tables import LARGEST, PROBES, Row
@@ -25,7 +24,7 @@ def read_curve(folder: Path, key: str) -> Curve:
     """
     try:
         lines = read_file(folder / "metrics.jsonl", LARGEST).decode(errors="replace").splitlines()
-    except (OSError, InputError):
+    except OSError:
         return {}
     found = {}
     for line in lines:
@@ -75,6 +74,7 @@ def plot_curves(rows: dict[str, list[Row]], title: str, looks: dict[str, Style])
                 low, high = zip(*((min(v), max(v)) for v in at), strict=True)
                 axis.fill_between(epochs, low, high, color=looks[method].colour, alpha=0.15, linewidth=0)
         axis.set(xlabel="epoch", ylabel=what)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_title(name, fontsize=8)
     finish(figure, title)
     return figure

@@ -65,7 +65,7 @@ def new_figure(
         figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
         FigureCanvasAgg(figure)
         for axis in figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat:
-            axis.tick_params(labelsize=7)
+            axis.tick_params(which="both", labelsize=7)
             axis.spines[["top", "right"]].set_visible(False)
     return figure
 
