@@ -26,8 +26,9 @@ from utils.errors import InputError
 from utils.figures import plot_groups
 from utils.metrics import accuracy, count_hits, summarise, thirds
 from utils.optim import LARS, build_optimizer
+from utils.read_results import read_log, read_result
 from utils.schedule import pretrain_lr, probe_lr
-from utils.tables import Row, collect, format_table, published, read_log, read_result
+from utils.tables import Row, collect, published
 
 quick = settings(database=None, deadline=None, max_examples=60)
 COLUMNS = ("Many", "Medium", "Few", "Std", "All")
@@ -775,12 +776,3 @@ def test_plot_groups(tmp_path):
 def test_plot_as_pdf(tmp_path):
     plot_groups({"sdclr-linear": {"SimCLR": {c: (40.0, 1.0) for c in COLUMNS}}}, tmp_path / "plot.pdf", "digits")
     assert (tmp_path / "plot.pdf").read_bytes().startswith(b"%PDF")
-
-
-def test_format_table():
-    text = format_table([("SimCLR", "2", {"Many": (1.005, 0.5), "All": (70.0, None)}), ("SDCLR (published)", "5", {})])
-    header, first, second = text.splitlines()
-    assert header.split() == ["n", *COLUMNS]
-    assert cells(first, "SimCLR") == ["2", f"{1.005:.2f} ± 0.50", "-", "-", "-", "70.00"]
-    assert cells(second, "SDCLR (published)") == ["5", "-", "-", "-", "-", "-"]
-    assert header.index("Many") == first.index("1.0") == second.index("-")
