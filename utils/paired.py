@@ -40,37 +40,21 @@ def compare(ours: list[float], theirs: list[float], test: str = "t", seed: int =
     n, gaps = len(ours), np.subtract(ours, theirs)
     if n < 2:
         return Paired(n, why=f"a test needs 2 splits in common, there {'is 1' if n else 'is none'}")
+    from scipy.stats import bootstrap, permutation_test, ttest_rel  # a second to load; most tables have no use for it
+
     mean = float(gaps.mean())
     # Rounding leaves a spread of 1e-14 in numbers up to 100; one image of a million is 1e-4.
     equal = np.ptp(gaps) < 1e-9
+    if test == "t" and equal:
+        return Paired(n, mean, why="all differences are equal, so the t-test has no spread to measure them by")
     if test == "t":
-        if equal:
-            return Paired(n, mean, why="all differences are equal, so the t-test has no spread to measure them by")
-        return Paired(n, mean, *_t_test(ours, theirs))
-    low, high = (mean, mean) if equal else _bootstrap(gaps, seed)
-    return Paired(n, mean, low, high, _sign_flips(gaps, seed))
-
-
-def _t_test(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    from scipy.stats import ttest_rel  # takes a second to load, and most tables have no use for it
-
-    result = ttest_rel(ours, theirs)
-    interval = result.confidence_interval(LEVEL)
-    return float(interval.low), float(interval.high), float(result.pvalue)
-
-
-def _bootstrap(gaps: np.ndarray, seed: int) -> tuple[float, float]:
-    from scipy.stats import bootstrap
-
-    options = dict(confidence_level=LEVEL, n_resamples=RESAMPLES, method="percentile")
-    interval = bootstrap((gaps,), np.mean, rng=np.random.default_rng(seed), **options).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-def _sign_flips(gaps: np.ndarray, seed: int) -> float:
-    from scipy.stats import permutation_test
-
-    options = dict(permutation_type="samples", n_resamples=RESAMPLES, alternative="two-sided")
+        result = ttest_rel(ours, theirs)
+        return Paired(n, mean, *map(float, (*result.confidence_interval(LEVEL), result.pvalue)))
+    drawn = dict(n_resamples=RESAMPLES, rng=np.random.default_rng(seed))
+    low = high = mean
+    if not equal:
+        found = bootstrap((gaps,), np.mean, confidence_level=LEVEL, method="percentile", **drawn)
+        low, high = found.confidence_interval
     # Rounded, so that ways that give the same mean are seen to.
-    found = permutation_test((np.round(gaps, 9),), np.mean, rng=np.random.default_rng(seed), vectorized=True, **options)
-    return float(found.pvalue)
+    flipped = permutation_test((np.round(gaps, 9),), np.mean, permutation_type="samples", vectorized=True, **drawn)
+    return Paired(n, mean, float(low), float(high), float(flipped.pvalue))

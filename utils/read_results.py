@@ -149,16 +149,8 @@ def read_log(path: Path, classes: int) -> list[float] | None:
 
 def _tops_of_log(text: str) -> dict[str, float | None]:
     """Top-1 and top-5 in percent; the result line of images in memory tells the first, of image files the second."""
-    tops: dict[str, float | None] = dict.fromkeys(TOPS)
     lines = _last_evaluation(text)
     starts = [i for i, line in enumerate(lines) if re.search("(Each class acc|acc per class) is", line)]
-    after = "\n".join(lines[starts[-1] + 1 :])
-    number = r"(\d{1,3}(?:\.\d+)?)"
-    for top, pattern in (
-        ("top1", rf"test tacc is {number}\s*$|test: Accuracy: top1 \({number}%\)"),
-        ("top5", rf"test top5 tacc is {number}\s*$|test: Accuracy: top1 .*top5 \({number}%\)"),
-    ):
-        if match := re.search(pattern, after, re.M):
-            value = float(match[match.lastindex or 1])
-            tops[top] = value if value <= 100 else None
-    return tops
+    after, number = "\n".join(lines[starts[-1] + 1 :]), r"(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)(?![\d.])"
+    one, five = (re.search(rf"{a}{number}", after) for a in (r"(?:test tacc is |top1 \()", r"top5 (?:tacc is |\()"))
+    return {"top1": float(one[1]) if one else None, "top5": float(five[1]) if five else None}

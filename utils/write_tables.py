@@ -38,19 +38,19 @@ def markdown(tables: list[Table]) -> str:
     """A heading, the table and what stands below it on the terminal, for each."""
     parts = []
     for table in tables:
-        caption, differences, why = difference_lines(table)
+        caption, differences, _ = difference_lines(table)
         parts += [f"## {table.title}", "Test accuracy in %, mean ± std over splits.", _pipes(main_lines(table))]
         parts += [f"- {remark}" for remark in remarks(table)]
         if differences:
             parts += [f"{caption[0].upper()}{caption[1:]}.", _pipes(differences)]
-        parts += [f"- no test: {reason}" for reason in why]
         parts += [_pipes(split_lines(table))] if table.splits else []
     return "\n\n".join(parts) + "\n"
 
 
 def remarks(table: Table) -> list[str]:
-    """Notes, and what is missing."""
-    return [*(f"note: {note}" for note in table.notes), *(f"missing: {what}" for what in table.missing)]
+    """Notes, what is missing, and what could not be tested."""
+    kinds = {"note": table.notes, "missing": table.missing, "no test": difference_lines(table)[2]}
+    return [f"{kind}: {what}" for kind, words in kinds.items() for what in words]
 
 
 def _pipes(lines: Lines) -> str:
@@ -96,13 +96,12 @@ def latex(tables: list[Table]) -> str:
     """A `table` for each, to be read by \\input in a document with the package booktabs; the best of ours is bold."""
     parts = [r"% \usepackage{booktabs}"]
     for table in tables:
-        caption, differences, why = difference_lines(table)
+        caption, differences, _ = difference_lines(table)
         text = f"{table.title}: test accuracy in %, mean ± std over splits"
-        told = [*remarks(table), *(f"no test: {reason}" for reason in why)]
         parts += [rf"\begin{{table}}\centering\caption{{{escaped(text)}}}", _tabular(main_lines(table), _best(table))]
         if differences:
             parts += [r"\par\medskip", escaped(caption) + r"\par\smallskip", _tabular(differences, set())]
-        parts += [r"\end{table}", *(f"% {' '.join(line.split())}" for line in told)]
+        parts += [r"\end{table}", *(f"% {' '.join(line.split())}" for line in remarks(table))]
     return "\n".join(parts) + "\n"
 
 
@@ -139,31 +138,23 @@ def escaped(text: str) -> str:
 
 def as_json(tables: list[Table]) -> str:
     """Everything: numbers, per split and per class, files they came from, notes, and what is missing."""
-    return json.dumps({"tables": [_table_dict(table) for table in tables]}, indent=1, allow_nan=False) + "\n"
+    return (
+        json.dumps({"tables": [_table_dict(table) for table in tables]}, indent=1, allow_nan=False, default=str) + "\n"
+    )
 
 
 def _table_dict(table: Table) -> dict[str, Any]:
     names = {"dataset": table.dataset, "pretrained_on": table.pretrained_on, "protocol": table.protocol}
-    record = {**names, "columns": table.columns, "baseline": table.baseline or None, "test": table.test}
     ours = {row.method: row for row in table.rows}
-    rows = [
-        {
-            "method": method,
-            **({"n": len(ours[method].values)} if method in ours else {"n": None}),
-            "columns": {column: _numbers(table, method, column) for column in table.columns},
-            "paired": {c: pair._asdict() for c, pair in table.differences.get(method, {}).items()},
-            "splits": _splits(ours[method]) if method in ours else {},
-            "notes": sorted(ours[method].notes) if method in ours else [],
-            "missing": ours[method].missing if method in ours else [],
-        }
-        for method in dict.fromkeys([*ours, *table.published])
-    ]
-    return {**record, "rows": rows, "notes": table.notes, "missing": table.missing}
-
-
-def _splits(row: Row) -> dict[int, dict[str, Any]]:
-    found = {}
-    for n, result in row.results.items():
-        kept = {k: result[k] for k in ("top1", "top5", "per_class", "class_counts", "kind")}
-        found[n] = {**row.values[n], **kept, "file": str(result["file"])}
-    return found
+    rows = []
+    for method in dict.fromkeys([*ours, *table.published]):
+        row = ours.get(method, Row(method))
+        splits = {n: {**row.values[n], **result, "notes": sorted(result["notes"])} for n, result in row.results.items()}
+        columns = {column: _numbers(table, method, column) for column in table.columns}
+        paired = {c: pair._asdict() for c, pair in table.differences.get(method, {}).items()}
+        n = len(row.values) if method in ours else None
+        rows.append(
+            {"method": method, "n": n, "columns": columns, "paired": paired, "splits": splits, "missing": row.missing}
+        )
+    baseline = {"baseline": table.baseline or None, "test": table.test}
+    return {**names, "columns": table.columns, **baseline, "rows": rows, "notes": table.notes, "missing": table.missing}
