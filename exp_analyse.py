@@ -94,9 +94,10 @@ def print_tables(args: argparse.Namespace) -> tuple[dict[str, list[Row]], list[T
 
 def print_table(table: Table) -> None:
     """The table, the published numbers below ours where there are any, what is missing or departs, and differences."""
-    print(f"\n{table.title}: test accuracy in %, mean ± std over splits\n")
+    print(f"\n{table.title}: test accuracy in %, {table.shows}\n")
     print(align(main_lines(table)))
-    print(*([f"note: {'; '.join(table.notes)}"] if table.notes else []), sep="\n")
+    if table.notes:
+        print(f"note: {'; '.join(table.notes)}")
     print(*(f"missing: {what}\n" for what in table.missing), sep="", end="")
     print_blocks(table)
 

@@ -28,6 +28,7 @@ from utils.tables import (
 DATASETS = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
 ROWS = {**{k: v for k, v in METHODS.items() if k != "untrained"}, "dnc": "DnC"}
 COLUMNS = (*GROUPS, "Std")
+SHOWS = "Std of the three groups (ddof 1), n splits"
 
 
 def group_means(row: Row) -> Cells:
@@ -58,7 +59,7 @@ def print_tables(args: argparse.Namespace) -> tuple[dict[str, dict[str, Cells]],
     for probe, rows in collected.items():
         by_name = {name: _table(name, probe, methods, args) for name, methods in rows.items()}
         tables += by_name.values()
-        print(f"\nBCL's table 1, {probe}: test accuracy in %, Std of the three groups (ddof 1), n splits\n")
+        print(f"\nBCL's table 1, {probe}: test accuracy in %, {SHOWS}\n")
         print(_format(by_name, args.method))
         _print_notes(rows, by_name, args)
         for name, methods in rows.items():
@@ -82,7 +83,9 @@ def _table(dataset: str, probe: str, rows: dict[str, Row], args: argparse.Namesp
         published = {ROWS.get(m, m): read_published("BCL-T1", DATASETS[dataset], ROWS.get(m, m)) for m in wanted}
     names = (DATASETS.get(dataset, dataset), "long-tailed lists", probe)
     # The Std of this table is of means over splits: no split has one of its own to compare.
-    return make_table(args, find_spec(dataset), names, rows, published, COLUMNS, GROUPS, group_means)
+    table = make_table(args, find_spec(dataset), names, rows, published, COLUMNS, GROUPS, group_means)
+    table.shows = SHOWS
+    return table
 
 
 def _format(tables: dict[str, Table], wanted: list[str] | None) -> str:

@@ -20,7 +20,7 @@ SPLIT_COLUMNS = (*COLUMNS, "Top-1", "Top-5")
 class Table:
     """One data set under one probe.
 
-    columns: of the table; cells: method -> ours; published: method -> theirs, also of methods that we have not.
+    shows: what the cells are, in words. cells: method -> ours. published: method -> theirs, also where we have none.
     differences: method -> column -> ours minus the baseline's, paired over splits; empty of one method alone.
     splits: those to show one by one.
     """
@@ -32,6 +32,7 @@ class Table:
     rows: list[Row]
     cells: dict[str, Cells]
     published: dict[str, Cells]
+    shows: str = "mean ± std over splits"
     published_n: str = ""
     baseline: str = ""
     test: str = "t"
@@ -168,4 +169,4 @@ def print_blocks(table: Table, name: str = "") -> None:
         print(f"\n{of}{caption}\n\n{align(lines)}")
     print(*(f"no test: {of}{reason}\n" for reason in why), sep="", end="")
     if table.splits:
-        print(f"\n{of}each split\n\n{align(split_lines(table))}")
+        print(f"\n{of}each split{', Std with ddof 0' if name else ''}\n\n{align(split_lines(table))}")

@@ -39,7 +39,7 @@ def markdown(tables: list[Table]) -> str:
     parts = []
     for table in tables:
         caption, differences, _ = difference_lines(table)
-        parts += [f"## {table.title}", "Test accuracy in %, mean ± std over splits.", _pipes(main_lines(table))]
+        parts += [f"## {table.title}", f"Test accuracy in %, {table.shows}.", _pipes(main_lines(table))]
         parts += [f"- {remark}" for remark in remarks(table)]
         if differences:
             parts += [f"{caption[0].upper()}{caption[1:]}.", _pipes(differences)]
@@ -97,7 +97,7 @@ def latex(tables: list[Table]) -> str:
     parts = [r"% \usepackage{booktabs}"]
     for table in tables:
         caption, differences, _ = difference_lines(table)
-        text = f"{table.title}: test accuracy in %, mean ± std over splits"
+        text = f"{table.title}: test accuracy in %, {table.shows}"
         parts += [rf"\begin{{table}}\centering\caption{{{escaped(text)}}}", _tabular(main_lines(table), _best(table))]
         if differences:
             parts += [r"\par\medskip", escaped(caption) + r"\par\smallskip", _tabular(differences, set())]
