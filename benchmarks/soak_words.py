@@ -37,10 +37,10 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         "--port": [*INT[:-1], "65536"],
     },
     "exp_analyse.py": {
-        **dict.fromkeys(["--dataset", "--method", "--probe", "--paper"], WORD),
+        **dict.fromkeys(["--dataset", "--method", "--probe", "--paper", "--baseline", "--test"], WORD), "--mix": FLAG,
         "--splits": INT[1:-1], "--epochs": INT[1:-1], "--LT": FLAG, "--root": GONE,
         "--shape": ["x", "[", "../x", "(", "*"], "--contains": ["", "x", "["],
-        "--experiments": ["", "["], "--data": GONE, "--plot": GONE,
+        "--experiments": ["", "["], "--data": GONE, "--plot": GONE, "--out": GONE,
     },
     "utils.pretrained": {"--max_gb": FLOAT, "--root": GONE[8:], "--overwrite": FLAG},
     "utils.features": {
@@ -78,6 +78,7 @@ CONTRADICTIONS = [
     ["train_imagenet.py", "--fullset", "--customSplit", "ImageNet_100_train"], ["train_imagenet.py", "--test_only"],
     ["train_imagenet.py", "--world_size", "2"],
     ["train_imagenet.py", "--dataset", "places", "--protocol", "bcl-50shot"],
+    ["exp_analyse.py", "--baseline", "focal"],
     ["exp_analyse.py", "--paper", "bcl", "--prune"], ["exp_analyse.py", "--dataset", "imagenet", "--shape", "exp"],
     ["split.make_splits", "--scale", "0.5"], ["split.make_splits", "--shape", "pareto", "--alpha", "1e-300"],
     ["split.make_splits", "--shape", "pareto", "--alpha", "0"], ["split.make_splits", "--splits", "4294967296"],

@@ -29,7 +29,7 @@ from utils.errors import InputError, one_line, run
 from utils.files import locked, read_file
 from utils.optim import build_optimizer
 from utils.pretrained import recorded
-from utils.tables import read_log, read_result
+from utils.read_results import read_log, read_result
 
 
 def test_generated_bad_input(call, tmp_path):

@@ -24,8 +24,9 @@ from tests.conftest import PROJECT, one_line_error
 from utils.errors import InputError
 from utils.metrics import accuracy, count_hits, summarise, thirds
 from utils.optim import LARS, build_optimizer
+from utils.read_results import read_log, read_result
 from utils.schedule import pretrain_lr, probe_lr
-from utils.tables import Row, collect, format_table, published, read_log, read_result
+from utils.tables import Row, collect, published
 
 quick = settings(database=None, deadline=None, max_examples=60)
 COLUMNS = ("Many", "Medium", "Few", "Std", "All")
@@ -748,12 +749,3 @@ def test_figure_that_cannot_be_written(tmp_path, call):
     for plot in ("a.png", "a.pdf", "file", "file/new"):
         done = call("exp_analyse.py", "--dataset", "digits", "--LT", "--splits", 1, "--plot", tmp_path / plot)
         one_line_error(done, plot)
-
-
-def test_format_table():
-    text = format_table([("SimCLR", "2", {"Many": (1.005, 0.5), "All": (70.0, None)}), ("SDCLR (published)", "5", {})])
-    header, first, second = text.splitlines()
-    assert header.split() == ["n", *COLUMNS]
-    assert cells(first, "SimCLR") == ["2", f"{1.005:.2f} ± 0.50", "-", "-", "-", "70.00"]
-    assert cells(second, "SDCLR (published)") == ["5", "-", "-", "-", "-", "-"]
-    assert header.index("Many") == first.index("1.0") == second.index("-")

@@ -11,11 +11,24 @@ import numpy as np
 from data.image_lists import ListSpec
 from utils.errors import InputError
 from utils.metrics import GROUPS
-from utils.tables import METHODS, Cells, Row, align, cell, collect_as_told, find_spec, folders_of, read_published
+from utils.result_tables import Table, make_table, print_blocks
+from utils.tables import (
+    METHODS,
+    Cells,
+    Row,
+    align,
+    cell,
+    collect_as_told,
+    find_spec,
+    folders_of,
+    read_published,
+    signed,
+)
 
 DATASETS = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
 ROWS = {**{k: v for k, v in METHODS.items() if k != "untrained"}, "dnc": "DnC"}
 COLUMNS = (*GROUPS, "Std")
+SHOWS = "Std of the three groups (ddof 1), n splits"
 
 
 def group_means(row: Row) -> Cells:
@@ -26,14 +39,14 @@ def group_means(row: Row) -> Cells:
     return {name: (value, None) for name, value in means.items()}
 
 
-def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
-    """One table for each probe; returns the figure's panels, title -> method -> cells.
+def print_tables(args: argparse.Namespace) -> tuple[dict[str, dict[str, Cells]], list[Table]]:
+    """One table for each probe; returns the figure's panels, title -> method -> cells, and each data set's table.
 
     Args:
         args: exp_analyse.py's flags.
 
     Raises:
-        InputError: flags of the other paper's tables, no result at all, or one of no use.
+        InputError: flags of the other paper's tables, no result at all, one of no use, or some of another kind.
     """
     if args.prune or args.fewShot:
         raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
@@ -42,14 +55,17 @@ def print_tables(args: argparse.Namespace) -> dict[str, dict[str, Cells]]:
     panels: dict[str, dict[str, Cells]] = {}
     if not any(row.values for rows in collected.values() for methods in rows.values() for row in methods.values()):
         raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipes first")
+    tables = []
     for probe, rows in collected.items():
-        print(f"\nBCL's table 1, {probe}: test accuracy in %, Std of the three groups (ddof 1), n splits\n")
-        print(_format(rows, probe, args.method))
-        _print_notes(rows, args)
+        by_name = {name: _table(name, probe, methods, args) for name, methods in rows.items()}
+        tables += by_name.values()
+        print(f"\nBCL's table 1, {probe}: test accuracy in %, {SHOWS}\n")
+        print(_format(by_name, args.method))
+        _print_notes(rows, by_name, args)
         for name, methods in rows.items():
             found = {row.method: group_means(row) for row in methods.values() if row.values}
             panels |= {f"{DATASETS.get(name, name)}, {probe}": found} if found else {}
-    return panels
+    return panels, tables
 
 
 def _collect(dataset: str, probe: str, args: argparse.Namespace) -> dict[str, Row]:
@@ -60,33 +76,50 @@ def _collect(dataset: str, probe: str, args: argparse.Namespace) -> dict[str, Ro
     return {method: collect_as_told(args, spec, method, probe, True, shape) for method in methods}
 
 
-def _format(rows: dict[str, dict[str, Row]], probe: str, wanted: list[str] | None) -> str:
-    lines = [("", *(word for _ in rows for word in ("|", "n", *COLUMNS)))]
+def _table(dataset: str, probe: str, rows: dict[str, Row], args: argparse.Namespace) -> Table:
+    published: dict[str, Cells] = {}
+    if probe == "bcl-100shot" and dataset in DATASETS:
+        wanted = args.method or ROWS
+        published = {ROWS.get(m, m): read_published("BCL-T1", DATASETS[dataset], ROWS.get(m, m)) for m in wanted}
+    names = (DATASETS.get(dataset, dataset), "long-tailed lists", probe)
+    # The Std of this table is of means over splits: no split has one of its own to compare.
+    table = make_table(args, find_spec(dataset), names, rows, published, COLUMNS, GROUPS, group_means)
+    table.shows = SHOWS
+    return table
+
+
+def _format(tables: dict[str, Table], wanted: list[str] | None) -> str:
+    """All data sets side by side: ours, the published row and the difference to that, for each method."""
+    lines = [("", *(word for _ in tables for word in ("|", "n", *COLUMNS)))]
     for method in wanted or ROWS:
-        name, ours, theirs = ROWS.get(method, method), [], []
-        for dataset, methods in rows.items():
-            row, published = methods.get(method), {}
-            cells = group_means(row) if row else {}
-            ours += ["|", str(len(row.values)) if row else "", *(cell(cells.get(c)) for c in COLUMNS)]
-            if probe == "bcl-100shot" and dataset in DATASETS:
-                published = read_published("BCL-T1", DATASETS[dataset], name)
+        name = ROWS.get(method, method)
+        ours, theirs, gaps = [], [], []
+        for table in tables.values():
+            n = [str(len(row.values)) for row in table.rows if row.method == name]
+            found, published, gap = table.cells.get(name, {}), table.published.get(name, {}), table.to_published(name)
+            ours += ["|", *(n or [""]), *(cell(found.get(c)) for c in COLUMNS)]
             theirs += ["|", "", *(cell(published.get(c)) for c in COLUMNS)]
+            gaps += ["|", "", *(signed(gap[c]) if c in gap else "-" for c in COLUMNS)]
         lines += [(name, *ours)] if method in METHODS else []
-        lines += [(f"{name} (published)", *theirs)] if any(word not in ("", "-", "|") for word in theirs) else []
+        for label, words in ((f"{name} (published)", theirs), ("difference", gaps)):
+            lines += [(label, *words)] if any(word not in ("", "-", "|") for word in words) else []
     text = align(lines)
     bars = [i for i, letter in enumerate(text.split("\n")[0]) if letter == "|"]
     head = ""
-    for bar, dataset in zip(bars, rows, strict=True):
+    for bar, dataset in zip(bars, tables, strict=True):
         head = f"{head.ljust(bar)}| {DATASETS.get(dataset, dataset)}"
     return f"{head}\n{text}"
 
 
-def _print_notes(rows: dict[str, dict[str, Row]], args: argparse.Namespace) -> None:
+def _print_notes(rows: dict[str, dict[str, Row]], tables: dict[str, Table], args: argparse.Namespace) -> None:
     for name, methods in rows.items():
-        if notes := sorted({note for row in methods.values() for note in row.notes}):
-            print(f"note: {name}: {'; '.join(notes)}")
+        if tables[name].notes:
+            print(f"note: {name}: {'; '.join(tables[name].notes)}")
         if not any(row.values for row in methods.values()):
             print(f"missing: {name}: no result below {folders_of(find_spec(name), args.root)[1]}")
             continue
         for row in methods.values():
             print(*(f"missing: {name}, {what}" for what in row.missing), sep="\n", end="\n" if row.missing else "")
+    for name, table in tables.items():
+        if any(row.values for row in table.rows):
+            print_blocks(table, name)

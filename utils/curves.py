@@ -9,7 +9,8 @@ import numpy as np
 
 from utils.files import read_file
 from utils.plotting import Style, finish, new_panels
-from utils.tables import LARGEST, PROBES, Row
+from utils.read_results import LARGEST
+from utils.tables import PROBES, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +16,17 @@ from split.ensure import ensure_list, known_list
 from split.lists import read_list
 from split.path_lists import read_path_list
 from utils.errors import InputError
-from utils.files import read_file
 from utils.log import PROJECT
 from utils.metrics import COLUMNS, summarise, thirds, thresholds
+from utils.read_results import read_result, read_text
 from utils.results import FEATURE_PROTOCOLS
 
 METHODS = {
     "untrained": "untrained", "simclr": "SimCLR", "focal": "Focal", "sdclr": "SDCLR", "bcl-i": "BCL-I", "bcl-d": "BCL-D"
 }  # fmt: skip
+SPLITS = [1, 2, 3, 4, 5]
 PROBES = {"linear": "sdclr-linear", "fewShot": "sdclr-fewshot", **{name: name for name in FEATURE_PROTOCOLS}}
 _PAPER_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "imagenet-100": "ImageNet-100"}
-LARGEST = 1 << 28  # bytes of a log or a result
 Cells = dict[str, tuple[float, float | None]]  # column -> mean and standard deviation, None where there is none
 
 
@@ -112,6 +111,7 @@ def collect(
     epochs: int | None = None,
     shape: str = "",
     experiments: list[str] | None = None,
+    mix: bool = False,
 ) -> Row:
     """One method's row: every split's result, or where it was looked for.
 
@@ -121,7 +121,7 @@ def collect(
         contains: a part of the names, where several settings were run.
         data: folder of the data set, for class sizes that no file tells. epochs: of pre-training, where several ran.
         shape: of the lists where it is not the published one, as in their names: `imb50`, `pareto6_imb100`.
-        experiments: names of the pre-trainings to take, None for any.
+        experiments: names of the pre-trainings to take, None for any. mix: take results of another protocol, too.
 
     Raises:
         InputError: several settings match, a result is damaged or of another protocol, or the class sizes are unknown.
@@ -146,7 +146,7 @@ def collect(
             if len(settings) > 1:
                 names = ", ".join(sorted(settings))
                 raise InputError(f"several settings of {METHODS[method]} were run: {names}; choose by --contains")
-            result = read_result(folder, PROBES[probe], spec.classes)
+            result = read_result(folder, PROBES[probe], spec.classes, mix)
             if result is None:
                 row.missing.append(f"{METHODS[method]}, {where}: no result in {folder}")
                 continue
@@ -162,8 +162,8 @@ def collect_as_told(
     args: argparse.Namespace, spec: Spec | ListSpec, method: str, probe: str, long_tailed: bool, shape: str
 ) -> Row:
     """collect of what exp_analyse.py's flags choose."""
-    only = (args.contains, args.data, args.epochs, shape, args.experiments)
-    return collect(spec, args.root, method, probe, args.splits, long_tailed, *only)
+    only = (args.contains, args.data, args.epochs, shape, args.experiments, args.mix)
+    return collect(spec, args.root, method, probe, args.splits or SPLITS, long_tailed, *only)
 
 
 def _method_of(match: re.Match) -> str:
@@ -177,67 +177,6 @@ def _method_of(match: re.Match) -> str:
     return "sdclr" if pruned else "simclr"
 
 
-def read_result(folder: Path, protocol: str, classes: int) -> dict[str, Any] | None:
-    """{'per_class', 'class_counts' or None, 'notes'} from results.json, else from a log in the authors' format.
-
-    Raises:
-        InputError: the file is damaged, or of another protocol.
-    """
-    file = folder / "results.json"
-    if not file.is_file():
-        per_class = read_log(folder / "log.txt", classes)
-        notes = {"a result was read from a log in the authors' format"}
-        return None if per_class is None else {"per_class": per_class, "class_counts": None, "notes": notes}
-    try:
-        result = json.loads(read_file(file, LARGEST))
-        if None in result["per_class"]:
-            c = result["per_class"].index(None)
-            raise InputError(f"{file} has no accuracy of class {c}: none of its test images could be read")
-        per_class, counts = [float(a) for a in result["per_class"]], result["class_counts"]
-        notes = {f"{k} is {ours}, not the protocol's {theirs}" for k, (ours, theirs) in result["departs"].items()}
-        notes |= {f"lists: {item['source']}" for item in result["lists"].values() if item}
-        sizes = counts is None or (len(counts) == classes and all(isinstance(c, int) and c >= 0 for c in counts))
-        if result["protocol"] != protocol:
-            raise InputError(f"{file} is of protocol {result['protocol']}, not {protocol}: choose by --contains")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged or half-written: run that probe again") from error
-    if len(per_class) != classes or not sizes or not all(0 <= a <= 100 for a in per_class):
-        raise InputError(f"{file} does not hold {classes} accuracies and class sizes: run that probe again")
-    return {"per_class": per_class, "class_counts": counts, "notes": notes}
-
-
-def _text(log: Path) -> str:
-    try:
-        return read_file(log, LARGEST).decode(errors="replace")
-    except OSError as error:
-        raise InputError(f"{log} cannot be read: {error}") from error
-
-
-def read_log(path: Path, classes: int) -> list[float] | None:
-    """Per-class test accuracies (percent) of the last finished evaluation in a log; None if there is none.
-
-    Raises:
-        InputError: the line does not hold one number for each class.
-    """
-    if not path.is_file():
-        return None
-    lines = _text(path).splitlines()
-    ends = [i for i, line in enumerate(lines) if re.search("On the best_model, test (top5 )?tacc is", line)]
-    for line in reversed(lines[: ends[-1]] if ends else []):
-        # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
-        match = re.search("(Each class acc|acc per class) is(.*)", line)
-        if match and "Epoch:" not in line:
-            factor = 100 if match[1] == "acc per class" else 1  # train_imagenet.py writes fractions
-            try:
-                values = [factor * float(word) for word in match[2].split()]
-            except ValueError:
-                values = []
-            if len(values) != classes or not all(0 <= value <= 100.01 for value in values):
-                raise InputError(f"{path} is damaged: '{match[1]} is' is not followed by {classes} accuracies")
-            return values
-    return None
-
-
 def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str) -> list[int]:
     """Images per class of a split's D_i: from the pre-training log, else from the list and the labels.
 
@@ -249,7 +188,7 @@ def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str)
     log = pretrained / "log.txt"
     tailed = spec.grouping_list(f"{split}_res") if isinstance(spec, ListSpec) else "_D_i_"
     if tailed in pretrained.name and log.is_file():
-        match = re.search(r"class distribution in training set is \[([^][]*)\]", _text(log))
+        match = re.search(r"class distribution in training set is \[([^][]*)\]", read_text(log))
         words = match.group(1).replace(",", " ").split() if match else []
         if len(words) == spec.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
             return [int(float(word)) for word in words]
@@ -294,10 +233,9 @@ def cell(value: tuple[float, float | None] | None) -> str:
     return text if std is None else f"{text} ± {std:.2f}"
 
 
-def format_table(rows: list[tuple[str, str, Cells]]) -> str:
-    """Aligned text: (name, n, cells) per row."""
-    lines = [(name, n, *(cell(values.get(column)) for column in COLUMNS)) for name, n, values in rows]
-    return align([("", "n", *COLUMNS), *lines])
+def signed(value: float) -> str:
+    """A difference with its sign, never -0.00."""
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def align(lines: list[tuple[str, ...]]) -> str:
