@@ -222,6 +222,17 @@ def test_a_resumed_run_shows_each_epoch_once(call, tmp_path, boosted):
     assert done.returncode == 0 and [p.name for p in other.parent.iterdir()] == ["notes.txt"]
 
 
+def test_a_run_that_was_stopped_in_its_first_epoch_has_one_grid(call, tmp_path, interrupted):
+    folder, options = tmp_path / "checkpoints/run", [*SMALL, "--epochs", "2"]
+    interrupted(1)
+    assert call("train_simCLR.py", "run", *options).returncode == 143
+    assert not (folder / "metrics.jsonl").exists() and len(board(folder).Images("views")) == 1
+    time.sleep(1.1 - time.time() % 1)
+    assert call("train_simCLR.py", "run", *options, "--resume").returncode == 0
+    events = board(folder)
+    assert [e.step for e in events.Images("views")] == [1] and [e.step for e in events.Scalars("loss")] == [1, 2]
+
+
 # ---- lists, files, processes
 
 
