@@ -15,6 +15,7 @@ from data.boost import Boost
 from data.datasets import SPECS, load
 from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, ImageFiles
 from data.views import AugmentedImages, Batch, EpochSampler, on_device, pretrain_transform
+from methods import BCL
 from models import MODELS
 from split.ensure import ensure_list, ensure_path_list, known_list
 from split.lists import read_list
@@ -227,7 +228,7 @@ def one_epoch(
         start = time.perf_counter()
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
-    if args.bcl:
+    if isinstance(method, BCL):
         log.board.histogram("score", method.score, epoch)
     rate = (meters.images - before) * world.size / max(train_time.total, 1e-9)
     _record(log, epoch, lr, meters, images_per_s=round(rate, 1), **of_method(method))
