@@ -244,6 +244,8 @@ def test_image_files_with_bad_ones_among_them(call, lists, tmp_path):
     try:
         options = [*FILES, "--data", lists, "--epochs", "1"]
         one_line_error(call("train_simCLR.py", "strict", *options), val.paths[0])
+        checked = call("utils/doctor.py", "train_simCLR.py", "strict", *options)
+        assert checked.returncode == 2 and re.search(f"^error +images +.*{val.paths[0]}", checked.stdout, re.M)
         assert not (tmp_path / "checkpoints/strict").exists()
         done = call("train_simCLR.py", "run", *options, "--on_bad_image", "skip")
     finally:

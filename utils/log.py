@@ -85,7 +85,8 @@ def progress(total: int, done: int, what: str, main: bool, unit: str = "it") -> 
 
 def had_before(bar: tqdm, done: int) -> None:
     """Move the bar on by what was done before the run began, which is no part of its rate."""
-    bar.initial = bar.last_print_n = bar.n = bar.n + done
+    if done:
+        bar.initial = bar.last_print_n = bar.n = bar.n + done
 
 
 class Average:

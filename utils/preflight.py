@@ -88,7 +88,9 @@ class Preflight:
                              f"a class; {_shape(images.images)}")  # fmt: skip
             self._files(images.images)
         if images is not None and args.monitor == "knn":
-            self.report.attempt("monitor", Monitor, images, counts, args, compute, self.world)
+            monitor = self.report.attempt("monitor", Monitor, images, counts, args, compute, self.world)
+            if isinstance(getattr(monitor, "val", None), PathList):
+                self._files(ImageFiles(args.data, monitor.val, True))
 
         def build() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
             flags = argparse.Namespace(**{**vars(args), "bcl": args.bcl and images is not None})

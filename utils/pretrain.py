@@ -195,8 +195,7 @@ def one_epoch(
     def read() -> None:
         meters.read(world, lambda step: f"epoch {epoch}, step {step}, lr {_rate(args, epoch, step, steps):g}")
 
-    if first:
-        had_before(bar, before * world.size)
+    had_before(bar, before * world.size)
     lr = _rate(args, epoch, steps - 1, steps)
     start = time.perf_counter()
     for i, batch in enumerate(on_device(loader, world.device, compute.stream), first):
