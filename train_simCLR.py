@@ -14,10 +14,12 @@ from data.image_lists import PRETRAIN_LISTS
 from data.views import fingerprint
 from methods import build_method
 from utils.bad_images import BadImages
+from utils.board import Board
 from utils.compute import Compute
 from utils.distributed import join, world_from_environment
 from utils.errors import run
 from utils.log import Log, progress, provenance
+from utils.monitor import Monitor
 from utils.optim import build_optimizer
 from utils.pretrain import one_epoch, parse, training_images, two_view_loader
 from utils.pretrain_files import Checkpoints
@@ -30,6 +32,7 @@ def main() -> None:
     compute = Compute(args, world.device)
     images, counts = training_images(args)
     loader = two_view_loader(images, args, world)
+    monitor = Monitor(images, counts, args, compute, world) if args.monitor == "knn" else None
     seed_generators(args.seed + world.rank)
     stem = "imagenet" if args.dataset in PRETRAIN_LISTS else "cifar"
     method = compute.on_device(build_method(args, stem, len(images)))
@@ -38,8 +41,11 @@ def main() -> None:
     start = checkpoints.load()
 
     join(world)
-    with checkpoints.alone():
-        log = Log(checkpoints.folder, world.main)
+    with (
+        checkpoints.alone(),
+        Board(checkpoints.folder if args.tensorboard and world.main else None, start + 1) as board,
+    ):
+        log = Log(checkpoints.folder, world.main, board)
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
         log.info(f"class distribution in training set is {counts}")
@@ -53,7 +59,8 @@ def main() -> None:
             method.encoder.compile()
 
         what = f"{args.dataset} {args.experiment[-40:]}"
-        bar = progress(args.epochs * len(loader), start * len(loader), what, world.main)
+        each = len(loader.sampler) * world.size
+        bar = progress(args.epochs * each, start * each, what, world.main, " images")
         if start == args.epochs == 0:
             checkpoints.save(0)
         for epoch in checkpoints.epochs(start):
@@ -63,6 +70,8 @@ def main() -> None:
             if args.bcl:
                 images.set_scores(method.score)
             one_epoch(model, loader, optimizer, epoch, args, compute, world, log, bar, bad, meters, checkpoints)
+            if monitor and (epoch % args.monitor_freq == 0 or epoch == args.epochs):
+                monitor.report(method.encoder, epoch, log, bad)
             checkpoints.save(epoch)
         bar.close()
 

@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from utils.errors import InputError, run
 
 PROJECT = Path(__file__).resolve().parents[1]
 SECONDS, RESIDENT, VIRTUAL = 60, 2 << 30, 12 << 30  # limits of a case; bytes
-LOGS = {"log.txt", "metrics.jsonl"}
+LOGS = re.compile(r"log\.txt|metrics\.jsonl|events\.out\.tfevents\..*")
 MEMORY = ".soak-memory"
 RUNNER = f"""
 import atexit, pathlib, resource, runpy, sys
@@ -143,7 +144,7 @@ def one_case(pool: Pool, seed: int, number: int, kinds: list[str], scratch: Path
 
 def _is_log(path: str, changed: set[str]) -> bool:
     """Whether it is the log of a run, or a folder that one is in."""
-    logs = {p for p in changed if Path(p).name in LOGS}
+    logs = {p for p in changed if LOGS.fullmatch(Path(p).name)}
     return path in logs or any(Path(path) in Path(log).parents for log in logs)
 
 

@@ -57,7 +57,7 @@ class BCL(nn.Module):
 
     @property
     def projections(self) -> torch.Tensor:
-        """The wrapped method's, [2N, D] of the last batch."""
+        """The wrapped method's, [2, N, D] of the last batch's views 1 and 2."""
         return self.method.projections
 
     def start_epoch(self, epoch: int) -> None:

@@ -25,7 +25,7 @@ class SDCLR(nn.Module):
         random_prune_percent: the part of that share that falls at random, in [0, prune_percent].
         seed: of the random part; equal on all processes, so that all prune alike.
 
-    `projections` [2N, D] are those of the last batch, to look at.
+    `projections` [2, N, D] are those of the last batch's views 1 and 2, to look at.
 
     Raises:
         InputError: a share is out of range.
@@ -63,5 +63,5 @@ class SDCLR(nn.Module):
         dense = self.encoder(views[:, 0])
         with pruned(self.encoder):
             competitor = self.encoder(views[:, 1])
-        self.projections = torch.cat([dense, competitor]).detach()
+        self.projections = torch.stack([dense, competitor]).detach()
         return contrast(dense, competitor, self.temperature)

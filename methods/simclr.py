@@ -78,7 +78,7 @@ class SimCLR(nn.Module):
         temperature: t > 0 of NT-Xent.
         loss: of nt_xent's arguments, losses [N].
 
-    `projections` [2N, D] are those of the last batch, to look at.
+    `projections` [2, N, D] are those of the last batch's views 1 and 2, to look at.
     """
 
     def __init__(self, encoder: nn.Module, temperature: float, loss: Loss = nt_xent) -> None:
@@ -98,5 +98,5 @@ class SimCLR(nn.Module):
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
         z = self.encoder(views.flatten(0, 1))
-        self.projections = z.detach()
+        self.projections = z.detach().unflatten(0, (-1, 2)).transpose(0, 1)
         return contrast(z[0::2], z[1::2], self.temperature, self.loss)

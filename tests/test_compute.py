@@ -195,7 +195,7 @@ def test_channels_last_is_the_same_training_as_contiguous_up_to_rounding(dtype, 
 class Stub(nn.Module):
     """Losses as given for each step, with a gradient of nothing."""
 
-    projections = torch.eye(2)
+    projections = torch.eye(2).expand(2, 2, 2)
 
     def __init__(self, values: list[float]) -> None:
         super().__init__()
@@ -264,16 +264,17 @@ def test_meters_go_on_from_their_state():
 def test_spread_is_1_for_uniform_features_and_0_for_collapsed_ones():
     z = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0))
     scales = torch.rand(20_000, 1, generator=torch.Generator().manual_seed(1)) + 0.1
-    assert spread(z * scales).item() == pytest.approx(1, abs=0.01)
-    assert spread(torch.ones(10, 64) * scales[:10]).item() == pytest.approx(0, abs=1e-5)
+    views = (z * scales).unflatten(0, (2, -1))
+    assert spread(views).item() == pytest.approx(1, abs=0.01)
+    assert spread(torch.ones(2, 5, 64) * scales[:5]).item() == pytest.approx(0, abs=1e-5)
     unit = (z / z.norm(dim=1, keepdim=True)).double().numpy()
-    assert spread(z).item() == pytest.approx(unit.std(0, ddof=1).mean() * 8, rel=1e-5)
+    assert spread(views).item() == pytest.approx(unit.std(0, ddof=1).mean() * 8, rel=1e-5)
 
 
 class Alike(Stub):
     """The same projections for all images."""
 
-    projections = torch.ones(6, 8) + 1e-3 * torch.eye(6, 8)
+    projections = (torch.ones(6, 8) + 1e-3 * torch.eye(6, 8)).view(2, 3, 8)
 
 
 @pytest.mark.parametrize(("model", "told"), [(Alike, True), (Stub, False)])

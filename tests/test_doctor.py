@@ -204,7 +204,7 @@ def test_a_run_that_is_there(call, tmp_path):
     predicted = lines(call(DOCTOR, *command))["disk"][-1][1]
     assert call(*command).returncode == 0
     folder = tmp_path / "checkpoints" / "run"
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    before = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     # Beside what is there now, one that is being written.
     most = sum(len(content) for name, content in before.items() if name.endswith(".pt")) + len(before["model.pt"])
     assert float(predicted.split(" MiB")[0]) * 2**20 == pytest.approx(most, rel=0.1)
@@ -212,7 +212,7 @@ def test_a_run_that_is_there(call, tmp_path):
     found = lines(call(DOCTOR, *command, "--resume"))
     assert found["folder"][0][0] == "ok" and "resuming from" in found["checkpoint"][0][1]
     assert "--epochs was 4, is 3" in errors(call(DOCTOR, *command, "--resume", "--epochs", 3))["checkpoint"]
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     assert read_checkpoint(folder / "model.pt")["epoch"] == 4
 
 

@@ -120,12 +120,13 @@ def test_how_to_compute_reaches_every_step_where_it_is_not_the_default(project_c
     usual = dry(project_copy, script, *more)
     same = dry(project_copy, script, *more, "--precision", "auto", "--augment", "auto", "--compile", "False")
     assert same == usual and len(usual) >= 2
-    new = {"--precision": "fp32", "--augment": augment, "--compile": "True"}
+    pretraining = {"--compile": "True", "--monitor": "knn", "--monitor_freq": "7", "--tensorboard": "False"}
+    new = {"--precision": "fp32", "--augment": augment, **pretraining}
     assert not new.keys() & {word for words in usual for word in words}
     changed = dry(project_copy, script, *more, *(word for pair in new.items() for word in pair))
     for words, before in zip(changed, usual, strict=True):
         assert words[:2] == before[:2]
-        wanted = new if words[0] == "train_simCLR.py" else {k: v for k, v in new.items() if k != "--compile"}
+        wanted = new if words[0] == "train_simCLR.py" else {k: v for k, v in new.items() if k not in pretraining}
         assert options(words) == options(before) | wanted
     done = bash(project_copy, script, "--compile", "maybe", DRY_RUN="1")
     assert done.returncode == 2 and done.stderr.splitlines() == ["error: --compile takes True or False, not 'maybe'"]

@@ -161,10 +161,10 @@ def test_a_run_is_not_overwritten_unless_asked(call, tmp_path):
     folder = tmp_path / "checkpoints/run"
     small = [*SMALL, "--epochs", "1"]
     assert call("train_simCLR.py", "run", *small, *SDCLR).returncode == 0
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    before = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     one_line_error(call("train_simCLR.py", "run", *small), "checkpoints/run", "--resume True", "--overwrite True")
     one_line_error(call("train_simCLR.py", "run", *small, "--resume", "--overwrite"), "--resume", "--overwrite")
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     done = call("train_simCLR.py", "run", *small, "--overwrite", "--seed", "2")
     assert done.returncode == 0 and not (folder / "mask_1.pt").exists()
     assert read_checkpoint(folder / "model.pt")["config"]["seed"] == 2
@@ -414,7 +414,16 @@ def test_overwriting_removes_a_run_and_nothing_else(call, tmp_path):
     done = call("train_simCLR.py", "run", *small, "--overwrite", "--checkpoint", "checkpoints/run/model_1.pt")
     one_line_error(done, "--overwrite would remove checkpoints/run/model_1.pt")
     assert call("train_simCLR.py", "run", *SMALL, "--epochs", "1", "--overwrite").returncode == 0
-    left = {"model.pt", "model_1.pt", "log.txt", "metrics.jsonl", "models.pt", "model_best.pt", "notes.txt"}
+    left = {
+        "model.pt",
+        "model_1.pt",
+        "log.txt",
+        "metrics.jsonl",
+        "models.pt",
+        "model_best.pt",
+        "notes.txt",
+        "tensorboard",
+    }
     assert {p.name for p in folder.iterdir()} == left
     assert "--prune" not in (folder / "log.txt").read_text()
 

@@ -86,6 +86,7 @@ def test_two_processes_train_and_resume(script, tmp_path, how):
     folder = tmp_path / "checkpoints"
     assert same(weights(folder / "whole"), weights(folder / "parts"))
     assert not same(weights(folder / "whole"), weights(folder / "parts", "model_1.pt"))
+    assert len(list((folder / "whole/tensorboard").iterdir())) == 1  # one process writes
 
 
 def test_the_loader_of_a_boosted_run_gets_the_scores(call, monkeypatch):

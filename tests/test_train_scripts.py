@@ -63,6 +63,7 @@ def test_pretraining_leaves_the_published_files_and_lines(call, tmp_path):
         "mask_1.pt",
         "mask_2.pt",
         "mask_3.pt",
+        "tensorboard",
     }
     assert {p.name for p in folder.iterdir()} == files
     log = (folder / "log.txt").read_text()
@@ -264,7 +265,9 @@ def test_progress_bar_on_a_terminal(tmp_path):
             output += chunk
     os.close(ours)
     assert process.wait(60) == 0
-    assert re.search(rb"100%.*4/4 \[\d\d:\d\d<\d\d:\d\d", output), output
+    assert re.search(rb"100%.*810/810 \[\d\d:\d\d<\d\d:\d\d, [^]]* images/s, epoch=2, loss=\d\.\d+, lr=0", output), (
+        output
+    )
     assert b"data_time" not in output
     assert "data_time" in (tmp_path / "checkpoints/run/log.txt").read_text()
 

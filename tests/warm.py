@@ -71,6 +71,7 @@ def serve(address: str) -> None:
     """Answer each client by a process of its own."""
     import cv2  # noqa: F401
     import sklearn.datasets  # noqa: F401
+    import torch.utils.tensorboard  # noqa: F401
     import torchvision  # noqa: F401
 
     gc.freeze()  # else each child copies all of it when it collects

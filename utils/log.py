@@ -1,4 +1,4 @@
-"""What a run leaves for its readers: log.txt in the published format, metrics.jsonl, a progress bar."""
+"""What a run leaves for its readers: log.txt in the published format, metrics.jsonl, a progress bar; see board."""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from utils.board import Board
 from utils.files import replace_file
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -20,10 +21,11 @@ class Log:
     Args:
         folder: the experiment's; made when the first line is written; None for the terminal alone.
         main: only one process writes.
+        board: TensorBoard's, which has the numbers, too.
     """
 
-    def __init__(self, folder: Path | None, main: bool = True) -> None:
-        self.folder, self.main = folder, main
+    def __init__(self, folder: Path | None, main: bool = True, board: Board | None = None) -> None:
+        self.folder, self.main, self.board = folder, main, board or Board(None)
 
     def info(self, line: str) -> None:
         """One line to the terminal and log.txt; what could steer a terminal, in a file's name say, is escaped."""
@@ -45,6 +47,7 @@ class Log:
         """One JSON object to metrics.jsonl, with the time in seconds since 1970."""
         if self.main:
             self._append("metrics.jsonl", json.dumps({**numbers, "time": round(time.time(), 3)}))
+            self.board.metrics(**numbers)
 
     def _append(self, name: str, line: str) -> None:
         if self.folder is None:
@@ -72,9 +75,18 @@ def _epoch(line: str) -> float:
         return float("inf")
 
 
-def progress(total: int, done: int, what: str, main: bool) -> tqdm:
-    """A tqdm bar with ETA on a terminal; elsewhere, and in the other processes, it stays silent."""
-    return tqdm(total=total, initial=done, desc=what, disable=None if main else True, dynamic_ncols=True)
+def progress(total: int, done: int, what: str, main: bool, unit: str = "it") -> tqdm:
+    """A tqdm bar with ETA and `unit`s a second on a terminal; elsewhere, and in the other processes, it is silent."""
+    silent, thousands = None if main else True, unit != "it"
+    return tqdm(
+        total=total, initial=done, desc=what, disable=silent, dynamic_ncols=True, unit=unit, unit_scale=thousands
+    )
+
+
+def had_before(bar: tqdm, done: int) -> None:
+    """Move the bar on by what was done before the run began, which is no part of its rate."""
+    if done:
+        bar.initial = bar.last_print_n = bar.n = bar.n + done
 
 
 class Average:

@@ -22,6 +22,7 @@ from utils.compute import Compute
 from utils.distributed import World, cores, launched_by_hand, world_from_environment
 from utils.estimate import Estimate, Work, estimate
 from utils.machine import Report, disk, existing, free_memory, memory, size
+from utils.monitor import Monitor
 from utils.optim import build_optimizer
 from utils.pretrain import parse, training_images, two_view_loader
 from utils.pretrain_files import Checkpoints
@@ -86,6 +87,10 @@ class Preflight:
             self.report.line("ok", "data", f"{len(images):,} images of {args.dataset}, {min(counts)} to {max(counts)} "
                              f"a class; {_shape(images.images)}")  # fmt: skip
             self._files(images.images)
+        if images is not None and args.monitor == "knn":
+            monitor = self.report.attempt("monitor", Monitor, images, counts, args, compute, self.world)
+            if isinstance(getattr(monitor, "val", None), PathList):
+                self._files(ImageFiles(args.data, monitor.val, True))
 
         def build() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
             flags = argparse.Namespace(**{**vars(args), "bcl": args.bcl and images is not None})

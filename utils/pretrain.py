@@ -15,11 +15,13 @@ from data.boost import Boost
 from data.datasets import SPECS, load
 from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, ImageFiles
 from data.views import AugmentedImages, Batch, EpochSampler, on_device, pretrain_transform
+from methods import BCL
 from models import MODELS
 from split.ensure import ensure_list, ensure_path_list, known_list
 from split.lists import read_list
 from split.path_lists import read_path_list
 from utils.bad_images import BadImages
+from utils.board import check_board
 from utils.cli import (
     Parser,
     add_augment,
@@ -36,8 +38,9 @@ from utils.cli import (
 from utils.compute import Compute, add_compute_options
 from utils.distributed import World
 from utils.errors import InputError
-from utils.log import Average, Log
-from utils.meters import COLLAPSED, Meters, spread
+from utils.log import Average, Log, had_before
+from utils.meters import COLLAPSED, MEASURES, Meters
+from utils.monitor import add_monitor_options, of_method
 from utils.optim import WEIGHT_DECAY, set_rate
 from utils.run_files import RunFiles
 from utils.schedule import pretrain_lr
@@ -86,6 +89,7 @@ def parse(description: str) -> argparse.Namespace:
     add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
     add("--random_prune_percent", type=float, default=0.0, help="the part of it that falls at random")
     parser.add_flag("--prune_dual_bn", help="one batch norm for each branch")
+    add_monitor_options(parser)
     add("--print_freq", type=positive, default=50, help="steps")
     add("--save_freq", type=positive, default=100, help="epochs between model_<epoch>.pt")
     add("--mask_save_freq", type=positive, default=100, help="epochs between mask_<epoch>.pt")
@@ -102,6 +106,7 @@ def parse(description: str) -> argparse.Namespace:
     if args.head_layers is None:
         args.head_layers = 3 if args.prune_dual_bn else 2
     check_augment(args, args.dataset in PRETRAIN_LISTS)
+    check_board(args)
     if not 0 < args.resizeLower <= 1:
         raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
     return args
@@ -185,16 +190,18 @@ def one_epoch(
     model.train()
     steps, method = len(loader), getattr(model, "module", model)  # as it is under DistributedDataParallel
     meters = meters or Meters(steps, world.device)
-    before, data_time, train_time = meters.images, Average(), Average()
+    before, first, data_time, train_time = meters.images, meters.done, Average(), Average()
 
     def read() -> None:
         meters.read(world, lambda step: f"epoch {epoch}, step {step}, lr {_rate(args, epoch, step, steps):g}")
 
-    bar.update(meters.done)
+    had_before(bar, before * world.size)
     lr = _rate(args, epoch, steps - 1, steps)
     start = time.perf_counter()
-    for i, batch in enumerate(on_device(loader, world.device, compute.stream), meters.done):
+    for i, batch in enumerate(on_device(loader, world.device, compute.stream), first):
         bad.take(batch, training=True)
+        if epoch == 1 and i == first:
+            log.board.views(batch.views, epoch)
         data_time.add(time.perf_counter() - start)
         lr, told = set_rate(optimizer, _rate(args, epoch, i, steps)), i % args.print_freq == 0
         with compute.autocast():
@@ -203,7 +210,8 @@ def one_epoch(
         meters.add(losses, batch.index)
         if told:
             meters.measure("grad_norm", norm)
-            meters.measure("spread", spread(method.projections))
+            for name, measure in MEASURES.items():
+                meters.measure(name, measure(method.projections))
         if told or i == steps - 1:
             read()
         train_time.add(time.perf_counter() - start)
@@ -213,23 +221,26 @@ def one_epoch(
                 f"data_time: {data_time.mean:.3f}\ttrain_time: {train_time.mean:.3f}"
             )
             bar.set_postfix(epoch=epoch, loss=f"{meters.loss:.3f}", lr=f"{lr:.4f}", refresh=False)
-        bar.update()
+        bar.update(len(batch.index) * world.size)
         if files:
             files.stepped(epoch, meters, read)
         start = time.perf_counter()
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
-    _record(log, epoch, lr, meters, (meters.images - before) * world.size / max(train_time.total, 1e-9))
+    if isinstance(method, BCL):
+        log.board.histogram("score", method.score, epoch)
+    rate = (meters.images - before) * world.size / max(train_time.total, 1e-9)
+    _record(log, epoch, lr, meters, images_per_s=round(rate, 1), **of_method(method))
 
 
 def _rate(args: argparse.Namespace, epoch: int, step: int, steps: int) -> float:
     return pretrain_lr((epoch - 1) * steps + step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
 
 
-def _record(log: Log, epoch: int, lr: float, meters: Meters, rate: float) -> None:
+def _record(log: Log, epoch: int, lr: float, meters: Meters, **more: float) -> None:
     """The epoch's line of metrics.jsonl, and a warning where the features have become all alike."""
-    measured = {name: meters.mean(name) for name in ("grad_norm", "spread")}
-    log.metrics(epoch=epoch, loss=meters.loss, lr=lr, images_per_s=round(rate, 1), **measured)
+    measured = {name: meters.mean(name) for name in ("grad_norm", *MEASURES)}
+    log.metrics(epoch=epoch, loss=meters.loss, lr=lr, **more, **measured)
     if measured["spread"] is not None and measured["spread"] < COLLAPSED:
         log.info(
             f"warning: the features have collapsed in epoch {epoch}: their standard deviation is "

@@ -1,6 +1,8 @@
 """The random numbers of Python, NumPy and torch: seeded, kept in checkpoints, taken up again."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -35,3 +37,13 @@ def set_generators(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """Whatever is drawn inside, after it the generators are as before."""
+    states = generator_states(device)
+    try:
+        yield
+    finally:
+        set_generators(states, device)

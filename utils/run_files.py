@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from utils.board import events
 from utils.checkpoint import newest_checkpoint, previous_of, write_checkpoint
 from utils.compute import Compute
 from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
@@ -23,6 +24,7 @@ HARMLESS = frozenset([
     "experiment", "save_dir", "data", "download", "num_workers", "print_freq", "log_interval", "save_freq",
     "save_steps", "mask_save_freq", "protocol", "resume", "overwrite", "accept_changes", "start_epoch", "no_cuda",
     "local_rank", "world_size", "port", "testContrastiveAcc", "testContrastiveAccTest", "test_batch_size", "test_only",
+    "monitor", "monitor_freq", "tensorboard",
     "on_bad_image",  # while there is none, `error` and `skip` do the same
     "trainSplit", "imagenetCustomSplit", "customSplit", "fullset", "valiSplit", "groupSplit",  # but what they hold
 ])  # fmt: skip
@@ -163,8 +165,8 @@ class RunFiles:
 
     def prepare(self) -> None:
         """Before the run, of the main process alone: with --overwrite, remove what there is of another run."""
-        for path in self.folder.iterdir() if self.args.overwrite else ():
-            if CHECKPOINTS.fullmatch(path.name) or RESULTS.fullmatch(path.name):
+        for path in [*self.folder.iterdir(), *events(self.folder)] if self.args.overwrite else ():
+            if path.parent != self.folder or CHECKPOINTS.fullmatch(path.name) or RESULTS.fullmatch(path.name):
                 path.unlink()
 
     def epochs(self, done: int) -> Iterator[int]:

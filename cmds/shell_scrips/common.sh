@@ -24,6 +24,8 @@ nodes=1 rdzv='' only_pretraining=False linear_eval_seed='' few_shot_split=''
 image_size='' on_bad_image=error
 # How to compute; the numbers' meaning does not change.
 precision=auto augment=auto compile=False compute_options=()
+# What is told while pre-training runs.
+monitor='' monitor_freq='' tensorboard=''
 # What is kept, and what becomes of a run that is there.
 overwrite=False accept_changes=False save_steps=0 saving_options=()
 family=memory
@@ -42,7 +44,8 @@ parse_options() {
                 --model | --seed | --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | \
                 --resume | --paper | --weight_decay | --head_layers | --focal_gamma | --momentum_loss_beta | \
                 --rand_k | --rand_strength | --linear_epochs | --precision | --augment | --compile | \
-                --overwrite | --accept_changes | --save_steps) name=${option#--} ;;
+                --overwrite | --accept_changes | --save_steps | --monitor | --monitor_freq | \
+                --tensorboard) name=${option#--} ;;
             *)
                 name=$("${family}_option" "$option")
                 if [ -z "$name" ]; then
@@ -52,7 +55,8 @@ parse_options() {
                 ;;
         esac
         case $name in
-            only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume | overwrite | accept_changes | compile)
+            only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume | overwrite | accept_changes | compile | \
+                tensorboard)
                 case ${2:-} in
                     True | False) ;;
                     *) stop "$option takes True or False, not '${2:-}'" ;;
@@ -61,7 +65,8 @@ parse_options() {
         esac
         [ -n "${2:-}" ] || stop "$option needs a value"
         case $name in
-            GPU_NUM | port | epochs | workers | batch_size | few_shot_epochs | nodes | linear_epochs | image_size | save_steps)
+            GPU_NUM | port | epochs | workers | batch_size | few_shot_epochs | nodes | linear_epochs | image_size | save_steps | \
+                monitor_freq)
                 [[ $2 =~ ^[0-9]+$ ]] || stop "$option takes a whole number, not '$2'"
                 ;;
         esac
@@ -149,6 +154,9 @@ set_method() {
     if [ "$accept_changes" = True ]; then saving_options+=(--accept_changes True); fi
     if [ "$save_steps" != 0 ]; then saving_options+=(--save_steps "$save_steps"); fi
     if [ "$compile" = True ]; then method_options+=(--compile True); fi
+    for name in monitor monitor_freq tensorboard; do
+        if [ -n "${!name}" ]; then method_options+=("--$name" "${!name}"); fi
+    done
     check_options
 }
 

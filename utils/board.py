@@ -1,0 +1,79 @@
+"""TensorBoard's events of a run: the numbers of metrics.jsonl, which stays the record, and what is no number.
+
+tensorboard --logdir checkpoints
+"""
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.errors import InputError
+
+SHOWN = 8  # images of the grid of views
+_FIX = "`python -m pip install -r requirements.txt`, or leave it out with --tensorboard False"
+
+
+def check_board(args: argparse.Namespace) -> None:
+    """Fill in --tensorboard where it is not given: on where the package is installed.
+
+    Raises:
+        InputError: it is asked for, and not installed.
+    """
+    installed = find_spec("tensorboard") is not None
+    if args.tensorboard and not installed:
+        raise InputError(f"--tensorboard True needs the package tensorboard, which is not installed: {_FIX}")
+    args.tensorboard = installed if args.tensorboard is None else args.tensorboard
+
+
+def events(folder: Path) -> list[Path]:
+    """The event files of the run in an experiment's folder."""
+    return sorted((folder / "tensorboard").glob("events.out.tfevents.*"))
+
+
+class Board:
+    """Writes events below `tensorboard/` of an experiment's folder; steps are epochs. A context manager.
+
+    Args:
+        folder: the experiment's; None writes nothing. first: epoch that comes next; events of it and of later ones,
+            which an interrupted run had written, are no longer shown.
+
+    Raises:
+        InputError: the package cannot be imported.
+    """
+
+    def __init__(self, folder: Path | None, first: int = 1) -> None:
+        self.writer = None
+        if folder is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter  # takes a while, which others need not wait
+            except (ImportError, TypeError, AttributeError) as error:  # versions of other packages do not fit
+                raise InputError(f"tensorboard cannot be imported ({error}): {_FIX}") from error
+            self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.writer:
+            self.writer.close()
+
+    def metrics(self, epoch: int, **numbers: Any) -> None:
+        """The numbers among the values, each under its name; then all is on the disk, should the run be killed."""
+        if self.writer:
+            for name, value in numbers.items():
+                if isinstance(value, int | float):
+                    self.writer.add_scalar(name, value, epoch)
+            self.writer.flush()
+
+    def histogram(self, name: str, values: torch.Tensor, epoch: int) -> None:
+        """Of values [N]."""
+        if self.writer:
+            self.writer.add_histogram(name, values.float().cpu(), epoch)
+
+    def views(self, views: torch.Tensor, epoch: int) -> None:
+        """A grid of the views [n, V, 3, H, W] in [0, 1] of the first images: a column for each, a row for each view."""
+        if self.writer:
+            self.writer.add_images("views", views[:SHOWN].transpose(0, 1).flatten(0, 1).cpu(), epoch)

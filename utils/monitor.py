@@ -1,0 +1,139 @@
+"""How good the features are while pre-training runs: weighted kNN on the validation list, never on the test set.
+
+Wu et al., CVPR 2018, section 3.4: an image takes the class whose training images among its k nearest, by the cosine
+similarity s of features before the head, have the largest sum of exp(s / 0.1). Nothing is trained, so it is cheap.
+"""
+
+import argparse
+from itertools import islice
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from data.datasets import ImageSet, load
+from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, PathList
+from data.views import AugmentedImages
+from methods import BCL
+from models.mask import MaskedConv2d, get_masks
+from models.published import has_dual_batch_norm, load_state, to_backbone
+from models.resnet import build_backbone
+from split.ensure import ensure_list, ensure_path_list
+from split.lists import read_list
+from split.path_lists import read_path_list
+from utils import probe, probe_data
+from utils.bad_images import BadImages
+from utils.cli import Parser, positive
+from utils.compute import Compute
+from utils.distributed import World
+from utils.feature_probe import Features, extract
+from utils.log import Log
+from utils.metrics import GROUPS, accuracy, count_hits, thirds, thresholds
+from utils.randomness import undisturbed
+
+K, TEMPERATURE = 200, 0.1
+BATCH = 256  # images that go through the network at once, whatever the processes: so features are the same
+BLOCK = 2**24  # similarities that are held at once: 64 MiB
+
+
+def add_monitor_options(parser: Parser) -> None:
+    """--tensorboard, --monitor, --monitor_freq: none of them changes the training."""
+    parser.add_flag("--tensorboard", help="write TensorBoard's events; default: where it is installed")
+    parser.set_defaults(tensorboard=None)
+    parser.add_argument("--monitor", default="none", choices=["none", "knn"], help="kNN on the validation list")
+    parser.add_argument("--monitor_freq", type=positive, default=25, help="epochs between; and after the last one")
+
+
+def of_method(method: nn.Module) -> dict[str, float]:
+    """What a method has besides losses, of the running epoch: 'mask_density', the share of the convolution weights that
+    the self-competitor keeps; of BCL 'score_std', the standard deviation of the memorisation scores."""
+    found = {}
+    if any(isinstance(module, MaskedConv2d) for module in method.modules()):
+        masks = get_masks(method.encoder).values()
+        found["mask_density"] = sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
+    if isinstance(method, BCL):
+        found["score_std"] = method.score.std(correction=0).item()
+    return found
+
+
+def knn_scores(bank: Features, queries: torch.Tensor, classes: int, k: int = K) -> torch.Tensor:
+    """Sums of weights [n, classes] of the k nearest of the bank (of all, where it has fewer) to queries [n, C]."""
+    values = F.normalize(bank.values, dim=1)
+    parts = []
+    for some in F.normalize(queries, dim=1).split(max(1, BLOCK // max(1, len(values)))):
+        nearest = (some @ values.T).topk(min(k, len(values)), 1)
+        weights = (nearest.values / TEMPERATURE).exp()
+        parts.append(weights.new_zeros(len(some), classes).scatter_add_(1, bank.labels[nearest.indices], weights))
+    return torch.cat(parts)
+
+
+class Monitor:
+    """kNN of a pre-training: images and lists are found, and checked, when it is made.
+
+    Args:
+        images: the training images, the bank. counts: of them per class, which make Many, Medium and Few: thirds in
+            memory, thresholds of image files. Classes of one size have no groups.
+
+    Raises:
+        InputError: the validation list is missing or bad, has images that are trained on, or its images are not there.
+    """
+
+    def __init__(
+        self, images: AugmentedImages, counts: list[int], args: argparse.Namespace, compute: Compute, world: World
+    ) -> None:
+        self.compute, self.world, self.classes = compute, world, len(counts)
+        files, data = args.dataset in PRETRAIN_LISTS, images.images.images
+        if files:
+            spec = LIST_SPECS[PRETRAIN_LISTS[args.dataset][0]]
+            val = read_path_list(ensure_path_list(spec.val, spec, args.data), spec, (data,))
+            size = args.image_size or spec.size
+            args = argparse.Namespace(**{**vars(args), "image_size": size, "test_batch_size": BATCH})
+            probe_data.file_test_loader(val, args, world)  # looks whether they are there
+        else:
+            whole = load(args.dataset, args.data, train=True, download=args.download)
+            spec, data = whole.spec, ImageSet(whole.spec, data, images.labels)
+            val = probe_data.subset(whole, read_list(ensure_list(spec.val_list, spec, whole.labels), spec))
+        self.args, self.bank, self.val = args, data, val
+        groups = (thresholds if files else thirds)(counts) if max(counts) > min(counts) else {}
+        self.groups = {"All": list(range(self.classes)), **{name: groups.get(name, []) for name in GROUPS}}
+        with undisturbed(world.device):
+            self.backbone = compute.on_device(build_backbone(args.model, "imagenet" if files else "cifar"))
+
+    def report(self, encoder: nn.Module, epoch: int, log: Log, bad: BadImages) -> None:
+        """Tell, and record, the accuracy in percent after `epoch`, of all processes; training goes on as without.
+
+        Raises:
+            InputError: an image is bad and --on_bad_image is error.
+        """
+        with undisturbed(self.world.device):
+            per_class = self._accuracies(encoder, bad)
+        bad.report()
+        found = {}
+        for name, classes in self.groups.items():
+            known = [per_class[c] for c in classes if per_class[c] is not None]
+            found[name] = float(np.mean(known)) if known else None
+        told = ", ".join(f"{name} {value:.2f}" for name, value in found.items() if value is not None)
+        log.info(f"kNN on the validation list after epoch {epoch}, accuracy in %: {told}")
+        log.metrics(epoch=epoch, **{f"knn_{name.lower()}": value for name, value in found.items()})
+
+    def _accuracies(self, encoder: nn.Module, bad: BadImages) -> list[float | None]:
+        """Of each class; only the main process knows."""
+        state = (
+            encoder.state_dict()
+        )  # a network of its own takes it: this one may be synchronised, and has two branches
+        state = to_backbone(state, 0 if has_dual_batch_norm(state) else -1)
+        load_state(self.backbone, state, "the network", head=False)
+        frozen = self.compute.frozen(self.backbone)
+        bank, val = (extract(frozen, self._images(item, bad), self.world.device) for item in (self.bank, self.val))
+        if not self.world.main:
+            return [None] * self.classes
+        scores = knn_scores(bank, val.values, self.classes)
+        return accuracy(count_hits(scores.cpu().numpy(), val.labels.cpu().numpy(), self.classes))["per_class"]
+
+    def _images(self, item: ImageSet | PathList, bad: BadImages) -> probe.Images:
+        """This process's batches, plain: whole ones are dealt."""
+        if isinstance(item, PathList):
+            # A new loader each time: its workers would stay to the end of the run.
+            return probe.images_of_files(probe_data.file_test_loader(item, self.args, self.world), bad)
+        return islice(probe.images_in_memory(item, BATCH), self.world.rank, None, self.world.size)
