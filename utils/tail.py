@@ -4,12 +4,12 @@
     python -m utils.tail --checkpoint model_2000.pt --dataset cifar10 --data DIR --model res18 \\
         --trainSplit cifar10_imbSub_with_subsets/split1_D_i.npy --out tail --scores disagreement loss
 
-The scores (utils/tail_scores.py): disagreement of the dense and the pruned network; memorisation, of BCL's checkpoints;
-loss over augmented views. Settings are those of the pre-training where the checkpoint has them, options come first; the
-authors' checkpoints have none. Of each score, --out gets NAME.csv, every image from rank 1, the most tail-like, with its
-number in the training list, its path (of images in memory its number in the data set), and its class and group, which
-only the evaluation knows; NAME_sheet.png, the first and last 24 images. tail.txt, tail.json, tail.png and tail.pdf say
-how well the scores find the classes of Few: ROC AUC and precision against Many, and who is at the top of the rankings.
+The scores (utils/tail_scores.py): disagreement of the dense and the pruned network; memorisation, of BCL's
+checkpoints; loss over augmented views. Settings are those of the pre-training where the checkpoint has them, options
+come first; the authors' checkpoints have none. Of each score, --out gets NAME.csv, all images from rank 1, the most
+tail-like, with their number in the training list, path (of images in memory the number in the data set), class and
+group, which no score knows; and NAME_sheet.png, the first and last 24. tail.txt, tail.json, tail.png and tail.pdf say
+how well the scores find the classes of Few: ROC AUC and precision against Many, and who is at the top.
 """
 
 import argparse
@@ -88,6 +88,8 @@ def parse(words: list[str] | None = None) -> tuple[argparse.Namespace, dict[str,
         raise InputError(f"{source} has settings of no use: {error}") from error
     args = parser.parse_args([*found, *words])
     files = args.dataset in PRETRAIN_LISTS
+    if files and not args.imagenetCustomSplit:
+        args.imagenetCustomSplit = PRETRAIN_LISTS[args.dataset][1]
     for name in ("dataset", "model", "imagenetCustomSplit" if files else "trainSplit"):
         if not getattr(args, name):
             raise InputError(f"{source} does not say how it was trained: give --{name}")
@@ -107,8 +109,6 @@ def _settings(config: Any) -> list[str]:
     config = config if isinstance(config, dict) else {}
     names = [*SETTINGS, *(["prune_percent"] if config.get("prune") is True else [])]
     found = {name: config[name] for name in names if config.get(name) is not None}
-    if config.get("dataset") in PRETRAIN_LISTS:
-        found["imagenetCustomSplit"] = config.get("imagenetCustomSplit") or PRETRAIN_LISTS[config["dataset"]][1]
     for name, value in found.items():
         if not isinstance(value, str | int | float) or len(str(value)) > LONGEST:
             raise InputError(f"its {name} is no text or number")
@@ -205,7 +205,7 @@ def main() -> None:
 def _title(args: argparse.Namespace, content: dict[str, Any], groups: np.ndarray) -> str:
     """What the table is of."""
     images = " + ".join(f"{(groups == name).sum():,} {name}" for name in GROUPS)
-    listed = Path(args.imagenetCustomSplit or args.trainSplit).stem
+    listed = Path(args.imagenetCustomSplit if args.dataset in PRETRAIN_LISTS else args.trainSplit).stem
     pruned = f"mask {args.mask.name}" if args.mask else f"{100 * args.prune_percent:g}% pruned"
     how = f"{pruned}; {args.draws} draws, batches of {args.batch_size}, temperature {args.temperature:g}"
     return (

@@ -55,7 +55,7 @@ def plot_sheet(images: ImageArrays | ImageFiles, scores: np.ndarray, words: list
         scores: [N], NaN for those that are not shown. words: [N]. name: of the score.
     """
     order = ranking(scores)[: np.isfinite(scores).sum()]
-    figure = new_figure(2, 1, width=7.5, height=1.75)
+    figure = new_figure(2, 1, width=7.5, height=1.5)
     ends = {"highest": order[:SHOWN], "lowest": order[-SHOWN:][::-1]}
     for axis, (end, ids) in zip(figure.axes, ends.items(), strict=True):
         page = sheet(images, ids)
@@ -98,10 +98,10 @@ def plot_tail(found: dict[str, dict[str, Any]], scores: dict[str, np.ndarray], g
     axis = figure.axes[-1]
     for name, values in scores.items():
         _roc(axis, values, groups, looks[name], f"{name}, AUC {_two(found[name]['auc'])}")
-    axis.plot([0, 100], [0, 100], color="black", linewidth=0.5)
+    axis.plot([0, 100], [0, 100], color="black", linewidth=0.5, label="by chance")
     axis.set(xlabel="of Many above a score (%)", ylabel="of Few above it (%)", xlim=(0, 100), ylim=(0, 101))
-    axis.set_title("Few against Many; the thin line: by chance", fontsize=8)
-    legend_below(figure, columns=6)
+    axis.set_title("Few against Many", fontsize=8)
+    legend_below(figure, columns=7)
     return figure
 
 

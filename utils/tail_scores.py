@@ -2,12 +2,12 @@
 
 Of each, higher is more tail-like; [N] float64 in the order of the training list, NaN for an image without a score.
 
-- disagreement, 1 - cos(f(x; w), f(x; m * w)) in [0, 2], of the dense network's projection of the un-augmented image and
-  the pruned one's: what pruning makes a network forget (Hooker et al., "What Do Compressed Deep Neural Networks Forget?",
-  2019: pruning-identified exemplars) are mostly tail images (SDCLR, section 3).
+- disagreement, 1 - cos(f(x; w), f(x; m * w)) in [0, 2], of the dense network's projection of the un-augmented image
+  and the pruned one's: what pruning makes a network forget (pruning-identified exemplars; Hooker et al., "What Do
+  Compressed Deep Neural Networks Forget?", 2019) are mostly tail images (SDCLR, section 3).
 - memorisation, BCL's score in [0, 1] (Zhou et al., ICML 2022, section 3.2; methods/bcl.py) of the losses in training.
-- loss, NT-Xent in nats of the dense network, averaged over augmented passes in random batches, as MAK's empirical loss
-  (Jiang et al., "Improving Contrastive Learning on Imbalanced Data via Open-World Sampling", NeurIPS 2021, section 3.2).
+- loss, NT-Xent in nats of the dense network, averaged over augmented passes in random batches, as in MAK (Jiang et
+  al., "Improving Contrastive Learning on Imbalanced Data via Open-World Sampling", NeurIPS 2021).
 """
 
 import copy
@@ -54,10 +54,10 @@ def build_encoder_of(state: State, name: str, stem: str, source: str) -> nn.Modu
 class FullBatches(EpochSampler):
     """EpochSampler whose last batch is filled up with the first images of the epoch, with the same views.
 
-    NT-Xent grows with the negatives: of 21 images instead of 128, the losses would be lower by a third.
+    NT-Xent grows with the negatives: in a short batch, an image's loss would be lower.
 
     Args:
-        images: their number. batch: images of a batch; where there are fewer images, all are one batch. seed: of orders.
+        images: their number; fewer than a batch are one batch. batch: images of a batch. seed: of the orders.
     """
 
     def __init__(self, images: int, batch: int, seed: int) -> None:
