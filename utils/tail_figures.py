@@ -12,7 +12,6 @@ from utils.tail_ranks import ranking
 from utils.tail_scores import SCORES
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SHOWN, ACROSS = 24, 12  # images of each end, in rows of so many
@@ -61,7 +60,9 @@ def plot_sheet(images: ImageArrays | ImageFiles, scores: np.ndarray, words: list
         page = sheet(images, ids)
         axis.imshow(page, interpolation="nearest")
         axis.set_axis_off()
-        axis.set_title(f"{name}: the {len(ids)} {end} of {len(order):,} images, {_range(scores[ids])}", fontsize=8)
+        first, last = scores[ids[0]], scores[ids[-1]]
+        title = f"{name}: the {len(ids)} {end} of {len(order):,} images, scores {first:.3g} to {last:.3g}"
+        axis.set_title(title, fontsize=8)
         size, step = len(thumbnail(images, ids[0])), page.shape[1] // ACROSS
         for i, number in enumerate(ids.tolist()):
             row, column = divmod(i, ACROSS)
@@ -70,16 +71,14 @@ def plot_sheet(images: ImageArrays | ImageFiles, scores: np.ndarray, words: list
     return figure
 
 
-def _range(scores: np.ndarray) -> str:
-    return f"scores {scores[0]:.3g} to {scores[-1]:.3g}"
-
-
 def plot_tail(found: dict[str, dict[str, Any]], scores: dict[str, np.ndarray], groups: np.ndarray) -> "Figure":
     """For each score the groups' shares in the whole list and at the top, and the ROC curves of Few against Many.
 
     Args:
         found: score -> utils.tail_ranks.evaluate's numbers. scores: score -> [N]. groups: [N].
     """
+    from sklearn.metrics import roc_curve
+
     looks = styles([*GROUPS, *SCORES])
     figure = new_figure(1, len(found) + 1, width=2.5, height=2.8)
     for axis, (name, numbers) in zip(figure.axes, found.items(), strict=False):
@@ -97,24 +96,13 @@ def plot_tail(found: dict[str, dict[str, Any]], scores: dict[str, np.ndarray], g
         axis.set_title(name, fontsize=8)
     axis = figure.axes[-1]
     for name, values in scores.items():
-        _roc(axis, values, groups, looks[name], f"{name}, AUC {_two(found[name]['auc'])}")
+        if (auc := found[name]["auc"]) is not None:
+            chosen = np.isfinite(values) & (groups != "Medium")
+            many, few, _ = roc_curve(groups[chosen] == "Few", values[chosen])
+            look = {"color": looks[name].colour, "linestyle": looks[name].dashes, "linewidth": 1.2}
+            axis.plot(100 * many, 100 * few, **look, label=f"{name}, AUC {auc:.2f}")
     axis.plot([0, 100], [0, 100], color="black", linewidth=0.5, label="by chance")
     axis.set(xlabel="of Many above a score (%)", ylabel="of Few above it (%)", xlim=(0, 100), ylim=(0, 101))
     axis.set_title("Few against Many", fontsize=8)
     legend_below(figure, columns=7)
     return figure
-
-
-def _two(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _roc(axis: "Axes", scores: np.ndarray, groups: np.ndarray, look: Any, label: str) -> None:
-    """The curve, with nothing drawn where Few or Many is empty."""
-    from sklearn.metrics import roc_curve
-
-    chosen = np.isfinite(scores) & (groups != "Medium")
-    few = groups[chosen] == "Few"
-    if 0 < few.sum() < len(few):
-        false, true, _ = roc_curve(few, scores[chosen])
-        axis.plot(100 * false, 100 * true, color=look.colour, linestyle=look.dashes, linewidth=1.2, label=label)

@@ -81,13 +81,13 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         return "-" if value is None else f"{value:.3f}"
 
     head = ("", "AUC", "precision at k", "by chance", "k", "without a score")
-    rows = [(s, *(number(v[c]) for c in ("auc", "precision", "chance")), str(v["k"]), str(v["unscored"]))
-            for s, v in found.items()]  # fmt: skip
-    lines = [("share in %", "of", "images", *GROUPS)]
-    for score, value in found.items():
-        for part, share in value["shares"].items():
-            name = "" if part == "all" and score != next(iter(found)) else score
-            if name:
-                name, what = ("", "the whole list") if part == "all" else (score, f"top {part}")
-                lines.append((name, what, str(share["images"]), *(f"{100 * share[g]:.1f}" for g in GROUPS)))
-    return f"Few against Many\n\n{align([head, *rows])}\n\n{align(lines)}\n"
+    rows = [head] + [
+        (score, *(number(v[c]) for c in ("auc", "precision", "chance")), str(v["k"]), str(v["unscored"]))
+        for score, v in found.items()
+    ]
+    parts = {"the whole list": next(iter(found.values()))["shares"]["all"]}
+    for score, v in found.items():
+        parts |= {f"{score}, top {part}": share for part, share in v["shares"].items() if part != "all"}
+    lines = [("share in %", "images", *GROUPS)]
+    lines += [(name, str(v["images"]), *(f"{100 * v[g]:.1f}" for g in GROUPS)) for name, v in parts.items()]
+    return f"Few against Many\n\n{align(rows)}\n\n{align(lines)}\n"
