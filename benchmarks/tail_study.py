@@ -22,8 +22,6 @@ from utils.tables import METHODS, align
 from utils.tail_ranks import evaluate
 from utils.tail_scores import SCORES
 
-NUMBERS = ("auc", "precision", "chance")
-
 
 def method_of(config: dict) -> str:
     """What a checkpoint's settings call its method."""
@@ -59,13 +57,13 @@ def cell(values: list[float | None]) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values):.3f}" if values else "-"
 
 
-def table(results: dict[tuple[str, str], list[dict[str, dict]]]) -> str:
-    """A row for each data set and method: runs, the AUC of each score, and precision at k."""
-    lines = [("data set", "method", "n", *(f"AUC {s}" for s in SCORES), *(f"P@k {s}" for s in SCORES), "by chance")]
+def table(results: dict[tuple[str, str], list[dict[str, dict]]], key: str) -> str:
+    """A row for each data set and method: runs, and the number `key` of evaluate's for each score."""
+    lines = [("data set", "method", "n", *SCORES, "by chance")]
     for (data, method), runs in results.items():
-        cells = [cell([r[s][key] for r in runs if s in r]) for key in ("auc", "precision") for s in SCORES]
-        chance = cell([next(iter(r.values()))["chance"] for r in runs])
-        lines.append((data, method, str(len(runs)), *cells, chance))
+        chance = [next(iter(r.values()))["chance"] for r in runs] if key == "precision" else [0.5] * len(runs)
+        cells = [cell([r[s][key] for r in runs if s in r]) for s in SCORES]
+        lines.append((data, method, str(len(runs)), *cells, f"{np.mean(chance):.3f}"))
     return align(lines)
 
 
@@ -84,11 +82,12 @@ def main() -> None:
         scores = ", ".join(f"{name} {v['auc']:.3f}" for name, v in found.items() if v["auc"] is not None)
         each.append(f"{', '.join(key)}, {of}: {scores}")
         print(each[-1], flush=True)
+    results = dict(sorted(results.items()))
     text = (
-        "Few against Many by the scores of utils.tail: ROC AUC and precision at k (P@k, k: the images of Few),\n"
-        "mean ± population standard deviation over splits or seeds; random scores have an AUC of 0.5\n"
+        "Few against Many by the scores of utils.tail, mean ± population standard deviation over splits or seeds\n"
         f"python -m benchmarks.tail_study FOLDER ... --draws {options.draws}; float32, settings as in training\n\n"
-        f"{table(dict(sorted(results.items())))}\n\nAUC of each run\n\n" + "\n".join(sorted(each)) + "\n"
+        f"ROC AUC\n\n{table(results, 'auc')}\n\nPrecision at k, the number of images of Few\n\n"
+        f"{table(results, 'precision')}\n\nAUC of each run\n\n" + "\n".join(sorted(each)) + "\n"
     )
     replace_file(options.out, text.encode())
     print(f"\n{text}")

@@ -351,6 +351,20 @@ def test_a_list_without_a_tail_is_ranked_and_not_evaluated(call, lists, tmp_path
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"disagreement.csv", "disagreement_sheet.png"}
 
 
+def test_the_study_tabulates_runs(call, lists, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        save(network("res20_s", dual_bn=True), tmp_path / name / "model.pt", {**CONFIG, "seed": seed})
+    done = call("benchmarks/tail_study.py", "a", "b", "--draws", 1, "--out", "tail.txt")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "tail.txt").read_text()
+    assert re.search(
+        r"digits, 45 images, epoch 7 +SDCLR, 50% pruned +2 +0\.\d{3} ± 0\.000 +- +0\.\d{3} ± 0\.\d{3} +0\.5", text
+    )
+    assert "tail, seed 2: disagreement" in text and str(tmp_path) not in text
+    one_line_error(call("benchmarks/tail_study.py", "c", "--out", "tail.txt"), "c has no checkpoint")
+
+
 # ---- image files
 
 
@@ -439,6 +453,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, tmp_path):
     (tmp_path / "cut.pt").write_bytes(good.read_bytes()[:3000])
     headless = {k: v for k, v in state.items() if ".fc." not in k}
     nan = {**memory(n), "momentum_loss": torch.full((n,), torch.nan)}
+    flags = ["--dataset", "digits", "--trainSplit", "tail.npy", "--model", "res20_s"]
     cases = [
         ([good, "--scores", "memorisation"], "good.pt", "no memory of losses"),
         ([bad("few", memory=memory(n - 1)), "--scores", "memorisation"], "few.pt", "another list"),
@@ -454,6 +469,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, tmp_path):
         ([bad("part", {**CONFIG, "prune_percent": 1.5})], "--prune_percent"),
         ([bad("none", {**CONFIG, "trainSplit": "none.npy"})], "none.npy"),
         ([bad("text", "settings")], "--dataset"),
+        ([bad("both", "settings", memory=memory(n - 1)), *flags, "--scores", "memorisation"], "another list"),
         ([bad("bare", state_dict=headless)], "bare.pt", "projection head"),
         ([good, "--model", "res32_s"], "good.pt", "another model"),
         ([good, "--out", tmp_path / "file"], "file", "no folder"),

@@ -130,7 +130,8 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
     data.fill = False  # a bad image has no score; another one's is not its own
     found, count = {}, len(data)
     if "memorisation" in names:
-        known = content.get("config", {}).get("images")
+        config = content.get("config")
+        known = config.get("images") if isinstance(config, dict) else None
         if isinstance(known, str) and known != fingerprint(data):
             raise InputError(f"{source} remembers losses of other images than those of the list")
         found["memorisation"] = tail_scores.memorisation(content.get("memory"), count, source)
@@ -207,10 +208,12 @@ def _title(args: argparse.Namespace, content: dict[str, Any], groups: np.ndarray
     images = " + ".join(f"{(groups == name).sum():,} {name}" for name in GROUPS)
     listed = Path(args.imagenetCustomSplit if args.dataset in PRETRAIN_LISTS else args.trainSplit).stem
     pruned = f"mask {args.mask.name}" if args.mask else f"{100 * args.prune_percent:g}% pruned"
+    epoch = content.get("epoch")
+    epoch = epoch if isinstance(epoch, int) else "unknown"
     how = f"{pruned}; {args.draws} draws, batches of {args.batch_size}, temperature {args.temperature:g}"
     return (
         f"{args.dataset}, {listed}: {len(groups):,} images, {images}\n"
-        f"{args.model}, {args.checkpoint.name}, epoch {content.get('epoch', '?')}; {how}, seed {args.seed}"
+        f"{args.model}, {args.checkpoint.name}, epoch {epoch}; {how}, seed {args.seed}"
     )
 
 

@@ -76,8 +76,8 @@ def self_competitor(encoder: nn.Module, masks: Masks, views: Iterable[Batch], co
     """A copy of the encoder that is to be used within `pruned`, in evaluation mode.
 
     With dual batch norm, it has the pruned branch's. A single one has statistics that pruned features do not have: with
-    90% of the weights gone, cosines to the dense projections are near 0. Statistics are then those of the pruned network,
-    averaged over the batches of `views`, as the second batch norm's of SDCLR are of augmented views. On fifteen
+    90% of the weights gone, cosines to the dense projections are near 0. Statistics are then those of the pruned
+    network, averaged over the batches of `views`, as SDCLR's second batch norm has those of augmented views. On fifteen
     checkpoints of SimCLR and BCL-I (digits, Fashion-MNIST-LT) this found Few among Many with a mean ROC AUC of 0.53,
     the dense network's statistics with 0.39: neither is good.
 
