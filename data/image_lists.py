@@ -141,6 +141,8 @@ class ImageFiles:
         root: the data folder. images: the list. as_array: for data.opencv.
         on_bad_image: `error` opens SOME of the files, `skip` none.
 
+    `names` [N] are the paths of the list.
+
     Raises:
         InputError: root is no folder, or another one: none of the images is there; or one that was opened is bad.
     """
@@ -152,7 +154,7 @@ class ImageFiles:
         some = images.paths[:: max(1, len(images.paths) // 100)]
         if not any((Path(root) / path).exists() for path in some):
             raise InputError(f"no image of {images.path} is below --data {root!r}, {some[0]} say: it is another folder")
-        self.root, self.images, self.as_array = Path(root), images, as_array
+        self.root, self.images, self.as_array, self.names = Path(root), images, as_array, images.paths
         if on_bad_image == "error" and (bad := self.bad(SOME)):
             more = f"; {len(bad) - 3} more of those looked at" if len(bad) > 3 else ""
             raise InputError(
@@ -195,10 +197,19 @@ class ImageFiles:
 
 
 class ImageArrays:
-    """Images [N, H, W, 3] uint8 in memory as PIL images."""
+    """Images [N, H, W, 3] uint8 in memory as PIL images.
 
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images
+    Args:
+        numbers: [N], of each within its data set, where they are only a part of it.
+    """
+
+    def __init__(self, images: np.ndarray, numbers: np.ndarray | None = None) -> None:
+        self.images, self.numbers = images, np.arange(len(images)) if numbers is None else numbers
+
+    @property
+    def names(self) -> list[str]:
+        """The numbers [N], as ImageFiles have paths."""
+        return [str(n) for n in self.numbers.tolist()]
 
     def __len__(self) -> int:
         return len(self.images)

@@ -128,7 +128,8 @@ class AugmentedImages(Dataset):
     """`views` random draws of `transform` for each image, reproducible per (epoch, sample id).
 
     Args:
-        images: [N, H, W, 3] uint8, or image files. labels: [N] int64. transform: one view. seed: of all draws.
+        images: [N, H, W, 3] uint8, as such or ImageArrays, or image files. labels: [N] int64. transform: one view.
+        seed: of all draws.
         views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's place, so that batches
             keep their size; else there is none.
         boost: RandAugment between the transform's pixels and its tensor, as strong as `scores` [N] in [0, 1] say; a
@@ -137,7 +138,7 @@ class AugmentedImages(Dataset):
 
     def __init__(
         self,
-        images: np.ndarray | ImageFiles,
+        images: np.ndarray | ImageArrays | ImageFiles,
         labels: np.ndarray,
         transform: Transform,
         seed: int,

@@ -91,24 +91,40 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, truncated, damaged, unsafe, or not a checkpoint.
     """
-    path = Path(path)
+    content = _load(Path(path))
+    if _is_state(content) and content:  # BCL's test.py takes a state dict alone, too
+        content = {"state_dict": dict(content)}
+    if not isinstance(content, dict) or not _is_state(content.get("state_dict")):
+        raise InputError(f"{path} is not a checkpoint: it has no 'state_dict' of tensors")
+    return content
+
+
+def read_masks(path: str | Path) -> dict[str, torch.Tensor]:
+    """Load the pruning masks of a mask_<epoch>.pt as read_checkpoint does: name of a convolution -> its mask.
+
+    Raises:
+        InputError: the file is missing, truncated, damaged, unsafe, or holds no masks.
+    """
+    content = _load(Path(path))
+    masks = content.get("pruneMask") if isinstance(content, dict) else None
+    if not _is_state(masks):
+        raise InputError(f"{path} has no pruning masks, 'pruneMask': give a mask_<epoch>.pt of SDCLR")
+    return masks
+
+
+def _load(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist: pre-train first, or give the right file")
     try:
         _check(path.read_bytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = safe_load(path)
+            return safe_load(path)
     except Exception as error:
         # torch.load raises anything from EOFError to UnpicklingError on a bad file.
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
         why = f"it would run {unsafe.group(1)}, which no checkpoint needs" if unsafe else "truncated or damaged"
         raise InputError(f"{path} is not a checkpoint that can be read: {why}; get it again") from error
-    if _is_state(content) and content:  # BCL's test.py takes a state dict alone, too
-        content = {"state_dict": dict(content)}
-    if not isinstance(content, dict) or not _is_state(content.get("state_dict")):
-        raise InputError(f"{path} is not a checkpoint: it has no 'state_dict' of tensors")
-    return content
 
 
 def _is_state(value: Any) -> bool:

@@ -13,7 +13,7 @@ from data import opencv
 from data.batch_views import PretrainViews, view_loader
 from data.boost import Boost
 from data.datasets import SPECS, load
-from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, ImageFiles
+from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, ImageArrays, ImageFiles
 from data.views import AugmentedImages, Batch, EpochSampler, on_device, pretrain_transform
 from methods import BCL
 from models import MODELS
@@ -48,6 +48,38 @@ from utils.schedule import pretrain_lr
 WARMUP_EPOCHS = 10
 
 
+def add_view_options(parser: Parser, precision: str = "auto") -> None:
+    """Which images, views, network and loss: what training has in common with programs that look at its checkpoints."""
+    add = parser.add_argument
+    add("--dataset", default="cifar", choices=["cifar", *SPECS, *PRETRAIN_LISTS])
+    add_data_options(parser)
+    add_augment(parser)
+    add_image_file_options(parser)
+    add_compute_options(parser, precision)
+    add("--trainSplit", default="trainIdxList.npy", help="list of training images: a path below split/, or a file")
+    add("--imagenetCustomSplit", default="", help="list of image files: its published name, or a file")
+    add("--batch_size", type=positive, default=512, help="images per step, all processes together")
+    add("--model", default="res18", choices=MODELS)
+    add("--temperature", type=float, default=0.5)
+    add("--seed", type=natural, default=1)
+    add("--strength", type=number(float, 0, 5), default=1.0, help="factor on the colour jitter")
+    add("--resizeLower", type=float, help="smallest crop, share of the area; default 0.1, image files 0.08")
+    add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
+
+
+def fill_in_views(args: argparse.Namespace) -> None:
+    """Fill in what --resizeLower and --augment auto stand for.
+
+    Raises:
+        InputError: one of them is out of range, or not for this data set.
+    """
+    if args.resizeLower is None:
+        args.resizeLower = 0.08 if args.dataset in PRETRAIN_LISTS else 0.1
+    check_augment(args, args.dataset in PRETRAIN_LISTS)
+    if not 0 < args.resizeLower <= 1:
+        raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
+
+
 def parse(description: str) -> argparse.Namespace:
     """The published flags of train_simCLR.py with their published defaults, and a few of ours.
 
@@ -57,27 +89,15 @@ def parse(description: str) -> argparse.Namespace:
     parser = Parser(description)
     add = parser.add_argument
     add_experiment(parser, "checkpoints")
-    add("--dataset", default="cifar", choices=["cifar", *SPECS, *PRETRAIN_LISTS])
-    add_data_options(parser)
-    add_augment(parser)
-    add_image_file_options(parser)
-    add_compute_options(parser)
+    add_view_options(parser)
     parser.add_flag("--compile", help="torch.compile the network: minutes at the start; no gain on a CPU")
-    add("--trainSplit", default="trainIdxList.npy", help="list of training images: a path below split/, or a file")
-    add("--imagenetCustomSplit", default="", help="list of image files: its published name, or a file")
-    add("--batch_size", type=positive, default=512, help="images per step, all processes together")
     add("--epochs", type=natural, default=1000, help="0 saves the untrained network")
     add("--optimizer", default="lars", choices=list(WEIGHT_DECAY))
     add("--lr", type=not_negative, default=5.0)
     add("--weight_decay", "--wd", type=not_negative, help=f"default by optimizer: {WEIGHT_DECAY}")
     add("--scheduler", default="cosine", choices=["cosine", "constant"])
-    add("--model", default="res18", choices=MODELS)
-    add("--temperature", type=float, default=0.5)
     add("--output_ch", type=number(int, 1, 65536), default=512, help="numbers per projection")
     add("--head_layers", type=int, help="2 or 3; default as published: 3 with --prune_dual_bn, else 2")
-    add("--seed", type=natural, default=1)
-    add("--strength", type=number(float, 0, 5), default=1.0, help="factor on the colour jitter")
-    add("--resizeLower", type=float, help="smallest crop, share of the area; default 0.1, image files 0.08")
     parser.add_flag("--focal", help="contrastive focal loss instead of NT-Xent")
     add("--focal_gamma", type=not_negative, default=2.0, help="how much less easy anchors count")
     parser.add_flag("--bcl", help="boosted: images that are memorised late get stronger augmentation")
@@ -86,7 +106,6 @@ def parse(description: str) -> argparse.Namespace:
     add("--rand_strength", type=number(float, 0, 30), default=30.0, help="largest strength of an operation")
     add("--rand_floor", type=number(float, 0, 30), help="smallest; default 10 for --rand_k 1, else 5")
     parser.add_flag("--prune", help="SDCLR: contrast with a pruned self-competitor")
-    add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
     add("--random_prune_percent", type=float, default=0.0, help="the part of it that falls at random")
     parser.add_flag("--prune_dual_bn", help="one batch norm for each branch")
     add_monitor_options(parser)
@@ -99,16 +118,12 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_flag("--testContrastiveAcc", help="accepted; without effect, as published")
     parser.add_flag("--testContrastiveAccTest", help="accepted; without effect, as published")
     args = parser.parse_args()
-    if args.resizeLower is None:
-        args.resizeLower = 0.08 if args.dataset in PRETRAIN_LISTS else 0.1
     if args.weight_decay is None:
         args.weight_decay = WEIGHT_DECAY[args.optimizer]
     if args.head_layers is None:
         args.head_layers = 3 if args.prune_dual_bn else 2
-    check_augment(args, args.dataset in PRETRAIN_LISTS)
+    fill_in_views(args)
     check_board(args)
-    if not 0 < args.resizeLower <= 1:
-        raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
     return args
 
 
@@ -138,7 +153,7 @@ def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int
         path = ensure_list(name, spec, data.labels)
         val = read_list(ensure_list(spec.val_list, spec, data.labels), spec)
         chosen = read_list(path, spec, disjoint_from=val)
-        images, labels = data.images[chosen.indices], data.labels[chosen.indices]
+        images, labels = ImageArrays(data.images[chosen.indices], chosen.indices), data.labels[chosen.indices]
         how = spec.size, spec.flip, args.strength, args.resizeLower
         if args.augment == "pillow":
             transform = pretrain_transform(*how)

@@ -1,0 +1,97 @@
+"""How well the three tail scores find the tail, over methods, splits and seeds: one table.
+
+    python -m benchmarks.tail_study FOLDER ... [--data DIR] [--draws 10] [--out results/tail.txt]
+
+Each FOLDER is one of pre-training; its newest checkpoint is scored as utils.tail does, with the settings it was
+trained with. Runs of one data set, method and share of pruned weights are a row: mean and population standard
+deviation over them.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from utils import tail
+from utils.checkpoint import newest_checkpoint
+from utils.cli import Parser, positive
+from utils.errors import InputError, run
+from utils.files import replace_file
+from utils.tables import METHODS, align
+from utils.tail_ranks import evaluate
+from utils.tail_scores import SCORES
+
+
+def method_of(config: dict) -> str:
+    """What a checkpoint's settings call its method."""
+    name = "sdclr" if config.get("prune") else "focal" if config.get("focal") else "simclr"
+    boosted = {"simclr": "bcl-i", "sdclr": "bcl-d"}
+    return METHODS[boosted[name] if config.get("bcl") and name in boosted else name]
+
+
+def study(folder: Path, options: argparse.Namespace) -> tuple[tuple[str, str], str, dict[str, dict]]:
+    """Of the newest checkpoint in a folder: its row (data set, method), its list and seed, score -> evaluate's numbers.
+
+    Raises:
+        InputError: there is none, or it cannot be scored.
+    """
+    newest = newest_checkpoint(folder)
+    if newest is None or not isinstance(newest[1].get("config"), dict):
+        raise InputError(f"{folder} has no checkpoint with its settings")
+    words = ["--checkpoint", str(newest[0]), "--out", ".", "--draws", str(options.draws)]
+    config = newest[1]["config"]
+    args, content = tail.parse([*words, *(["--data", options.data] if options.data else [])])
+    found = tail.rank(args, content)
+    if found.groups is None:
+        raise InputError(f"{folder} was trained on a list without a tail")
+    data = f"{args.dataset}, {len(found.data):,} images, epoch {content.get('epoch')}"
+    method = f"{method_of(config)}, {100 * args.prune_percent:g}% pruned"
+    of = f"{Path(args.trainSplit).stem}, seed {args.seed}"
+    return (data, method), of, {name: evaluate(values, found.groups) for name, values in found.scores.items()}
+
+
+def cell(values: list[float | None]) -> str:
+    """Mean and standard deviation, '-' for none."""
+    values = [v for v in values if v is not None]
+    return f"{np.mean(values):.3f} ± {np.std(values):.3f}" if values else "-"
+
+
+def table(results: dict[tuple[str, str], list[dict[str, dict]]], key: str) -> str:
+    """A row for each data set and method: runs, and the number `key` of evaluate's for each score."""
+    lines = [("data set", "method", "n", *SCORES, "by chance")]
+    for (data, method), runs in results.items():
+        chance = [next(iter(r.values()))["chance"] for r in runs] if key == "precision" else [0.5] * len(runs)
+        cells = [cell([r[s][key] for r in runs if s in r]) for s in SCORES]
+        lines.append((data, method, str(len(runs)), *cells, f"{np.mean(chance):.3f}"))
+    return align(lines)
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of pre-trainings")
+    parser.add_argument("--data", default="", help="folder of the data set, of all")
+    parser.add_argument("--draws", type=positive, default=10, help="augmented passes of the loss")
+    parser.add_argument("--out", type=Path, default=Path("results/tail.txt"))
+    options = parser.parse_args()
+    results: dict[tuple[str, str], list[dict[str, dict]]] = {}
+    each = []
+    for folder in options.folders:
+        key, of, found = study(folder, options)
+        results.setdefault(key, []).append(found)
+        scores = ", ".join(f"{name} {v['auc']:.3f}" for name, v in found.items() if v["auc"] is not None)
+        each.append(f"{', '.join(key)}, {of}: {scores}")
+        print(each[-1], flush=True)
+    results = dict(sorted(results.items()))
+    text = (
+        "Few against Many by the scores of utils.tail, mean ± population standard deviation over splits or seeds\n"
+        f"python -m benchmarks.tail_study FOLDER ... --draws {options.draws}; float32, settings as in training\n\n"
+        f"ROC AUC\n\n{table(results, 'auc')}\n\nPrecision at k, the number of images of Few\n\n"
+        f"{table(results, 'precision')}\n\nAUC of each run\n\n" + "\n".join(sorted(each)) + "\n"
+    )
+    replace_file(options.out, text.encode())
+    print(f"\n{text}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
