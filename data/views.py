@@ -5,7 +5,7 @@ which they run change nothing, and a resumed run sees what an undisturbed one wo
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -242,10 +242,13 @@ class ShardedBatches(Sampler):
     """Batches of an evaluation, in order: batch k is of process k modulo their number, and no image is repeated.
 
     Whole batches are dealt, so each has the same images, hence the same outputs, for any number of processes.
+
+    Args:
+        images: their numbers.
     """
 
-    def __init__(self, images: int, batch: int, world: World) -> None:
-        self.batches = [range(i, min(i + batch, images)) for i in range(0, images, batch)][world.rank :: world.size]
+    def __init__(self, images: Sequence[int], batch: int, world: World) -> None:
+        self.batches = [images[i : i + batch] for i in range(0, len(images), batch)][world.rank :: world.size]
 
     def __len__(self) -> int:
         return len(self.batches)

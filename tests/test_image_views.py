@@ -689,7 +689,7 @@ def test_bad_image_is_left_out_of_an_evaluation(tmp_path):
         assert (views is None) == (asked in (2, 5))
         assert (index, label) == (asked, asked % 5)
         assert len(messages) == (asked in (2, 5))
-    loader = make_loader(data, ShardedBatches(7, 3, World(0, 1, CPU)), 1, 0, CPU)
+    loader = make_loader(data, ShardedBatches(range(7), 3, World(0, 1, CPU)), 1, 0, CPU)
     assert [batch.index.tolist() for batch in loader] == [[0, 1], [3, 4], [6]]
     assert [(len(batch.bad), batch.lost) for batch in loader] == [(1, 1), (1, 1), (0, 0)]
     assert [tuple(batch.views.shape) for batch in loader] == [(2, 1, 3, 8, 8), (2, 1, 3, 8, 8), (1, 1, 3, 8, 8)]
@@ -759,7 +759,7 @@ def test_sample_is_a_function_of_epoch_and_id(tmp_path):
 @given(images=st.integers(1, 300), batch=st.integers(1, 70), processes=st.integers(1, 9))
 def test_every_image_once_in_the_batches_of_one_process(images, batch, processes):
     def dealt(rank: int, size: int) -> list[list[int]]:
-        sampler = ShardedBatches(images, batch, World(rank, size, CPU))
+        sampler = ShardedBatches(range(images), batch, World(rank, size, CPU))
         batches = list(sampler)
         assert len(batches) == len(sampler)
         assert list(sampler) == batches  # each time anew

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.datasets import SPECS, load, spec_of
-from data.image_lists import LIST_SPECS, ListSpec
+from data.datasets import SPECS, ImageSet, load
+from data.image_lists import LIST_SPECS
 from models import MODELS
 from models.frozen import FrozenBackbone
-from models.published import from_published, has_dual_batch_norm, load_state, to_backbone
+from models.published import State, from_published, has_dual_batch_norm, load_state, to_backbone
 from models.resnet import build_backbone
 from split.ensure import ensure_list, ensure_path_list
 from split.lists import read_list
@@ -39,6 +39,24 @@ from utils.errors import InputError, run
 from utils.feature_probe import Features, extract
 from utils.files import replace_file
 from utils.log import Log
+from utils.tables import find_spec
+
+
+def add_feature_options(parser: Parser) -> None:
+    """Which features of which images: the same in every program that asks for them."""
+    add = parser.add_argument
+    add("--dataset", required=True, choices=["cifar", *SPECS, *LIST_SPECS])
+    add_data_options(parser)
+    add_augment(parser)
+    add_image_file_options(parser)
+    add_compute_options(parser, precision="fp32")  # other programs read them
+    add("--checkpoint", default="", help="of pre-training or of a probe")
+    add("--model", choices=MODELS, help="default res18, of image files res50")
+    add("--bnNameCnt", type=int, choices=[0, 1], help="of dual batch norm: 0 dense branch, the default; 1 pruned")
+    add("--list", default="test", help="train, val or test, or the name of a list below split/; default test")
+    add("--test-batch-size", type=positive, default=128, help="images per step")
+    parser.add_flag("--no-cuda", help="compute on the CPU")
+    parser.set_defaults(images=None, seed=0)
 
 
 def parse() -> argparse.Namespace:
@@ -48,41 +66,47 @@ def parse() -> argparse.Namespace:
         InputError: an unknown flag or a value out of range.
     """
     parser = Parser(__doc__)
-    add = parser.add_argument
-    add("--dataset", required=True, choices=["cifar", *SPECS, *LIST_SPECS])
-    add_data_options(parser)
-    add_augment(parser)
-    add_image_file_options(parser)
-    add_compute_options(parser, precision="fp32")  # other programs read them
-    add("--checkpoint", required=True, help="of pre-training or of a probe")
-    add("--model", choices=MODELS, help="default res18, of image files res50")
-    add("--bnNameCnt", type=int, choices=[0, 1], help="of dual batch norm: 0 dense branch, the default; 1 pruned")
-    add("--list", default="test", help="train, val or test, or the name of a list below split/; default test")
-    add("--test-batch-size", type=positive, default=128, help="images per step")
-    add("--out", type=Path, required=True, help="the .npz file to write")
-    parser.add_flag("--no-cuda", help="compute on the CPU")
+    add_feature_options(parser)
+    parser.add_argument("--out", type=Path, required=True, help="the .npz file to write")
     args = parser.parse_args()
+    if not args.checkpoint:
+        raise InputError("--checkpoint is missing: whose features? (see --help)")
     if args.out.suffix != ".npz":
         raise InputError(f"--out {args.out} must end in .npz")
-    check_augment(args, args.dataset in LIST_SPECS)
     return args
 
 
-def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int | None = None) -> nn.Module:
-    """A backbone with the checkpoint's weights.
+def backbone_of(state: State, name: str, stem: str, source: str, batch_norm: int | None = None) -> nn.Module:
+    """A backbone with the weights of a checkpoint's state dict, whose keys are ours.
 
     Args:
+        source: the file's name, for messages.
         batch_norm: of a checkpoint with dual batch norm alone, 0 or None for the dense branch's, 1 for the pruned's.
+
+    Raises:
+        InputError: the checkpoint is of another model.
+    """
+    model = build_backbone(name, stem)
+    if batch_norm is None:
+        batch_norm = 0 if has_dual_batch_norm(state) else -1
+    load_state(model, to_backbone(state, batch_norm), source, head=False)
+    return model
+
+
+def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int | None = None) -> nn.Module:
+    """backbone_of a file.
 
     Raises:
         InputError: the checkpoint cannot be read, or is of another model.
     """
-    state = from_published(read_checkpoint(checkpoint)["state_dict"])
-    model = build_backbone(name, stem)
-    if batch_norm is None:
-        batch_norm = 0 if has_dual_batch_norm(state) else -1
-    load_state(model, to_backbone(state, batch_norm), checkpoint, head=False)
-    return model
+    return backbone_of(from_published(read_checkpoint(checkpoint)["state_dict"]), name, stem, checkpoint, batch_norm)
+
+
+def some(count: int, args: argparse.Namespace) -> np.ndarray:
+    """Numbers of the images that are taken of `count`: all, or --images of them, a random subset in order."""
+    if args.images is None or args.images >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(args.seed).choice(count, args.images, replace=False))
 
 
 def of_memory(
@@ -90,13 +114,15 @@ def of_memory(
 ) -> tuple[Features, dict[str, np.ndarray]]:
     """Features of a list of images in memory; ids are numbers among all training, or test, images."""
     data = load(args.dataset, args.data, train=args.list != "test", download=args.download)
-    chosen = None
+    numbers = np.arange(len(data.labels))
     if args.list != "test":
         name = {"train": data.spec.train_list, "val": data.spec.val_list}.get(args.list, args.list)
-        chosen = read_list(ensure_list(name, data.spec, data.labels), data.spec)
-    images = probe.images_in_memory(probe_data.subset(data, chosen), args.test_batch_size)
+        numbers = read_list(ensure_list(name, data.spec, data.labels), data.spec).indices
+    numbers = numbers[some(len(numbers), args)]
+    chosen = ImageSet(data.spec, data.images[numbers], data.labels[numbers])
+    images = probe.images_in_memory(chosen, args.test_batch_size)
     found = extract(backbone, images if world.main else (), world.device)
-    return (found if chosen is None else found._replace(ids=torch.from_numpy(chosen.indices)[found.ids.cpu()])), {}
+    return found._replace(ids=torch.from_numpy(numbers)[found.ids.cpu()]), {}
 
 
 def of_files(
@@ -106,37 +132,40 @@ def of_files(
     spec = LIST_SPECS[args.dataset]
     name = {"train": spec.train, "val": spec.val, "test": spec.test}.get(args.list, args.list)
     chosen = read_path_list(ensure_path_list(name, spec, args.data), spec)
-    bad = BadImages(args.on_bad_image, Log(None, world.main))
-    found = extract(
-        backbone, probe.images_of_files(probe_data.file_test_loader(chosen, args, world), bad), world.device
-    )
+    bad, numbers = BadImages(args.on_bad_image, Log(None, world.main)), some(len(chosen.paths), args).tolist()
+    loader = probe_data.file_test_loader(chosen, args, world, numbers=numbers)
+    found = extract(backbone, probe.images_of_files(loader, bad), world.device)
     bad.report()
     return found, {"paths": np.array(chosen.paths)[found.ids.cpu().numpy()]}
 
 
-def main() -> None:
-    args = parse()
+def features_of(args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """The arrays that the file holds; {} in other processes than the main one.
+
+    Raises:
+        InputError: data set, list or checkpoint is bad, or an option is not for this data set.
+    """
+    files = args.dataset in LIST_SPECS
+    check_augment(args, files)
     world = world_from_environment(args.no_cuda)
     compute = Compute(args, world.device)
-    spec = LIST_SPECS[args.dataset] if args.dataset in LIST_SPECS else spec_of(args.dataset)
-    files = isinstance(spec, ListSpec)
-    args.model = args.model or ("res50" if files else "res18")
-    args.image_size, args.seed = args.image_size or spec.size, 0
-    model = load_backbone(args.model, "imagenet" if files else "cifar", args.checkpoint, args.bnNameCnt)
+    args.image_size = args.image_size or find_spec(args.dataset).size
+    name = args.model or ("res50" if files else "res18")
+    model = load_backbone(name, "imagenet" if files else "cifar", args.checkpoint, args.bnNameCnt)
     join(world)
-    backbone = compute.frozen(model)
-    found, more = (of_files if files else of_memory)(args, backbone, world)
-    if not world.main:
+    found, more = (of_files if files else of_memory)(args, compute.frozen(model), world)
+    names = {"features": found.values, "labels": found.labels, "ids": found.ids}
+    return {**{k: v.cpu().numpy() for k, v in names.items()}, **more} if world.main else {}
+
+
+def main() -> None:
+    args = parse()
+    if not (arrays := features_of(args)):
         return
-    arrays = {
-        "features": found.values.cpu().numpy(),
-        "labels": found.labels.cpu().numpy(),
-        "ids": found.ids.cpu().numpy(),
-    }
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays, **more)
+    np.savez(buffer, **arrays)
     replace_file(args.out, buffer.getvalue())
-    images, channels = arrays["features"].shape
+    (images, channels), spec = arrays["features"].shape, find_spec(args.dataset)
     print(f"{args.out}: {channels} features of each of {images} images, {spec.name} {args.list}, by {args.checkpoint}")
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -133,8 +134,17 @@ def file_train_loader(images: PathList, args: argparse.Namespace, world: World) 
     return make_loader(dataset, sampler, args.batch_size // world.size, args.num_workers, world.device)
 
 
-def file_test_loader(images: PathList, args: argparse.Namespace, world: World, augmented: bool = False) -> DataLoader:
+def file_test_loader(
+    images: PathList,
+    args: argparse.Namespace,
+    world: World,
+    augmented: bool = False,
+    numbers: Sequence[int] | None = None,
+) -> DataLoader:
     """This process's share of the Batches of a list, in order and none of them twice; of centre crops, or augmented.
+
+    Args:
+        numbers: of the images that are asked for, from 0; default all.
 
     Raises:
         InputError: --data is no folder, or an image is bad.
@@ -146,6 +156,6 @@ def file_test_loader(images: PathList, args: argparse.Namespace, world: World, a
         transform = opencv.CentreView(size) if fast else centre_transform(size)
     files = ImageFiles(args.data, images, fast, args.on_bad_image)
     dataset = AugmentedImages(files, images.labels, transform, args.seed, fill=False)
-    return make_loader(
-        dataset, ShardedBatches(len(files), args.test_batch_size, world), 1, args.num_workers, world.device
-    )
+    numbers = range(len(files)) if numbers is None else numbers
+    batches = ShardedBatches(numbers, args.test_batch_size, world)
+    return make_loader(dataset, batches, 1, args.num_workers, world.device)
