@@ -154,7 +154,7 @@ def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[
 
 
 def class_styles(classes: list[int]) -> dict[int, Style]:
-    """A style for each class: Petroff's ten colours (arXiv:2107.02270), told apart by colour-blind readers, and markers.
+    """A style for each class: Petroff's ten colours for colour-blind readers (arXiv:2107.02270), and markers.
 
     Raises:
         InputError: there are too many.
