@@ -1,4 +1,4 @@
-# make demo    pre-train, probe and tabulate on the embedded digits, in minutes
+# make demo    pre-train, probe, tabulate and look for the tail on the embedded digits, in minutes
 # make test    the test suite          make check   format and lint
 # make bench   speed beside the published procedure, in one run of 10 minutes; QUICK=1: 3 minutes
 # make soak    kills, damaged checkpoints, bad input, memory: 10 minutes, summary in results/soak.txt; QUICK=1: a tenth
@@ -18,7 +18,7 @@ QUICK ?=
 	@touch $@
 
 demo: .venv/installed
-	@SPLITS="$(SPLITS)" cmds/reproduce.sh digits $(METHODS) -- --root demo
+	@SPLITS="$(SPLITS)" TAIL=1 cmds/reproduce.sh digits $(METHODS) -- --root demo
 
 test: .venv/installed
 	@$(BIN)/python -m pytest

@@ -10,6 +10,7 @@
 #
 # DATASET: digits, fashion_mnist, cifar10, cifar100; imagenet100, imagenet, places, which have one split.
 # METHOD: untrained, simclr, focal, sdclr, bcl-i, bcl-d; default simclr sdclr. With `-- --paper bcl`, it is BCL's table.
+# TAIL=1: utils.tail of each method's first split, too.
 source "$(dirname "${BASH_SOURCE[0]}")/shell_scrips/common.sh"
 
 dataset=${1:-}
@@ -40,7 +41,7 @@ for method in "${methods[@]}"; do
 done
 resume=True
 case " $* " in *" --overwrite True "*) resume=False ;; esac
-splits=${SPLITS:-1 2 3 4 5} list=() experiments=()
+splits=${SPLITS:-1 2 3 4 5} list=() experiments=() checkpoints=()
 if [ $family = files ]; then splits=1; fi  # the recipe's list
 
 for split in $splits; do
@@ -50,8 +51,9 @@ for split in $splits; do
         command=("cmds/shell_scrips/$recipe" "${list[@]}" --method "$method" --resume $resume "$@")
         forwarding "${command[@]}"
         # The table is of these experiments, whatever else is in the folders.
-        told=$(DRY_RUN=1 "${command[@]}" | sed -n 's/.* train_[a-z]*\.py \([^ ]*\)__.*/\1/p' | head -n 1)
-        experiments+=("$told")
+        told=$(DRY_RUN=1 "${command[@]}")
+        experiments+=("$(sed -n 's/.* train_[a-z]*\.py \([^ ]*\)__.*/\1/p' <<<"$told" | head -n 1)")
+        checkpoints+=("$(sed -n 's/.* --checkpoint \([^ ]*\) .*/\1/p' <<<"$told" | head -n 1)")
     done
 done
 
@@ -71,3 +73,10 @@ else
     options+=(--LT --probe linear fewShot)
 fi
 "$PYTHON" exp_analyse.py "${options[@]}" --plot "${root%/}/figures_$dataset"
+
+if [ -n "${TAIL:-}" ]; then
+    for i in "${!methods[@]}"; do
+        echo "== tail of $dataset, ${methods[$i]}"
+        "$PYTHON" -m utils.tail --checkpoint "${checkpoints[$i]}" --out "${root%/}/tail_$dataset/${methods[$i]}"
+    done
+fi

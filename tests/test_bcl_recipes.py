@@ -556,7 +556,7 @@ def test_make_demo_passes_all_methods(project_copy):
     methods = "simclr sdclr focal bcl-i bcl-d"
     words = ["make", "demo", f"METHODS={methods}"]
     told = subprocess.run([*words, "-n"], cwd=project_copy, capture_output=True, text=True)
-    assert f'SPLITS="1" cmds/reproduce.sh digits {methods} -- --root demo' in told.stdout
+    assert f'SPLITS="1" TAIL=1 cmds/reproduce.sh digits {methods} -- --root demo' in told.stdout
     env = environment(DRY_RUN="1")
     done = subprocess.run([*words, "-o", ".venv/installed"], cwd=project_copy, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

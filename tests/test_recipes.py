@@ -245,8 +245,11 @@ def test_the_published_balanced_recipe_for_real_on_a_tiny_cifar100(project_copy,
 def test_reproduce_goes_on_where_it_stopped_and_prints_the_tables(project_copy, tmp_path):
     args = ["digits", "simclr", "--", "-e", "1", "-w", "0", "--few_shot_epochs", "2", "--linear_epochs", "2"]
     args += ["--root", str(tmp_path)]
-    done = bash(project_copy, "reproduce.sh", *args, SPLITS="2")
+    done = bash(project_copy, "reproduce.sh", *args, SPLITS="2", TAIL="1")
     assert done.returncode == 0, done.stderr
+    assert "digits, digits_split2_D_i: 405 images" in done.stdout and "\nFew against Many\n" in done.stdout
+    assert {"tail.png", "loss_sheet.png"} < {p.name for p in (tmp_path / "tail_digits" / "simclr").iterdir()}
+    done.stdout = done.stdout[: done.stdout.index("== tail of digits, simclr\n")]
     tables = done.stdout[done.stdout.index("digits, pre-trained on D_i, sdclr-linear") :]
     assert re.search(r"^SimCLR +1 +\d+\.\d\d ", tables, re.M)
     assert "digits, pre-trained on D_i, sdclr-fewshot" in tables
@@ -262,4 +265,4 @@ def test_reproduce_goes_on_where_it_stopped_and_prints_the_tables(project_copy, 
 
 def test_make_demo_runs_the_recipe(project_copy):
     done = subprocess.run(["make", "-n", "demo", "SPLITS=1 2"], cwd=project_copy, capture_output=True, text=True)
-    assert 'SPLITS="1 2" cmds/reproduce.sh digits simclr sdclr -- --root demo' in done.stdout
+    assert 'SPLITS="1 2" TAIL=1 cmds/reproduce.sh digits simclr sdclr -- --root demo' in done.stdout
