@@ -11,6 +11,7 @@ Its axes have no unit, and distances between its clusters mean little; those of 
 
 import argparse
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
         # They are not compressed, but NumPy expands what is.
         if expanded > file.stat().st_size:
             raise ValueError("its parts are larger than it is")
-        with np.load(file, allow_pickle=False) as arrays:
+        with warnings.catch_warnings(action="ignore"), np.load(file, allow_pickle=False) as arrays:
             values, labels = arrays["features"], arrays["labels"]
         fits = values.ndim == 2 and labels.shape == values.shape[:1] and (values.dtype, labels.dtype) == ("f4", "i8")
     except Exception as error:
@@ -98,7 +99,7 @@ def group_list(args: argparse.Namespace, spec: Any) -> str:
         return args.groupSplit
     says = {k: str(config.get(k) or "") for k in ("dataset", "experiment", "trainSplit", "imagenetCustomSplit")}
     dataset, default = PRETRAIN_LISTS.get(says["dataset"], (says["dataset"], ""))
-    if find_spec(dataset).name != spec.name:
+    if not dataset or find_spec(dataset).name != spec.name:
         return ""
     if isinstance(spec, ListSpec):
         name = says["imagenetCustomSplit"] or default
@@ -142,8 +143,10 @@ def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[
     if not np.isfinite(values).all() or (values == values[0]).all():
         raise InputError("the features are not finite, or the same for all images: there is nothing to see")
     with threadpool_limits(1):  # sums of several threads have no order
-        pca = PCA(2 if method == "pca" else min(50, count, channels), random_state=seed)
-        points = pca.fit_transform(values.astype(np.float64))
+        # The automatic choice of a solver takes a random, approximate one of some shapes.
+        pca = PCA(2 if method == "pca" else min(50, count, channels), svd_solver="covariance_eigh")
+        values = values.astype(np.float64)
+        points = pca.fit_transform(values - values.mean(0))  # so that a far-off mean costs no digits
         if method == "pca":
             return points, [
                 f"PCA {i} ({s:.1%} of the variance)" for i, s in enumerate(pca.explained_variance_ratio_, 1)
