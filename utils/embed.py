@@ -97,9 +97,9 @@ def group_list(args: argparse.Namespace, spec: Any) -> str:
     config = {} if args.groupSplit or args.features else read_checkpoint(args.checkpoint).get("config")
     if not isinstance(config, dict) or not config:
         return args.groupSplit
-    says = {k: str(config.get(k) or "") for k in ("dataset", "experiment", "trainSplit", "imagenetCustomSplit")}
+    says = {k: str(config.get(k) or "")[:300] for k in ("dataset", "experiment", "trainSplit", "imagenetCustomSplit")}
     dataset, default = PRETRAIN_LISTS.get(says["dataset"], (says["dataset"], ""))
-    if not dataset or find_spec(dataset).name != spec.name:
+    if {"cifar": "cifar10"}.get(dataset, dataset) != spec.name:
         return ""
     if isinstance(spec, ListSpec):
         name = says["imagenetCustomSplit"] or default
@@ -184,6 +184,9 @@ def draw(points: np.ndarray, axes: list[str], parts: list[tuple[str, np.ndarray,
     axis.set_aspect("equal", adjustable="datalim")
     axis.set_title(title, fontsize=8)
     legend_below(figure, columns=5 if len(parts) > len(GROUPS) else len(GROUPS))
+    for legend in figure.legends:
+        for handle in legend.legend_handles:
+            handle.set_sizes([20])  # of many images, the points are small
     return figure
 
 
@@ -209,7 +212,7 @@ def main() -> None:
         parts = [part for part in parts if part[1].any()]
     points, axes = plane(values, args.method, args.seed)
     write_figure(draw(points, axes, parts, f"{spec.name}: {len(points)} images by {args.colour}"), args.out)
-    most = f", at most {args.images} at random (seed {args.seed})" if len(points) == args.images else ""
+    most = f", {args.images} of {args.listed} at random (seed {args.seed})" if args.images < args.listed else ""
     source = args.features or f"{args.list} by {args.checkpoint}"
     print(f"{args.out}: {args.method} of {len(points)} images{most}, by {args.colour}; {spec.name} {source}")
 
