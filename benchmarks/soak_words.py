@@ -51,7 +51,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
     "utils.embed": {
         "--images": INT[:-1], "--seed": INT[:-1], "--test-batch-size": INT[:-1], "--dataset": WORD, "--method": WORD,
         "--colour": WORD, "--list": GONE[8:], "--checkpoint": GONE, "--features": GONE[1:2] + GONE[6:], "--model": WORD,
-        "--groupSplit": ["x"], "--out": ["x", "", ".png/", "file/f.png", "x.svg", "x" * 300 + ".png"],
+        "--out": ["x", "", ".png/", "file/f.png", "x.svg", "x" * 300 + ".png"],
     },
     "utils.export": {
         "--checkpoint": GONE, "--model": WORD, "--out": ["", ".", "..", "/", "folder", "file/e.pt", "x" * 300],
