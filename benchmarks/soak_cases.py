@@ -40,6 +40,8 @@ class Pool:
             "exp_analyse.py": ["--dataset", "digits", "--LT"],
             "utils.pretrained": ["list"],
             "utils.features": [*DIGITS, "--checkpoint", str(self.checkpoint), "--out", "f.npz"],
+            "utils.embed": [*DIGITS, "--checkpoint", str(self.checkpoint), "--method", "pca", "--out", "f.png"],
+            "utils.export": ["--checkpoint", str(self.checkpoint), "--out", "e.pt"],
             "split.make_splits": ["--dataset", "digits", "--out", "lists"],
             "split.verify": ["--dataset", "digits"],
             "split.fetch_published": ["--server", "http://127.0.0.1:9", "--out", "lists"],

@@ -48,6 +48,14 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         "--checkpoint": GONE, "--out": ["x", "", ".npz/", "file/f.npz", "folder", "x" * 300 + ".npz"], "--model": WORD,
         "--bnNameCnt": INT, "--download": FLAG,
     },
+    "utils.embed": {
+        "--images": INT[:-1], "--seed": INT[:-1], "--test-batch-size": INT[:-1], "--dataset": WORD, "--method": WORD,
+        "--colour": WORD, "--list": GONE[8:], "--checkpoint": GONE, "--features": GONE[1:2] + GONE[6:], "--model": WORD,
+        "--out": ["x", "", ".png/", "file/f.png", "x.svg", "x" * 300 + ".png"],
+    },
+    "utils.export": {
+        "--checkpoint": GONE, "--model": WORD, "--out": ["", ".", "..", "/", "folder", "file/e.pt", "x" * 300],
+    },
     "split.make_splits": {
         "--splits": INT[:-1], "--imb_factor": [*FLOAT, "0.5", "0"], "--shape": WORD, "--scale": ["0.5"],
         "--seed": ["1"], "--dataset": [*WORD, "cifar10", "imagenet", "places"], "--data": [], "--out": ["file"],
@@ -85,6 +93,8 @@ CONTRADICTIONS = [
     ["split.make_splits", "--dataset", "places", "--download"],
     ["split.verify", "--labels", "x.npy", "--dataset", "places"],
     ["utils.pretrained", "x"], ["utils.features", "--bnNameCnt", "1"], ["utils.features", "--list", "none.npy"],
+    ["utils.embed", "--features", "f.npz"], ["utils.embed", "--images", "3"], ["utils.embed", "--bnNameCnt", "1"],
+    ["utils.export", "--model", "res18"], ["utils.export", "--out", "CHECKPOINT"],
     ["data.imagenet_extract", "--val", "file"], ["data.imagenet_extract", "--train", "file", "--check_md5", "False"],
     ["data.imagenet_extract", "--train", "file"], ["utils.launch", "none.py"], ["utils.launch", "none.py", "--x"],
 ]  # fmt: skip

@@ -162,7 +162,7 @@ def test_readme_has_the_commands():
                  "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun",
                  "imagenet-100-res50-LT.sh", "imagenet-res50", "places-res50-LT.sh", "utils.pretrained",
                  "bcl-cifar-100-LT.sh", "--paper bcl", "utils.features", "--protocol bcl-100shot",
-                 "utils.doctor", "utils.tail"):  # fmt: skip
+                 "utils.doctor", "utils.tail", "utils.embed", "utils.export"):  # fmt: skip
         assert name in text
 
 

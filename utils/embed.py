@@ -11,6 +11,7 @@ Its axes have no unit, and distances between its clusters mean little; those of 
 
 import argparse
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
         # They are not compressed, but NumPy expands what is.
         if expanded > file.stat().st_size:
             raise ValueError("its parts are larger than it is")
-        with np.load(file, allow_pickle=False) as arrays:
+        with warnings.catch_warnings(action="ignore"), np.load(file, allow_pickle=False) as arrays:
             values, labels = arrays["features"], arrays["labels"]
         fits = values.ndim == 2 and labels.shape == values.shape[:1] and (values.dtype, labels.dtype) == ("f4", "i8")
     except Exception as error:
@@ -96,9 +97,9 @@ def group_list(args: argparse.Namespace, spec: Any) -> str:
     config = {} if args.groupSplit or args.features else read_checkpoint(args.checkpoint).get("config")
     if not isinstance(config, dict) or not config:
         return args.groupSplit
-    says = {k: str(config.get(k) or "") for k in ("dataset", "experiment", "trainSplit", "imagenetCustomSplit")}
+    says = {k: str(config.get(k) or "")[:300] for k in ("dataset", "experiment", "trainSplit", "imagenetCustomSplit")}
     dataset, default = PRETRAIN_LISTS.get(says["dataset"], (says["dataset"], ""))
-    if find_spec(dataset).name != spec.name:
+    if {"cifar": "cifar10"}.get(dataset, dataset) != spec.name:
         return ""
     if isinstance(spec, ListSpec):
         name = says["imagenetCustomSplit"] or default
@@ -142,8 +143,10 @@ def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[
     if not np.isfinite(values).all() or (values == values[0]).all():
         raise InputError("the features are not finite, or the same for all images: there is nothing to see")
     with threadpool_limits(1):  # sums of several threads have no order
-        pca = PCA(2 if method == "pca" else min(50, count, channels), random_state=seed)
-        points = pca.fit_transform(values.astype(np.float64))
+        # The automatic choice of a solver takes a random, approximate one of some shapes.
+        pca = PCA(2 if method == "pca" else min(50, count, channels), svd_solver="covariance_eigh")
+        values = values.astype(np.float64)
+        points = pca.fit_transform(values - values.mean(0))  # so that a far-off mean costs no digits
         if method == "pca":
             return points, [
                 f"PCA {i} ({s:.1%} of the variance)" for i, s in enumerate(pca.explained_variance_ratio_, 1)
@@ -181,6 +184,9 @@ def draw(points: np.ndarray, axes: list[str], parts: list[tuple[str, np.ndarray,
     axis.set_aspect("equal", adjustable="datalim")
     axis.set_title(title, fontsize=8)
     legend_below(figure, columns=5 if len(parts) > len(GROUPS) else len(GROUPS))
+    for legend in figure.legends:
+        for handle in legend.legend_handles:
+            handle.set_sizes([20])  # of many images, the points are small
     return figure
 
 
@@ -206,7 +212,7 @@ def main() -> None:
         parts = [part for part in parts if part[1].any()]
     points, axes = plane(values, args.method, args.seed)
     write_figure(draw(points, axes, parts, f"{spec.name}: {len(points)} images by {args.colour}"), args.out)
-    most = f", at most {args.images} at random (seed {args.seed})" if len(points) == args.images else ""
+    most = f", {args.images} of {args.listed} at random (seed {args.seed})" if args.images < args.listed else ""
     source = args.features or f"{args.list} by {args.checkpoint}"
     print(f"{args.out}: {args.method} of {len(points)} images{most}, by {args.colour}; {spec.name} {source}")
 

@@ -50,7 +50,9 @@ def parse() -> argparse.Namespace:
     )
     add("--out", type=Path, required=True, help="the file to write")
     args = parser.parse_args()
-    if args.out.resolve() == Path(args.checkpoint).resolve():
+    if args.out.is_dir():
+        raise InputError(f"--out {args.out} is a folder: choose a file")
+    if args.out.exists() and Path(args.checkpoint).exists() and args.out.samefile(args.checkpoint):
         raise InputError(f"--out {args.out} is the checkpoint itself: choose another file")
     return args
 
@@ -68,8 +70,11 @@ def torchvision_model(name: str, stem: str) -> TorchvisionResNet:
 
 
 @torch.inference_mode()
-def largest_difference(ours: ResNet, name: str, stem: str, state: State) -> float:
+def largest_difference(ours: ResNet, name: str, stem: str, state: State, mean: list[float], std: list[float]) -> float:
     """The largest difference between our features of random images and those of torchvision's network with `state`.
+
+    Args:
+        mean, std: what its input is normalised by.
 
     Raises:
         InputError: it is more than rounding, or a feature is not finite.
@@ -77,12 +82,12 @@ def largest_difference(ours: ResNet, name: str, stem: str, state: State) -> floa
     theirs = torchvision_model(name, stem)
     theirs.load_state_dict(state, strict=True)
     ours, theirs, worst = ours.eval(), theirs.eval(), 0.0
-    normalise = torchvision.transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
     generator = torch.Generator().manual_seed(0)
     for size in SIZES[stem]:
         images = torch.rand(2, 3, size, size, generator=generator)
         expected = ours.features(images)
-        difference = (theirs(normalise(images)) - expected).abs().max().item()
+        difference = (theirs((images - mean) / std) - expected).abs().max().item()
         if not difference <= CLOSE * expected.abs().max().item():  # so that NaN is refused, too
             raise InputError(
                 f"nothing was written: features of {size} px images differ by {difference:g} in torchvision's "
@@ -111,19 +116,24 @@ def build(checkpoint: str, name: str | None) -> tuple[dict[str, Any], float]:
     if not isinstance(model, ResNet):
         raise InputError(f"{name} is a small ResNet, which torchvision and timm do not have: only {', '.join(NAMES)}")
     state = {k: v for k, v in model.state_dict().items() if not k.startswith(("fc.", "normalize."))}
+    # A checkpoint may hold others than ours: its network was trained with those.
+    mean, std = (
+        list(usual) if torch.equal(own, torch.tensor(usual)) else own.tolist()
+        for own, usual in ((model.normalize.mean, IMAGENET_MEAN), (model.normalize.std, IMAGENET_STD))
+    )
     with Path(checkpoint).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     exported = {
         "state_dict": state,
         "architecture": NAMES[name],
         "stem": stem,
-        "mean": list(IMAGENET_MEAN),
-        "std": list(IMAGENET_STD),
+        "mean": mean,
+        "std": std,
         "features": model.channels,
         "source": {"file": Path(checkpoint).name, "sha256": digest},
         "provenance": provenance(),
     }
-    return exported, largest_difference(model, name, stem, state)
+    return exported, largest_difference(model, name, stem, state, mean, std)
 
 
 def how_to_load(path: Path, architecture: str, stem: str) -> str:
@@ -134,7 +144,7 @@ def how_to_load(path: Path, architecture: str, stem: str) -> str:
     if stem == "cifar":
         small = "model.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)\nmodel.maxpool = torch.nn.Identity()\n"
     load = f"model.load_state_dict(torch.load({str(path)!r}, weights_only=True)['state_dict'], strict=True)"
-    return f"model = {kind}\nmodel.fc = torch.nn.Identity()\n{small}{load}"
+    return f"import torch, torchvision\nmodel = {kind}\nmodel.fc = torch.nn.Identity()\n{small}{load}"
 
 
 def main() -> None:

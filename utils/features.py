@@ -103,7 +103,11 @@ def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int | None 
 
 
 def some(count: int, args: argparse.Namespace) -> np.ndarray:
-    """Numbers of the images that are taken of `count`: all, or --images of them, a random subset in order."""
+    """Numbers of the images that are taken of `count`: all, or --images of them, a random subset in order.
+
+    Fills in `args.listed`, of how many.
+    """
+    args.listed = count
     if args.images is None or args.images >= count:
         return np.arange(count)
     return np.sort(np.random.default_rng(args.seed).choice(count, args.images, replace=False))
