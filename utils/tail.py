@@ -127,17 +127,20 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
         told.append(f"memorisation is left out: {source} has no memory of losses, it was trained without --bcl")
     compute = Compute(args, world_from_environment(args.no_cuda).device)
     data, counts = training_images(args)
+    if "loss" in names and min(args.batch_size, len(data)) < 2:
+        raise InputError("one image in a batch has no negatives, so no loss: give a larger --batch_size")
     data.fill = False  # a bad image has no score; another one's is not its own
     found, count = {}, len(data)
     if "memorisation" in names:
         config = content.get("config")
         known = config.get("images") if isinstance(config, dict) else None
         if isinstance(known, str) and known != fingerprint(data):
-            raise InputError(f"{source} remembers losses of other images than those of the list")
+            raise InputError(f"{source} remembers losses of other images than those of the list: choose other --scores")
         found["memorisation"] = tail_scores.memorisation(content.get("memory"), count, source)
     found |= _of_network(args, from_published(content["state_dict"]), data, names, compute)
     scores = {name: found[name].numpy() for name in dict.fromkeys(names)}
     for name, values in scores.items():
+        values[np.isinf(values)] = np.nan  # as little a score
         missing = int(np.isnan(values).sum())
         if missing == count:
             raise InputError(f"{source} gives no image a {name} score that is a number: it is damaged")
