@@ -5,11 +5,12 @@
         --trainSplit cifar10_imbSub_with_subsets/split1_D_i.npy --out tail --scores disagreement loss
 
 The scores (utils/tail_scores.py): disagreement of the dense and the pruned network; memorisation, of BCL's
-checkpoints; loss over augmented views. Settings are those of the pre-training where the checkpoint has them, options
-come first; the authors' checkpoints have none. Of each score, --out gets NAME.csv, all images from rank 1, the most
-tail-like, with their number in the training list, path (of images in memory the number in the data set), class and
-group, which no score knows; and NAME_sheet.png, the first and last 24. tail.txt, tail.json, tail.png and tail.pdf say
-how well the scores find the classes of Few: ROC AUC and precision against Many, and who is at the top.
+checkpoints; loss over augmented views. What no option says is as in the pre-training, by the checkpoint; the authors'
+checkpoints have no settings: give data set, list and model. Of each score, --out gets NAME.csv, all images from rank 1,
+the most tail-like, with their number in the training list, path (of images in memory the number in the data set), class
+and group, which no score knows; and NAME_sheet.png, the first and last 24. tail.txt, tail.json, tail.png and tail.pdf
+say how well the scores find the classes of Few: ROC AUC and precision against Many, and who is at the top. Files of an
+earlier run's other scores stay: give each checkpoint a folder of its own.
 """
 
 import argparse
