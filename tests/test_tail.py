@@ -13,9 +13,10 @@ from torch import nn
 
 import split.ensure
 import split.lists
+import utils.pretrain
 import utils.tail
 from data.batch_views import BatchedLoader
-from data.datasets import load
+from data.datasets import ImageSet, load
 from data.image_lists import LIST_SPECS, ImageFiles
 from models.mask import compute_masks
 from split.path_lists import read_path_list
@@ -302,6 +303,23 @@ def test_every_image_comes_once_and_the_last_batch_is_full(images, batch):
     assert sorted(i for _, i in sampler)[:1] == [0] and (images < 4 or list(sampler) != order)
 
 
+def test_memory_of_a_training_names_the_images_that_it_is_of(call, lists, tmp_path, monkeypatch):
+    """The two views of a black image are the same, so its losses are the lowest from the first epoch on."""
+    chosen, black = of_list(lists)[0], [3, 7, 20, 41]
+    whole = load("digits", "", train=True)
+    images = whole.images.copy()
+    images[chosen[black]] = 0
+    monkeypatch.setattr(utils.pretrain, "load", lambda *_, **__: ImageSet(whole.spec, images, whole.labels))
+    run = "train_simCLR.py run --dataset digits --trainSplit tail.npy --model res20_s --bcl --batch_size 16 --epochs 3"
+    done = call(*run.split(), "--optimizer", "sgd", "--lr", 0.1, "--temperature", 0.2, "--save-dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = call("utils/tail.py", "--checkpoint", "run/model.pt", "--out", "out", "--scores", "memorisation")
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "out/memorisation.csv")
+    assert sorted(int(row["sample_id"]) for row in rows[-4:]) == black
+    assert sorted(row["path"] for row in rows[-4:]) == sorted(str(i) for i in chosen[black])
+
+
 # ---- rankings
 
 
@@ -439,6 +457,17 @@ def test_a_file_that_is_gone_is_grey(places, lists):
 # ---- bad input
 
 
+def test_an_infinite_score_is_none(call, lists, tmp_path, monkeypatch):
+    """As of weights or a temperature that overflow for some images."""
+    losses = torch.arange(45.0).double()
+    losses[[3, 44]] = torch.tensor([torch.inf, -torch.inf]).double()
+    monkeypatch.setattr(utils.tail.tail_scores, "augmented_loss", lambda *_: losses)
+    checkpoint = save(network("res20_s"), tmp_path / "model.pt")
+    done = call("utils/tail.py", "--checkpoint", checkpoint, "--out", "out", "--scores", "loss")
+    assert done.returncode == 0 and "2 of 45 images have no loss score" in done.stdout, done.stderr
+    assert [row["sample_id"] for row in rows_of(tmp_path / "out/loss.csv") if not row["score"]] == ["3", "44"]
+
+
 def test_mistakes_are_one_line_and_leave_no_file(call, lists, tmp_path):
     model = network("res20_s")
     good = save(model, tmp_path / "good.pt", images="0")
@@ -474,6 +503,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, tmp_path):
         ([good, "--model", "res32_s"], "good.pt", "another model"),
         ([good, "--out", tmp_path / "file"], "file", "no folder"),
         ([good, "--draws", 0], "--draws"),
+        ([good, "--batch_size", 1, "--scores", "loss"], "negatives"),
         ([good, "--scores", "luck"], "luck"),
         ([good, "--dataset", "fashion_mnist", "--data", tmp_path / "gone"], "fashion_mnist", "gone"),
         ([tmp_path / "cut.pt"], "cut.pt", "truncated or damaged"),

@@ -64,7 +64,7 @@ def add_view_options(parser: Parser, precision: str = "auto") -> None:
     add("--seed", type=natural, default=1)
     add("--strength", type=number(float, 0, 5), default=1.0, help="factor on the colour jitter")
     add("--resizeLower", type=float, help="smallest crop, share of the area; default 0.1, image files 0.08")
-    add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
+    add("--prune_percent", type=float, default=0.3, help="share of the weights the pruned network lacks, in [0, 1)")
 
 
 def fill_in_views(args: argparse.Namespace) -> None:

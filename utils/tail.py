@@ -5,11 +5,12 @@
         --trainSplit cifar10_imbSub_with_subsets/split1_D_i.npy --out tail --scores disagreement loss
 
 The scores (utils/tail_scores.py): disagreement of the dense and the pruned network; memorisation, of BCL's
-checkpoints; loss over augmented views. Settings are those of the pre-training where the checkpoint has them, options
-come first; the authors' checkpoints have none. Of each score, --out gets NAME.csv, all images from rank 1, the most
-tail-like, with their number in the training list, path (of images in memory the number in the data set), class and
-group, which no score knows; and NAME_sheet.png, the first and last 24. tail.txt, tail.json, tail.png and tail.pdf say
-how well the scores find the classes of Few: ROC AUC and precision against Many, and who is at the top.
+checkpoints; loss over augmented views. What no option says is as in the pre-training, by the checkpoint; the authors'
+checkpoints have no settings: give data set, list and model. Of each score, --out gets NAME.csv, all images from rank 1,
+the most tail-like, with their number in the training list, path (of images in memory the number in the data set), class
+and group, which no score knows; and NAME_sheet.png, the first and last 24. tail.txt, tail.json, tail.png and tail.pdf
+say how well the scores find the classes of Few: ROC AUC and precision against Many, and who is at the top. Files of an
+earlier run's other scores stay: give each checkpoint a folder of its own.
 """
 
 import argparse
@@ -127,17 +128,20 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
         told.append(f"memorisation is left out: {source} has no memory of losses, it was trained without --bcl")
     compute = Compute(args, world_from_environment(args.no_cuda).device)
     data, counts = training_images(args)
+    if "loss" in names and min(args.batch_size, len(data)) < 2:
+        raise InputError("one image in a batch has no negatives, so no loss: give a larger --batch_size")
     data.fill = False  # a bad image has no score; another one's is not its own
     found, count = {}, len(data)
     if "memorisation" in names:
         config = content.get("config")
         known = config.get("images") if isinstance(config, dict) else None
         if isinstance(known, str) and known != fingerprint(data):
-            raise InputError(f"{source} remembers losses of other images than those of the list")
+            raise InputError(f"{source} remembers losses of other images than those of the list: choose other --scores")
         found["memorisation"] = tail_scores.memorisation(content.get("memory"), count, source)
     found |= _of_network(args, from_published(content["state_dict"]), data, names, compute)
     scores = {name: found[name].numpy() for name in dict.fromkeys(names)}
     for name, values in scores.items():
+        values[np.isinf(values)] = np.nan  # as little a score
         missing = int(np.isnan(values).sum())
         if missing == count:
             raise InputError(f"{source} gives no image a {name} score that is a number: it is damaged")
