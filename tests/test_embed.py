@@ -17,7 +17,7 @@ from data.image_lists import LIST_SPECS
 from tests.conftest import one_line_error
 from tests.test_feature_probe import alone, centre, network, save, tensors
 from tests.trees import make_tree, names
-from utils.embed import plane
+from utils.embed import class_styles, plane
 
 PLACES = LIST_SPECS["places"]
 D_I = "digits_imbSub_with_subsets/digits_split1_D_i.npy"
@@ -468,3 +468,9 @@ def test_mistakes_are_one_line_and_leave_no_file(call, digits, tmp_path):
         assert not re.search("[^ -~]", line) and len(line) < 700
         assert set(tmp_path.iterdir()) == before, options
     one_line_error(call("utils/embed.py", *npzs, file), "--out")
+
+
+def test_a_class_looks_alike_whatever_others_there_are():
+    whole, some = class_styles(list(range(10))), class_styles([2, 5, 9])
+    assert all(some[c] == whole[c] for c in some)
+    assert len(set(class_styles([3, 40, 77]).values())) == 3

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 LEAST, MOST_CLASSES = 4, 10
 MARKERS = "os^DvPX<>p"
-# Grey circles, blue squares, and on top the few, in the darkest.
-OF_GROUPS = dict(zip(GROUPS, (STYLES[0], STYLES[1], STYLES[3]), strict=True))
+# Light, middle and dark without colour, too; Few is drawn last, hence on top.
+OF_GROUPS = dict(zip(GROUPS, (STYLES[0]._replace(colour="#CCCCCC"), STYLES[1], STYLES[3]), strict=True))
 
 
 def parse() -> argparse.Namespace:
@@ -167,7 +167,9 @@ def class_styles(classes: list[int]) -> dict[int, Style]:
     if len(classes) > MOST_CLASSES:
         raise InputError(f"{len(classes)} classes cannot be told apart: choose --colour group")
     colours = style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
-    return {c: Style(colours[i], "", MARKERS[i], "-") for i, c in enumerate(classes)}
+    # By the class where there are so few, so that figures of one data set agree.
+    places = classes if max(classes, default=0) < MOST_CLASSES else range(len(classes))
+    return {c: Style(colours[i], "", MARKERS[i], "-") for c, i in zip(classes, places, strict=True)}
 
 
 def draw(points: np.ndarray, axes: list[str], parts: list[tuple[str, np.ndarray, Style]], title: str) -> "Figure":
