@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import data.datasets
 import split.ensure
+import utils.launch
 import utils.monitor
 import utils.pretrain_files
 from data.image_lists import LIST_SPECS
@@ -274,6 +275,9 @@ def observe(rank: int, size: int, folder: str, files: list[str], root: str) -> N
         encoder = build_encoder(args.model, 16, 3, stem, prune=True, dual_bn=True).train()
         with torch.no_grad():
             encoder.conv1.weight += 0.1
+            for name, buffer in encoder.named_buffers():
+                if "running" in name:
+                    buffer += 0.5 * rank  # without a GPU, statistics are per process; the main one's are saved
         state = torch.get_rng_state()
         Monitor(images, counts, args, Compute(args, world.device), world).report(
             encoder, 1, log, BadImages("skip", log)
@@ -289,6 +293,15 @@ def test_two_processes_see_what_one_sees(lists, tmp_path):
     spawn(observe, (2, str(tmp_path), options, str(lists)), 2)
     one, two = ([{k: v for k, v in row.items() if k != "time"} for row in metrics(tmp_path / n)] for n in "12")
     assert one == two and len(one) == 2 and all(row["knn_all"] > 0 for row in one)
+
+
+@pytest.mark.parametrize("between", [[], ["--"]])
+def test_the_launcher_leaves_the_flags_to_the_script(monkeypatch, between):
+    """torchrun has --monitor-interval and --monitor_interval, which --monitor abbreviates."""
+    script = str(Path(utils.monitor.__file__))
+    monkeypatch.setattr(sys, "argv", ["launch", "--nproc_per_node=2", *between, script, "run", *KNN])
+    args = utils.launch._parse()
+    assert (args.nproc_per_node, args.training_script, args.training_script_args) == ("2", script, ["run", *KNN])
 
 
 # ---- mistakes
