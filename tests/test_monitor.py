@@ -234,6 +234,15 @@ def test_a_run_that_was_stopped_in_its_first_epoch_has_one_grid(call, tmp_path, 
     assert [e.step for e in events.Images("views")] == [1] and [e.step for e in events.Scalars("loss")] == [1, 2]
 
 
+def test_no_speed_is_told_of_an_epoch_whose_steps_were_all_done(call, tmp_path, interrupted):
+    options = [*SMALL, "--epochs", "1"]
+    interrupted(2)  # of two steps
+    assert call("train_simCLR.py", "run", *options).returncode == 143
+    assert call("train_simCLR.py", "run", *options, "--resume").returncode == 0
+    (row,) = metrics(tmp_path / "checkpoints/run")
+    assert row["images_per_s"] is None and row["loss"] > 0
+
+
 # ---- lists, files, processes
 
 
