@@ -463,6 +463,20 @@ def test_logs_of_another_protocol(tmp_path, call, tables):
     one_line_error(call("exp_analyse.py", "--dataset", "cifar10", "--LT", "--fewShot"), "no result")
 
 
+@pytest.mark.parametrize("value", [pytest.param(10**400, id="10**400"), 1e308, float("nan"), "x", [1], -1])
+def test_an_accuracy_that_is_none(tmp_path, call, value):
+    write(tmp_path, "simclr", 1, per_class=[value] * 10)
+    one_line_error(call("exp_analyse.py", "--dataset", "digits", "--LT"), "results.json")
+
+
+def test_what_is_named_twice_is_shown_once(tmp_path, tables):
+    write(tmp_path, "simclr", 1)
+    words = ["--method", "simclr", "simclr", "--probe", "linear", "linear", "--splits", 1, 2, 2, 1]
+    printed = tables(*words, "--out", tmp_path / "out")
+    assert [printed.count(what) for what in ("\ndigits, ", "missing: ", "SimCLR, split 1")] == [1, 1, 1]
+    assert len(parsed(tmp_path / "out")[0]) == len(COLUMNS)
+
+
 @pytest.mark.parametrize("top", ["x", 101, -1, [1], float("nan"), {}])
 def test_a_top_1_that_is_none(tmp_path, call, top):
     write(tmp_path, "simclr", 1, top1=top)

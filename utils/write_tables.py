@@ -13,7 +13,7 @@ from utils.tables import Row
 
 CSV_FIELDS = (
     "data set", "pre-trained on", "protocol", "method", "n", "column", "mean", "std", "published mean", "published std",
-    "difference to published", "baseline", "paired difference", "low", "high", "p",
+    "difference to published", "baseline", "pairs", "paired difference", "low", "high", "p",
 )  # fmt: skip
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -87,7 +87,7 @@ def _numbers(table: Table, method: str, column: str) -> dict[str, Any]:
     found = {"mean": mean, "std": std, "published mean": theirs[0], "published std": theirs[1]}
     found["difference to published"] = table.to_published(method).get(column)
     if pair := table.differences.get(method, {}).get(column):
-        found |= {"baseline": table.baseline, "paired difference": pair.difference}
+        found |= {"baseline": table.baseline, "pairs": pair.n, "paired difference": pair.difference}
         found |= {"low": pair.low, "high": pair.high, "p": pair.p}
     return {name: value for name, value in found.items() if value is not None}
 
