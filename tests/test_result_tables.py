@@ -361,6 +361,16 @@ def test_latex_is_escaped():
     assert escaped("sdclr-linear, BCL-I") == "sdclr-linear, BCL-I"
 
 
+def test_latex_fits_a_page(tmp_path, tables):
+    for n in (1, 2, 3):
+        write(tmp_path, "simclr", n)
+        write(tmp_path, "sdclr", n)
+    tables(*BOTH, "--out", tmp_path / "out")
+    (line,) = re.findall(r"^SDCLR & 3 & .*shortstack.*$", (tmp_path / "out" / "tables.tex").read_text(), re.M)
+    cell = r" & \\shortstack\{\$[+-]\$[\d.]+ \\\\ \{\}\[[^]]+\] \\\\ \{\}p [\d.]+\}"
+    assert re.fullmatch(rf"SDCLR & 3({cell}){{5}} \\\\", line)
+
+
 def test_files_of_bcls_table(tmp_path, call):
     for n in (1, 2, 3):
         for suffix, shift in (("", 0), ("_bclK1", 5 * n)):

@@ -118,7 +118,7 @@ def _best(table: Table) -> set[tuple[str, str]]:
 
 def _tabular(lines: Lines, bold: set[tuple[str, str]]) -> str:
     head, *rows = lines
-    text = [[escaped(word.strip()) for word in line] for line in lines]
+    text = [[_stacked(escaped(word.strip())) for word in line] for line in lines]
     for row, words in zip(rows, text[1:], strict=True):
         for i, column in enumerate(head):
             if (row[0], column) in bold:
@@ -126,6 +126,12 @@ def _tabular(lines: Lines, bold: set[tuple[str, str]]) -> str:
     body = [" & ".join(words) + r" \\" for words in text]
     body = [rf"\begin{{tabular}}{{lr{'c' * (len(head) - 2)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
     return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
+
+
+def _stacked(cell: str) -> str:
+    """Difference, interval and p of an escaped cell below each other: side by side, five columns leave the page."""
+    parts = re.sub(r" (?=\[|p )", r" \\\\ {}", cell)  # {}: what follows \\ in brackets is a length
+    return cell if parts == cell else rf"\shortstack{{{parts}}}"
 
 
 def escaped(text: str) -> str:
