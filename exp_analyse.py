@@ -50,6 +50,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a folder to write the tables to: Markdown, CSV, LaTeX, JSON")
     parser.add_argument("--plot", type=Path, help="a folder to write figures to, PNG and PDF")
     args = parser.parse_args()
+    # A split, method or protocol that is named twice is one.
+    for name in ("splits", "method", "probe"):
+        setattr(args, name, list(dict.fromkeys(getattr(args, name) or [])) or None)
     rows: dict[str, list[Row]] = {}
     if args.paper == "bcl":
         (panels, tables), title = bcl_table.print_tables(args), "pre-trained on long-tailed lists"

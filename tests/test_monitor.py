@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import data.datasets
 import split.ensure
+import utils.launch
 import utils.monitor
 import utils.pretrain_files
 from data.image_lists import LIST_SPECS
@@ -233,6 +234,15 @@ def test_a_run_that_was_stopped_in_its_first_epoch_has_one_grid(call, tmp_path, 
     assert [e.step for e in events.Images("views")] == [1] and [e.step for e in events.Scalars("loss")] == [1, 2]
 
 
+def test_no_speed_is_told_of_an_epoch_whose_steps_were_all_done(call, tmp_path, interrupted):
+    options = [*SMALL, "--epochs", "1"]
+    interrupted(2)  # of two steps
+    assert call("train_simCLR.py", "run", *options).returncode == 143
+    assert call("train_simCLR.py", "run", *options, "--resume").returncode == 0
+    (row,) = metrics(tmp_path / "checkpoints/run")
+    assert row["images_per_s"] is None and row["loss"] > 0
+
+
 # ---- lists, files, processes
 
 
@@ -274,6 +284,9 @@ def observe(rank: int, size: int, folder: str, files: list[str], root: str) -> N
         encoder = build_encoder(args.model, 16, 3, stem, prune=True, dual_bn=True).train()
         with torch.no_grad():
             encoder.conv1.weight += 0.1
+            for name, buffer in encoder.named_buffers():
+                if "running" in name:
+                    buffer += 0.5 * rank  # without a GPU, statistics are per process; the main one's are saved
         state = torch.get_rng_state()
         Monitor(images, counts, args, Compute(args, world.device), world).report(
             encoder, 1, log, BadImages("skip", log)
@@ -289,6 +302,15 @@ def test_two_processes_see_what_one_sees(lists, tmp_path):
     spawn(observe, (2, str(tmp_path), options, str(lists)), 2)
     one, two = ([{k: v for k, v in row.items() if k != "time"} for row in metrics(tmp_path / n)] for n in "12")
     assert one == two and len(one) == 2 and all(row["knn_all"] > 0 for row in one)
+
+
+@pytest.mark.parametrize("between", [[], ["--"]])
+def test_the_launcher_leaves_the_flags_to_the_script(monkeypatch, between):
+    """torchrun has --monitor-interval and --monitor_interval, which --monitor abbreviates."""
+    script = str(Path(utils.monitor.__file__))
+    monkeypatch.setattr(sys, "argv", ["launch", "--nproc_per_node=2", *between, script, "run", *KNN])
+    args = utils.launch._parse()
+    assert (args.nproc_per_node, args.training_script, args.training_script_args) == ("2", script, ["run", *KNN])
 
 
 # ---- mistakes

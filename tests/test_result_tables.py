@@ -361,6 +361,16 @@ def test_latex_is_escaped():
     assert escaped("sdclr-linear, BCL-I") == "sdclr-linear, BCL-I"
 
 
+def test_latex_fits_a_page(tmp_path, tables):
+    for n in (1, 2, 3):
+        write(tmp_path, "simclr", n)
+        write(tmp_path, "sdclr", n)
+    tables(*BOTH, "--out", tmp_path / "out")
+    (line,) = re.findall(r"^SDCLR & 3 & .*shortstack.*$", (tmp_path / "out" / "tables.tex").read_text(), re.M)
+    cell = r" & \\shortstack\{\$[+-]\$[\d.]+ \\\\ \{\}\[[^]]+\] \\\\ \{\}p [\d.]+\}"
+    assert re.fullmatch(rf"SDCLR & 3({cell}){{5}} \\\\", line)
+
+
 def test_files_of_bcls_table(tmp_path, call):
     for n in (1, 2, 3):
         for suffix, shift in (("", 0), ("_bclK1", 5 * n)):
@@ -461,6 +471,20 @@ def test_logs_of_another_protocol(tmp_path, call, tables):
     write_log(tmp_path, "simclr", 1, "Namespace(trainSplit='cifar10/trainIdxList.npy')")
     assert re.search(r"^SimCLR +1 +50\.00", tables(data="cifar10"), re.M)
     one_line_error(call("exp_analyse.py", "--dataset", "cifar10", "--LT", "--fewShot"), "no result")
+
+
+@pytest.mark.parametrize("value", [pytest.param(10**400, id="10**400"), 1e308, float("nan"), "x", [1], -1])
+def test_an_accuracy_that_is_none(tmp_path, call, value):
+    write(tmp_path, "simclr", 1, per_class=[value] * 10)
+    one_line_error(call("exp_analyse.py", "--dataset", "digits", "--LT"), "results.json")
+
+
+def test_what_is_named_twice_is_shown_once(tmp_path, tables):
+    write(tmp_path, "simclr", 1)
+    words = ["--method", "simclr", "simclr", "--probe", "linear", "linear", "--splits", 1, 2, 2, 1]
+    printed = tables(*words, "--out", tmp_path / "out")
+    assert [printed.count(what) for what in ("\ndigits, ", "missing: ", "SimCLR, split 1")] == [1, 1, 1]
+    assert len(parsed(tmp_path / "out")[0]) == len(COLUMNS)
 
 
 @pytest.mark.parametrize("top", ["x", 101, -1, [1], float("nan"), {}])

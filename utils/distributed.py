@@ -168,6 +168,13 @@ def union_over_processes(items: set[str]) -> set[str]:
     return set().union(*gather_objects(items))
 
 
+def take_buffers(module: torch.nn.Module) -> None:
+    """Replace the module's buffers, as statistics of batch norm, by those of the main process, in all processes."""
+    if _several():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
+
+
 def wait_for_all() -> None:
     """Return when every process is here."""
     if _several():

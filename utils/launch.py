@@ -21,7 +21,7 @@ from types import FrameType
 
 from torch.distributed.elastic import multiprocessing as elastic
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import parse_args
+from torch.distributed.run import get_args_parser
 from torch.distributed.run import run as torchrun
 
 from utils.distributed import cores
@@ -91,10 +91,12 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     """torchrun's own flags; its usage, which precedes what is wrong, is left out."""
-    said = io.StringIO()
+    said, parser = io.StringIO(), get_args_parser()
+    # Up to Python 3.11 a script's flag that begins like two of torchrun's, as --monitor does, is else an error.
+    parser.allow_abbrev = False
     try:
         with contextlib.redirect_stderr(said):
-            args = parse_args(sys.argv[1:])
+            args = parser.parse_args(sys.argv[1:])
     except SystemExit as end:
         if not end.code:
             raise

@@ -26,7 +26,7 @@ from utils import probe, probe_data
 from utils.bad_images import BadImages
 from utils.cli import Parser, positive
 from utils.compute import Compute
-from utils.distributed import World
+from utils.distributed import World, take_buffers
 from utils.feature_probe import Features, extract
 from utils.log import Log
 from utils.metrics import GROUPS, accuracy, count_hits, thirds, thresholds
@@ -119,11 +119,10 @@ class Monitor:
 
     def _accuracies(self, encoder: nn.Module, bad: BadImages) -> list[float | None]:
         """Of each class; only the main process knows."""
-        state = (
-            encoder.state_dict()
-        )  # a network of its own takes it: this one may be synchronised, and has two branches
+        state = encoder.state_dict()  # for a network of its own: this one may be synchronised, and has two branches
         state = to_backbone(state, 0 if has_dual_batch_norm(state) else -1)
         load_state(self.backbone, state, "the network", head=False)
+        take_buffers(self.backbone)  # else each process has statistics of its own where they are not synchronised
         frozen = self.compute.frozen(self.backbone)
         bank, val = (extract(frozen, self._images(item, bad), self.world.device) for item in (self.bank, self.val))
         if not self.world.main:

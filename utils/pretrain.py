@@ -244,15 +244,15 @@ def one_epoch(
     log.detail(f"current lr is {lr:.6g}")
     if isinstance(method, BCL):
         log.board.histogram("score", method.score, epoch)
-    rate = (meters.images - before) * world.size / max(train_time.total, 1e-9)
-    _record(log, epoch, lr, meters, images_per_s=round(rate, 1), **of_method(method))
+    rate = round((meters.images - before) * world.size / train_time.total, 1) if train_time.total else None
+    _record(log, epoch, lr, meters, images_per_s=rate, **of_method(method))
 
 
 def _rate(args: argparse.Namespace, epoch: int, step: int, steps: int) -> float:
     return pretrain_lr((epoch - 1) * steps + step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
 
 
-def _record(log: Log, epoch: int, lr: float, meters: Meters, **more: float) -> None:
+def _record(log: Log, epoch: int, lr: float, meters: Meters, **more: float | None) -> None:
     """The epoch's line of metrics.jsonl, and a warning where the features have become all alike."""
     measured = {name: meters.mean(name) for name in ("grad_norm", *MEASURES)}
     log.metrics(epoch=epoch, loss=meters.loss, lr=lr, **more, **measured)

@@ -43,7 +43,7 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
         sizes = counts is None or (len(counts) == classes and all(isinstance(c, int) and c >= 0 for c in counts))
         notes = {one_line(note) for note in notes} | _other_protocol(file, result["protocol"], protocol, mix)
         kind = _kind(result, sources)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{file} is damaged or half-written: run that probe again") from error
     told = [a for a in tops.values() if a is not None]
     if len(per_class) != classes or not sizes or not all(0 <= a <= 100 for a in [*per_class, *told]):

@@ -78,7 +78,7 @@ def make_table(
     cells = {row.method: cells_of(row) for row in rows.values()}
     table = Table(*names, columns, list(rows.values()), cells, published, notes=notes, test=args.test)
     if args.splits:
-        table.splits = [1] if isinstance(spec, ListSpec) else list(dict.fromkeys(args.splits))
+        table.splits = [1] if isinstance(spec, ListSpec) else args.splits
     if args.baseline and args.baseline not in rows:
         raise InputError(f"--baseline {args.baseline} is not among the methods of the table: {', '.join(rows)}")
     chosen = args.baseline or next((method for method, row in rows.items() if row.values), None)

@@ -13,7 +13,7 @@ from utils.tables import Row
 
 CSV_FIELDS = (
     "data set", "pre-trained on", "protocol", "method", "n", "column", "mean", "std", "published mean", "published std",
-    "difference to published", "baseline", "paired difference", "low", "high", "p",
+    "difference to published", "baseline", "pairs", "paired difference", "low", "high", "p",
 )  # fmt: skip
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -87,7 +87,7 @@ def _numbers(table: Table, method: str, column: str) -> dict[str, Any]:
     found = {"mean": mean, "std": std, "published mean": theirs[0], "published std": theirs[1]}
     found["difference to published"] = table.to_published(method).get(column)
     if pair := table.differences.get(method, {}).get(column):
-        found |= {"baseline": table.baseline, "paired difference": pair.difference}
+        found |= {"baseline": table.baseline, "pairs": pair.n, "paired difference": pair.difference}
         found |= {"low": pair.low, "high": pair.high, "p": pair.p}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -118,7 +118,7 @@ def _best(table: Table) -> set[tuple[str, str]]:
 
 def _tabular(lines: Lines, bold: set[tuple[str, str]]) -> str:
     head, *rows = lines
-    text = [[escaped(word.strip()) for word in line] for line in lines]
+    text = [[_stacked(escaped(word.strip())) for word in line] for line in lines]
     for row, words in zip(rows, text[1:], strict=True):
         for i, column in enumerate(head):
             if (row[0], column) in bold:
@@ -126,6 +126,12 @@ def _tabular(lines: Lines, bold: set[tuple[str, str]]) -> str:
     body = [" & ".join(words) + r" \\" for words in text]
     body = [rf"\begin{{tabular}}{{lr{'c' * (len(head) - 2)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
     return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
+
+
+def _stacked(cell: str) -> str:
+    """Difference, interval and p of an escaped cell below each other: side by side, five columns leave the page."""
+    parts = re.sub(r" (?=\[|p )", r" \\\\ {}", cell)  # {}: what follows \\ in brackets is a length
+    return cell if parts == cell else rf"\shortstack{{{parts}}}"
 
 
 def escaped(text: str) -> str:
