@@ -410,6 +410,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, call, out):
 OTHER = {
     "protocol_version": 2, "departs": {"epochs": [2, 30]}, "precision": "fp32", "model": "res18", "dataset": "cifar10",
     "lists": {"train": {"path": "a", "sha1": "0", "source": "published"}},
+    "pretraining": {"augment": "pillow", "precision": "fp32"},
 }  # fmt: skip
 
 
@@ -421,6 +422,7 @@ def test_results_of_another_kind_are_refused(tmp_path, call, tables, key, where)
     paths.append(write(tmp_path, method, n, **{key: OTHER[key]}))
     done = call("exp_analyse.py", "--dataset", "digits", "--LT", *BOTH)
     words = {"lists": ("generated", "published"), "departs": ("nothing", '{"epochs": [2, 30]}')}
+    words["pretraining"] = ("not told", '{"augment": "pillow", "precision": "fp32"}')
     places = [str(path.relative_to(tmp_path)) for path in paths]
     one_line_error(done, key, *places, "--mix True", *words.get(key, (str(OTHER[key]),)))
     assert "mixed results" not in tables("--method", method, "--splits", n)

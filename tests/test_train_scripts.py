@@ -183,6 +183,7 @@ def test_linear_probe_files_lines_and_result(call, tmp_path, pretrained):
     assert result["protocol"] == "sdclr-linear" and result["departs"] == {"epochs": [3, 30]}
     assert result["dataset"] == "digits" and result["seed"] == 1 and result["augment"] == "batched"
     assert result["precision"] == ("bf16" if has_bf16(torch.device("cpu")) else "fp32")
+    assert result["pretraining"] == {"precision": result["precision"], "augment": "batched"}
     assert result["class_counts"] == [31, 16, 120, 22, 44, 6, 61, 11, 8, 86]
     assert {k: v["source"] for k, v in result["lists"].items()} == dict.fromkeys(("train", "val", "group"), "generated")
     order = np.argsort(result["class_counts"])
@@ -353,9 +354,11 @@ def test_results_tell_every_departure_and_evaluation_keeps_the_record(call, tmp_
     options = ["--dataset", "digits", "--model", "res20_s", "--test_only"]
     assert call("train_cifar.py", "x_digits_split1_D_i", *options).returncode == 0
     second = json.loads(file.read_text())
-    assert {k: second[k] for k in ("departs", "checkpoint", "seed", "per_class", "protocol")} == {
-        k: first[k] for k in ("departs", "checkpoint", "seed", "per_class", "protocol")
-    }
+    same = ("departs", "checkpoint", "pretraining", "seed", "per_class", "protocol")
+    assert {k: second[k] for k in same} == {k: first[k] for k in same}
+    pretrained.unlink()
+    assert call("train_cifar.py", "x_digits_split1_D_i", *options).returncode == 0
+    assert json.loads(file.read_text())["pretraining"] is None
 
 
 def test_cosine_probe_rate_falls_at_every_step_to_the_published_end(call, tmp_path, pretrained):

@@ -56,6 +56,7 @@ def _kind(result: dict[str, Any], sources: list[str]) -> dict[str, str]:
     named = {k: result.get(k, "not told") for k in ("protocol", "protocol_version", "dataset", "model")}
     # Before results told their precision, there was only one.
     named |= {"precision": result.get("precision", "fp32"), "departs": result["departs"] or "nothing"}
+    named["pretraining"] = result.get("pretraining") or "not told"
     words = {k: one_line(v if isinstance(v, str) else json.dumps(v, sort_keys=True)) for k, v in named.items()}
     return {"record": "results.json", **words, "lists": one_line(" and ".join(sources)) or "not told"}
 

@@ -9,6 +9,8 @@ from typing import Any
 from data.datasets import Spec
 from data.image_lists import ListSpec, PathList
 from split.lists import IndexList
+from utils.checkpoint import read_checkpoint
+from utils.errors import InputError
 from utils.files import replace_file
 from utils.log import Log, provenance
 from utils.metrics import summarise, thirds, thresholds
@@ -85,6 +87,16 @@ def origin(lists: dict[str, IndexList | PathList | None]) -> dict[str, dict[str,
     return {k: {"path": v.path.name, "sha1": v.sha1, "source": v.source} if v else None for k, v in lists.items()}
 
 
+def pretraining_of(checkpoint: str) -> dict[str, str] | None:
+    """How a checkpoint's network was pre-trained, its 'precision' and 'augment'; None where the file does not tell."""
+    try:
+        config = read_checkpoint(checkpoint).get("config")
+    except (InputError, OSError):
+        return None
+    found = {name: config.get(name) for name in ("precision", "augment")} if isinstance(config, dict) else {}
+    return {name: value for name, value in found.items() if isinstance(value, str)} or None
+
+
 def report(
     args: argparse.Namespace,
     spec: Spec | ListSpec,
@@ -120,6 +132,8 @@ def report(
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], (thresholds if files else thirds)(counts))
         log.info("  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in groups.items()))
+    if not log.main:
+        return
     # An evaluation alone reports the lists of the training, too.
     trained_on = {k: v for k, v in (best["lists"] or {}).items() if k in ("train", "val")}
     result = {
@@ -131,6 +145,7 @@ def report(
         "model": args.model,
         "lists": {**origin(lists), **trained_on},
         "checkpoint": config["checkpoint"],
+        "pretraining": pretraining_of(config["checkpoint"]),
         "seed": config["seed"],
         **scores,
         "augment": config["augment"] if files or protocol not in FEATURE_PROTOCOLS else None,
@@ -142,5 +157,4 @@ def report(
         "provenance": {**provenance(), "machine": platform.machine()},
         "seconds": round(seconds, 1),
     }
-    if log.main:
-        replace_file(log.folder / "results.json", json.dumps(result, indent=1).encode())
+    replace_file(log.folder / "results.json", json.dumps(result, indent=1).encode())
