@@ -55,15 +55,15 @@ def main() -> None:
             at_once = 1 if network.backbone is None else max(1, probe.AT_ONCE // args.batch_size)
             train = probe_data.subset(train_set, lists["train"])
             loader = probe_data.train_loader(train, args, world.device, at_once)
-            bar = progress(args.epochs, done, f"{spec.name} probe", True)
+            each = len(loader.sampler)
+            bar = progress(args.epochs * each, done * each, f"{spec.name} probe", True)
             for epoch in files.epochs(done):
-                probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files)
+                probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
                 if epoch % args.test_freq == 0 or epoch == args.epochs:
                     scores = network.evaluate(batches(val), spec.classes)
                     results.log_validation(log, epoch, scores)
                     files.save_best(epoch, scores["top1"])
                 files.save(epoch)
-                bar.update()
             bar.close()
             frozen.check(model)
 

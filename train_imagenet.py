@@ -58,16 +58,16 @@ def main() -> None:
             optimizer = files.optimizer()
             still = probe.frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
             network = probe.Network(model, still, True, compute, world)
-            bar = progress(args.epochs, done, f"{spec.name} probe", world.main)
+            each = len(loader.sampler) * world.size
+            bar = progress(args.epochs * each, done * each, f"{spec.name} probe", world.main)
             for epoch in files.epochs(done):
-                probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files)
+                probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
                 if epoch % args.test_freq == 0 or epoch == args.epochs:
                     scores = network.evaluate(batches("val"), spec.classes)
                     bad.report()
                     results.log_validation(log, epoch, scores, files=True)
                     files.save_best(epoch, scores["top5"])
                 files.save(epoch)
-                bar.update()
             bar.close()
             frozen.check(model)
 

@@ -60,7 +60,7 @@ def main() -> None:
 
         what = f"{args.dataset} {args.experiment[-40:]}"
         each = len(loader.sampler) * world.size
-        bar = progress(args.epochs * each, start * each, what, world.main, " images")
+        bar = progress(args.epochs * each, start * each, what, world.main)
         if start == args.epochs == 0:
             checkpoints.save(0)
         for epoch in checkpoints.epochs(start):

@@ -133,7 +133,7 @@ def test_mask_density_is_that_of_the_masks():
 
 
 def test_the_bar_counts_no_time_for_what_was_there():
-    for bar in (progress(100, 10, "run", False, " images"), tqdm(total=100, initial=10, file=io.StringIO())):
+    for bar in (progress(100, 10, "run", False), tqdm(total=100, initial=10, file=io.StringIO())):
         had_before(bar, 30)
         assert bar.n == 40
     assert bar.format_dict["initial"] == 40
@@ -143,6 +143,24 @@ def test_the_bar_counts_no_time_for_what_was_there():
 
 
 # ---- a run
+
+
+def test_bars_reach_their_end_and_tell_loss_and_rate(call, tmp_path, monkeypatch):
+    bars = []
+
+    def shown(total: int, done: int, what: str, main: bool) -> tqdm:
+        bars.append(tqdm(total=total, initial=done, file=io.StringIO()))
+        return bars[-1]
+
+    for name in ("train_simCLR", "train_cifar"):
+        monkeypatch.setattr(importlib.import_module(name), "progress", shown)
+    assert call("train_simCLR.py", "run", *SMALL, "--epochs", 2).returncode == 0
+    probe = ["--dataset", "digits", "--model", "res20_s", "--epochs", 3, "--fixto", "layer4", "--fixbn"]
+    checkpoint = tmp_path / "checkpoints" / "run" / "model_2.pt"
+    assert call("train_cifar.py", "probe", *probe, "--checkpoint", checkpoint, "--cvt_state_dict").returncode == 0
+    assert [(bar.n, bar.total) for bar in bars] == [(2 * 50, 2 * 50), (3 * 1200, 3 * 1200)]
+    for bar, epochs in zip(bars, (2, 3), strict=True):
+        assert re.fullmatch(rf"epoch={epochs}, loss=\d+\.\d{{3}}, lr=[\d.e-]+", bar.postfix)
 
 
 @pytest.fixture(scope="module")

@@ -75,12 +75,10 @@ def _epoch(line: str) -> float:
         return float("inf")
 
 
-def progress(total: int, done: int, what: str, main: bool, unit: str = "it") -> tqdm:
-    """A tqdm bar with ETA and `unit`s a second on a terminal; elsewhere, and in the other processes, it is silent."""
-    silent, thousands = None if main else True, unit != "it"
-    return tqdm(
-        total=total, initial=done, desc=what, disable=silent, dynamic_ncols=True, unit=unit, unit_scale=thousands
-    )
+def progress(total: int, done: int, what: str, main: bool) -> tqdm:
+    """A tqdm bar of images, with ETA and images a second, on a terminal; elsewhere, and in other processes, silent."""
+    silent, words = None if main else True, {"desc": what, "unit": " images", "unit_scale": True}
+    return tqdm(total=total, initial=done, disable=silent, dynamic_ncols=True, **words)
 
 
 def had_before(bar: tqdm, done: int) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from data.datasets import ImageSet
 from data.views import Batch, on_device, to_batch
@@ -17,7 +18,7 @@ from models.frozen import FrozenBackbone
 from utils.bad_images import BadImages
 from utils.compute import Compute
 from utils.distributed import World, sum_over_processes
-from utils.log import Log
+from utils.log import Log, had_before
 from utils.meters import Meters
 from utils.metrics import accuracy, count_hits
 from utils.optim import set_rate
@@ -119,11 +120,13 @@ def train_epoch(
     log: Log,
     bad: BadImages,
     files: RunFiles | None = None,
+    bar: tqdm | None = None,
 ) -> None:
     """One epoch (1-based) of cross-entropy on augmented images; a Batch of the loader may hold several steps.
 
     Args:
         files: the run's, which know the part of the epoch that was done before an interruption, and save after steps.
+        bar: counts images, of all processes.
 
     Raises:
         InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
@@ -136,6 +139,8 @@ def train_epoch(
     # A Batch that was begun is made whole again: features depend, in their last bits, on how many are made at once.
     i = meters.done - meters.done % max(1, loader.batch_size // size) if meters.done else 0
     loader.sampler.set_epoch(epoch, i * size)
+    bar = bar or tqdm(disable=True)
+    had_before(bar, meters.images * world.size)
 
     lr = _rate(args, epoch, steps - 1, steps)
 
@@ -159,6 +164,8 @@ def train_epoch(
                 read()
             if told:
                 log.detail(f"Train Epoch: {epoch} [{i - 1}/{steps}]\tLoss: {meters.last:.6f}\tlr: {lr:g}")
+                bar.set_postfix(epoch=epoch, loss=f"{meters.loss:.3f}", lr=f"{lr:g}", refresh=False)
+            bar.update(len(index) * world.size)
             if files:
                 files.stepped(epoch, meters, read)
     bad.report()
