@@ -168,3 +168,9 @@ def test_places_that_cannot_be_written(call, tmp_path):
     one_line_error(call("train_simCLR.py", "run", *PRETRAIN, "--save-dir", "file"), "file")
     one_line_error(call("train_cifar.py", "run", *PROBE, "--save-dir", "file"), "file")
     one_line_error(call("train_simCLR.py", "", *PRETRAIN), "name")
+
+
+@pytest.mark.parametrize("word", ["--batch_size=--", "--dataset=--", "--bcl=--", "--data=--"])
+def test_two_dashes_are_no_value(call, word):
+    """argparse drops them, and would let the option have none."""
+    one_line_error(call("train_simCLR.py", "run", "--dataset", "digits", word), word.split("=")[0], "expected")

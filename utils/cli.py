@@ -38,6 +38,9 @@ class Parser(argparse.ArgumentParser):
         # They go to logs, file names and terminals: no control characters, and no bytes that are not UTF-8.
         if bad := next((word for word in words if re.search("[\0-\x1f\x7f-\x9f\ud800-\udfff]", word)), None):
             raise InputError(f"{bad[:80]!r} is not text: it has control characters, or is not UTF-8")
+        # argparse drops `--` where it is a value, and lets the option have none.
+        if bad := next((word for word in words if re.fullmatch("--?[^-=][^=]*=--", word)), None):
+            self.error(f"argument {bad[:-3]}: expected one argument")
         for i, word in enumerate(words):
             following = words[i + 1].lower() if i + 1 < len(words) else ""
             if word in self._flags and following not in _WORDS:
