@@ -41,6 +41,7 @@ class Pool:
             "utils.pretrained": ["list"],
             "utils.features": [*DIGITS, "--checkpoint", str(self.checkpoint), "--out", "f.npz"],
             "utils.embed": [*DIGITS, "--checkpoint", str(self.checkpoint), "--method", "pca", "--out", "f.png"],
+            "utils.tail": ["--checkpoint", str(self.checkpoint), "--scores", "disagreement", "--out", "ranks"],
             "utils.export": ["--checkpoint", str(self.checkpoint), "--out", "e.pt"],
             "split.make_splits": ["--dataset", "digits", "--out", "lists"],
             "split.verify": ["--dataset", "digits"],

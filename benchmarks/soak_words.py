@@ -19,6 +19,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         **dict.fromkeys(["--dataset", "--model", "--optimizer", "--scheduler", "--precision", "--augment"], WORD),
         **dict.fromkeys(["--prune", "--prune_dual_bn", "--bcl", "--focal", "--resume", "--compile", "--tf32"], FLAG),
         **dict.fromkeys(["--checkpoint", "--trainSplit", "--save-dir"], GONE[1:2] + GONE[8:]),
+        "--monitor": WORD, "--monitor_freq": INT[:-1], "--tensorboard": FLAG,
     },
     "train_cifar.py": {
         **dict.fromkeys([*PROBE_INT, "--batch-size", "--save-freq"], INT[1:-1]),
@@ -52,6 +53,11 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         "--images": INT[:-1], "--seed": INT[:-1], "--test-batch-size": INT[:-1], "--dataset": WORD, "--method": WORD,
         "--colour": WORD, "--list": GONE[8:], "--checkpoint": GONE, "--features": GONE[1:2] + GONE[6:], "--model": WORD,
         "--out": ["x", "", ".png/", "file/f.png", "x.svg", "x" * 300 + ".png"],
+    },
+    "utils.tail": {
+        "--draws": INT[:-1], "--seed": INT[:-1], "--batch_size": INT[:-1], "--temperature": FLOAT, "--data": [""],
+        "--prune_percent": FLOAT, "--scores": [*WORD, "memorisation"], "--mask": GONE, "--trainSplit": GONE[8:],
+        "--checkpoint": GONE, "--dataset": WORD, "--model": WORD, "--out": ["file", "x" * 300],
     },
     "utils.export": {
         "--checkpoint": GONE, "--model": WORD, "--out": ["", ".", "..", "/", "folder", "file/e.pt", "x" * 300],
@@ -94,6 +100,8 @@ CONTRADICTIONS = [
     ["split.verify", "--labels", "x.npy", "--dataset", "places"],
     ["utils.pretrained", "x"], ["utils.features", "--bnNameCnt", "1"], ["utils.features", "--list", "none.npy"],
     ["utils.embed", "--features", "f.npz"], ["utils.embed", "--images", "3"], ["utils.embed", "--bnNameCnt", "1"],
+    ["utils.tail", "--scores", "memorisation"], ["utils.tail", "--mask", "CHECKPOINT"],
+    ["utils.tail", "--model", "res18"],
     ["utils.export", "--model", "res18"], ["utils.export", "--out", "CHECKPOINT"],
     ["data.imagenet_extract", "--val", "file"], ["data.imagenet_extract", "--train", "file", "--check_md5", "False"],
     ["data.imagenet_extract", "--train", "file"], ["utils.launch", "none.py"], ["utils.launch", "none.py", "--x"],

@@ -11,18 +11,16 @@ import torch
 from torch import nn
 
 import data.datasets
-import split.ensure
 import utils.estimate
 import utils.machine
 from data.image_lists import SOME, ImageFiles, PathList
 from models import build_encoder
-from split.make_image_lists import make_image_lists, scan
 from tests.conftest import one_line_error
 from tests.test_imagenet_scripts import PRETRAIN as FILES_PRETRAIN
 from tests.test_imagenet_scripts import PROBE as FILES_PROBE
 from tests.test_imagenet_scripts import SPEC, TAILED
 from tests.test_train_scripts import PRETRAIN, PROBE, SDCLR
-from tests.trees import make_tree, names
+from tests.trees import make_listed_tree, take_lists_from
 from utils.checkpoint import read_checkpoint, write_checkpoint
 from utils.errors import InputError
 
@@ -37,17 +35,13 @@ def quick(monkeypatch, one_thread):
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("doctor")
-    make_tree(root, names(100), [20] * 3 + [7] * 15 + [4] * 82)
-    for name, content in make_image_lists(SPEC, scan(SPEC, root), scale=0.01).items():
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_bytes(content)
+    make_listed_tree(root, [20] * 3 + [7] * 15 + [4] * 82, root)
     return root
 
 
 @pytest.fixture
 def lists(tree, monkeypatch):
-    for function in (split.ensure.ensure_path_list, split.ensure.known_list):
-        monkeypatch.setattr(function, "__defaults__", (tree,))
+    take_lists_from(tree, monkeypatch.setattr)
     return tree
 
 

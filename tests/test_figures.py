@@ -38,8 +38,9 @@ def made(root: Path, methods=2, splits=(1, 2), probes=("linear", "fewShot"), siz
                 counts, per_class = [0] * len(sizes), [0.0] * len(sizes)
                 for rank, c in enumerate(order):
                     counts[c], per_class[c] = sizes[rank], accuracy(m, n, rank) - 10 * p
-                row.results[n] = {"per_class": per_class, "class_counts": counts}
-                row.values[n] = summarise(per_class, (thirds if data == "digits" else thresholds)(counts))
+                groups = (thirds if data == "digits" else thresholds)(counts)
+                row.results[n] = {"per_class": per_class, "class_counts": counts, "groups": groups}
+                row.values[n] = summarise(per_class, groups)
                 folder = f"checkpoints_{data}"
                 row.folders[n] = root / folder / f"{name}{n}", root / f"{folder}_tune" / f"{name}{n}__{probe}"
             rows.setdefault(probe, []).append(row)

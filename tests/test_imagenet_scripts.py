@@ -10,15 +10,13 @@ import torch
 from PIL import Image
 from torchvision import transforms as T
 
-import split.ensure
 import utils.probe
 import utils.probe_files
 from data.image_lists import LIST_SPECS
 from models import build_classifier
 from models.published import from_published
-from split.make_image_lists import make_image_lists, scan
 from tests.conftest import interrupted_after, one_line_error
-from tests.trees import make_tree, names
+from tests.trees import make_listed_tree, take_lists_from
 from utils.probe_flags import parse_imagenet
 
 SPEC = LIST_SPECS["imagenet-100"]
@@ -34,18 +32,14 @@ PROBE = [*SMALL, "--batch-size", "64", "--lr", "1", "--wd", "0", "--decreasing_l
 def images(tmp_path_factory):
     """(folder of the images, folder of the lists): 100 classes, counts a hundredth of the published ones."""
     root, lists = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("lists")
-    make_tree(root, names(100), [20] * 3 + [7] * 15 + [4] * 82)
-    for name, content in make_image_lists(SPEC, scan(SPEC, root), scale=0.01).items():
-        (lists / name).parent.mkdir(exist_ok=True)
-        (lists / name).write_bytes(content)
+    make_listed_tree(root, [20] * 3 + [7] * 15 + [4] * 82, lists)
     return root, lists
 
 
 @pytest.fixture
 def run(call, images, monkeypatch):
     """Run a script on the tree, with its lists in the place of split/."""
-    for function in (split.ensure.ensure_path_list, split.ensure.known_list):
-        monkeypatch.setattr(function, "__defaults__", (images[1],))
+    take_lists_from(images[1], monkeypatch.setattr)
 
     def run_script(name: str, *args: object, data=None):
         return call(name, *args, "--data", data or images[0])

@@ -19,7 +19,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tqdm import tqdm
 
 import data.datasets
-import split.ensure
 import utils.launch
 import utils.monitor
 import utils.pretrain_files
@@ -27,11 +26,10 @@ from data.image_lists import LIST_SPECS
 from methods import SDCLR, SimCLR
 from models import build_encoder
 from models.mask import get_masks
-from split.make_image_lists import make_image_lists, scan
 from split.path_lists import read_path_list
 from tests.conftest import interrupted_after, one_line_error
 from tests.test_train_scripts import D_I, PRETRAIN, S_B, same, weights
-from tests.trees import make_tree, names
+from tests.trees import make_listed_tree, take_lists_from
 from tests.warm import spawn
 from utils.bad_images import BadImages
 from utils.board import Board
@@ -68,17 +66,13 @@ def board(folder: Path) -> EventAccumulator:
 def tree(tmp_path_factory) -> Path:
     """Images of 100 classes, two of which are Many, and their lists, in one folder."""
     root = tmp_path_factory.mktemp("monitored")
-    make_tree(root, names(100), [24] * 2 + [7] * 15 + [4] * 83)
-    for name, content in make_image_lists(SPEC, scan(SPEC, root), scale=0.01).items():
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_bytes(content)
+    make_listed_tree(root, [24] * 2 + [7] * 15 + [4] * 83, root)
     return root
 
 
 @pytest.fixture
 def lists(tree, monkeypatch) -> Path:
-    for function in (split.ensure.ensure_path_list, split.ensure.known_list):
-        monkeypatch.setattr(function, "__defaults__", (tree,))
+    take_lists_from(tree, monkeypatch.setattr)
     return tree
 
 
@@ -291,8 +285,7 @@ def observe(rank: int, size: int, folder: str, files: list[str], root: str) -> N
     torch.set_num_threads(1)
     if size > 1:
         torch.distributed.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=size)
-    for function in (split.ensure.ensure_path_list, split.ensure.known_list):
-        function.__defaults__ = (Path(root),)
+    take_lists_from(Path(root))
     world, log = World(rank, size, torch.device("cpu")), Log(Path(folder) / str(size), rank == 0)
     for stem, options in (("cifar", PRETRAIN), ("imagenet", [*files, "--on_bad_image", "skip"])):
         sys.argv = ["train_simCLR.py", "run", *map(str, options)]
@@ -344,8 +337,7 @@ def test_mistakes_are_one_line_at_the_start(call, tmp_path, monkeypatch, lists):
     assert done.returncode == 0 and not (tmp_path / "checkpoints/run/tensorboard").exists()
     monkeypatch.undo()
     with monkeypatch.context() as patch:
-        for function in (split.ensure.ensure_path_list, split.ensure.known_list):
-            patch.setattr(function, "__defaults__", (lists,))
+        take_lists_from(lists, patch.setattr)
         val = lists / SPEC.path(SPEC.val)
         content = val.read_text()
         try:

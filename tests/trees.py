@@ -5,6 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import split.ensure
+from data.image_lists import LIST_SPECS
+from split.make_image_lists import make_image_lists, scan
+
 
 def make_tree(root: Path, classes: list[str], train: list[int], val: int = 2, size: int = 40) -> Path:
     """train/<class>/*.JPEG and val/<class>/*.JPEG; each class has a colour of its own, each image its own noise.
@@ -32,3 +36,22 @@ def make_tree(root: Path, classes: list[str], train: list[int], val: int = 2, si
 def names(count: int) -> list[str]:
     """Class folders like ImageNet's."""
     return [f"n{10_000_000 + 37 * i}" for i in range(count)]
+
+
+def make_listed_tree(root: Path, train: list[int], lists: Path) -> None:
+    """A tree of ImageNet-100's classes, and its lists, a hundredth of the published ones, in another folder or its own.
+
+    Args:
+        train: images of each of the 100 classes.
+    """
+    spec = LIST_SPECS["imagenet-100"]
+    make_tree(root, names(100), train)
+    for name, content in make_image_lists(spec, scan(spec, root), scale=0.01).items():
+        (lists / name).parent.mkdir(exist_ok=True)
+        (lists / name).write_bytes(content)
+
+
+def take_lists_from(folder: Path, set_attribute=setattr) -> None:
+    """Lists of image files are looked for in `folder` in place of split/; set_attribute: monkeypatch's, to undo it."""
+    for function in (split.ensure.ensure_path_list, split.ensure.known_list):
+        set_attribute(function, "__defaults__", (folder,))

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.image_lists import LIST_SPECS
-from utils.metrics import GROUPS, thirds, thresholds
+from utils.metrics import GROUPS
 from utils.plotting import Style, finish, new_panels
-from utils.tables import PROBES, Row, folders_of
+from utils.tables import PROBES, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,14 +29,10 @@ def by_rank(row: Row) -> tuple[np.ndarray, np.ndarray]:
 
 
 def group_ranks(row: Row) -> dict[str, np.ndarray]:
-    """Ranks (from 0, the most frequent) of each group's classes; a group without a class is left out."""
-    sizes = by_rank(row)[0].mean(0)
-    # A row does not name its data set; its folder does.
-    of_files = {folders_of(spec, row.folders[n][1])[1].name for spec in LIST_SPECS.values() for n in row.folders}
-    files = any(probed.parent.name in of_files for _, probed in row.folders.values())
-    groups = (thresholds if files else thirds)(sizes.tolist())
+    """Ranks (from 0, the most frequent) of each group's classes, as many in all splits; a group without is left out."""
+    groups = next(iter(row.results.values()))["groups"]
     ends = np.cumsum([len(groups[name]) for name in GROUPS])
-    parts = zip(GROUPS, np.split(np.arange(len(sizes)), ends[:-1]), strict=True)
+    parts = zip(GROUPS, np.split(np.arange(ends[-1]), ends[:-1]), strict=True)
     return {name: ranks for name, ranks in parts if len(ranks)}
 
 

@@ -28,7 +28,7 @@ from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, natural, positive
 from utils.errors import InputError, run
 from utils.features import add_feature_options, features_of, some
-from utils.metrics import GROUPS, thirds, thresholds
+from utils.metrics import GROUPS, groups_of
 from utils.plotting import FORMATS, STYLES, Style, legend_below, new_figure, write_figure
 from utils.tables import find_spec
 
@@ -108,7 +108,7 @@ def group_list(args: argparse.Namespace, spec: Any) -> str:
     return probe_data.long_tailed_list(name, spec) or probe_data.long_tailed_list(says["experiment"], spec) or name
 
 
-def groups_of(args: argparse.Namespace, spec: Any) -> dict[str, list[int]]:
+def find_groups(args: argparse.Namespace, spec: Any) -> dict[str, list[int]]:
     """The classes of Many, Medium and Few.
 
     Raises:
@@ -124,7 +124,7 @@ def groups_of(args: argparse.Namespace, spec: Any) -> dict[str, list[int]]:
     sizes = probe_data.group_sizes(chosen, labels, spec.classes)
     if min(sizes) == max(sizes):
         raise InputError(f"all classes of {name} have {sizes[0]} images: give --groupSplit LIST, a long-tailed one")
-    return (thresholds if isinstance(spec, ListSpec) else thirds)(sizes)
+    return groups_of(sizes, isinstance(spec, ListSpec))
 
 
 def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -210,7 +210,7 @@ def main() -> None:
     if args.colour == "class":
         parts = [(str(c), labels == c, style) for c, style in class_styles(classes).items()]
     else:
-        parts = [(g, np.isin(labels, members), OF_GROUPS[g]) for g, members in groups_of(args, spec).items()]
+        parts = [(g, np.isin(labels, members), OF_GROUPS[g]) for g, members in find_groups(args, spec).items()]
         parts = [part for part in parts if part[1].any()]
     points, axes = plane(values, args.method, args.seed)
     write_figure(draw(points, axes, parts, f"{spec.name}: {len(points)} images by {args.colour}"), args.out)

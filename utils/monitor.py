@@ -29,7 +29,7 @@ from utils.compute import Compute
 from utils.distributed import World, take_buffers
 from utils.feature_probe import Features, extract
 from utils.log import Log
-from utils.metrics import GROUPS, accuracy, count_hits, thirds, thresholds
+from utils.metrics import GROUPS, accuracy, count_hits, groups_of
 from utils.randomness import undisturbed
 
 K, TEMPERATURE = 200, 0.1
@@ -95,7 +95,7 @@ class Monitor:
             spec, data = whole.spec, ImageSet(whole.spec, data, images.labels)
             val = probe_data.subset(whole, read_list(ensure_list(spec.val_list, spec, whole.labels), spec))
         self.args, self.bank, self.val = args, data, val
-        groups = (thresholds if files else thirds)(counts) if max(counts) > min(counts) else {}
+        groups = groups_of(counts, files) if max(counts) > min(counts) else {}
         self.groups = {"All": list(range(self.classes)), **{name: groups.get(name, []) for name in GROUPS}}
         with undisturbed(world.device):
             self.backbone = compute.on_device(build_backbone(args.model, "imagenet" if files else "cifar"))

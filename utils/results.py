@@ -13,7 +13,7 @@ from utils.checkpoint import read_checkpoint
 from utils.errors import InputError
 from utils.files import replace_file
 from utils.log import Log, provenance
-from utils.metrics import summarise, thirds, thresholds
+from utils.metrics import groups_of, summarise
 
 # Settings of the SDCLR paper's probes, as its scripts give them: on data sets in memory, and of image files.
 _MEMORY = dict(
@@ -130,7 +130,7 @@ def report(
         departs |= {"shots": [shots, wanted]} if shots != wanted else {}
     groups = None
     if counts is not None and None not in scores["per_class"]:
-        groups = summarise(scores["per_class"], (thresholds if files else thirds)(counts))
+        groups = summarise(scores["per_class"], groups_of(counts, files))
         log.info("  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in groups.items()))
     if not log.main:
         return

@@ -17,7 +17,7 @@ from split.lists import read_list
 from split.path_lists import read_path_list
 from utils.errors import InputError
 from utils.log import PROJECT
-from utils.metrics import COLUMNS, summarise, thirds, thresholds
+from utils.metrics import COLUMNS, groups_of, summarise
 from utils.read_results import read_result, read_text
 from utils.results import FEATURE_PROTOCOLS
 
@@ -34,8 +34,8 @@ Cells = dict[str, tuple[float, float | None]]  # column -> mean and standard dev
 class Row:
     """One method's results: per split {'Many', 'Medium', 'Few', 'Std', 'All'}, in percent, and what they are of.
 
-    Also per split: `results`, read_result's 'per_class' in percent, 'class_counts' in images, and more; `folders`,
-    those of the pre-training and of the probe.
+    Also per split: `results`, read_result's 'per_class' in percent, 'class_counts' in images, and more, with the
+    classes of the 'groups'; `folders`, those of the pre-training and of the probe.
     """
 
     method: str
@@ -128,7 +128,6 @@ def collect(
     """
     pretrained, probed = folders_of(spec, root)
     row, settings = Row(METHODS[method]), set()
-    groups_of = thresholds if isinstance(spec, ListSpec) else thirds
     for split in [1] if isinstance(spec, ListSpec) else splits:
         base, glob, pattern = names_of(spec, split, long_tailed, probe, shape)
         where = base if isinstance(spec, ListSpec) else f"split {split}"
@@ -151,8 +150,9 @@ def collect(
                 row.missing.append(f"{METHODS[method]}, {where}: no result in {folder}")
                 continue
             counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
-            row.values[split] = summarise(result["per_class"], groups_of(counts))
-            row.results[split] = {**result, "class_counts": counts}
+            groups = groups_of(counts, isinstance(spec, ListSpec))
+            row.values[split] = summarise(result["per_class"], groups)
+            row.results[split] = {**result, "class_counts": counts, "groups": groups}
             row.folders[split] = pretrained / pre, folder
             row.notes |= result["notes"]
     return row

@@ -37,7 +37,7 @@ from utils.distributed import World, world_from_environment
 from utils.errors import InputError, run
 from utils.files import replace_file
 from utils.log import Log
-from utils.metrics import GROUPS, thirds, thresholds
+from utils.metrics import GROUPS, groups_of
 from utils.plotting import FORMATS, write_figure
 from utils.pretrain import add_view_options, fill_in_views, training_images
 from utils.tail_figures import plot_sheet, plot_tail
@@ -149,8 +149,7 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
             told.append(f"{missing} of {count} images have no {name} score, and the last ranks")
     groups = None
     if min(counts) < max(counts):
-        files = args.dataset in PRETRAIN_LISTS
-        groups = group_names(data.labels, (thresholds if files else thirds)(counts))
+        groups = group_names(data.labels, groups_of(counts, args.dataset in PRETRAIN_LISTS))
     else:
         told.append("all classes of the list have as many images: there is no tail to evaluate by")
     return Rankings(data, groups, scores, told)
