@@ -31,6 +31,7 @@ from data.views import AugmentedImages, EpochSampler, pretrain_transform
 from methods import BCL, SDCLR, SimCLR
 from methods.simclr import nt_xent
 from models import build_classifier, build_encoder
+from models.conv import Conv2d
 from models.mask import compute_masks
 from models.resnet import build_backbone
 from utils import probe
@@ -53,10 +54,14 @@ def patches(n: int, size: int = 32) -> np.ndarray:
     return np.stack([photos[p][y : y + size, x : x + size] for p, y, x in corners])
 
 
-def encoder(method: str, model: str) -> torch.nn.Module:
-    """The network of `simclr` or `sdclr` for 32 pixels, with the published head."""
+def encoder(method: str, model: str, fast: bool) -> torch.nn.Module:
+    """The network of `simclr` or `sdclr` for 32 pixels, with the published head; PyTorch's convolutions unless fast."""
     torch.manual_seed(0)
-    return build_encoder(model, 128, *((3, "cifar", True, True) if method == "sdclr" else (2,)))
+    network = build_encoder(model, 128, *((3, "cifar", True, True) if method == "sdclr" else (2,)))
+    for module in network.modules():
+        if isinstance(module, Conv2d):
+            module.fast = fast
+    return network
 
 
 def published_pretraining(method: str, pairs: int, model: str = "res18", workers: int = 5) -> Step:
@@ -64,7 +69,7 @@ def published_pretraining(method: str, pairs: int, model: str = "res18", workers
     warnings.filterwarnings(
         "ignore", "This DataLoader will create", UserWarning
     )  # more workers than cores, as published
-    network = encoder(method, model).train()
+    network = encoder(method, model, fast=False).train()
     if method == "sdclr":
         for name, mask in published.pruning_masks(network, 0.9).items():
             network.get_submodule(name).mask.copy_(mask)
@@ -86,8 +91,9 @@ def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18
     """The same of this project: an epoch of one batch; `share` of the weights is pruned in SDCLR."""
     args = settings(precision, epochs=10**6, lr=LR, scheduler="constant", print_freq=1)
     compute = Compute(args, ALONE.device)
-    learner = SDCLR(encoder(method, model), TEMPERATURE, share) if method == "sdclr" else None
-    learner = compute.on_device(learner or SimCLR(encoder(method, model), TEMPERATURE))
+    network = encoder(method, model, fast=True)
+    learner = SDCLR(network, TEMPERATURE, share) if method == "sdclr" else SimCLR(network, TEMPERATURE)
+    learner = compute.on_device(learner)
     learner.start_epoch(1)
     optimizer = build_optimizer("sgd", learner.parameters(), LR)
     loader, epochs = _loader(patches(pairs), PretrainViews(32, True), 2, pairs), itertools.count(1)
