@@ -13,6 +13,11 @@ from models.winograd import WinogradConv
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+def wide(inputs: int, outputs: int = 512, stride: int = 1, kind: type = Conv2d) -> nn.Conv2d:
+    """A 3x3 convolution as training has it: without bias, channels-last."""
+    return kind(inputs, outputs, 3, stride, 1, bias=False).to(memory_format=torch.channels_last)
+
+
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -62,7 +67,7 @@ class Calls:
 def test_bfloat16_training_takes_it_and_is_near_to_float64(monkeypatch, stride, bound):
     calls, size = Calls(monkeypatch), 4 * stride
     exact = nn.Conv2d(64, 512, 3, stride, 1, bias=False).double()
-    ours, theirs = (kind(64, 512, 3, stride, 1, bias=False, dtype=torch.float32) for kind in (Conv2d, nn.Conv2d))
+    ours, theirs = (wide(64, stride=stride, kind=kind) for kind in (Conv2d, nn.Conv2d))
     x = draw(32, 64, size, size).bfloat16()
     found = []
     for conv in (exact, ours, theirs):
@@ -96,7 +101,7 @@ def test_bfloat16_training_takes_it_and_is_near_to_float64(monkeypatch, stride, 
     ],
 )
 def test_where_which_is_taken(monkeypatch, outputs, size, stride, in_float32, in_bfloat16):
-    conv, x = Conv2d(8, outputs, 3, stride, 1, bias=False), draw(2, 8, size, size).float()
+    conv, x = wide(8, outputs, stride), draw(2, 8, size, size).float()
     expected = nn.functional.conv2d(x, conv.weight, None, stride, 1)
     for dtype, kind in ((torch.float32, in_float32), (torch.bfloat16, in_bfloat16)):
         calls = Calls(monkeypatch)
@@ -109,41 +114,56 @@ def test_where_which_is_taken(monkeypatch, outputs, size, stride, in_float32, in
 
 
 def test_nothing_else_takes_it(monkeypatch):
-    calls, x = Calls(monkeypatch), torch.rand(2, 64, 4, 4)
-    wide = Conv2d(64, 512, 3, 1, 1, bias=False)
+    calls, x, conv = Calls(monkeypatch), torch.rand(2, 64, 4, 4), wide(64)
     with torch.autocast("cpu", torch.float16):
-        wide(x)
-    wide.double()(x.double())
-    wide.float()
+        conv(x)
+    conv.double()(x.double())
+    conv.float()
     with pytest.raises(RuntimeError, match="type"):
-        wide(x.double())
+        conv(x.double())
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             with torch.no_grad():
-                wide(x)
-            wide.fast = False
-            wide(x)
-            wide.fast = True
+                conv(x)
+            conv.fast = False
+            conv(x)
+            conv.fast = True
+            Conv2d(64, 512, 3, 1, 1, bias=False)(x)  # contiguous
             for arguments in (
                 {"bias": True}, {"groups": 2}, {"dilation": 2, "padding": 2}, {"padding_mode": "circular"},
                 {"padding": 0}, {"kernel_size": 1, "padding": 0}, {"stride": (1, 2)},
             ):  # fmt: skip
-                Conv2d(64, 512, **({"kernel_size": 3, "padding": 1, "bias": False} | arguments))(x)
+                other = Conv2d(64, 512, **({"kernel_size": 3, "padding": 1, "bias": False} | arguments))
+                other.to(memory_format=torch.channels_last)(x)
     assert tuple(calls) == (0, 0)
-    wide(x)
+    conv(x)
     assert tuple(calls) == (0, 1)
 
 
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_memory_formats_stay(memory_format):
+    """The output's, and the weight gradient's, which DistributedDataParallel wants to be the weight's."""
+    conv, x = wide(8).to(memory_format=memory_format), draw(2, 8, 4, 4).float().to(memory_format=memory_format)
+    for enabled in (False, True):
+        conv.weight.grad = None
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            out = conv(x)
+        out.float().sum().backward()
+        assert out.is_contiguous(memory_format=memory_format)
+        assert conv.weight.grad.stride() == conv.weight.stride()
+
+
 def test_a_compiled_network_has_pytorch_s_own(monkeypatch):
-    calls, wide, x = Calls(monkeypatch), Conv2d(8, 512, 3, 1, 1, bias=False), draw(2, 8, 4, 4).float()
-    compiled = torch.compile(wide, backend="eager", fullgraph=True)
-    assert torch.equal(compiled(x), nn.functional.conv2d(x, wide.weight, None, 1, 1))
+    calls, conv, x = Calls(monkeypatch), wide(8), draw(2, 8, 4, 4).float()
+    compiled = torch.compile(conv, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x), nn.functional.conv2d(x, conv.weight, None, 1, 1))
     assert tuple(calls) == (0, 0)
 
 
 @pytest.mark.parametrize(("prune", "kind"), [(False, Conv2d), (True, MaskedConv2d)])
 def test_every_convolution_of_an_encoder_has_it(monkeypatch, prune, kind):
     encoder, calls = build_encoder("res18", 8, 2, prune=prune, dual_bn=prune), Calls(monkeypatch)
+    encoder.to(memory_format=torch.channels_last)
     assert {type(m) for m in encoder.modules() if isinstance(m, nn.Conv2d)} == {kind}
     with torch.autocast("cpu", torch.bfloat16):
         encoder(torch.rand(2, 3, 32, 32)).float().sum().backward()
@@ -151,7 +171,7 @@ def test_every_convolution_of_an_encoder_has_it(monkeypatch, prune, kind):
 
 
 def test_the_pruned_branch_has_the_masked_gradient():
-    encoder = build_encoder("res18", 8, 2, prune=True)
+    encoder = build_encoder("res18", 8, 2, prune=True).to(memory_format=torch.channels_last)
     set_masks(encoder, compute_masks(encoder, 0.5))
     with torch.autocast("cpu", torch.bfloat16), pruned(encoder):
         encoder(torch.rand(2, 3, 32, 32)).float().square().sum().backward()
