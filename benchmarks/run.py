@@ -120,7 +120,7 @@ def augmentation(quick: bool) -> Iterator[Row]:
 def masks(quick: bool) -> Iterator[Row]:
     """Pruning masks."""
     for model in ("res18", "res50"):
-        (pair,) = versus("masks", {"model": model}, {"model": model}, rounds=2 if quick else 5)
+        (pair,) = versus("masks", {"model": model}, {"model": model}, rounds=1 if quick else 5)
         yield Row(
             f"pruning mask, {model}", "ms", 1e3 * pair.theirs, 1e3 * pair.ours, pair.ratio, None, len(pair.rounds)
         )
@@ -129,7 +129,7 @@ def masks(quick: bool) -> Iterator[Row]:
 def losses(quick: bool) -> Iterator[Row]:
     """NT-Xent beside the published form, and alone where each of that one's matrices would take gigabytes."""
     work = {"pairs": 512, "times": 20}
-    (pair,) = versus("loss", work, work, rounds=4 if quick else 15)
+    (pair,) = versus("loss", work, work, rounds=2 if quick else 15)
     what = "NT-Xent, 512 pairs, forward and backward"
     yield Row(what, "ms", 50 * pair.theirs, 50 * pair.ours, pair.ratio, None, len(pair.rounds))
     for pairs in (4096,) if quick else (4096, 16384):

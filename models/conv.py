@@ -32,6 +32,8 @@ class Conv2d(nn.Conv2d):
         return super()._conv_forward(x, weight, bias)
 
     def _pays(self, limits: dict[torch.dtype, tuple[int, int]], x: torch.Tensor, dtype: torch.dtype | None) -> bool:
+        if not self.fast or x.dim() != 4 or not len(x):
+            return False
         most_positions, least_outputs = limits.get(dtype, (0, 0))
         positions = -(-x.shape[2] // self.stride[0]) * -(-x.shape[3] // self.stride[1])
         trains = x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
@@ -40,7 +42,7 @@ class Conv2d(nn.Conv2d):
         # Results are channels-last; where the run has the other format, rounding would change with it.
         is_last = self.weight.is_contiguous(memory_format=torch.channels_last)
         pays = positions <= most_positions and self.out_channels >= least_outputs
-        return self.fast and trains and plain and is_3x3 and is_last and pays
+        return trains and plain and is_3x3 and is_last and pays
 
 
 def make_fast(network: nn.Module) -> nn.Module:

@@ -120,7 +120,7 @@ def test_operations_of_a_step():
     work = benchmarks.run.operations("simclr", 128)
     assert work == pytest.approx(256 * 3 * 2 * 0.557e9, rel=0.02)
     assert benchmarks.run.operations("sdclr", 128) == pytest.approx(work, rel=0.01)
-    # 6 of 15.7 units of convolutions take 4/9 of the products, and a tenth of that again for the transforms.
+    # 6 of 14.7 units of convolutions take 4/9 of the products, and a tenth of that again for the transforms.
     assert 0.75 < benchmarks.run.operations("simclr", 128, fast=True) / work < 0.85
 
 

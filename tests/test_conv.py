@@ -187,3 +187,10 @@ def test_make_fast_leaves_other_kinds_alone():
     assert make_fast(mixed) is mixed
     assert [type(m) for m in mixed] == [Conv2d, MaskedConv2d, nn.Linear]
     assert mixed[0].weight is weight
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 4), (0, 8, 4, 4)])
+def test_one_image_without_a_batch_and_no_image(monkeypatch, shape):
+    calls, conv = Calls(monkeypatch), wide(8)
+    assert torch.equal(conv(torch.ones(shape)), nn.functional.conv2d(torch.ones(shape), conv.weight, None, 1, 1))
+    assert tuple(calls) == (0, 0)
