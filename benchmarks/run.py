@@ -4,7 +4,7 @@
 
 Ratios are medians over rounds in which the sides take turns, each in a process of its own. "share" is the part of the
 machine's own bfloat16 matrix products, at their best size in this run, that a step's convolutions and products reach,
-whose operations are counted as PyTorch does them: what takes fewer adds to it.
+whose operations are counted as PyTorch's convolutions take them: who needs fewer has a higher share.
 """
 
 import argparse

@@ -12,6 +12,7 @@ import benchmarks.run
 from benchmarks import contenders
 from benchmarks.compare import Pair
 from models import build_classifier
+from models.conv import Conv2d
 from utils.compute import has_bf16
 from utils.metrics import COLUMNS
 
@@ -122,6 +123,21 @@ def test_operations_of_a_step():
     assert benchmarks.run.operations("sdclr", 128) == pytest.approx(work, rel=0.01)
     # 6 of 14.7 units of convolutions take 4/9 of the products, and a tenth of that again for the transforms.
     assert 0.75 < benchmarks.run.operations("simclr", 128, fast=True) / work < 0.85
+
+
+@pytest.mark.parametrize("method", ["simclr", "sdclr"])
+def test_the_published_side_has_pytorch_s_convolutions(monkeypatch, method):
+    made, original = [], contenders.encoder
+
+    def noted(*arguments, **more):
+        made.append(original(*arguments, **more))
+        return made[-1]
+
+    monkeypatch.setattr(contenders, "encoder", noted)
+    contenders.published_pretraining(method, 4, "res20_s", workers=0)
+    contenders.our_pretraining(method, 4, "fp32", "res20_s")
+    for network, fast in zip(made, (False, True), strict=True):
+        assert {m.fast for m in network.modules() if isinstance(m, Conv2d)} == {fast}
 
 
 def test_numbers_in_the_table():

@@ -194,3 +194,31 @@ def test_one_image_without_a_batch_and_no_image(monkeypatch, shape):
     calls, conv = Calls(monkeypatch), wide(8)
     assert torch.equal(conv(torch.ones(shape)), nn.functional.conv2d(torch.ones(shape), conv.weight, None, 1, 1))
     assert tuple(calls) == (0, 0)
+
+
+def test_types_that_autocast_leaves_alone(monkeypatch):
+    calls = Calls(monkeypatch)
+    for stride in (1, 2):
+        conv, x = wide(8, stride=stride).double(), draw(2, 8, 4, 4)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = conv(x)
+        assert torch.equal(out, nn.functional.conv2d(x, conv.weight, None, stride, 1))
+    with pytest.raises(RuntimeError, match="type"), torch.autocast("cpu", torch.bfloat16):
+        wide(8)(torch.ones(2, 8, 4, 4, dtype=torch.uint8))
+    assert tuple(calls) == (0, 0)
+
+
+def test_a_network_with_it_has_the_gradient_of_pytorch_s():
+    """res18 in float32: layer4 by Winograd, beside the same network without."""
+    torch.manual_seed(0)
+    encoder, views = build_encoder("res18", 8, 2).to(memory_format=torch.channels_last), torch.rand(4, 3, 32, 32)
+    gradients = []
+    for fast in (True, False):
+        for module in encoder.modules():
+            if isinstance(module, Conv2d):
+                module.fast = fast
+        encoder.zero_grad()
+        encoder(views).square().sum().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in encoder.parameters()]))
+    assert not torch.equal(*gradients)
+    assert (gradients[0] - gradients[1]).norm() < 1e-3 * gradients[1].norm()

@@ -85,6 +85,28 @@ def test_rounding(dtype, bound, channels, size):
     assert min(errors(WinogradConv.apply, x, weight, grad)) > 0  # it rounds at all: not float64 by mistake
 
 
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, FLOAT32), (torch.bfloat16, 0.01)])
+def test_rounding_where_sums_cancel(dtype, bound):
+    """Nearly constant images beside filters whose sum is zero."""
+    x, weight = 1 + 0.05 * draw(8, 256, 8, 8), draw(256, 256, 3, 3, seed=1) * 0.02
+    weight -= weight.mean((2, 3), keepdim=True)
+    x, weight, grad = (t.to(dtype) for t in (x, weight, draw(8, 256, 8, 8, seed=2)))
+    assert max(errors(WinogradConv.apply, x, weight, grad)) < bound
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+def test_float32_products_are_onednn_s(monkeypatch):
+    calls, original = [], torch.ops.mkldnn._linear_pointwise
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(winograd.torch.ops, "mkldnn", SimpleNamespace(_linear_pointwise=counted))
+    found(WinogradConv.apply, draw(2, 8, 4, 4).float(), draw(8, 8, 3, 3, seed=1).float(), draw(2, 8, 4, 4, seed=2))
+    assert len(calls) == 3 + 16 + 3 + 2 * 16  # transforms and sums, forward and backward
+
+
 def test_without_onednn_it_is_the_same_sum(monkeypatch):
     x, weight, grad = draw(4, 8, 4, 4).float(), draw(8, 8, 3, 3, seed=1).float(), draw(4, 8, 4, 4, seed=2).float()
     monkeypatch.setattr(winograd.torch.ops, "mkldnn", SimpleNamespace())
@@ -108,6 +130,14 @@ def test_a_second_derivative_is_refused():
     (of_x,) = torch.autograd.grad(WinogradConv.apply(x, weight).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         of_x.sum().backward()
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (2, 3, 1, 1), (2, 3, 4, 4)])
+def test_what_follows_may_work_in_place(shape):
+    x, weight = draw(*shape), draw(5, 3, 3, 3, seed=1).requires_grad_()
+    out = WinogradConv.apply(x, weight).relu_()
+    out.sum().backward()
+    torch.testing.assert_close(out, pytorch(x, weight).relu())
 
 
 def test_results_are_channels_last():
