@@ -12,6 +12,7 @@ import time
 
 from data.datasets import load, spec_of
 from models import build_classifier
+from models.frozen import frozen_backbone
 from utils import feature_probe, probe, probe_data, results
 from utils.bad_images import BadImages
 from utils.compute import Compute
@@ -28,8 +29,8 @@ def main() -> None:
     world = world_from_environment(args.no_cuda)
     compute = Compute(args, world.device)
     spec = spec_of(args.dataset)
-    train_set = load(spec.name, args.data, train=True, download=args.download)
-    test_set = load(spec.name, args.data, train=False, download=args.download)
+    train_set = load(spec, args.data, train=True, download=args.download)
+    test_set = load(spec, args.data, train=False, download=args.download)
     lists = probe_data.find_lists(args, train_set)
     seed_generators(args.seed)
     model = build_classifier(args.model, spec.classes)
@@ -68,7 +69,7 @@ def main() -> None:
             frozen.check(model)
 
         if on_features:
-            backbone, best = compute.frozen(model), results.LAST_EPOCH
+            backbone, best = frozen_backbone(model, *compute.placement), results.LAST_EPOCH
             train = [probe_data.subset(train_set, lists[name]) for name in lists if name.startswith("train")]
             *train, test = (
                 feature_probe.extract(backbone, batches(images), world.device) for images in [*train, test_set]

@@ -13,6 +13,7 @@ import time
 
 from data.image_lists import LIST_SPECS
 from models import build_classifier
+from models.frozen import frozen_backbone
 from utils import feature_probe, probe, probe_data, results
 from utils.bad_images import BadImages
 from utils.compute import Compute
@@ -73,7 +74,7 @@ def main() -> None:
 
         wait_for_all()
         if on_features:
-            backbone, best = compute.frozen(model), results.LAST_EPOCH
+            backbone, best = frozen_backbone(model, *compute.placement), results.LAST_EPOCH
             names = [*(name for name in loaders if name != "test"), "test"]
             found = []
             for name in names:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.datasets import load
+from data.datasets import load, spec_of
 from split.ensure import ensure_list
 from split.lists import npy, read_list
 from utils.cli import Parser, natural, positive
@@ -54,7 +54,7 @@ def parse() -> argparse.Namespace:
 
 def thinned(args: argparse.Namespace) -> dict[str, Path]:
     """The lists of the long-tailed and of the labelled images, every n-th of each class, written below the root."""
-    data = load("fashion_mnist", args.data, train=True)
+    data = load(spec_of("fashion_mnist"), args.data, train=True)
     paths = {}
     for name, whole in {
         "pretrain": data.spec.split_list("fashion_mnist_split1_D_i"),

@@ -88,18 +88,17 @@ def spec_of(dataset: str) -> Spec:
     return SPECS[name]
 
 
-def load(dataset: str, root: str, train: bool, download: bool = False) -> ImageSet:
+def load(spec: Spec, root: str, train: bool, download: bool = False) -> ImageSet:
     """The training or the test images of a data set.
 
     Args:
-        dataset: a name of SPECS, or `cifar`.
+        spec: the data set, one of SPECS.
         root: folder of the data (`--data`); digits need none.
         download: fetch CIFAR or Fashion-MNIST with torchvision where they are missing.
 
     Raises:
-        InputError: unknown data set, no data at root, damaged files, images of another shape, or the download failed.
+        InputError: no data at root, damaged files, images of another shape, or the download failed.
     """
-    spec = spec_of(dataset)
     if spec.name != "digits" and not root:
         raise InputError(f"--data is empty: give the folder of {spec.name}, or the one to --download it to")
     if spec.name == "digits":

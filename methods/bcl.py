@@ -84,6 +84,10 @@ class BCL(nn.Module):
         self.score.copy_(score)
         self.method.load_epoch_state(state)
 
+    def measures(self) -> dict[str, float]:
+        """'score_std' of the running epoch, the standard deviation of the scores, and the wrapped method's."""
+        return {**self.method.measures(), "score_std": self.score.std(correction=0).item()}
+
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> losses [N]; in training the memory takes them in."""
         loss = self.method(views, index)

@@ -58,6 +58,11 @@ class SDCLR(nn.Module):
         """Take up the masks of an interrupted epoch; InputError if they are another network's."""
         set_masks(self.encoder, state)
 
+    def measures(self) -> dict[str, float]:
+        """'mask_density' of the running epoch: share of the convolution weights that the self-competitor keeps."""
+        masks = get_masks(self.encoder).values()
+        return {"mask_density": sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)}
+
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
         dense = self.encoder(views[:, 0])

@@ -95,6 +95,10 @@ class SimCLR(nn.Module):
     def load_epoch_state(self, state: dict[str, torch.Tensor]) -> None:
         """Take up the epoch_state of an interrupted epoch, after start_epoch."""
 
+    def measures(self) -> dict[str, float]:
+        """What metrics.jsonl keeps of the running epoch besides losses: nothing."""
+        return {}
+
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
         z = self.encoder(views.flatten(0, 1))

@@ -42,3 +42,10 @@ class FrozenBackbone(nn.Module):
         with torch.inference_mode():
             found = self.body(self.normalize(images).to(self.dtype, memory_format=self.memory_format))
         return found.to(torch.float32, copy=True)  # a tensor of inference mode could not take part in a backward
+
+
+def frozen_backbone(
+    model: ResNet | SmallResNet, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
+) -> FrozenBackbone:
+    """The model's backbone as it is now, for inference in this type and memory format, on the device."""
+    return FrozenBackbone(model, dtype, memory_format).to(device)

@@ -134,7 +134,7 @@ def settings_of(spec: Spec, relative: str) -> dict | None:
 def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
     """The lists of indices that the command line asks for: path below split/ -> content."""
     spec = spec_of(args.dataset)
-    labels = load(spec.name, args.data, train=True, download=args.download).labels
+    labels = load(spec, args.data, train=True, download=args.download).labels
     # Another shape goes beside the lists that are here, published ones too, and keeps off their validation images.
     shape, alpha = args.shape or "exp", 6.0 if args.alpha is None else args.alpha
     default = shape == "exp" and args.imb_factor in (None, spec.imb_factor)

@@ -41,7 +41,7 @@ def labels_of(spec: Spec, data: str, file: str) -> np.ndarray | None:
             raise InputError(f"--labels {file} does not hold {spec.train_images} labels of {spec.name}")
         return labels.astype(np.int64)
     try:
-        return load(spec.name, data, train=True).labels
+        return load(spec, data, train=True).labels
     except InputError:
         return None
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.memory import Loop
 from data.boost import FILL, OPERATIONS, Boost
-from data.datasets import load
+from data.datasets import load, spec_of
 from data.views import AugmentedImages, EpochSampler, make_loader, pretrain_transform
 from methods import BCL
 from methods.bcl import memorisation_score
@@ -390,7 +390,7 @@ def test_the_benchmark_compares_equal_work():
 
 
 def test_workers_that_persist_see_each_epochs_scores():
-    digits = load("digits", "", train=True)
+    digits = load(spec_of("digits"), "", train=True)
     black = np.zeros_like(digits.images[:20])
     data = AugmentedImages(black, np.zeros(20, int), pretrain_transform(16, False), 0, 2, boost=Boost(1, floor=30))
     sampler = EpochSampler(data, 1, 0, shuffle=True, seed=0)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import utils.compute
 from data.batch_views import PretrainViews, view_loader
-from data.datasets import load
+from data.datasets import load, spec_of
 from data.views import AugmentedImages, Batch, EpochSampler
 from methods import SimCLR
 from models import build_encoder
@@ -84,7 +84,7 @@ def trained(
     how: Compute, optimizer: str = "sgd", dtype: torch.dtype = torch.float32
 ) -> tuple[Recorded, torch.optim.Optimizer]:
     """SimCLR after four steps on digits."""
-    data = load("digits", "", train=True)
+    data = load(spec_of("digits"), "", train=True)
     images = AugmentedImages(data.images[:64], data.labels[:64], PretrainViews(28, False), 3, views=2)
     torch.manual_seed(0)
     method = how.on_device(SimCLR(build_encoder("res20_s", 16, 2), 0.2).to(dtype))

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import utils.estimate
+import utils.machine
 from torch import nn
 
 import data.datasets
-import utils.estimate
-import utils.machine
 from data.image_lists import SOME, ImageFiles, PathList
 from models import build_encoder
 from tests.conftest import one_line_error

@@ -12,7 +12,7 @@ from sklearn.metrics import silhouette_score
 import split.ensure
 import split.lists
 import utils.embed
-from data.datasets import load
+from data.datasets import load, spec_of
 from data.image_lists import LIST_SPECS
 from tests.conftest import one_line_error
 from tests.test_feature_probe import alone, centre, network, save, tensors
@@ -136,7 +136,7 @@ def test_images_that_are_there_twice():
 @pytest.fixture(scope="module")
 def digits():
     """A network, and its features of the test images, one by one."""
-    model, data = network("res20_s"), load("digits", "", train=False)
+    model, data = network("res20_s"), load(spec_of("digits"), "", train=False)
     return model, alone(model, tensors(data.images)).numpy(), data.labels
 
 
@@ -202,7 +202,7 @@ def test_groups_by_the_list_of_the_command_line(embed, tmp_path):
     command = ["--dataset", "digits", "--features", file, "--method", "pca", "--colour", "group", "--groupSplit"]
     check_groups(embed(*command, D_I)[0], values, labels)
     # Those of another list, by hand: class 9 has the most images, then 8, 7, 6.
-    data = load("digits", "", train=True)
+    data = load(spec_of("digits"), "", train=True)
     own = np.concatenate([np.flatnonzero(data.labels == c)[: 2 * c + 1] for c in range(10)])
     np.save(tmp_path / "own.npy", np.sort(own))
     parts, _, _ = embed(*command, "own.npy")
@@ -416,7 +416,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, digits, tmp_path):
     state = digits[0].state_dict()
     for name, config in configs.items():
         torch.save({"epoch": 1, "state_dict": state, "config": config}, tmp_path / f"{name}.pt")
-    data = load("digits", "", train=True)
+    data = load(spec_of("digits"), "", train=True)
     balanced = np.concatenate([np.flatnonzero(data.labels == c)[:5] for c in range(10)])
     np.save(tmp_path / "balanced.npy", np.sort(balanced))
     (tmp_path / "file").write_text("")

@@ -16,7 +16,7 @@ import split.ensure
 import split.lists
 import split.make_splits
 import utils.compute
-from data.datasets import load
+from data.datasets import load, spec_of
 from data.image_lists import LIST_SPECS
 from models import build_encoder
 from models.batch_norm import DualBatchNorm
@@ -292,7 +292,7 @@ def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protoc
     assert len(used) == 1 + len(files) and len(set(used)) == len(models) == 1
     assert same(own, {k: v for k, v in models[0].state_dict().items() if not k.startswith("fc.")})
 
-    data, test = load("digits", "", train=True), load("digits", "", train=False)
+    data, test = load(spec_of("digits"), "", train=True), load(spec_of("digits"), "", train=False)
     sets = [np.load(next(root.glob(f"*/{file}"))) for file in files]
     with torch.no_grad():
         unseen = model.features(torch.stack(tensors(test.images)))
@@ -340,7 +340,7 @@ def test_the_pruned_branch_and_the_pruned_network_are_departures(digits, tmp_pat
     assert digits("dense", *options, 0)["departs"] == {}
     assert digits("pruned", *options, 1)["departs"] == {"bnNameCnt": [1, 0]}
     assert digits("masked", *options, 0, "--prune", "--prune_percent", 0.9)["departs"] == {"prune": [True, False]}
-    images = tensors(load("digits", "", train=False).images[:20])
+    images = tensors(load(spec_of("digits"), "", train=False).images[:20])
     for branch in (0, 1):
         near(found[branch], alone(choose(model, branch), images))
     assert not torch.allclose(found[0], found[1], atol=0.1) and not torch.allclose(found[0], found[2], atol=0.1)

@@ -12,7 +12,7 @@ from torch import nn
 import split.ensure
 import split.lists
 import utils.features
-from data.datasets import SPECS, load
+from data.datasets import SPECS, load, spec_of
 from data.image_lists import LIST_SPECS
 from models import build_classifier
 from models.frozen import FrozenBackbone
@@ -75,7 +75,7 @@ def places(root, tmp_path_factory):
 
 
 def test_features_in_memory_equal_a_loop_over_images():
-    data = load("digits", "", train=False)
+    data = load(spec_of("digits"), "", train=False)
     images, labels = data.images[::9], data.labels[::9]
     model = network("res20_s").train()
     before = copy.deepcopy(model.state_dict())
@@ -210,7 +210,7 @@ def features(call, lists, tmp_path):
     ],
 )
 def test_features_of_a_list_in_memory(features, root, tmp_path, name, file, images):
-    model, data = network("res20_s"), load("digits", "", train=file is not None)
+    model, data = network("res20_s"), load(spec_of("digits"), "", train=file is not None)
     more = [] if name == "test" else ["--list", name]  # that is the default
     checkpoint = save(model, tmp_path / "model.pt")
     found = features("--dataset", "digits", "--model", "res20_s", "--checkpoint", checkpoint, *more)
@@ -335,7 +335,7 @@ KEYS = {  # one that tells each format from the others
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_one_network_in_any_format_gives_its_features(features, root, tmp_path, form):
-    model, data = network("res10"), load("digits", "", train=True)
+    model, data = network("res10"), load(spec_of("digits"), "", train=True)
     checkpoint = rewrite(model, form, tmp_path / "file.pt")
     content = torch.load(checkpoint, weights_only=True)
     assert KEYS[form] in content.get("state_dict", content)
@@ -348,7 +348,7 @@ def test_one_network_in_any_format_gives_its_features(features, root, tmp_path, 
     ("form", "branch"), [("ours", None), ("ours", 0), ("ours", 1), ("SDCLR", 0), ("SDCLR", 1), ("BCL's SDCLR", 1)]
 )
 def test_dual_batch_norm_gives_the_branch_that_is_asked_for(features, root, tmp_path, form, branch):
-    model, data = network("res10", dual_bn=True), load("digits", "", train=True)
+    model, data = network("res10", dual_bn=True), load(spec_of("digits"), "", train=True)
     checkpoint = rewrite(model, form, tmp_path / "file.pt")
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert any(".bn_list.1." in key for key in state)
@@ -364,7 +364,7 @@ def test_dual_batch_norm_gives_the_branch_that_is_asked_for(features, root, tmp_
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_the_best_model_of_a_probe_gives_its_backbones_features(features, root, tmp_path, prefix):
     """train_cifar.py's has no prefix, train_imagenet.py's has; the classifier is left out."""
-    model, data = network("res20_s"), load("digits", "", train=True)
+    model, data = network("res20_s"), load(spec_of("digits"), "", train=True)
     probed = build_classifier("res20_s", 10)
     probed.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("fc.")}, strict=False)
     state = {f"{prefix}{k}": v for k, v in probed.state_dict().items()}

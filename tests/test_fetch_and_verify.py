@@ -16,7 +16,7 @@ import pytest
 import split.ensure
 import split.lists
 import split.make_splits
-from data.datasets import SPECS, load
+from data.datasets import SPECS, load, spec_of
 from split.ensure import ensure_list
 from split.fetch_published import fetch
 from split.lists import published_lists, read_list, write_lists
@@ -392,7 +392,7 @@ def test_verify_of_the_published_cifar100_lists(tmp_path, call):
 def digit_lists(tmp_path) -> Path:
     root = tmp_path / "root"
     spec = SPECS["digits"]
-    write_lists(make_lists(spec, load("digits", "", train=True).labels), root)
+    write_lists(make_lists(spec, load(spec_of("digits"), "", train=True).labels), root)
     return root
 
 
@@ -416,7 +416,7 @@ def test_verify_without_labels(tmp_path, call):
 
 
 def test_verify_tells_of_empty_classes(digit_lists, call):
-    labels = load("digits", "", train=True).labels
+    labels = load(spec_of("digits"), "", train=True).labels
     val = set(np.load(digit_lists / "digits/digits_valIdxList.npy").tolist())
     mine = [i for i in np.flatnonzero(labels < 3).tolist() if i not in val][:50]
     np.save(digit_lists / "digits_imbSub_with_subsets" / "mine.npy", np.array(mine))

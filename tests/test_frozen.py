@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from data.datasets import load
+from data.datasets import load, spec_of
 from data.views import Batch
 from models import build_classifier
 from models.frozen import FrozenBackbone
@@ -125,7 +125,7 @@ class Sampler(list):
 
 def digits(n: int, size: int) -> Recorded:
     """Batches of `size` of the first n digits."""
-    data, found = load("digits", "", train=True), Recorded()
+    data, found = load(spec_of("digits"), "", train=True), Recorded()
     for x, labels, ids in probe.images_in_memory(type(data)(data.spec, data.images[:n], data.labels[:n]), size):
         found.append(Batch(x[:, None], ids, labels, [], 0))
     return found
@@ -192,7 +192,7 @@ def calls(monkeypatch) -> list[int]:
 
 def test_validation_features_are_extracted_once(calls):
     net = train(network("res20_s"), digits(64, 32), epochs=1)
-    data = load("digits", "", train=False)
+    data = load(spec_of("digits"), "", train=False)
     val = type(data)(data.spec, data.images[:50], data.labels[:50])
     calls.clear()
     scores = []
@@ -211,7 +211,7 @@ def test_a_backbone_that_trains_is_read_anew_at_each_evaluation(calls):
     model = network("res20_s")
     net = train(model, digits(64, 32), fixto="layer2", epochs=1)
     assert net.backbone is None and not calls
-    data = load("digits", "", train=False)
+    data = load(spec_of("digits"), "", train=False)
     x, labels = torch.from_numpy(data.images[:40]).permute(0, 3, 1, 2) / 255, torch.from_numpy(data.labels[:40])
     top5 = []
     for seed in (1, 2):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks import soak_input
 from benchmarks.soak_files import npy_header, png
-from data.datasets import load
+from data.datasets import load, spec_of
 from data.image_lists import read_image
 from split.counts import class_counts
 from split.lists import origin, read_npy
@@ -187,7 +187,7 @@ def test_idx_files_of_odd_shapes(tmp_path, shape):
     for part in ("images-idx3", "labels-idx1"):
         (tmp_path / f"train-{part}-ubyte").write_bytes(content)
     with pytest.raises(InputError, match="not a complete idx file"):
-        load("fashion_mnist", str(tmp_path), train=True)
+        load(spec_of("fashion_mnist"), str(tmp_path), train=True)
 
 
 def test_a_gzip_bomb(tmp_path, monkeypatch):
@@ -196,7 +196,7 @@ def test_a_gzip_bomb(tmp_path, monkeypatch):
     for part in ("images-idx3", "labels-idx1"):
         (tmp_path / f"train-{part}-ubyte.gz").write_bytes(gzip.compress(content, 1))
     with pytest.raises(InputError, match="not a complete idx file"):
-        load("fashion_mnist", str(tmp_path), train=True)
+        load(spec_of("fashion_mnist"), str(tmp_path), train=True)
 
 
 # ---- images

@@ -39,7 +39,7 @@ from utils.errors import InputError
 from utils.feature_probe import Features
 from utils.log import Log, had_before, progress
 from utils.meters import alignment, uniformity
-from utils.monitor import Monitor, knn_scores, of_method
+from utils.monitor import Monitor, knn_scores
 from utils.pretrain import parse, training_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,8 +122,8 @@ def test_mask_density_is_that_of_the_masks():
     method = SDCLR(build_encoder("res20_s", 16, 2, prune=True), 0.2, 0.7, 0.3)
     method.start_epoch(1)
     kept = torch.cat([mask.flatten() for mask in get_masks(method.encoder).values()])
-    assert of_method(method) == {"mask_density": kept.double().mean().item()}
-    assert of_method(SimCLR(build_encoder("res20_s", 16, 2), 0.2)) == {}
+    assert method.measures() == {"mask_density": kept.double().mean().item()}
+    assert SimCLR(build_encoder("res20_s", 16, 2), 0.2).measures() == {}
 
 
 def test_the_bar_counts_no_time_for_what_was_there():

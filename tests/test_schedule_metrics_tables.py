@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
 import split.lists
 import split.make_splits
 import utils.tables
-from data.datasets import SPECS, load
+from data.datasets import SPECS, load, spec_of
 from split.ensure import ensure_list
 from tests.conftest import PROJECT, one_line_error
 from utils.errors import InputError
@@ -620,7 +620,7 @@ def test_balanced_pretraining_is_grouped_by_the_long_tailed_list(tmp_path, monke
     write(probed / "log.txt", authors_log(accuracies(10, 6)))
     row = collect_all("digits", tmp_path, splits=[2], long_tailed=False)
     D_i = np.load(tmp_path / "lists" / "digits_imbSub_with_subsets" / "digits_split2_D_i.npy")
-    counts = [int((load("digits", "", train=True).labels[D_i] == c).sum()) for c in range(10)]
+    counts = [int((load(spec_of("digits"), "", train=True).labels[D_i] == c).sum()) for c in range(10)]
     assert row.values[2] == pytest.approx(row_by_hand(accuracies(10, 6), counts))
     assert not collect_all("digits", tmp_path, splits=[2], long_tailed=True).values
 

@@ -14,7 +14,7 @@ import pytest
 import split.ensure
 import split.lists
 import split.make_image_lists
-from data.datasets import SPECS, load
+from data.datasets import SPECS, load, spec_of
 from data.image_lists import LIST_SPECS
 from split.ensure import ensure_list, ensure_path_list
 from split.fetch_published import fetch
@@ -46,7 +46,7 @@ def no_network(monkeypatch) -> None:
 def labels_of(name: str) -> np.ndarray:
     """The data set's training labels; where that needs a download, as many of each class in a fixed disorder."""
     if name == "digits":
-        return load("digits", "", train=True).labels
+        return load(spec_of("digits"), "", train=True).labels
     spec = SPECS[name]
     return np.random.RandomState(3).permutation(np.arange(spec.train_images) % spec.classes).astype(np.int64)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import split.ensure
 import split.lists
 import split.make_splits
-from data.datasets import SPECS, load
+from data.datasets import SPECS, load, spec_of
 from split.counts import class_counts
 from split.ensure import ensure_list
 from split.lists import blob_sha1, read_list, write_lists
@@ -46,7 +46,7 @@ def offline(spec, root, *args, **kwargs):
 def labels_of(name: str) -> np.ndarray:
     """The data set's training labels; where they are not here, as many of each class in a fixed disorder."""
     if name == "digits":
-        return load("digits", "", train=True).labels
+        return load(spec_of("digits"), "", train=True).labels
     file = PUBLISHED / f"{name}_train_labels.npy"
     if file.is_file():
         return np.load(file).astype(np.int64)

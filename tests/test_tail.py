@@ -16,7 +16,7 @@ import split.lists
 import utils.pretrain
 import utils.tail
 from data.batch_views import BatchedLoader
-from data.datasets import ImageSet, load
+from data.datasets import ImageSet, load, spec_of
 from data.image_lists import LIST_SPECS, ImageFiles
 from models.mask import compute_masks
 from split.path_lists import read_path_list
@@ -46,7 +46,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("split")
     with pytest.MonkeyPatch.context() as patch:
         replace_lists(patch, root)
-        data = load("digits", "", train=True)
+        data = load(spec_of("digits"), "", train=True)
         whole = np.load(split.ensure.ensure_list(D_I, data.spec, data.labels))
         np.save(root / "tail.npy", whole[::9])
         np.save(root / "other.npy", whole[1::9])
@@ -73,7 +73,7 @@ def whole_figures(figures):  # noqa: F811
 
 def of_list(root, name="tail.npy"):
     """Indices, images and labels of a list of digits."""
-    data, chosen = load("digits", "", train=True), np.load(root / name)
+    data, chosen = load(spec_of("digits"), "", train=True), np.load(root / name)
     return chosen, data.images[chosen], data.labels[chosen]
 
 
@@ -306,7 +306,7 @@ def test_every_image_comes_once_and_the_last_batch_is_full(images, batch):
 def test_memory_of_a_training_names_the_images_that_it_is_of(call, lists, tmp_path, monkeypatch):
     """The two views of a black image are the same, so its losses are the lowest from the first epoch on."""
     chosen, black = of_list(lists)[0], [3, 7, 20, 41]
-    whole = load("digits", "", train=True)
+    whole = load(spec_of("digits"), "", train=True)
     images = whole.images.copy()
     images[chosen[black]] = 0
     monkeypatch.setattr(utils.pretrain, "load", lambda *_, **__: ImageSet(whole.spec, images, whole.labels))
@@ -359,7 +359,7 @@ def test_odd_paths_survive_a_csv_file_and_give_no_formula(tmp_path):
 
 
 def test_a_list_without_a_tail_is_ranked_and_not_evaluated(call, lists, tmp_path):
-    data = load("digits", "", train=True)
+    data = load(spec_of("digits"), "", train=True)
     even = np.load(lists / "digits_imbSub_with_subsets" / "digits_split1_D_b.npy")
     chosen = np.concatenate([even[data.labels[even] == c][:3] for c in range(10)])
     np.save(tmp_path / "even.npy", np.sort(chosen))

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DistributedSampler, TensorDataset
 from torchvision import transforms as T
 
-from data.datasets import SPECS, load
+from data.datasets import SPECS, load, spec_of
 from data.views import AugmentedImages, EpochSampler, make_loader, pretrain_transform, probe_transform, to_batch
 
 CPU = torch.device("cpu")
@@ -312,7 +312,7 @@ def test_mirrored_only_where_the_class_survives_it(name, make):
 def test_digits_are_never_mirrored_and_do_tell_left_from_right():
     """A real digit: some view of it is nearer to the mirror image only if it was mirrored."""
     assert not SPECS["digits"].flip
-    image = load("digits", "", train=True).images[2]
+    image = load(spec_of("digits"), "", train=True).images[2]
     plain, mirror = to_batch(image[None]), to_batch(np.ascontiguousarray(image[None, :, ::-1]))
     whole = pretrain_transform(16, SPECS["digits"].flip, strength=0.0, resize_lower=1.0)
     views = draw(whole, image, 100)

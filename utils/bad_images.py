@@ -1,9 +1,17 @@
 """What happens when an image is missing or cannot be decoded: the run ends, or goes on and tells."""
 
-from data.views import Batch
+from typing import Protocol
+
 from utils.distributed import union_over_processes
 from utils.errors import InputError
 from utils.log import Log
+
+
+class Reported(Protocol):
+    """A batch that tells which of its images are bad, and how many of them nothing took the place of."""
+
+    bad: list[str]
+    lost: int
 
 
 class BadImages:
@@ -17,7 +25,7 @@ class BadImages:
         self.seen: set[str] = set()
         self.told: set[str] = set()
 
-    def take(self, batch: Batch, training: bool) -> None:
+    def take(self, batch: Reported, training: bool) -> None:
         """Look at what the loader had to say with a batch.
 
         Raises:

@@ -7,8 +7,6 @@ import os
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from models.frozen import FrozenBackbone
-from models.resnet import ResNet, SmallResNet
 from utils.allocator import keep_memory
 from utils.cli import Parser
 from utils.distributed import World
@@ -65,6 +63,11 @@ class Compute:
     def __str__(self) -> str:
         return f"precision {self.precision}, {str(self.memory_format).removeprefix('torch.')}"
 
+    @property
+    def placement(self) -> tuple[torch.dtype, torch.memory_format, torch.device]:
+        """Type, memory format and device of a network that only infers (models.frozen.frozen_backbone)."""
+        return self.dtype, self.memory_format, self.device
+
     def autocast(self) -> contextlib.AbstractContextManager:
         """Inside, the network computes in the run's precision."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
@@ -100,10 +103,6 @@ class Compute:
     def on_device(self, module: torch.nn.Module) -> torch.nn.Module:
         """The module on the device, its convolutions in the run's memory format: fast kernels read channels-last."""
         return module.to(self.device, memory_format=self.memory_format)
-
-    def frozen(self, model: ResNet | SmallResNet) -> FrozenBackbone:
-        """The model's backbone as it is now, for inference in the run's precision and memory format, on its device."""
-        return FrozenBackbone(model, self.dtype, self.memory_format).to(self.device)
 
     def distributed(self, module: torch.nn.Module, world: World) -> torch.nn.Module:
         """The module under DistributedDataParallel where there are several processes.

@@ -119,7 +119,7 @@ def find_groups(args: argparse.Namespace, spec: Any) -> dict[str, list[int]]:
     if isinstance(spec, ListSpec):
         chosen, labels = read_path_list(ensure_path_list(name, spec, args.data), spec), None
     else:
-        labels = load(spec.name, args.data, train=True, download=args.download).labels
+        labels = load(spec, args.data, train=True, download=args.download).labels
         chosen = read_list(ensure_list(name, spec, labels), spec)
     sizes = probe_data.group_sizes(chosen, labels, spec.classes)
     if min(sizes) == max(sizes):

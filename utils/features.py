@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.datasets import SPECS, ImageSet, load
+from data.datasets import SPECS, ImageSet, load, spec_of
 from data.image_lists import LIST_SPECS
 from models import MODELS
-from models.frozen import FrozenBackbone
+from models.frozen import FrozenBackbone, frozen_backbone
 from models.published import State, from_published, has_dual_batch_norm, load_state, to_backbone
 from models.resnet import build_backbone
 from split.ensure import ensure_list, ensure_path_list
@@ -117,7 +117,7 @@ def of_memory(
     args: argparse.Namespace, backbone: FrozenBackbone, world: World
 ) -> tuple[Features, dict[str, np.ndarray]]:
     """Features of a list of images in memory; ids are numbers among all training, or test, images."""
-    data = load(args.dataset, args.data, train=args.list != "test", download=args.download)
+    data = load(spec_of(args.dataset), args.data, train=args.list != "test", download=args.download)
     numbers = np.arange(len(data.labels))
     if args.list != "test":
         name = {"train": data.spec.train_list, "val": data.spec.val_list}.get(args.list, args.list)
@@ -157,7 +157,7 @@ def features_of(args: argparse.Namespace) -> dict[str, np.ndarray]:
     name = args.model or ("res50" if files else "res18")
     model = load_backbone(name, "imagenet" if files else "cifar", args.checkpoint, args.bnNameCnt)
     join(world)
-    found, more = (of_files if files else of_memory)(args, compute.frozen(model), world)
+    found, more = (of_files if files else of_memory)(args, frozen_backbone(model, *compute.placement), world)
     names = {"features": found.values, "labels": found.labels, "ids": found.ids}
     return {**{k: v.cpu().numpy() for k, v in names.items()}, **more} if world.main else {}
 

@@ -10,6 +10,8 @@ from typing import IO
 
 from utils.errors import InputError
 
+PROJECT = Path(__file__).resolve().parents[1]  # the folder of the project
+
 
 def replace_file(path: Path, content: bytes, previous: Path | None = None) -> None:
     """Write to a temporary file beside `path`, sync it to the disk, rename: `path` is never half-written.

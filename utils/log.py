@@ -10,9 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from utils.board import Board
-from utils.files import replace_file
-
-PROJECT = Path(__file__).resolve().parents[1]
+from utils.files import PROJECT, replace_file
 
 
 class Log:

@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from data.datasets import ImageSet, load
+from data.datasets import ImageSet, load, spec_of
 from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, PathList
 from data.views import AugmentedImages
-from methods import BCL
-from models.mask import MaskedConv2d, get_masks
+from models.frozen import frozen_backbone
 from models.published import has_dual_batch_norm, load_state, to_backbone
 from models.resnet import build_backbone
 from split.ensure import ensure_list, ensure_path_list
@@ -43,18 +42,6 @@ def add_monitor_options(parser: Parser) -> None:
     parser.set_defaults(tensorboard=None)
     parser.add_argument("--monitor", default="none", choices=["none", "knn"], help="kNN on the validation list")
     parser.add_argument("--monitor_freq", type=positive, default=25, help="epochs between; and after the last one")
-
-
-def of_method(method: nn.Module) -> dict[str, float]:
-    """What a method has besides losses, of the running epoch: 'mask_density', the share of the convolution weights that
-    the self-competitor keeps; of BCL 'score_std', the standard deviation of the memorisation scores."""
-    found = {}
-    if any(isinstance(module, MaskedConv2d) for module in method.modules()):
-        masks = get_masks(method.encoder).values()
-        found["mask_density"] = sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
-    if isinstance(method, BCL):
-        found["score_std"] = method.score.std(correction=0).item()
-    return found
 
 
 def knn_scores(bank: Features, queries: torch.Tensor, classes: int, k: int = K) -> torch.Tensor:
@@ -91,7 +78,7 @@ class Monitor:
             args = argparse.Namespace(**{**vars(args), "image_size": size, "test_batch_size": BATCH})
             probe_data.file_test_loader(val, args, world)  # looks whether they are there
         else:
-            whole = load(args.dataset, args.data, train=True, download=args.download)
+            whole = load(spec_of(args.dataset), args.data, train=True, download=args.download)
             spec, data = whole.spec, ImageSet(whole.spec, data, images.labels)
             val = probe_data.subset(whole, read_list(ensure_list(spec.val_list, spec, whole.labels), spec))
         self.args, self.bank, self.val = args, data, val
@@ -123,7 +110,7 @@ class Monitor:
         state = to_backbone(state, 0 if has_dual_batch_norm(state) else -1)
         load_state(self.backbone, state, "the network", head=False)
         take_buffers(self.backbone)  # else each process has statistics of its own where they are not synchronised
-        frozen = self.compute.frozen(self.backbone)
+        frozen = frozen_backbone(self.backbone, *self.compute.placement)
         bank, val = (extract(frozen, self._images(item, bad), self.world.device) for item in (self.bank, self.val))
         if not self.world.main:
             return [None] * self.classes

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from data import opencv
 from data.batch_views import PretrainViews, view_loader
 from data.boost import Boost
-from data.datasets import SPECS, load
+from data.datasets import SPECS, load, spec_of
 from data.image_lists import LIST_SPECS, PRETRAIN_LISTS, ImageArrays, ImageFiles
 from data.views import AugmentedImages, Batch, EpochSampler, on_device, pretrain_transform
 from methods import BCL
@@ -40,7 +40,7 @@ from utils.distributed import World
 from utils.errors import InputError
 from utils.log import Average, Log, had_before
 from utils.meters import COLLAPSED, MEASURES, Meters
-from utils.monitor import add_monitor_options, of_method
+from utils.monitor import add_monitor_options
 from utils.optim import WEIGHT_DECAY, set_rate
 from utils.run_files import RunFiles
 from utils.schedule import pretrain_lr
@@ -147,7 +147,7 @@ def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int
         else:
             transform = pretrain_transform(size, True, args.strength, args.resizeLower, blur=True)
     else:
-        data = load(args.dataset, args.data, train=True, download=args.download)
+        data = load(spec_of(args.dataset), args.data, train=True, download=args.download)
         spec = data.spec
         name = spec.train_list if args.trainSplit == "trainIdxList.npy" else args.trainSplit
         path = ensure_list(name, spec, data.labels)
@@ -245,7 +245,7 @@ def one_epoch(
     if isinstance(method, BCL):
         log.board.histogram("score", method.score, epoch)
     rate = round((meters.images - before) * world.size / train_time.total, 1) if train_time.total else None
-    _record(log, epoch, lr, meters, images_per_s=rate, **of_method(method))
+    _record(log, epoch, lr, meters, images_per_s=rate, **method.measures())
 
 
 def _rate(args: argparse.Namespace, epoch: int, step: int, steps: int) -> float:

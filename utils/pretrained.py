@@ -20,7 +20,7 @@ from typing import NamedTuple
 from utils.archives import LOGS, check_space, place, reading, unpack
 from utils.cli import Parser, not_negative
 from utils.errors import InputError, run
-from utils.log import PROJECT
+from utils.files import PROJECT
 
 MAX_FILES = 10_000
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began before it wrote zip files

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from data.datasets import ImageSet
 from data.views import Batch, on_device, to_batch
-from models.frozen import FrozenBackbone
+from models.frozen import FrozenBackbone, frozen_backbone
 from utils.bad_images import BadImages
 from utils.compute import Compute
 from utils.distributed import World, sum_over_processes
@@ -80,7 +80,7 @@ class Network:
     ) -> None:
         self.model, self.still, self.compute = model, still, compute
         trained = any(p.requires_grad for name, p in model.named_parameters() if not name.startswith("fc."))
-        self.backbone = compute.frozen(model) if fixbn and not trained else None
+        self.backbone = frozen_backbone(model, *compute.placement) if fixbn and not trained else None
         self.trained = compute.distributed(model if self.backbone is None else model.fc, world)
         self._validation: list | None = None
 
@@ -205,7 +205,7 @@ def features_of(backbone: FrozenBackbone, images: Images, device: torch.device) 
 
 def evaluate(model: nn.Module, images: Images, classes: int, compute: Compute) -> dict[str, Any]:
     """Top-1, top-5 and per-class accuracy over the images of all processes (see utils.metrics.accuracy)."""
-    features = features_of(compute.frozen(model), images, compute.device)
+    features = features_of(frozen_backbone(model, *compute.placement), images, compute.device)
     return accuracy_on(model.fc, features, classes, compute.device)
 
 

@@ -16,6 +16,7 @@ from utils.distributed import World
 from utils.errors import InputError
 from utils.optim import sgd
 from utils.probe import freeze
+from utils.results import FEATURE_PROTOCOLS
 from utils.run_files import RunFiles
 
 # Settings that older checkpoints of ours do not name.
@@ -43,6 +44,7 @@ class Files(RunFiles):
         super().__init__(args, compute, world, lists={k: v["sha1"] for k, v in lists.items() if v and k != "group"})
         self.model, self.lists, self.prefix, self.numbered = model, lists, prefix, numbered
         self.best, self._resumed = -1.0, None
+        self.resumable = args.protocol not in FEATURE_PROTOCOLS  # their classifiers are trained anew each time
 
     def load(self) -> int:
         """Load the weights that the flags ask for; returns the epochs that are done.

@@ -16,7 +16,6 @@ from utils.lock import Lock
 from utils.log import forget_metrics
 from utils.meters import Meters
 from utils.randomness import generator_states, set_generators
-from utils.results import FEATURE_PROTOCOLS
 from utils.signals import Signals
 
 # Settings that change no result: where things are, what is told and kept, and how the run is started.
@@ -42,6 +41,8 @@ class RunFiles:
 
     `told` says, in parts, what the run starts from.
     """
+
+    resumable = True  # whether --resume has a checkpoint of its own to go on from
 
     def __init__(self, args: argparse.Namespace, compute: Compute, world: World, **settings: Any) -> None:
         self.args, self.compute, self.world = args, compute, world
@@ -71,7 +72,7 @@ class RunFiles:
         held = {name for name in names if CHECKPOINTS.fullmatch(name)}
         if (held or names & {"best_model.pt", "results.json"}) and not args.resume and not args.overwrite:
             raise InputError(f"{self.folder} holds a run: --resume True goes on with it, --overwrite True starts over")
-        if not args.resume or getattr(args, "protocol", "") in FEATURE_PROTOCOLS:  # those are trained anew each time
+        if not args.resume or not self.resumable:
             return None
         found = newest_checkpoint(self.folder)
         if found is None and "results.json" in names:

@@ -16,7 +16,7 @@ from split.ensure import ensure_list, known_list
 from split.lists import read_list
 from split.path_lists import read_path_list
 from utils.errors import InputError
-from utils.log import PROJECT
+from utils.files import PROJECT
 from utils.metrics import COLUMNS, groups_of, summarise
 from utils.read_results import read_result, read_text
 from utils.results import FEATURE_PROTOCOLS
@@ -205,7 +205,7 @@ def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str)
             raise InputError(f"class sizes of {tailed} are unknown: no distribution in {log}; run `{fetch}`")
         return np.bincount(chosen.labels, minlength=spec.classes).tolist()
     try:
-        labels = load(spec.name, data, train=True).labels
+        labels = load(spec, data, train=True).labels
     except InputError as error:
         raise InputError(f"class sizes of {split} are unknown: no distribution in {log}; {error}") from error
     chosen = read_list(ensure_list(spec.split_list(f"{split}_D_i"), spec, labels), spec)
