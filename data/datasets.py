@@ -3,6 +3,7 @@
 import gzip
 import math
 import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from utils.errors import InputError
-from utils.files import locked, read_file
+from utils.files import read_file
+from utils.lock import locked
 
 LARGEST_IDX = 100_000_000  # bytes; Fashion-MNIST's training images have 47 million
 
@@ -132,7 +134,7 @@ def _cifar(spec: Spec, root: str, train: bool, download: bool) -> tuple[np.ndarr
 
     kind = torchvision.datasets.CIFAR10 if spec.name == "cifar10" else torchvision.datasets.CIFAR100
     try:
-        with locked(Path(root) if download else None):
+        with locked(Path(root)) if download else nullcontext():
             data = kind(root, train=train, download=download)
     except (RuntimeError, OSError, EOFError) as error:
         raise _missing(spec.name, root, download, error) from error

@@ -21,7 +21,7 @@ from split.make_image_lists import make_image_lists, scan
 from split.make_splits import make_lists, make_shots, settings_of
 from split.path_lists import class_folders, read_path_list
 from utils.errors import InputError
-from utils.files import locked
+from utils.lock import locked
 
 
 def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) -> Path:

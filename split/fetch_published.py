@@ -16,7 +16,8 @@ from data.image_lists import LIST_SPECS, ListSpec
 from split.lists import ROOT, blob_sha1, dataset_of, published_lists
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.files import locked, replace_file
+from utils.files import replace_file
+from utils.lock import locked
 
 SERVER = "https://raw.githubusercontent.com"
 TIMEOUT = 20  # seconds, per list

@@ -24,7 +24,7 @@ from split.lists import ROOT, npy, read_list, write_files
 from split.make_image_lists import make_image_lists, scan
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.files import locked
+from utils.lock import locked
 
 SPLITS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")

@@ -1,6 +1,5 @@
 """Files from strangers: they execute nothing, write nothing outside their place, take no memory beyond their size."""
 
-import fcntl
 import gzip
 import io
 import json
@@ -26,7 +25,7 @@ from tests.conftest import one_line_error
 from tests.test_train_scripts import PRETRAIN, PROBE, S_B
 from utils.checkpoint import read_checkpoint, resume_optimizer
 from utils.errors import InputError, one_line, run
-from utils.files import locked, read_file
+from utils.files import read_file
 from utils.optim import build_optimizer
 from utils.pretrained import recorded
 from utils.read_results import read_log, read_result
@@ -105,38 +104,6 @@ def test_the_launcher_has_one_line(script, tmp_path, words):
 def test_a_power_law_that_overflows():
     with pytest.raises(InputError, match="--alpha 1e-300"):
         class_counts(10, 100, 10, "pareto", 1e-300)
-
-
-# ---- locks
-
-
-def test_a_lock_leaves_nothing(tmp_path):
-    with pytest.raises(KeyError), locked(tmp_path / "new"):
-        assert (tmp_path / "new/.lock").exists()
-        raise KeyError
-    assert not list(tmp_path.iterdir())
-    with locked(tmp_path / "new"):
-        (tmp_path / "new" / "file").touch()
-    assert [p.name for p in (tmp_path / "new").iterdir()] == ["file"]
-
-
-def test_a_lock_excludes_others_although_its_file_comes_and_goes(tmp_path):
-    """Eight processes add to a number 25 times each, reading and writing it apart."""
-    (tmp_path / "number").write_text("0")
-    children = []
-    for _ in range(8):
-        child = os.fork()
-        if not child:
-            for _ in range(25):
-                with locked(tmp_path):
-                    (tmp_path / "number").write_text(str(int((tmp_path / "number").read_text()) + 1))
-            os._exit(0)
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
-    assert (tmp_path / "number").read_text() == "200"
-    with (tmp_path / "number").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert [p.name for p in tmp_path.iterdir()] == ["number"]
 
 
 # ---- files that never end, or are too large

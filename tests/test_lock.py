@@ -1,119 +1,116 @@
-"""The lock of an experiment's folder: one holder, and none that is dead."""
+"""Locks of folders: one holder, none that is dead, and no litter."""
 
 import errno
 import fcntl
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import PROJECT
 from utils.errors import InputError
-from utils.lock import Lock
+from utils.lock import experiment_lock, locked
 
-HOLD = (
-    "import sys, pathlib, utils.lock as l\nwith l.Lock(pathlib.Path(sys.argv[1])):\n    print(1, flush=True); input()"
-)
-
-
-@pytest.fixture
-def holder(tmp_path):
-    """A process that holds the lock of tmp_path until its standard input ends."""
-    words = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(words, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "1\n"
-        yield process
-        process.kill()
+# It prints `holds` when it has the lock, and ends with its standard input.
+HOLD = """
+import os, pathlib, signal, sys, utils.lock
+with getattr(utils.lock, sys.argv[1])(pathlib.Path(sys.argv[2])):
+    child = os.fork() if "fork" in sys.argv else None
+    if child == 0:  # like a worker that loads images
+        signal.pause()
+    print("holds", child, flush=True)
+    sys.stdin.read()
+"""
+Hold = Callable[..., subprocess.Popen]
 
 
 @pytest.fixture
-def without_locks(monkeypatch):
-    """A file system that has none."""
+def hold(tmp_path) -> Iterator[Hold]:
+    """Starts a process that takes a lock of tmp_path; it is killed in the end."""
+    with ExitStack() as stack:
+
+        def start(kind: str, *options: str) -> subprocess.Popen:
+            words = [sys.executable, "-c", HOLD, kind, str(tmp_path), *options]
+            process = subprocess.Popen(words, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def refused(folder: Path, *words: str) -> None:
+    with pytest.raises(InputError) as error, experiment_lock(folder):
+        pass
+    assert all(word in str(error.value) for word in (str(folder), "in use", *words)), error.value
+
+
+def test_a_second_run_is_refused_until_the_first_one_is_killed(tmp_path, hold):
+    process = hold("experiment_lock")
+    assert process.stdout.readline()
+    refused(tmp_path, f"process {process.pid} on {socket.gethostname()}")
+    (tmp_path / "lock").write_bytes(b"\xff")
+    refused(tmp_path, "another run")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "lock").exists()
+    with experiment_lock(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"{socket.gethostname()} {os.getpid()}"
+        refused(tmp_path, str(os.getpid()))
+    assert not list(tmp_path.iterdir())
+
+
+def test_children_of_a_killed_run_do_not_keep_its_lock(tmp_path, hold):
+    process = hold("experiment_lock", "fork")
+    child = int(process.stdout.readline().removeprefix("holds "))
+    process.kill()
+    process.wait()
+    with experiment_lock(tmp_path):
+        os.kill(child, signal.SIGKILL)  # it was alive
+
+
+def test_a_run_that_is_just_ending_is_waited_for(tmp_path, hold, monkeypatch):
+    monkeypatch.setattr("utils.lock.PATIENCE", 60)
+    process = hold("experiment_lock")
+    assert process.stdout.readline()
+    process.stdin.close()
+    with experiment_lock(tmp_path):
+        process.wait()
+        assert (tmp_path / "lock").read_text().endswith(f" {os.getpid()}")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_there_is_one_warning(tmp_path, hold, monkeypatch, capsys, code):
+    process = hold("experiment_lock")
+    assert process.stdout.readline()
 
     def refuse(*args):
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(fcntl, "lockf", refuse)
-
-
-def taken(folder, *words: str) -> None:
-    with pytest.raises(InputError) as error, Lock(folder):
-        pass
-    assert all(word in str(error.value) for word in words), error.value
-
-
-def test_a_second_run_is_refused_until_the_first_one_is_killed(tmp_path, holder):
-    taken(tmp_path, socket.gethostname(), f"process {holder.pid} ")
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    assert (tmp_path / "lock").exists()
-    with Lock(tmp_path):
-        assert (tmp_path / "lock").read_text().split()[:2] == [socket.gethostname(), str(os.getpid())]
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_locks_the_process_named_in_the_file_decides(tmp_path, holder, without_locks):
-    taken(tmp_path, str(holder.pid), f"delete {tmp_path}/lock")
-    holder.kill()
-    holder.wait()
+    monkeypatch.setattr(fcntl, "flock", refuse)
     for _ in range(2):
-        with Lock(tmp_path):
+        with experiment_lock(tmp_path), locked(tmp_path):
             pass
     assert not list(tmp_path.iterdir())
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {tmp_path} has no lock ({os.strerror(code)})")
 
 
-def test_another_machine_holds_it_while_it_touches_the_file(tmp_path, monkeypatch):
-    lock = tmp_path / "lock"
-    lock.write_text("elsewhere 7 99")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    taken(tmp_path, "process 7 on elsewhere", f"delete {lock}", "180 seconds")
-    monkeypatch.setenv("SLURM_JOB_ID", "98")
-    taken(tmp_path, "elsewhere")
-    assert lock.read_text() == "elsewhere 7 99"
-    monkeypatch.setenv("SLURM_JOB_ID", "99")  # requeued
-    with Lock(tmp_path):
-        assert lock.read_text() == f"{socket.gethostname()} {os.getpid()} 99"
-    monkeypatch.delenv("SLURM_JOB_ID")
-    lock.write_text("elsewhere 7 ")
-    taken(tmp_path, "elsewhere")
-    os.utime(lock, (time.time() - 181,) * 2)
-    with Lock(tmp_path):
-        pass
+def test_other_errors_of_the_lock_are_told(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.EIO, "broken")
 
-
-def test_the_file_is_touched(tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.lock.TOUCHED", 0.01)
-    with Lock(tmp_path):
-        os.utime(tmp_path / "lock", (1, 1))
-        deadline = time.time() + 10
-        while (tmp_path / "lock").stat().st_mtime < 2 and time.time() < deadline:
-            time.sleep(0.01)
-        assert (tmp_path / "lock").stat().st_mtime > 2
-
-
-def test_a_lock_removed_by_its_holder_just_then_is_taken_anew(tmp_path, monkeypatch):
-    original, waits = fcntl.lockf, [1]
-
-    def after_the_holder(*args):
-        if waits:
-            waits.pop()
-            (tmp_path / "lock").unlink()
-        original(*args)
-
-    monkeypatch.setattr(fcntl, "lockf", after_the_holder)
-    with Lock(tmp_path):
-        assert (tmp_path / "lock").read_text().startswith(socket.gethostname())
-
-
-def test_a_file_of_another_run_is_left(tmp_path):
-    with Lock(tmp_path):
-        (tmp_path / "lock").unlink()
-        (tmp_path / "lock").write_text("another")
-    assert (tmp_path / "lock").read_text() == "another"
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for lock in (experiment_lock, locked):
+        with pytest.raises(OSError, match="broken"), lock(tmp_path):
+            pass
 
 
 def test_temporary_files_of_a_killed_run_are_removed(tmp_path):
@@ -121,8 +118,51 @@ def test_temporary_files_of_a_killed_run_are_removed(tmp_path):
     for name in kept | {".model.pt.123", ".results.json.4"}:
         (tmp_path / name).touch()
     (tmp_path / ".folder.5").mkdir()
-    with Lock(tmp_path / "new" / "folder"):
+    with experiment_lock(tmp_path / "new" / "folder"):
         pass
-    with Lock(tmp_path):
+    with experiment_lock(tmp_path):
         pass
     assert {p.name for p in tmp_path.iterdir()} == kept | {".folder.5", "new"}
+
+
+# ---- of fetching and making files
+
+
+def test_a_second_process_waits(tmp_path, hold):
+    first = hold("locked")
+    assert first.stdout.readline()
+    second = hold("locked")
+    assert not select.select([second.stdout], [], [], 2)[0]
+    first.kill()
+    assert second.stdout.readline().startswith("holds")
+    second.communicate()
+    assert second.returncode == 0 and not list(tmp_path.iterdir())
+
+
+def test_a_lock_leaves_nothing(tmp_path):
+    with pytest.raises(KeyError), locked(tmp_path / "new"):
+        assert (tmp_path / "new/.lock").exists()
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+    with locked(tmp_path / "new"):
+        (tmp_path / "new" / "file").touch()
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("place", [".", "new"])
+def test_a_lock_excludes_others_although_its_file_comes_and_goes(tmp_path, place):
+    """Eight processes add to a number 25 times each, reading and writing it apart; `new` comes and goes as well."""
+    (tmp_path / "number").write_text("0")
+    children = []
+    for _ in range(8):
+        child = os.fork()
+        if not child:
+            for _ in range(25):
+                with locked(tmp_path / place):
+                    (tmp_path / "number").write_text(str(int((tmp_path / "number").read_text()) + 1))
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
+    assert (tmp_path / "number").read_text() == "200"
+    # `new` stays where another took its lock just before it was to be removed.
+    assert [p.name for p in tmp_path.rglob("*") if p.name != "new"] == ["number"]

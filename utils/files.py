@@ -1,12 +1,9 @@
-"""Files written whole or not at all, and a lock so that several processes fetch or make a thing once."""
+"""Files written whole or not at all, and read with care."""
 
-import fcntl
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from utils.errors import InputError
 
@@ -82,35 +79,3 @@ def read_file(path: Path, most: int) -> bytes:
     if path.stat().st_size > most:
         raise OSError(f"{path} is larger than {most:,} bytes")
     return path.read_bytes()
-
-
-@contextmanager
-def locked(folder: Path | None) -> Iterator[None]:
-    """Hold the lock file of `folder`; None locks nothing. Freed when the process ends.
-
-    Afterwards the lock file is gone, and so is the folder if it was made for it and stayed empty.
-    """
-    if folder is None:
-        yield
-        return
-    made = not folder.is_dir()
-    with _lock(folder / ".lock"):
-        try:
-            yield
-        finally:
-            (folder / ".lock").unlink(missing_ok=True)
-            if made:
-                with suppress(OSError):
-                    folder.rmdir()
-
-
-def _lock(path: Path) -> IO[str]:
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # who held it may delete it, and its folder
-            file = path.open("w")
-            fcntl.flock(file, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    return file
-            file.close()

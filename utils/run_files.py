@@ -12,7 +12,7 @@ from utils.checkpoint import newest_checkpoint, previous_of, write_checkpoint
 from utils.compute import Compute
 from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
 from utils.errors import InputError, Interrupted
-from utils.lock import Lock
+from utils.lock import experiment_lock
 from utils.log import forget_metrics
 from utils.meters import Meters
 from utils.randomness import generator_states, set_generators
@@ -238,7 +238,7 @@ def _locked(folder: Path, world: World) -> Iterator[None]:
         problem = set()
         if world.main:
             try:
-                stack.enter_context(Lock(folder))
+                stack.enter_context(experiment_lock(folder))
             except (InputError, OSError) as error:
                 problem = {str(error)}
         if problem := union_over_processes(problem):
