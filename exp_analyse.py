@@ -13,16 +13,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from data.datasets import SPECS
-from data.image_lists import LIST_SPECS, ListSpec
-from utils import bcl_table
+from analysis import bcl_table
+from analysis.figures import write_figures
+from analysis.paired import TESTS
+from analysis.published import published
+from analysis.rows import Row, collect_as_told, names_of
+from analysis.table import Table, main_lines, make_table, print_blocks
+from analysis.write import write_tables
+from data.sets.base import ListSpec
+from data.sets.files import LIST_SPECS
+from data.sets.memory import SPECS
+from data.sets.registry import find_spec
+from methods.names import METHODS
+from probe.protocols import PROBES
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.figures import write_figures
-from utils.paired import TESTS
-from utils.result_tables import Table, main_lines, make_table, print_blocks
-from utils.tables import METHODS, PROBES, Row, align, collect_as_told, find_spec, names_of, published
-from utils.write_tables import write_tables
+from utils.text import align
 
 
 def main() -> None:

@@ -10,18 +10,28 @@ The published protocols, with all their settings, are in cmds/shell_scrips.
 import sys
 import time
 
-from data.datasets import load, spec_of
+from data.sets.memory import load
+from data.sets.registry import spec_of
+from features.accuracy import evaluate
+from features.extract import extract
+from features.images import images_in_memory, subset
 from models import build_classifier
 from models.frozen import frozen_backbone
-from utils import feature_probe, probe, probe_data, results
-from utils.bad_images import BadImages
-from utils.compute import Compute
+from probe.epoch import train_epoch
+from probe.files import Files
+from probe.flags import parse_cifar
+from probe.lists import find_lists
+from probe.loaders import train_loader
+from probe.network import AT_ONCE, Network, freeze, frozen_modules
+from probe.protocols import FEATURE_PROTOCOLS, LAST_EPOCH
+from probe.record import log_validation, origin, report
+from run.bad_images import BadImages
+from run.compute import Compute
+from run.log import Log, progress, provenance
+from run.randomness import seed_generators
+from split.lists import group_sizes
 from utils.distributed import world_from_environment
 from utils.errors import run
-from utils.log import Log, progress, provenance
-from utils.probe_files import Files
-from utils.probe_flags import parse_cifar
-from utils.randomness import seed_generators
 
 
 def main() -> None:
@@ -31,12 +41,12 @@ def main() -> None:
     spec = spec_of(args.dataset)
     train_set = load(spec, args.data, train=True, download=args.download)
     test_set = load(spec, args.data, train=False, download=args.download)
-    lists = probe_data.find_lists(args, train_set)
+    lists = find_lists(args, train_set)
     seed_generators(args.seed)
     model = build_classifier(args.model, spec.classes)
-    files = Files(args, model, compute, world, results.origin(lists))
+    files = Files(args, model, compute, world, origin(lists))
     done = files.load()
-    frozen = probe.freeze(compute.on_device(model), args.fixto, args.fixbn)
+    frozen = freeze(compute.on_device(model), args.fixto, args.fixbn)
 
     with files.alone():
         log = Log(files.folder)
@@ -45,41 +55,39 @@ def main() -> None:
         log.info(files.message)
 
         def batches(images):
-            return probe.images_in_memory(images, args.test_batch_size)
+            return images_in_memory(images, args.test_batch_size)
 
-        on_features = args.protocol in results.FEATURE_PROTOCOLS
+        on_features = args.protocol in FEATURE_PROTOCOLS
         if not args.test_only and not on_features:
-            val = test_set if args.valiSplit == "test" else probe_data.subset(train_set, lists["val"])
+            val = test_set if args.valiSplit == "test" else subset(train_set, lists["val"])
             optimizer, bad = files.optimizer(), BadImages(args.on_bad_image, log)
-            still = probe.frozen_modules(model, args.fixto) if args.fixbn else {}
-            network = probe.Network(model, still, args.fixbn, compute, world)
-            at_once = 1 if network.backbone is None else max(1, probe.AT_ONCE // args.batch_size)
-            train = probe_data.subset(train_set, lists["train"])
-            loader = probe_data.train_loader(train, args, world.device, at_once)
+            still = frozen_modules(model, args.fixto) if args.fixbn else {}
+            network = Network(model, still, args.fixbn, compute, world)
+            at_once = 1 if network.backbone is None else max(1, AT_ONCE // args.batch_size)
+            train = subset(train_set, lists["train"])
+            loader = train_loader(train, args, world.device, at_once)
             each = len(loader.sampler)
             bar = progress(args.epochs * each, done * each, f"{spec.name} probe", True)
             for epoch in files.epochs(done):
-                probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
+                train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
                 if epoch % args.test_freq == 0 or epoch == args.epochs:
                     scores = network.evaluate(batches(val), spec.classes)
-                    results.log_validation(log, epoch, scores)
+                    log_validation(log, epoch, scores)
                     files.save_best(epoch, scores["top1"])
                 files.save(epoch)
             bar.close()
             frozen.check(model)
 
         if on_features:
-            backbone, best = frozen_backbone(model, *compute.placement), results.LAST_EPOCH
-            train = [probe_data.subset(train_set, lists[name]) for name in lists if name.startswith("train")]
-            *train, test = (
-                feature_probe.extract(backbone, batches(images), world.device) for images in [*train, test_set]
-            )
-            scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed)
+            backbone, best = frozen_backbone(model, *compute.placement), LAST_EPOCH
+            train = [subset(train_set, lists[name]) for name in lists if name.startswith("train")]
+            *train, test = (extract(backbone, batches(images), world.device) for images in [*train, test_set])
+            scores = on_features.run(train, test, spec.classes, args.epochs, args.seed)
         else:
             best = files.load_best()
-            scores = probe.evaluate(model, batches(test_set), spec.classes, compute)
-        sizes = probe_data.group_sizes(lists["group"], train_set.labels, spec.classes)
-        results.report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
+            scores = evaluate(model, batches(test_set), spec.classes, compute)
+        sizes = group_sizes(lists["group"], train_set.labels, spec.classes)
+        report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
 
 
 if __name__ == "__main__":

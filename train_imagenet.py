@@ -11,18 +11,27 @@ features. The published protocols, with all their settings, are in cmds/shell_sc
 import sys
 import time
 
-from data.image_lists import LIST_SPECS
+from data.sets.files import LIST_SPECS
+from features.accuracy import evaluate
+from features.extract import extract
+from features.images import file_test_loader, images_of_files
 from models import build_classifier
 from models.frozen import frozen_backbone
-from utils import feature_probe, probe, probe_data, results
-from utils.bad_images import BadImages
-from utils.compute import Compute
+from probe.epoch import train_epoch
+from probe.files import Files
+from probe.flags import parse_imagenet
+from probe.lists import find_path_lists
+from probe.loaders import file_train_loader
+from probe.network import Network, freeze, frozen_modules
+from probe.protocols import FEATURE_PROTOCOLS, LAST_EPOCH
+from probe.record import log_validation, origin, report
+from run.bad_images import BadImages
+from run.compute import Compute
+from run.log import Log, progress, provenance
+from run.randomness import seed_generators
+from split.lists import group_sizes
 from utils.distributed import join, launched_by_hand, wait_for_all, world_from_environment
 from utils.errors import run
-from utils.log import Log, progress, provenance
-from utils.probe_files import Files
-from utils.probe_flags import parse_imagenet
-from utils.randomness import seed_generators
 
 
 def main() -> None:
@@ -31,18 +40,18 @@ def main() -> None:
     world = world_from_environment(args.no_cuda)
     compute = Compute(args, world.device)
     spec = LIST_SPECS[args.dataset]
-    lists = probe_data.find_path_lists(args, spec)
-    on_features = args.protocol in results.FEATURE_PROTOCOLS
+    lists = find_path_lists(args, spec)
+    on_features = args.protocol in FEATURE_PROTOCOLS
     loaders = {
-        name: probe_data.file_test_loader(lists[name], args, world, augmented=name not in ("val", "test"))
+        name: file_test_loader(lists[name], args, world, augmented=name not in ("val", "test"))
         for name in lists if name in ("val", "test") or on_features and name != "group"
     }  # fmt: skip
     seed_generators(args.seed)
     model = build_classifier(args.model, spec.classes, stem="imagenet")
-    files = Files(args, model, compute, world, results.origin(lists), prefix="module.", numbered=50)
+    files = Files(args, model, compute, world, origin(lists), prefix="module.", numbered=50)
     done = files.load()
-    loader = probe_data.file_train_loader(lists["train"], args, world) if "train" in lists else None
-    frozen = probe.freeze(compute.on_device(model), args.fixto, fixbn=True)
+    loader = file_train_loader(lists["train"], args, world) if "train" in lists else None
+    frozen = freeze(compute.on_device(model), args.fixto, fixbn=True)
 
     join(world)
     with files.alone():
@@ -53,20 +62,20 @@ def main() -> None:
         bad = BadImages(args.on_bad_image, log)
 
         def batches(name):
-            return probe.images_of_files(loaders[name], bad)
+            return images_of_files(loaders[name], bad)
 
         if not args.test_only and not on_features:
             optimizer = files.optimizer()
-            still = probe.frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
-            network = probe.Network(model, still, True, compute, world)
+            still = frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
+            network = Network(model, still, True, compute, world)
             each = len(loader.sampler) * world.size
             bar = progress(args.epochs * each, done * each, f"{spec.name} probe", world.main)
             for epoch in files.epochs(done):
-                probe.train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
+                train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
                 if epoch % args.test_freq == 0 or epoch == args.epochs:
                     scores = network.evaluate(batches("val"), spec.classes)
                     bad.report()
-                    results.log_validation(log, epoch, scores, files=True)
+                    log_validation(log, epoch, scores, files=True)
                     files.save_best(epoch, scores["top5"])
                 files.save(epoch)
             bar.close()
@@ -74,20 +83,20 @@ def main() -> None:
 
         wait_for_all()
         if on_features:
-            backbone, best = frozen_backbone(model, *compute.placement), results.LAST_EPOCH
+            backbone, best = frozen_backbone(model, *compute.placement), LAST_EPOCH
             names = [*(name for name in loaders if name != "test"), "test"]
             found = []
             for name in names:
-                found.append(feature_probe.extract(backbone, batches(name), world.device))
+                found.append(extract(backbone, batches(name), world.device))
                 bad.report()
             *train, test = found
-            scores = feature_probe.run(train, test, spec.classes, args.epochs, args.seed, world.main)
+            scores = on_features.run(train, test, spec.classes, args.epochs, args.seed, world.main)
         else:
             best = files.load_best()
-            scores = probe.evaluate(model, batches("test"), spec.classes, compute)
+            scores = evaluate(model, batches("test"), spec.classes, compute)
             bad.report()
-        sizes = probe_data.group_sizes(lists["group"], None, spec.classes)
-        results.report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
+        sizes = group_sizes(lists["group"], None, spec.classes)
+        report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
 
 
 if __name__ == "__main__":

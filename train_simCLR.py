@@ -10,20 +10,22 @@ import sys
 
 import torch
 
-from data.image_lists import PRETRAIN_LISTS
-from data.views import fingerprint
+from data.loader import fingerprint
+from data.sets.files import PRETRAIN_LISTS
 from methods import build_method
-from utils.bad_images import BadImages
-from utils.board import Board
-from utils.compute import Compute
+from pretrain.epoch import one_epoch
+from pretrain.files import Checkpoints
+from pretrain.flags import parse
+from pretrain.images import training_images, two_view_loader
+from pretrain.monitor import Monitor
+from run.bad_images import BadImages
+from run.board import Board
+from run.compute import Compute
+from run.log import Log, progress, provenance
+from run.optim import build_optimizer
+from run.randomness import seed_generators
 from utils.distributed import join, world_from_environment
 from utils.errors import run
-from utils.log import Log, progress, provenance
-from utils.monitor import Monitor
-from utils.optim import build_optimizer
-from utils.pretrain import one_epoch, parse, training_images, two_view_loader
-from utils.pretrain_files import Checkpoints
-from utils.randomness import seed_generators
 
 
 def main() -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data.datasets import load, spec_of
+from data.groups import COLUMNS
+from data.sets.memory import load
+from data.sets.registry import spec_of
 from split.ensure import ensure_list
 from split.lists import npy, read_list
 from utils.cli import Parser, natural, positive
 from utils.errors import InputError, run
-from utils.metrics import COLUMNS
 
 PROJECT = Path(__file__).resolve().parents[1]
 SIDES = {

@@ -24,23 +24,27 @@ from benchmarks import published
 from benchmarks.compare import Step
 from benchmarks.memory import BATCH, BETA, Loop
 from benchmarks.views import decode, jpegs
-from data import opencv
-from data.batch_views import BatchedLoader, PretrainViews, ShiftedViews
-from data.datasets import ImageSet, Spec
-from data.views import AugmentedImages, EpochSampler, pretrain_transform
+from data.images import ImageSet
+from data.loader import AugmentedImages, BatchedLoader, EpochSampler
+from data.sets.base import Spec
+from data.views import arrays
+from data.views.batches import PretrainViews, ShiftedViews
+from data.views.published import pretrain_transform
+from features.images import images_in_memory
 from methods import BCL, SDCLR, SimCLR
 from methods.simclr import nt_xent
 from models import build_classifier, build_encoder
 from models.conv import Conv2d
 from models.mask import compute_masks
 from models.resnet import build_backbone
-from utils import probe
+from pretrain.epoch import one_epoch
+from probe.epoch import train_epoch
+from probe.network import AT_ONCE, Network, freeze, frozen_modules
+from run.compute import Compute
+from run.log import Log, progress
+from run.optim import build_optimizer, sgd
 from utils.allocator import keep_memory
-from utils.compute import Compute
 from utils.distributed import World
-from utils.log import Log, progress
-from utils.optim import build_optimizer, sgd
-from utils.pretrain import one_epoch
 
 ALONE = World(0, 1, torch.device("cpu"))
 QUIET = Log(None, main=False)
@@ -81,7 +85,7 @@ def published_pretraining(method: str, pairs: int, model: str = "res18", workers
 
 
 def settings(precision: str, **more: object) -> argparse.Namespace:
-    """The flags that utils.compute reads, and more."""
+    """The flags that run.compute reads, and more."""
     return argparse.Namespace(
         precision=precision, memory_format="channels_last", tf32=False, deterministic=False, **more
     )
@@ -108,7 +112,7 @@ def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18
 
 
 class _NoBadImages:
-    """What utils.bad_images has to do where images are in memory."""
+    """What run.bad_images has to do where images are in memory."""
 
     def take(self, *_: object, **__: object) -> None:
         pass
@@ -168,7 +172,7 @@ def published_jpeg_views() -> Step:
 
 def our_jpeg_views() -> Step:
     """This project's, of the same arguments and units as published_... above."""
-    return _jpeg_views(opencv.PretrainView(224), np.array)
+    return _jpeg_views(arrays.PretrainView(224), np.array)
 
 
 def published_masks(model: str) -> Step:
@@ -228,16 +232,16 @@ def our_probe(train: int, val: int, precision: str) -> Step:
     )  # fmt: skip
     compute = Compute(args, ALONE.device)
     model = compute.on_device(build_classifier("res18", CLASSES))
-    probe.freeze(model, "layer4", True)
-    network = probe.Network(model, probe.frozen_modules(model, "layer4"), True, compute, ALONE)
+    freeze(model, "layer4", True)
+    network = Network(model, frozen_modules(model, "layer4"), True, compute, ALONE)
     optimizer, epochs = sgd([p for p in model.parameters() if p.requires_grad], 30.0, 0.9, 0.0), itertools.count(1)
-    loader = _loader(images[:train], ShiftedViews(32, True), 1, probe.AT_ONCE)
+    loader = _loader(images[:train], ShiftedViews(32, True), 1, AT_ONCE)
     spec = Spec("patches", CLASSES, train, 32, True, 0, 0, 0, 0, "")
     held_out = ImageSet(spec, images[train:], labels[train:])
 
     def step() -> float:
-        probe.train_epoch(network, loader, optimizer, next(epochs), args, ALONE, QUIET, _NoBadImages())
-        return network.evaluate(probe.images_in_memory(held_out, 128), CLASSES)["top1"]
+        train_epoch(network, loader, optimizer, next(epochs), args, ALONE, QUIET, _NoBadImages())
+        return network.evaluate(images_in_memory(held_out, 128), CLASSES)["top1"]
 
     return step
 

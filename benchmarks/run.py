@@ -24,11 +24,11 @@ import torch
 from benchmarks.compare import Contender, Pair, flops, interleaved, matmul_peak
 from benchmarks.contenders import encoder
 from methods import SDCLR, SimCLR
+from run.compute import has_bf16
+from run.log import provenance
 from utils.cli import Parser
-from utils.compute import has_bf16
 from utils.distributed import cores
 from utils.errors import run
-from utils.log import provenance
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CPU = torch.device("cpu")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.tail_study FOLDER ... [--data DIR] [--draws 10] [--out results/tail.txt]
 
-Each FOLDER is one of pre-training; its newest checkpoint is scored as utils.tail does, with the settings it was
+Each FOLDER is one of pre-training; its newest checkpoint is scored as `python -m tail` does, with the settings it was
 trained with. Runs of one data set, method and share of pruned weights are a row: mean and population standard
 deviation over them.
 """
@@ -13,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import tail
-from utils.checkpoint import newest_checkpoint
+from methods.names import METHODS
+from run.checkpoint import newest_checkpoint
+from tail import __main__
+from tail.ranks import evaluate
+from tail.scores import SCORES
 from utils.cli import Parser, positive
 from utils.errors import InputError, run
 from utils.files import replace_file
-from utils.tables import METHODS, align
-from utils.tail_ranks import evaluate
-from utils.tail_scores import SCORES
+from utils.text import align
 
 
 def method_of(config: dict) -> str:
@@ -41,8 +42,8 @@ def study(folder: Path, options: argparse.Namespace) -> tuple[tuple[str, str], s
         raise InputError(f"{folder} has no checkpoint with its settings")
     words = ["--checkpoint", str(newest[0]), "--out", ".", "--draws", str(options.draws)]
     config = newest[1]["config"]
-    args, content = tail.parse([*words, *(["--data", options.data] if options.data else [])])
-    found = tail.rank(args, content)
+    args, content = __main__.parse([*words, *(["--data", options.data] if options.data else [])])
+    found = __main__.rank(args, content)
     if found.groups is None:
         raise InputError(f"{folder} was trained on a list without a tail")
     data = f"{args.dataset}, {len(found.data):,} images, epoch {content.get('epoch')}"
@@ -84,7 +85,7 @@ def main() -> None:
         print(each[-1], flush=True)
     results = dict(sorted(results.items()))
     text = (
-        "Few against Many by the scores of utils.tail, mean ± population standard deviation over splits or seeds\n"
+        "Few against Many by the scores of `python -m tail`, mean ± population standard deviation over splits or seeds\n"
         f"python -m benchmarks.tail_study FOLDER ... --draws {options.draws}; float32, settings as in training\n\n"
         f"ROC AUC\n\n{table(results, 'auc')}\n\nPrecision at k, the number of images of Few\n\n"
         f"{table(results, 'precision')}\n\nAUC of each run\n\n" + "\n".join(sorted(each)) + "\n"

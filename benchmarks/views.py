@@ -19,8 +19,8 @@ from PIL import Image, ImageFilter
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import functional as P
 
-from data import opencv
-from data.views import BICUBIC, pretrain_transform
+from data.views import arrays
+from data.views.published import BICUBIC, pretrain_transform
 from utils.cli import Parser, positive
 
 BOX = (30, 60, 300, 380)  # top, left, height, width
@@ -57,7 +57,7 @@ def interleaved(works: list[Callable[[], object]], rounds: int, times: int) -> l
 
 
 def operations(file: bytes) -> list[tuple[str, Callable[[], Image.Image], Callable[[], np.ndarray]]]:
-    """(name, Pillow's, the other one); the other one is in data/opencv.py unless the name says what it is."""
+    """(name, Pillow's, the other one); the other one is in data/views/arrays.py unless the name says what it is."""
     image, array, raw = decode(file), np.array(decode(file)), np.frombuffer(file, np.uint8)
     small = P.resized_crop(image, *BOX, [224, 224], BICUBIC)
     view = np.array(small)
@@ -71,13 +71,13 @@ def operations(file: bytes) -> list[tuple[str, Callable[[], Image.Image], Callab
         ("decode, OpenCV (not taken)", lambda: decode(file), lambda: cv2.imdecode(raw, COLOUR)),
         ("resize, OpenCV cubic (not taken)", resized, lambda: cv2.resize(part, square, interpolation=cv2.INTER_CUBIC)),
         ("resize, OpenCV area (not taken)", resized, lambda: cv2.resize(part, square, interpolation=cv2.INTER_AREA)),
-        ("resize, torch antialiased", resized, lambda: opencv.crop(array, BOX, 224, BICUBIC)),
-        ("brightness", lambda: P.adjust_brightness(small, 1.3), lambda: opencv.brightness(view, 1.3)),
-        ("contrast", lambda: P.adjust_contrast(small, 1.3), lambda: opencv.contrast(view, 1.3)),
-        ("saturation", lambda: P.adjust_saturation(small, 1.3), lambda: opencv.saturation(view, 1.3)),
-        ("hue", lambda: P.adjust_hue(small, 0.05), lambda: opencv.hue(view, 0.05)),
-        ("grey", lambda: P.rgb_to_grayscale(small, 3), lambda: opencv.grey(view)),
-        ("blur, sigma 1", lambda: small.filter(ImageFilter.GaussianBlur(1.0)), lambda: opencv.blur(view, 1.0)),
+        ("resize, torch antialiased", resized, lambda: arrays.crop(array, BOX, 224, BICUBIC)),
+        ("brightness", lambda: P.adjust_brightness(small, 1.3), lambda: arrays.brightness(view, 1.3)),
+        ("contrast", lambda: P.adjust_contrast(small, 1.3), lambda: arrays.contrast(view, 1.3)),
+        ("saturation", lambda: P.adjust_saturation(small, 1.3), lambda: arrays.saturation(view, 1.3)),
+        ("hue", lambda: P.adjust_hue(small, 0.05), lambda: arrays.hue(view, 0.05)),
+        ("grey", lambda: P.rgb_to_grayscale(small, 3), lambda: arrays.grey(view)),
+        ("blur, sigma 1", lambda: small.filter(ImageFilter.GaussianBlur(1.0)), lambda: arrays.blur(view, 1.0)),
     ]
 
 
@@ -94,7 +94,7 @@ def main() -> None:
         apart = np.abs(np.asarray(pillow()).astype(int) - np.asarray(other()))
         print(f"{name:34} {slow * 1e3:9.3f} {fast * 1e3:9.3f} {slow / fast:6.2f}  {apart.mean():.3f}, {apart.max()}")
 
-    published, ours = pretrain_transform(224, True, 1.0, 0.08, blur=True), opencv.PretrainView(224)
+    published, ours = pretrain_transform(224, True, 1.0, 0.08, blur=True), arrays.PretrainView(224)
 
     def published_views() -> None:
         for file in files:

@@ -10,7 +10,7 @@
 #
 # DATASET: digits, fashion_mnist, cifar10, cifar100; imagenet100, imagenet, places, which have one split.
 # METHOD: untrained, simclr, focal, sdclr, bcl-i, bcl-d; default simclr sdclr. With `-- --paper bcl`, it is BCL's table.
-# TAIL=1: utils.tail of each method's first split, too.
+# TAIL=1: tail of each method's first split, too.
 source "$(dirname "${BASH_SOURCE[0]}")/shell_scrips/common.sh"
 
 dataset=${1:-}
@@ -77,6 +77,6 @@ fi
 if [ -n "${TAIL:-}" ]; then
     for i in "${!methods[@]}"; do
         echo "== tail of $dataset, ${methods[$i]}"
-        "$PYTHON" -m utils.tail --checkpoint "${checkpoints[$i]}" --out "${root%/}/tail_$dataset/${methods[$i]}"
+        "$PYTHON" -m tail --checkpoint "${checkpoints[$i]}" --out "${root%/}/tail_$dataset/${methods[$i]}"
     done
 fi

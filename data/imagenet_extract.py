@@ -20,7 +20,7 @@ from tqdm import tqdm
 from utils.archives import check_space, reading, tar_members
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.lock import locked
+from utils.files import locked
 
 PUBLISHED = {"train": (1_281_167, 1000), "val": (50_000, 1000)}  # images, classes
 LARGEST = 100_000_000  # bytes; ImageNet's largest image has a sixth of it

@@ -6,8 +6,8 @@ image i keeps a moving average of its contrastive loss (momentum loss), which gi
     Lm_{i,1} = L_{i,1};    Lm_{i,t} = beta Lm_{i,t-1} + (1 - beta) L_{i,t}
     M_{i,t} = ((Lm_{i,t} - mean_j Lm_{j,t}) / max_j |Lm_{j,t} - mean Lm_t| + 1) / 2
 
-The score of epoch t is the probability and strength of RandAugment (data/boost.py) in epoch t + 1; in the first epoch
-it is 0. BCL-I is this on SimCLR, BCL-D on SDCLR; any method that gives the loss of each image can be wrapped.
+The score of epoch t is the probability and strength of RandAugment (data/views/boost.py) in epoch t + 1; in the first
+epoch it is 0. BCL-I is this on SimCLR, BCL-D on SDCLR; any method that gives the loss of each image can be wrapped.
 """
 
 from typing import Any

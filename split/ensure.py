@@ -4,24 +4,25 @@ from pathlib import Path
 
 import numpy as np
 
-from data.datasets import Spec
-from data.image_lists import ListSpec, PathList
+from data.images import PathList
+from data.sets.base import ListSpec, Spec
 from split.fetch_published import fetch
 from split.lists import (
     ROOT,
     blob_sha1,
+    class_folders,
     dataset_of,
     origin,
     published_lists,
     read_list,
+    read_path_list,
     write_files,
     write_lists,
 )
 from split.make_image_lists import make_image_lists, scan
 from split.make_splits import make_lists, make_shots, settings_of
-from split.path_lists import class_folders, read_path_list
 from utils.errors import InputError
-from utils.lock import locked
+from utils.files import locked
 
 
 def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) -> Path:

@@ -11,13 +11,13 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from data.datasets import SPECS, Spec
-from data.image_lists import LIST_SPECS, ListSpec
+from data.sets.base import ListSpec, Spec
+from data.sets.files import LIST_SPECS
+from data.sets.memory import SPECS
 from split.lists import ROOT, blob_sha1, dataset_of, published_lists
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.files import replace_file
-from utils.lock import locked
+from utils.files import locked, replace_file
 
 SERVER = "https://raw.githubusercontent.com"
 TIMEOUT = 20  # seconds, per list

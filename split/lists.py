@@ -1,20 +1,25 @@
-"""Image lists: where they lie, whose they are, and the checks that every list passes when it is read."""
+"""Lists of image files, `<path below the data folder> <label>` a line: the checks that each passes when it is read."""
 
 import hashlib
 import io
+import re
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data.datasets import SPECS, Spec
-from data.image_lists import LIST_SPECS
+from data.images import PathList
+from data.sets.base import ListSpec, Spec
+from data.sets.files import LIST_SPECS
+from data.sets.memory import SPECS
 from utils.errors import InputError
 from utils.files import read_file, replace_file
 
 ROOT = Path(__file__).resolve().parent
+
 LARGEST = 500_000_000  # bytes of a list; that of all ImageNet has 50 million
+
 PUBLISHED = ROOT / "published_splits.tsv"
 
 
@@ -156,3 +161,74 @@ def read_list(path: Path, spec: Spec, disjoint_from: "IndexList | None" = None) 
                 "or the two were not made together"
             )
     return IndexList(path, values.astype(np.int64), sha1, source)
+
+
+_LABEL = re.compile("-?[0-9]{1,9}")
+
+
+def read_path_list(path: Path, spec: ListSpec, apart: tuple[PathList, ...] = ()) -> PathList:
+    """Read and check a list of image files.
+
+    Args:
+        path: text file. spec: its data set. apart: lists that must share no image with this one.
+
+    Raises:
+        InputError: the file is missing or not text, a line lacks its label, a label is out of range, a path leaves the
+            data folder or stands there twice, the list belongs to another data set, or it overlaps.
+    """
+    try:
+        content = read_file(path, LARGEST)
+        lines = content.decode("utf-8-sig").splitlines()  # some editors put a mark before the first line
+    except FileNotFoundError as error:
+        raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"list {path} is not a readable text file ({error}); make or fetch it again") from error
+    sha1 = blob_sha1(content)
+    source, owner = origin(sha1)
+    if owner not in ("", spec.name):
+        raise InputError(f"list {path} belongs to {owner}, not to {spec.name}: choose a list of {spec.name}")
+    paths, labels = [], np.empty(len(lines), np.int64)
+    for i, line in enumerate(lines):
+        name, label = _parse(line, f"list {path}, line {i + 1}", spec)
+        paths.append(name)
+        labels[i] = label
+    if not paths:
+        raise InputError(f"list {path} is empty; make or fetch it again")
+    if len(unique := set(paths)) < len(paths):
+        twice = next(p for i, p in enumerate(paths) if p not in unique or unique.discard(p))
+        raise InputError(f"list {path}, line {len(paths) - paths[::-1].index(twice)}: {twice} is in the list twice")
+    result = PathList(path, paths, labels, sha1, source)
+    for other in apart:
+        if shared := len(unique.intersection(other.paths)):
+            raise InputError(f"list {path} shares {shared} images with {other.path}: the two were not made together")
+    return result
+
+
+def _parse(line: str, where: str, spec: ListSpec) -> tuple[str, int]:
+    name, _, label = line.strip().rpartition(" ")
+    name = name.strip()
+    if not name or not _LABEL.fullmatch(label):
+        raise InputError(f"{where}: {line.strip()[:80]!r} is not `<path> <label>`")
+    if not 0 <= int(label) < spec.classes:
+        raise InputError(f"{where}: label {label} is out of range 0..{spec.classes - 1} of {spec.name}")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+        raise InputError(f"{where}: {name!r} leaves the data folder; paths are below --data")
+    # One name for one image, so that it is seen to be in two lists: `find .` writes ./train/...
+    return "/".join(parts), int(label)
+
+
+def class_folders(images: PathList) -> dict[int, set[str]]:
+    """Label -> the folders in which its images lie; a class has one folder name."""
+    folders: dict[int, set[str]] = {}
+    for name, label in zip(images.paths, images.labels.tolist(), strict=True):
+        folders.setdefault(label, set()).add(PurePosixPath(name).parent.name)
+    return folders
+
+
+def group_sizes(item: IndexList | PathList | None, labels: np.ndarray | None, classes: int) -> list[int] | None:
+    """Images per class of the grouping list; `labels` are those of a data set in memory."""
+    if item is None:
+        return None
+    chosen = item.labels if isinstance(item, PathList) else labels[item.indices]
+    return np.bincount(chosen, minlength=classes).tolist()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.image_lists import ListSpec
+from data.sets.base import ListSpec
 from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
 from utils.errors import InputError
 

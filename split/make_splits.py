@@ -17,14 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from data.datasets import SPECS, Spec, load, spec_of
-from data.image_lists import LIST_SPECS
+from data.sets.base import Spec
+from data.sets.files import LIST_SPECS
+from data.sets.memory import SPECS, load
+from data.sets.registry import spec_of
 from split.counts import class_counts
 from split.lists import ROOT, npy, read_list, write_files
 from split.make_image_lists import make_image_lists, scan
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.lock import locked
+from utils.files import locked
 
 SPLITS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")

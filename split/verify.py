@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data.datasets import SPECS, Spec, load
-from data.image_lists import LIST_SPECS, ListSpec, PathList
-from split.lists import ROOT, IndexList, read_list, read_npy
-from split.path_lists import class_folders, read_path_list
+from data.groups import thresholds
+from data.images import PathList
+from data.sets.base import ListSpec, Spec
+from data.sets.files import LIST_SPECS
+from data.sets.memory import SPECS, load
+from split.lists import ROOT, IndexList, class_folders, read_list, read_npy, read_path_list
 from utils.cli import Parser
 from utils.errors import InputError, run
-from utils.metrics import thresholds
 
 _SPLIT = re.compile(r"split\d+(?=_)")
 

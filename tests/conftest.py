@@ -11,9 +11,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
+import run.folder
 import split.lists
 import split.make_splits
-import utils.run_files
 from tests.figure_checks import figures  # noqa: F401 - a fixture of all tests
 from tests.warm import environment, python
 from utils.errors import run
@@ -153,7 +153,7 @@ class Called:
 @pytest.fixture
 def interrupted(monkeypatch):
     """After so many steps of a run, and of those that go on with it."""
-    monkeypatch.setattr(utils.run_files, "Signals", Called)
+    monkeypatch.setattr(run.folder, "Signals", Called)
 
     def after(*steps: int, code: int = 143) -> None:
         Called.steps, Called.code = list(steps), code

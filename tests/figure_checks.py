@@ -12,9 +12,9 @@ from utils import plotting
 def figures(monkeypatch):
     """Path's name -> figure of all that is written through utils.plotting.write_figure, each checked before.
 
-    A module that imported write_figure by name is patched by `watch(module)`; utils.figures already is.
+    A module that imported write_figure by name is patched by `watch(module)`; analysis.figures already is.
     """
-    import utils.figures
+    import analysis.figures
 
     original = plotting.write_figure
 
@@ -31,7 +31,7 @@ def figures(monkeypatch):
         found[path.name] = figure
         original(figure, path)
 
-    found.watch(plotting, utils.figures)
+    found.watch(plotting, analysis.figures)
     return found
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from data.image_lists import LIST_SPECS
+from data.sets.files import LIST_SPECS
 from models import build_encoder
+from recipes.pretrained import ARCHIVES
 from tests.conftest import PROJECT
 from tests.warm import environment, python
-from utils.pretrained import ARCHIVES
 
 PUBLISHED = PROJECT.parent / "shared" / "published_splits"
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", (PROJECT / "README.md").read_text(), re.M | re.S)
@@ -137,7 +137,7 @@ def test_commands_of_readme(ready, block):
     # There is no network to get archives from, and no ImageNet to unpack or to make lists of.
     script = re.sub(r"(split\.\w+ .*(imagenet|--data \$DATA)).*", r"\1 --help", script)
     script = re.sub(r"data\.imagenet_extract .*", "data.imagenet_extract --help", script)
-    script = re.sub(r"utils\.pretrained get .*", "utils.pretrained get --help", script)
+    script = re.sub(r"utils\.pretrained get .*", "recipes.pretrained get --help", script)
     script = 'make() { command make -n "$@"; }\n' + script
     path = f"{Path(python()).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = environment(PATH=path, DRY_RUN="1")
@@ -160,9 +160,9 @@ def test_readme_has_the_commands():
     text = "".join(BLOCKS)
     for name in ("make demo", "make test", "cifar-10-LT.sh", "cifar-100-LT.sh", "digits-LT.sh", "fashion-mnist-LT.sh",
                  "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun",
-                 "imagenet-100-res50-LT.sh", "imagenet-res50", "places-res50-LT.sh", "utils.pretrained",
-                 "bcl-cifar-100-LT.sh", "--paper bcl", "utils.features", "--protocol bcl-100shot",
-                 "utils.doctor", "utils.tail", "utils.embed", "utils.export"):  # fmt: skip
+                 "imagenet-100-res50-LT.sh", "imagenet-res50", "places-res50-LT.sh", "recipes.pretrained",
+                 "bcl-cifar-100-LT.sh", "--paper bcl", "features.save", "--protocol bcl-100shot",
+                 "run.doctor", "-m tail", "features.embed", "features.export"):  # fmt: skip
         assert name in text
 
 

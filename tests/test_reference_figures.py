@@ -15,11 +15,11 @@ from methods.simclr import nt_xent
 from models import build_encoder
 from models.mask import compute_masks, pruned, set_masks
 from models.published import from_published, load_state
+from run.checkpoint import read_checkpoint
+from run.optim import build_optimizer
+from run.schedule import pretrain_lr
 from tests.oracles import nt_xent_with_mask
 from tests.reference import arrays, figures, images_of, relative_error, state_of
-from utils.checkpoint import read_checkpoint
-from utils.optim import build_optimizer
-from utils.schedule import pretrain_lr
 
 CASES = ["res18", "res32_s", "res50_imagenet"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 import split.ensure
-from data.image_lists import LIST_SPECS
+from data.sets.files import LIST_SPECS
 from split.make_image_lists import make_image_lists, scan
 
 

@@ -1,10 +1,9 @@
-"""Command lines: one-line errors, published boolean flags, and the groups that the scripts share."""
+"""Command lines: mistakes in one line, the published boolean flags, types of numbers."""
 
 import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import PurePath
 
 from utils.errors import InputError
 
@@ -83,68 +82,3 @@ def number(kind: type, least: float, most: float = 2**32 - 1) -> Callable[[str],
 
 
 positive, natural, not_negative = number(int, 1), number(int, 0), number(float, 0)
-
-
-def add_experiment(parser: Parser, save_dir: str) -> None:
-    """The positional experiment and --save-dir, the folder that holds its folder."""
-    parser.add_argument("experiment", type=_name, help="name of the run: its folder below --save-dir")
-    parser.add_argument("--save-dir", default=save_dir, help="where experiments are kept")
-
-
-def _name(word: str) -> str:
-    parts = PurePath(word).parts
-    if not word.strip() or not parts:
-        raise argparse.ArgumentTypeError("the run needs a name")
-    if word.startswith("/") or ".." in parts or any(len(part.encode()) > 255 for part in parts):
-        raise argparse.ArgumentTypeError(f"{word[:80]!r} leads out of --save-dir, or is too long")
-    return word
-
-
-def add_data_options(parser: Parser) -> None:
-    """--data, --download, --num_workers: the same in every script."""
-    parser.add_argument("--data", default="", help="folder of the data set (digits need none)")
-    parser.add_flag("--download", help="fetch CIFAR or Fashion-MNIST where they are missing")
-    parser.add_argument(
-        "--num_workers",
-        type=natural,
-        default=10,
-        help="processes that make single images' views, at most one per core; batched views need none",
-    )
-
-
-def add_resume(parser: Parser, source: str) -> None:
-    """--resume, --overwrite, --accept_changes, --save_steps: the same in every script that trains."""
-    parser.add_flag("--resume", help=f"go on from {source}")
-    parser.add_flag("--overwrite", help="remove the run that the experiment's folder holds, and start over")
-    parser.add_flag("--accept_changes", help="resume with settings that change the result")
-    parser.add_argument("--save_steps", type=natural, default=0, help="save every so many steps of an epoch; 0: never")
-
-
-def add_augment(parser: Parser) -> None:
-    """--augment: who makes the views."""
-    how = (
-        "pillow: views as published, one by one; batched: whole batches on the device, images in memory; "
-        "opencv: one by one, over twice as fast, image files; auto: batched or opencv"
-    )
-    parser.add_argument("--augment", default="auto", choices=["auto", "batched", "opencv", "pillow"], help=how)
-
-
-def add_image_file_options(parser: Parser) -> None:
-    """--image_size, --on_bad_image: for data sets of image files."""
-    add = parser.add_argument
-    add("--image_size", type=number(int, 8, 4096), help="pixels of a view; default as published, 224 for image files")
-    add("--on_bad_image", default="error", choices=["error", "skip"], help="skip: leave out, count and report")
-
-
-def check_augment(args: argparse.Namespace, files: bool) -> None:
-    """Fill in what --augment auto stands for.
-
-    Raises:
-        InputError: --augment or --image_size is not for images in memory, or not for image files.
-    """
-    if not files and (getattr(args, "image_size", None) or args.augment == "opencv"):
-        raise InputError(f"--image_size and --augment opencv are for image files, not for {args.dataset}")
-    if files and args.augment == "batched":
-        raise InputError(f"--augment batched is for images in memory, not for {args.dataset}: choose opencv or pillow")
-    if args.augment == "auto":
-        args.augment = "opencv" if files else "batched"

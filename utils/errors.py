@@ -7,17 +7,14 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from utils.text import one_line
+
 
 class InputError(Exception):
     """Bad input: the message says what is wrong, in which file, and what to do, on one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
-
-
-def one_line(text: str) -> str:
-    """The text on one line; what could steer a terminal, or is no character, as in Python's repr."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 class Interrupted(Exception):

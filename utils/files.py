@@ -1,11 +1,19 @@
-"""Files written whole or not at all, and read with care."""
+"""Files written whole or not at all; one process at a time in a folder."""
 
+import errno
 import os
 import re
-from contextlib import suppress
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from utils.errors import InputError
+from utils.text import one_line
 
 PROJECT = Path(__file__).resolve().parents[1]  # the folder of the project
 
@@ -79,3 +87,66 @@ def read_file(path: Path, most: int) -> bytes:
     if path.stat().st_size > most:
         raise OSError(f"{path} is larger than {most:,} bytes")
     return path.read_bytes()
+
+
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}  # what a file system without locks answers
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `<folder>/.lock`; waits while another process does.
+
+    Afterwards the lock file is gone, and so is the folder if it was made for it and stayed empty.
+
+    Raises:
+        OSError: the lock file cannot be made.
+    """
+    made = not folder.is_dir()
+    try:
+        with held(folder / ".lock", timeout=-1):
+            yield
+    finally:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+@contextmanager
+def held(path: Path, timeout: float) -> Iterator[None]:
+    # The kernel frees the lock of a killed process; the soft lock that filelock may fall back to would stay.
+    lock = FileLock(path, timeout, fallback_to_soft=False, on_acquired=_sign)
+    while not lock.is_locked:
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InputError(f"{path.parent} is in use by {_holder(path)}: wait for it, or end it") from None
+        except FileNotFoundError:  # who held it has removed the folder
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            _warn(path.parent, error.strerror)
+            break
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()  # while it is held: filelock takes no lock whose file is gone, but makes the file anew
+        lock.release()
+
+
+def _sign(descriptor: int) -> None:
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
+
+
+def _holder(path: Path) -> str:
+    with suppress(OSError, ValueError):
+        host, pid = path.read_text().split()
+        return f"process {pid} on {host}"
+    return "another run"
+
+
+@cache  # one warning for a folder
+def _warn(folder: Path, why: str) -> None:
+    print(one_line(f"warning: {folder} has no lock ({why}): start nothing else there"), file=sys.stderr, flush=True)

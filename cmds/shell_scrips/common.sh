@@ -213,10 +213,10 @@ run() {
 set_launch() {
     launch=("$PYTHON")
     if [ "$nodes" -gt 1 ]; then
-        launch=("$PYTHON" -m utils.launch "--nnodes=$nodes" "--nproc_per_node=$GPU_NUM" --rdzv_backend=c10d
+        launch=("$PYTHON" -m recipes.launch "--nnodes=$nodes" "--nproc_per_node=$GPU_NUM" --rdzv_backend=c10d
             "--rdzv_endpoint=$rdzv" "--rdzv_id=$experiment-$1")
     elif [ "$GPU_NUM" -gt 1 ]; then
-        launch=("$PYTHON" -m utils.launch "--nproc_per_node=$GPU_NUM" "--master_port=$port")
+        launch=("$PYTHON" -m recipes.launch "--nproc_per_node=$GPU_NUM" "--master_port=$port")
     fi
 }
 

@@ -1,0 +1,114 @@
+"""Figures of the results."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.class_figures import plot_classes, plot_sizes
+from analysis.curves import plot_curves
+from analysis.published import Cells
+from analysis.rows import Row
+from data.groups import GROUPS
+from methods.names import METHODS
+from probe.protocols import PROBES
+from utils.errors import InputError
+from utils.plotting import FORMATS, Style, finish, new_panels, styles, write_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Panels = dict[str, dict[str, Cells]]  # title -> method -> column -> (mean, std) in percent
+# Few-shot probes, and those with all labels to see them against, the same paper's first.
+FULL = {
+    "fewShot": ("linear", "bcl-full"), "bcl-100shot": ("bcl-full", "linear"), "bcl-50shot": ("bcl-full", "linear")
+}  # fmt: skip
+
+
+def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, title: str) -> list[Path]:
+    """All figures that there are results for, each as PNG and PDF; returns their paths.
+
+    Args:
+        panels: of the bars. rows: probe -> methods with a result; without any, bars are all. folder: to write to.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    if folder.suffix in FORMATS:
+        raise InputError(f"--plot {folder} must be a folder: several figures are written there")
+    rows = {probe: with_result for probe, found in rows.items() if (with_result := [r for r in found if r.results])}
+    # A method looks alike in all figures.
+    everyone = [*METHODS.values(), *(method for methods in panels.values() for method in methods)]
+    looks = styles(list(dict.fromkeys(everyone)))
+    figures = {"groups": plot_groups(panels, title, looks)}
+    if rows:
+        figures["classes"] = plot_classes(rows, title, looks)
+        figures["sizes"] = plot_sizes(rows, title, looks)
+        figures["curves"] = plot_curves(rows, title, looks)
+        figures["few_vs_full"] = plot_few_vs_full(rows, title, looks)
+    written = []
+    for name, figure in figures.items():
+        for path in [folder / f"{name}{suffix}" for suffix in FORMATS] if figure else []:
+            write_figure(figure, path)
+            written.append(path)
+    return written
+
+
+def plot_groups(panels: Panels, title: str, looks: dict[str, Style]) -> "Figure":
+    """Bars of Many, Medium, Few and All with the standard deviation over splits, one panel per probe."""
+    # BCL's table has no All.
+    has_all = any("All" in values for methods in panels.values() for values in methods.values())
+    columns = (*GROUPS, "All") if has_all else GROUPS
+    figure = new_panels(len(panels), sharey=True)
+    for axis, (probe, methods) in zip(figure.axes, panels.items(), strict=True):
+        width = 0.8 / max(len(methods), 1)
+        for i, (method, values) in enumerate(methods.items()):
+            x = [j + (i - (len(methods) - 1) / 2) * width for j in range(len(columns))]
+            # A group without a class has no bar.
+            mean, std = zip(*((m, s or 0) for m, s in (values.get(c, (float("nan"), 0)) for c in columns)), strict=True)
+            axis.bar(
+                x, mean, width * 0.92, yerr=std if any(std) else None, capsize=2, color=looks[method].colour,
+                hatch=looks[method].hatch, hatch_linewidth=0.5, edgecolor="black", linewidth=0.5, label=method,
+            )  # fmt: skip
+        axis.set_xticks(range(len(columns)), columns)
+        axis.set_xlabel("class group")
+        axis.set_title(probe, fontsize=8)
+    figure.axes[0].set_ylim(bottom=0)
+    finish(figure, title, "test accuracy (%)")
+    return figure
+
+
+def plot_few_vs_full(rows: dict[str, list[Row]], title: str, looks: dict[str, Style]) -> "Figure | None":
+    """Accuracy of few-shot probes against that of all labels: small points of splits, large ones of their means.
+
+    One panel per few-shot probe; None where no split has both.
+    """
+    panels = {}
+    for few in FULL:
+        for full in FULL[few]:
+            pairs = pairs_of(rows.get(full, []), rows.get(few, []))
+            if pairs:
+                panels[few, full] = pairs
+                break
+    if not panels:
+        return None
+    figure = new_panels(len(panels))
+    for axis, ((few, full), methods) in zip(figure.axes, panels.items(), strict=True):
+        for method, pairs in methods.items():
+            if len(pairs) > 1:
+                axis.scatter(*pairs.T, **looks[method].points(3.5))
+            axis.scatter(*pairs.mean(0), **looks[method].points(6, method))
+        axis.set(xlabel=f"{PROBES[full]} accuracy (%)", ylabel=f"{PROBES[few]} accuracy (%)")
+    finish(figure, title)
+    return figure
+
+
+def pairs_of(full: list[Row], few: list[Row]) -> dict[str, np.ndarray]:
+    """Method -> [splits, 2]: All in percent of both probes, for the splits that have both."""
+    found = {}
+    for one in full:
+        for other in (row for row in few if row.method == one.method):
+            common = [n for n in one.values if n in other.values]
+            pairs = [(one.values[n]["All"], other.values[n]["All"]) for n in common]
+            found |= {one.method: np.array(pairs)} if pairs else {}
+    return found

@@ -1,0 +1,25 @@
+"""The numbers that the papers publish, from results/published_results.csv."""
+
+import csv
+
+from data.sets.base import ListSpec, Spec
+from methods.names import METHODS
+from utils.files import PROJECT
+
+_PAPER_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "imagenet-100": "ImageNet-100"}
+
+Cells = dict[str, tuple[float, float | None]]  # column -> mean and standard deviation, None where there is none
+
+
+def published(spec: Spec | ListSpec, method: str, probe: str) -> Cells:
+    """The SDCLR paper's numbers for a long-tailed data set, with their deviation over splits."""
+    paper_table = {"linear": "SDCLR-linear", "fewShot": "SDCLR-fewshot"}.get(probe, "")
+    return read_published(paper_table, f"{_PAPER_NAMES.get(spec.name, '')}-LT", METHODS[method])
+
+
+def read_published(paper_table: str, dataset: str, method: str) -> Cells:
+    """One method's numbers in one table of the papers, by the names in results/published_results.csv."""
+    with (PROJECT / "results" / "published_results.csv").open() as file:
+        rows = [r for r in csv.DictReader(file) if (r["paper_table"], r["dataset"]) == (paper_table, dataset)]
+    rows = [r for r in rows if r["method"] == method]
+    return {r["metric"]: (float(r["mean"]), float(r["std"]) if r["std"] else None) for r in rows}

@@ -1,0 +1,158 @@
+"""Read one evaluation: results.json, or a log in the authors' format where there is only that."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from utils.errors import InputError
+from utils.files import read_file
+from utils.text import one_line
+
+LARGEST = 1 << 28  # bytes of a log or a result
+LOG = "a log in the authors' format"
+TOPS = ("top1", "top5")
+
+
+def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) -> dict[str, Any] | None:
+    """One evaluation, from results.json, else from a log; None where there is none yet.
+
+    Args:
+        folder: the probe's. protocol: its name. classes: of the data set. mix: take results of another protocol, too.
+
+    Returns:
+        {'per_class': percent; 'class_counts': images, or None; 'top1', 'top5': percent, None where it is not told;
+        'notes': what a reader of the table must know; 'file': Path; 'kind': what must be the same in all results of a
+        table, name -> value in words}.
+
+    Raises:
+        InputError: the file is damaged, or of another protocol.
+    """
+    file = folder / "results.json"
+    if not file.is_file():
+        return _result_of_log(folder / "log.txt", protocol, classes, mix)
+    try:
+        result = json.loads(read_file(file, LARGEST))
+        if None in result["per_class"]:
+            c = result["per_class"].index(None)
+            raise InputError(f"{file} has no accuracy of class {c}: none of its test images could be read")
+        per_class, counts = [float(a) for a in result["per_class"]], result["class_counts"]
+        tops = {top: None if result.get(top) is None else float(result[top]) for top in TOPS}
+        sources = sorted({str(item["source"]) for item in result["lists"].values() if item})
+        notes = {f"{k} is {ours}, not the protocol's {theirs}" for k, (ours, theirs) in result["departs"].items()}
+        notes |= {f"lists: {source}" for source in sources}
+        sizes = counts is None or (len(counts) == classes and all(isinstance(c, int) and c >= 0 for c in counts))
+        notes = {one_line(note) for note in notes} | _other_protocol(file, result["protocol"], protocol, mix)
+        kind = _kind(result, sources)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise InputError(f"{file} is damaged or half-written: run that probe again") from error
+    told = [a for a in tops.values() if a is not None]
+    if len(per_class) != classes or not sizes or not all(0 <= a <= 100 for a in [*per_class, *told]):
+        raise InputError(f"{file} does not hold {classes} accuracies and class sizes: run that probe again")
+    return {"per_class": per_class, "class_counts": counts, **tops, "notes": notes, "file": file, "kind": kind}
+
+
+def _kind(result: dict[str, Any], sources: list[str]) -> dict[str, str]:
+    """What tells results apart that do not belong into one table."""
+    named = {k: result.get(k, "not told") for k in ("protocol", "protocol_version", "dataset", "model")}
+    # Before results told their precision, there was only one.
+    named |= {"precision": result.get("precision", "fp32"), "departs": result["departs"] or "nothing"}
+    named["pretraining"] = result.get("pretraining") or "not told"
+    words = {k: one_line(v if isinstance(v, str) else json.dumps(v, sort_keys=True)) for k, v in named.items()}
+    return {"record": "results.json", **words, "lists": one_line(" and ".join(sources)) or "not told"}
+
+
+def _other_protocol(file: Path, found: Any, protocol: str, mix: bool) -> set[str]:
+    if found == protocol:
+        return set()
+    if not mix:
+        raise InputError(f"{file} is of protocol {found}, not {protocol}: choose by --contains")
+    return {one_line(f"protocol is {found}, not {protocol}")}
+
+
+def check_alike(results: list[dict[str, Any]], mix: bool) -> list[str]:
+    """Notes on what differs between results that share a table; without `mix`, none may.
+
+    Args:
+        results: of read_result.
+
+    Raises:
+        InputError: two of them do not belong together.
+    """
+    notes = []
+    for key in dict.fromkeys(key for result in results for key in result["kind"]):
+        values: dict[str, Path] = {}
+        for result in results:
+            if key in result["kind"]:
+                values.setdefault(result["kind"][key], result["file"])
+        if len(values) > 1 and not mix:
+            (a, first), (b, second), *_ = values.items()
+            what = f"{key}: {a} in {first}, {b} in {second}"
+            raise InputError(f"results that differ in {what}; choose some, or put them into one table by --mix True")
+        notes += [f"mixed results, {key}: {'; '.join(sorted(values))}"] if len(values) > 1 else []
+    return notes
+
+
+def _result_of_log(path: Path, protocol: str, classes: int, mix: bool) -> dict[str, Any] | None:
+    per_class = read_log(path, classes)
+    if per_class is None:
+        return None
+    text, notes = read_text(path), {f"a result was read from {LOG}"}
+    # Where the log repeats its command line, that tells the labelled images; else the folder's name is all there is.
+    lists = re.findall(r"\b(?:trainSplit|customSplit)='([^'\n]*)'", text)
+    if lists and lists[-1] and protocol in ("sdclr-linear", "sdclr-fewshot"):
+        few = re.search(r"_S_b\b|_sub_balance_", lists[-1])
+        notes |= _other_protocol(path, "sdclr-fewshot" if few else "sdclr-linear", protocol, mix)
+    found = {"per_class": per_class, "class_counts": None, **_tops_of_log(text), "notes": notes, "file": path}
+    return {**found, "kind": {"record": LOG}}
+
+
+def read_text(log: Path) -> str:
+    """A log's text; bytes that are none are replaced.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return read_file(log, LARGEST).decode(errors="replace")
+    except OSError as error:
+        raise InputError(f"{log} cannot be read: {error}") from error
+
+
+def _last_evaluation(text: str) -> list[str]:
+    """Lines of a log up to the result line of the last finished evaluation, which is the last of them."""
+    lines = text.splitlines()
+    ends = [i for i, line in enumerate(lines) if re.search("On the best_model, test (top5 )?tacc is", line)]
+    return lines[: ends[-1] + 1] if ends else []
+
+
+def read_log(path: Path, classes: int) -> list[float] | None:
+    """Per-class test accuracies (percent) of the last finished evaluation in a log; None if there is none.
+
+    Raises:
+        InputError: the line does not hold one number for each class.
+    """
+    if not path.is_file():
+        return None
+    for line in reversed(_last_evaluation(read_text(path))[:-1]):
+        # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
+        match = re.search("(Each class acc|acc per class) is(.*)", line)
+        if match and "Epoch:" not in line:
+            factor = 100 if match[1] == "acc per class" else 1  # train_imagenet.py writes fractions
+            try:
+                values = [factor * float(word) for word in match[2].split()]
+            except ValueError:
+                values = []
+            if len(values) != classes or not all(0 <= value <= 100.01 for value in values):
+                raise InputError(f"{path} is damaged: '{match[1]} is' is not followed by {classes} accuracies")
+            return values
+    return None
+
+
+def _tops_of_log(text: str) -> dict[str, float | None]:
+    """Top-1 and top-5 in percent; the result line of images in memory tells the first, of image files the second."""
+    lines = _last_evaluation(text)
+    starts = [i for i, line in enumerate(lines) if re.search("(Each class acc|acc per class) is", line)]
+    after, number = "\n".join(lines[starts[-1] + 1 :]), r"(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)(?![\d.])"
+    one, five = (re.search(rf"{a}{number}", after) for a in (r"(?:test tacc is |top1 \()", r"top5 (?:tacc is |\()"))
+    return {"top1": float(one[1]) if one else None, "top5": float(five[1]) if five else None}

@@ -1,0 +1,194 @@
+"""Find experiments by their published names, read their results, aggregate them over the splits."""
+
+import argparse
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis.read import read_result, read_text
+from data.groups import COLUMNS, groups_of, summarise
+from data.sets.base import ListSpec, Spec
+from data.sets.memory import load
+from methods.names import METHODS
+from probe.protocols import FEATURE_PROTOCOLS, PROBES
+from split.counts import imagenet_100
+from split.ensure import ensure_list, known_list
+from split.lists import read_list, read_path_list
+from utils.errors import InputError
+
+SPLITS = [1, 2, 3, 4, 5]
+
+
+@dataclass
+class Row:
+    """One method's results: per split {'Many', 'Medium', 'Few', 'Std', 'All'}, in percent, and what they are of.
+
+    Also per split: `results`, read_result's 'per_class' in percent, 'class_counts' in images, and more, with the
+    classes of the 'groups'; `folders`, those of the pre-training and of the probe.
+    """
+
+    method: str
+    values: dict[int, dict[str, float]] = field(default_factory=dict)
+    results: dict[int, dict[str, Any]] = field(default_factory=dict)
+    folders: dict[int, tuple[Path, Path]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
+
+    def mean_and_std(self) -> dict[str, tuple[float, float | None]]:
+        """Mean and population standard deviation over the splits, as published; of one split no deviation."""
+        columns = {c: [v[c] for v in self.values.values() if v[c] is not None] for c in COLUMNS}
+        return {c: (float(np.mean(v)), float(np.std(v)) if len(v) > 1 else None) for c, v in columns.items() if v}
+
+
+def folders_of(spec: Spec | ListSpec, root: Path) -> tuple[Path, Path]:
+    """Folders of pre-training and probes, as the recipes name them."""
+    name = "checkpoints" + ("" if spec.name == "cifar10" else f"_{spec.name.removesuffix('-100')}")
+    return root / name, root / f"{name}_tune"
+
+
+class Names(NamedTuple):
+    """What tells a split's experiments: its name, and the probe's folder as a shell and as an expression has it."""
+
+    base: str
+    glob: str
+    pattern: re.Pattern
+
+
+def names_of(spec: Spec | ListSpec, split: int, long_tailed: bool, probe: str, shape: str) -> Names:
+    """Names of the experiments on a split; see collect.
+
+    Raises:
+        InputError: there are no lists of that shape.
+    """
+    if isinstance(spec, ListSpec):
+        # There is one split; ImageNet has a second pair of lists, of another shape.
+        if shape not in ("", "pareto") or shape and len(spec.long_tailed) == 1:
+            raise InputError(f"--shape {shape} has no meaning for {spec.name}")
+        base = spec.long_tailed[bool(shape)][not long_tailed]
+        few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
+        before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?:prune|wd|head|focal|bcl).*)?)"
+        start, after, glob = f"{base}_res*", rf"{re.escape(few_shot)}lr[\d.]+_.*", f"{few_shot}lr*"
+    else:
+        base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
+        kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
+        before = rf".+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*)"
+        start, after, glob = f"*{base}_{kind}*", rf"{re.escape(few_shot)}f2layer4_.*", f"{few_shot}f2layer4_*"
+    if probe in FEATURE_PROTOCOLS:
+        after = glob = probe
+    return Names(base, f"{start}__{glob}", re.compile(f"(?P<pre>{before})__{after}"))
+
+
+def collect(
+    spec: Spec | ListSpec,
+    root: Path,
+    method: str,
+    probe: str,
+    splits: list[int],
+    long_tailed: bool,
+    contains: str = "",
+    data: str = "",
+    epochs: int | None = None,
+    shape: str = "",
+    experiments: list[str] | None = None,
+    mix: bool = False,
+) -> Row:
+    """One method's row: every split's result, or where it was looked for.
+
+    Args:
+        root: folder of the checkpoints folders. method: of METHODS. probe: of PROBES.
+        long_tailed: pre-trained on D_i (LT), else on D_b (BL).
+        contains: a part of the names, where several settings were run.
+        data: folder of the data set, for class sizes that no file tells. epochs: of pre-training, where several ran.
+        shape: of the lists where it is not the published one, as in their names: `imb50`, `pareto6_imb100`.
+        experiments: names of the pre-trainings to take, None for any. mix: take results of another protocol, too.
+
+    Raises:
+        InputError: several settings match, a result is damaged or of another protocol, or the class sizes are unknown.
+    """
+    pretrained, probed = folders_of(spec, root)
+    row, settings = Row(METHODS[method]), set()
+    for split in [1] if isinstance(spec, ListSpec) else splits:
+        base, glob, pattern = names_of(spec, split, long_tailed, probe, shape)
+        where = base if isinstance(spec, ListSpec) else f"split {split}"
+        found = []
+        for folder in sorted(probed.glob("*")):
+            match = pattern.fullmatch(folder.name)
+            wanted = match and contains in folder.name and _method_of(match) == method
+            wanted = wanted and (experiments is None or match["pre"] in experiments)
+            if wanted and (epochs is None or method == "untrained" or int(match["epochs"]) == epochs):
+                found.append((folder, match["pre"]))
+        if not found:
+            row.missing.append(f"{METHODS[method]}, {where}: nothing like {probed / glob}")
+        for folder, pre in found:
+            settings.add(folder.name.replace(base, "*"))
+            if len(settings) > 1:
+                names = ", ".join(sorted(settings))
+                raise InputError(f"several settings of {METHODS[method]} were run: {names}; choose by --contains")
+            result = read_result(folder, PROBES[probe], spec.classes, mix)
+            if result is None:
+                row.missing.append(f"{METHODS[method]}, {where}: no result in {folder}")
+                continue
+            counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
+            groups = groups_of(counts, isinstance(spec, ListSpec))
+            row.values[split] = summarise(result["per_class"], groups)
+            row.results[split] = {**result, "class_counts": counts, "groups": groups}
+            row.folders[split] = pretrained / pre, folder
+            row.notes |= result["notes"]
+    return row
+
+
+def collect_as_told(
+    args: argparse.Namespace, spec: Spec | ListSpec, method: str, probe: str, long_tailed: bool, shape: str
+) -> Row:
+    """collect of what exp_analyse.py's flags choose."""
+    only = (args.contains, args.data, args.epochs, shape, args.experiments, args.mix)
+    return collect(spec, args.root, method, probe, args.splits or SPLITS, long_tailed, *only)
+
+
+def _method_of(match: re.Match) -> str:
+    if int(match["epochs"]) == 0:
+        return "untrained"
+    pruned = match["suffix"].startswith("_pruneP")
+    if "_bclK" in match["suffix"]:
+        return "bcl-d" if pruned else "bcl-i"
+    if "_focal" in match["suffix"]:
+        return "focal"
+    return "sdclr" if pruned else "simclr"
+
+
+def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str) -> list[int]:
+    """Images per class of a split's D_i: from the pre-training log, else from the list and the labels.
+
+    For image files, `split` is the list of the pre-training, and the long-tailed one of the pair counts.
+
+    Raises:
+        InputError: neither is here.
+    """
+    log = pretrained / "log.txt"
+    tailed = spec.grouping_list(f"{split}_res") if isinstance(spec, ListSpec) else "_D_i_"
+    if tailed in pretrained.name and log.is_file():
+        match = re.search(r"class distribution in training set is \[([^][]*)\]", read_text(log))
+        words = match.group(1).replace(",", " ").split() if match else []
+        if len(words) == spec.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
+            return [int(float(word)) for word in words]
+        if match:
+            raise InputError(f"{log} is damaged: its class distribution is not one of {spec.classes} classes")
+    if isinstance(spec, ListSpec):
+        if spec.name == "imagenet-100":
+            return imagenet_100()[1].tolist()
+        # Generated lists give a class another size than the authors' do, so only theirs will do.
+        path = known_list(spec, tailed)
+        chosen = read_path_list(path, spec) if path else None
+        if chosen is None or chosen.source != "published":
+            fetch = f"python -m split.fetch_published --dataset {spec.name}"
+            raise InputError(f"class sizes of {tailed} are unknown: no distribution in {log}; run `{fetch}`")
+        return np.bincount(chosen.labels, minlength=spec.classes).tolist()
+    try:
+        labels = load(spec, data, train=True).labels
+    except InputError as error:
+        raise InputError(f"class sizes of {split} are unknown: no distribution in {log}; {error}") from error
+    chosen = read_list(ensure_list(spec.split_list(f"{split}_D_i"), spec, labels), spec)
+    return np.bincount(labels[chosen.indices], minlength=spec.classes).tolist()

@@ -1,0 +1,174 @@
+"""A table of results as data: methods as rows, ours beside the published numbers, and what they amount to."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from analysis.paired import TESTS, Paired, compare
+from analysis.published import Cells
+from analysis.read import TOPS, check_alike
+from analysis.rows import Row
+from data.groups import COLUMNS
+from data.sets.base import ListSpec, Spec
+from methods.names import METHODS
+from utils.errors import InputError
+from utils.text import align, cell, signed
+
+Lines = list[tuple[str, ...]]  # a heading and rows of equally many words
+SPLIT_COLUMNS = (*COLUMNS, "Top-1", "Top-5")
+
+
+@dataclass
+class Table:
+    """One data set under one probe.
+
+    shows: what the cells are, in words. cells: method -> ours. published: method -> theirs, also where we have none.
+    differences: method -> column -> ours minus the baseline's, paired over splits; empty of one method alone.
+    splits: those to show one by one.
+    """
+
+    dataset: str
+    pretrained_on: str
+    protocol: str
+    columns: tuple[str, ...]
+    rows: list[Row]
+    cells: dict[str, Cells]
+    published: dict[str, Cells]
+    shows: str = "mean ± std over splits"
+    published_n: str = ""
+    baseline: str = ""
+    test: str = "t"
+    differences: dict[str, dict[str, Paired]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    splits: list[int] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"{self.dataset}, pre-trained on {self.pretrained_on}, {self.protocol}"
+
+    @property
+    def missing(self) -> list[str]:
+        return [what for row in self.rows for what in row.missing]
+
+    def to_published(self, method: str) -> dict[str, float]:
+        """Column -> ours minus the published number, in percent points, where there are both."""
+        ours, theirs = self.cells.get(method, {}), self.published.get(method, {})
+        return {c: ours[c][0] - theirs[c][0] for c in self.columns if c in ours and c in theirs}
+
+
+def make_table(
+    args: argparse.Namespace,
+    spec: Spec | ListSpec,
+    names: tuple[str, str, str],
+    rows: dict[str, Row],
+    published: dict[str, Cells],
+    columns: tuple[str, ...] = COLUMNS,
+    paired: tuple[str, ...] = COLUMNS,
+    cells_of: Callable[[Row], Cells] = Row.mean_and_std,
+) -> Table:
+    """The table of what was collected, and the differences to the baseline.
+
+    Args:
+        args: exp_analyse.py's flags. spec: the data set. names: data set, pre-trained on, protocol. rows: by method.
+        published: label of the method -> its numbers. paired: columns that each split has, to compare methods by.
+
+    Raises:
+        InputError: results do not belong together, or the baseline is not among the methods.
+    """
+    mixed = check_alike([result for row in rows.values() for result in row.results.values()], args.mix)
+    notes = sorted({note for row in rows.values() for note in row.notes}) + mixed
+    cells = {row.method: cells_of(row) for row in rows.values()}
+    table = Table(*names, columns, list(rows.values()), cells, published, notes=notes, test=args.test)
+    if args.splits:
+        table.splits = [1] if isinstance(spec, ListSpec) else args.splits
+    if args.baseline and args.baseline not in rows:
+        raise InputError(f"--baseline {args.baseline} is not among the methods of the table: {', '.join(rows)}")
+    chosen = args.baseline or next((method for method, row in rows.items() if row.values), None)
+    if chosen and len(rows) > 1:
+        table.baseline = METHODS[chosen]
+        others = [row for method, row in rows.items() if method != chosen]
+        table.differences = {row.method: _differences(row, rows[chosen], paired, args.test) for row in others}
+    return table
+
+
+def _differences(row: Row, baseline: Row, columns: tuple[str, ...], test: str) -> dict[str, Paired]:
+    found = {}
+    for column in columns:
+        both = [(row.values[n][column], baseline.values[n][column]) for n in row.values if n in baseline.values]
+        both = [pair for pair in both if None not in pair]
+        found[column] = compare([ours for ours, _ in both], [theirs for _, theirs in both], test)
+    return found
+
+
+def main_lines(table: Table) -> Lines:
+    """Ours, below it the published row and the difference to that, for each method."""
+    lines: Lines = [("", "n", *table.columns)]
+    ours = {row.method: row for row in table.rows}
+    for method in dict.fromkeys([*ours, *table.published]):
+        if method in ours:
+            cells = table.cells[method]
+            lines.append((method, str(len(ours[method].values)), *(cell(cells.get(c)) for c in table.columns)))
+        if theirs := table.published.get(method):
+            name = f"{method} (published)"
+            lines.append((name, table.published_n, *(cell(theirs.get(c)) for c in table.columns)))
+        if gaps := table.to_published(method):
+            lines.append(("difference", "", *(signed(gaps[c]) if c in gaps else "-" for c in table.columns)))
+    return lines
+
+
+def difference_lines(table: Table) -> tuple[str, Lines, list[str]]:
+    """Caption and lines of the differences to the baseline, none where no pair tells any; reasons for what is missing.
+
+    Names are indented, so that no two rows of the output begin alike.
+    """
+    columns = list(next(iter(table.differences.values()), {}))
+    caption = f"difference to {table.baseline}, paired over splits: mean [95% interval] p ({TESTS[table.test]})"
+    lines: Lines = [("", "n", *columns)]
+    reasons: dict[str, list[str]] = {}
+    for method, found in table.differences.items():
+        n = str(max(pair.n for pair in found.values()))
+        lines.append((f"  {method}", n, *(difference_cell(pair) for pair in found.values())))
+        for why in {pair.why for pair in found.values() if pair.why}:
+            of = [c for c, pair in found.items() if pair.why == why]
+            reasons.setdefault(why, []).append(method if len(of) == len(found) else f"{method} ({', '.join(of)})")
+    known = any(pair.difference is not None for found in table.differences.values() for pair in found.values())
+    why = [f"{', '.join(of)} beside {table.baseline}: {why}" for why, of in reasons.items()]
+    return caption, lines if known else [], why
+
+
+def difference_cell(pair: Paired) -> str:
+    """'+1.23 [0.40, 2.06] p 0.012'; what is not known is left out, '-' for nothing at all."""
+    if pair.difference is None:
+        return "-"
+    interval = "" if pair.low is None else f" [{pair.low:.2f}, {pair.high:.2f}]"
+    p = "" if pair.p is None else " p <0.001" if pair.p < 0.001 else f" p {pair.p:.3f}"
+    return f"{signed(pair.difference)}{interval}{p}"
+
+
+def split_lines(table: Table) -> Lines:
+    """Seven numbers of each method and split, in percent; 'missing' for a split without a result."""
+    lines: Lines = [("", *SPLIT_COLUMNS)]
+    for row in table.rows:
+        for n in table.splits:
+            name = f"  {row.method}, split {n}"
+            if n not in row.values:
+                lines.append((name, *["missing"] * len(SPLIT_COLUMNS)))
+                continue
+            numbers = [*(row.values[n][c] for c in COLUMNS), *(row.results[n][top] for top in TOPS)]
+            lines.append((name, *("-" if number is None else f"{number:.2f}" for number in numbers)))
+    return lines
+
+
+def print_blocks(table: Table, name: str = "") -> None:
+    """What stands below a table: differences to the baseline, and the splits one by one.
+
+    Args:
+        name: of the data set, where several share a table.
+    """
+    caption, lines, why = difference_lines(table)
+    of = f"{name}: " if name else ""
+    if lines:
+        print(f"\n{of}{caption}\n\n{align(lines)}")
+    print(*(f"no test: {of}{reason}\n" for reason in why), sep="", end="")
+    if table.splits:
+        print(f"\n{of}each split{', Std with ddof 0' if name else ''}\n\n{align(split_lines(table))}")

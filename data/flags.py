@@ -1,0 +1,48 @@
+"""Flags of data, views and image files, the same in every script."""
+
+import argparse
+
+from utils.cli import Parser, natural, number
+from utils.errors import InputError
+
+
+def add_data_options(parser: Parser) -> None:
+    """--data, --download, --num_workers: the same in every script."""
+    parser.add_argument("--data", default="", help="folder of the data set (digits need none)")
+    parser.add_flag("--download", help="fetch CIFAR or Fashion-MNIST where they are missing")
+    parser.add_argument(
+        "--num_workers",
+        type=natural,
+        default=10,
+        help="processes that make single images' views, at most one per core; batched views need none",
+    )
+
+
+def add_augment(parser: Parser) -> None:
+    """--augment: who makes the views."""
+    how = (
+        "pillow: views as published, one by one; batched: whole batches on the device, images in memory; "
+        "opencv: one by one, over twice as fast, image files; auto: batched or opencv"
+    )
+    parser.add_argument("--augment", default="auto", choices=["auto", "batched", "opencv", "pillow"], help=how)
+
+
+def add_image_file_options(parser: Parser) -> None:
+    """--image_size, --on_bad_image: for data sets of image files."""
+    add = parser.add_argument
+    add("--image_size", type=number(int, 8, 4096), help="pixels of a view; default as published, 224 for image files")
+    add("--on_bad_image", default="error", choices=["error", "skip"], help="skip: leave out, count and report")
+
+
+def check_augment(args: argparse.Namespace, files: bool) -> None:
+    """Fill in what --augment auto stands for.
+
+    Raises:
+        InputError: --augment or --image_size is not for images in memory, or not for image files.
+    """
+    if not files and (getattr(args, "image_size", None) or args.augment == "opencv"):
+        raise InputError(f"--image_size and --augment opencv are for image files, not for {args.dataset}")
+    if files and args.augment == "batched":
+        raise InputError(f"--augment batched is for images in memory, not for {args.dataset}: choose opencv or pillow")
+    if args.augment == "auto":
+        args.augment = "opencv" if files else "batched"

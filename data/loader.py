@@ -1,0 +1,294 @@
+"""Augmented images, samplers and loaders: batches of views with sample ids and labels."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torchvision import transforms as T
+
+from data.images import BadImage, ImageArrays, ImageFiles
+from data.views import arrays
+from data.views.batch_ops import sent
+from data.views.batches import PretrainViews, ShiftedViews
+from data.views.boost import Boost
+from utils.allocator import return_memory
+from utils.distributed import World, cores
+from utils.errors import InputError
+
+Transform = Callable[[Image.Image], torch.Tensor]
+
+
+class Batch(NamedTuple):
+    """views [n, V, 3, H, W] in [0, 1], sample ids [n], labels [n]; messages on bad images; samples without an image."""
+
+    views: torch.Tensor
+    index: torch.Tensor
+    labels: torch.Tensor
+    bad: list[str]
+    lost: int
+
+
+def collate(samples: list[tuple[torch.Tensor | None, int, int, list[str]]]) -> Batch:
+    """Samples of AugmentedImages as a Batch; those without an image are left out."""
+    whole = [sample for sample in samples if sample[0] is not None]
+    views = torch.stack([sample[0] for sample in whole]) if whole else torch.empty(0)
+    index, labels = (torch.tensor([sample[i] for sample in whole], dtype=torch.long) for i in (1, 2))
+    bad = list(dict.fromkeys(message for sample in samples for message in sample[3]))
+    return Batch(views, index, labels, bad, len(samples) - len(whole))
+
+
+def on_device(
+    loader: Iterable[Batch], device: torch.device, stream: torch.cuda.Stream | None = None
+) -> Iterator[Batch]:
+    """The loader's Batches with views, ids and labels on the device.
+
+    On CUDA they are copied, or made, on `stream`, which is the run's for that, while the step before is computed.
+    """
+    if device.type != "cuda":
+        yield from loader
+        return
+    iterator = iter(loader)
+    while True:
+        with torch.cuda.stream(stream):
+            batch = next(iterator, None)
+            if batch is None:
+                return
+            tensors = [t.to(device, non_blocking=True) for t in (batch.views, batch.index, batch.labels)]
+        computing = torch.cuda.current_stream(device)
+        computing.wait_stream(stream)
+        for tensor in tensors:
+            tensor.record_stream(computing)  # so that its memory is not taken again before it was read
+        yield Batch(*tensors, batch.bad, batch.lost)
+
+
+TRIES = 100  # images that are looked at in place of a bad one, before there is none
+
+
+def mixed_seed(*numbers: int) -> int:
+    """A generator's seed of 64 bits that depends on all of the numbers, each at least 0."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+class AugmentedImages(Dataset):
+    """`views` random draws of `transform` for each image, reproducible per (epoch, sample id).
+
+    Args:
+        images: [N, H, W, 3] uint8, as such or ImageArrays, or image files. labels: [N] int64. transform: one view.
+        seed: of all draws.
+        views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's place, so that batches
+            keep their size; else there is none.
+        boost: RandAugment between the transform's pixels and its tensor, as strong as `scores` [N] in [0, 1] say; a
+            tensor in shared memory, so that workers that persist see what the training writes there.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray | ImageArrays | ImageFiles,
+        labels: np.ndarray,
+        transform: Transform,
+        seed: int,
+        views: int = 1,
+        fill: bool = True,
+        boost: Boost | None = None,
+    ) -> None:
+        self.images = ImageArrays(images) if isinstance(images, np.ndarray) else images
+        self.labels = labels
+        self.transform, self.seed, self.views, self.fill = transform, seed, views, fill
+        self.boost, self.scores = boost, torch.zeros(len(images)).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def set_scores(self, scores: torch.Tensor) -> None:
+        """Take the memorisation scores [N] of the coming epoch, in [0, 1].
+
+        Raises:
+            InputError: they are not one for each image, or out of range.
+        """
+        if scores.shape != self.scores.shape:
+            raise InputError(f"there are {list(scores.shape)} memorisation scores for {len(self)} images")
+        if not (scores.min() >= 0 and scores.max() <= 1):
+            raise InputError(f"memorisation scores must be in [0, 1], not {scores.min():g} to {scores.max():g}")
+        self.scores.copy_(scores)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, int, list[str]]:
+        """(epoch, sample id) -> views [views, 3, H, W] in [0, 1], sample id, label, messages on bad images.
+
+        Where another image takes a bad one's place, id and label are of that image.
+        """
+        epoch, index = key
+        image, index, bad = self._good_image(epoch, index)
+        if image is None:
+            return None, index, int(self.labels[index]), bad
+        state = torch.get_rng_state()
+        # torch.manual_seed would also queue a call for CUDA, in every worker, for every sample.
+        torch.default_generator.manual_seed(mixed_seed(self.seed, *key))
+        try:
+            transform = self.transform if self.boost is None else self._boosted(float(self.scores[index]))
+            views = torch.stack([transform(image) for _ in range(self.views)])
+        finally:
+            torch.set_rng_state(state)
+        return views, index, int(self.labels[index]), bad
+
+    def _good_image(self, epoch: int, index: int) -> tuple[Any, int, list[str]]:
+        """The image, or one in its place, its number, and messages on those that were bad; None if there is none."""
+        bad, others = [], None
+        while True:
+            try:
+                return self.images[index], index, bad
+            except BadImage as error:
+                bad.append(str(error))
+            if not self.fill or len(bad) > TRIES:
+                return None, index, bad
+            # A neighbour would stand in for a whole missing folder, many times in an epoch.
+            others = others or np.random.RandomState([self.seed, epoch, index])
+            index = int(others.randint(len(self)))
+
+    def _boosted(self, score: float) -> Transform:
+        """The transform of an image with this score: its pixels, RandAugment, its tensor."""
+        if isinstance(self.transform, T.Compose):
+            *steps, finish = self.transform.transforms
+            pixels = T.Compose(steps)
+        else:
+            pixels, finish = self.transform.pixels, arrays.to_tensor
+        u = self.boost.draw()
+        return lambda image: finish(self.boost(pixels(image), score, u))
+
+
+def fingerprint(data: AugmentedImages) -> str:
+    """SHA-256 of the labels and of the images, or of the names of their files, in order."""
+    found = hashlib.sha256(np.ascontiguousarray(data.labels).tobytes())
+    if isinstance(data.images, ImageArrays):
+        found.update(np.ascontiguousarray(data.images.images))
+    else:
+        found.update("\n".join(data.images.images.paths).encode())
+    return found.hexdigest()
+
+
+class EpochSampler(DistributedSampler):
+    """DistributedSampler that yields (epoch, sample id), so that workers that persist learn the epoch.
+
+    Shuffles as a function of seed and epoch; pads with repeated samples to a multiple of the processes, as published.
+    """
+
+    skip = 0
+
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
+        """The order of `epoch`; this process had the first `skip` samples of it before an interruption."""
+        super().set_epoch(epoch)
+        self.skip = skip
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = islice(super().__iter__(), self.skip, None)
+        return ((self.epoch, index) for index in order)
+
+
+class ShardedBatches(Sampler):
+    """Batches of an evaluation, in order: batch k is of process k modulo their number, and no image is repeated.
+
+    Whole batches are dealt, so each has the same images, hence the same outputs, for any number of processes.
+
+    Args:
+        images: their numbers.
+    """
+
+    def __init__(self, images: Sequence[int], batch: int, world: World) -> None:
+        self.batches = [images[i : i + batch] for i in range(0, len(images), batch)][world.rank :: world.size]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return ([(0, index) for index in batch] for batch in self.batches)
+
+
+def make_loader(
+    dataset: AugmentedImages,
+    sampler: EpochSampler | ShardedBatches,
+    batch: int,
+    workers: int,
+    device: torch.device,
+) -> DataLoader:
+    """Batches of `batch` images, the last one short; at most one worker per core. Their number changes no sample."""
+    workers = min(workers, cores())
+    whole = isinstance(sampler, ShardedBatches)
+    return DataLoader(
+        dataset,
+        1 if whole else batch,
+        sampler=None if whole else sampler,
+        batch_sampler=sampler if whole else None,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+        worker_init_fn=_one_thread if workers else None,
+        generator=torch.Generator(),  # it draws once for each epoch that it begins, again where one is resumed
+    )
+
+
+def _one_thread(worker: int) -> None:
+    """OpenCV would start a thread for each core in each worker, which would keep the memory of its largest image."""
+    cv2.setNumThreads(0)
+    return_memory()
+
+
+def to_batch(images: np.ndarray) -> torch.Tensor:
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1]: the evaluation's whole transform."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255)
+
+
+class BatchedLoader:
+    """Batches of a data set whose transform is for batches; a DataLoader's stand-in, without workers.
+
+    Args:
+        dataset: images as an array [N, H, W, 3] uint8, in memory or memory-mapped; on CUDA, one in memory is copied
+            there once. sampler: the process's share of each epoch. batch: images, the last one short.
+        device: where views are made.
+    """
+
+    def __init__(self, dataset: AugmentedImages, sampler: EpochSampler, batch: int, device: torch.device) -> None:
+        self.dataset, self.sampler, self.batch_size, self.device = dataset, sampler, batch, device
+        self.images, self.resident = dataset.images.images, None
+        if device.type == "cuda" and not isinstance(self.images, np.memmap):
+            self.resident = torch.from_numpy(self.images).to(device)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.sampler) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        data, order = self.dataset, list(self.sampler)
+        if not order:
+            return
+        generator = torch.Generator().manual_seed(mixed_seed(data.seed, order[0][0]))
+        table = torch.rand(len(data), data.views, sum(data.transform.numbers), generator=generator)
+        shared = torch.rand(len(data), generator=generator)
+        for chosen in torch.tensor([index for _, index in order]).split(self.batch_size):
+            images = self._of(chosen).repeat_interleave(data.views, 0)
+            each = chosen.repeat_interleave(data.views)
+            views = data.transform(images, table[chosen].flatten(0, 1), data.scores[each], shared[each])
+            labels = torch.from_numpy(data.labels[chosen.numpy()])
+            yield Batch(views.unflatten(0, (len(chosen), data.views)), chosen, labels, [], 0)
+
+    def _of(self, chosen: torch.Tensor) -> torch.Tensor:
+        """The images [n, 3, H, W] uint8 of these ids, on the device."""
+        if self.resident is None:
+            images = torch.from_numpy(self.images[chosen.numpy()])
+        else:
+            images = self.resident[sent(chosen, self.device)]
+        return sent(images, self.device).permute(0, 3, 1, 2)
+
+
+def view_loader(
+    dataset: AugmentedImages, sampler: EpochSampler, batch: int, workers: int, device: torch.device
+) -> DataLoader | BatchedLoader:
+    """Batches of `batch` images, the last one short; `workers` make them where the transform is for single images."""
+    if isinstance(dataset.transform, PretrainViews | ShiftedViews):
+        return BatchedLoader(dataset, sampler, batch, device)
+    return make_loader(dataset, sampler, batch, workers, device)

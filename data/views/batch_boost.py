@@ -1,0 +1,213 @@
+"""Class Boost of boost.py on whole batches: RandAugment with parameters for each image; on the CPU and on CUDA.
+
+Images are float32 [n, 3, H, W] of whole levels 0 to 255, and stay so. Values and uniforms are tensors on the CPU, so
+that nothing waits for the device of the images. Operations, their ranges and the rule of their strength are those of
+data/views/boost.py; the formulas of the operations are those of Pillow 13.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from data.views.batch_ops import apply_where, blend, brightness, contrast, per_image, saturation
+from data.views.boost import FILL, FULL, OPERATIONS, Boost
+
+Operation = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _signed(value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Value [n] as float64, negative where the first uniform of [n, 2] is over a half."""
+    return torch.where(u[:, 0] > 0.5, -value.double(), value.double())
+
+
+def affine(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Pillow's Image.transform with AFFINE: the nearest pixel, black outside.
+
+    Args:
+        matrix: [n, 6] float64 on the CPU; output pixel (x, y) comes from (a x + b y + c, d x + e y + f).
+    """
+    n, channels, height, width = images.shape
+    a, b, c, d, e, f = matrix.unbind(1)
+    units = torch.stack((a, b, c + (a + b) / 2, d, e, f + (d + e) / 2), 1) * 2**16  # at pixels' centres
+    # Pillow counts in 16.16 fixed point, but not where the image is only moved or scaled (Geometry.c).
+    straight = (b == 0) & (d == 0)
+    units = torch.where(straight[:, None], units, (units + 0.5).floor())
+    a, b, c, d, e, f = units.to(images.device, non_blocking=True)[..., None, None].unbind(1)
+    y = torch.arange(height, device=images.device)[:, None]
+    x = torch.arange(width, device=images.device)
+    column = (a * x + (b * y + c)).div_(2**16).floor_()
+    row = (d * x + (e * y + f)).div_(2**16).floor_()
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    source = row.clamp_(0, height - 1).mul_(width).add_(column.clamp_(0, width - 1)).long()
+    pixels = images.flatten(2).gather(2, source.view(n, 1, -1).expand(n, channels, -1))
+    return pixels.view_as(images).mul_(inside[:, None])
+
+
+def _matrix(n: int, **entries: torch.Tensor) -> torch.Tensor:
+    """Affine matrices [n, 6] that change nothing but for `entries` [n], by name from a to f."""
+    matrix = torch.eye(2, 3, dtype=torch.float64).flatten().repeat(n, 1)
+    for name, entry in entries.items():
+        matrix[:, "abcdef".index(name)] = entry
+    return matrix
+
+
+def shear_x(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Rows moved by `value` [n] of their number; to either side, as u [n, 2] says."""
+    return affine(images, _matrix(len(images), b=_signed(value, u)))
+
+
+def shear_y(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Columns moved by `value` [n] of their number; up or down, as u [n, 2] says."""
+    return affine(images, _matrix(len(images), d=_signed(value, u)))
+
+
+def translate_x(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Moved by `value` [n] of the width; to either side, as u [n, 2] says."""
+    return affine(images, _matrix(len(images), c=_signed(value, u) * images.shape[3]))
+
+
+def translate_y(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Moved by `value` [n] of the height; up or down, as u [n, 2] says."""
+    return affine(images, _matrix(len(images), f=_signed(value, u) * images.shape[2]))
+
+
+def rotate(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Turned around the centre by `value` [n] degrees; to either side, as u [n, 2] says."""
+    angle = torch.deg2rad(_signed(value, u))
+    (cos, sin), (y, x) = (angle.cos(), angle.sin()), (side / 2 for side in images.shape[2:])
+    moved = {"c": x - x * cos + y * sin, "f": y - x * sin - y * cos}
+    return affine(images, _matrix(len(images), a=cos, b=-sin, d=sin, e=cos, **moved))
+
+
+def auto_contrast(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Each channel stretched to [0, 255]; as it was, if it has one level only. Value and u do not count."""
+    low = images.amin((2, 3), keepdim=True).double()
+    spread = images.amax((2, 3), keepdim=True) - low
+    # Not `255 / spread`: torch multiplies with the reciprocal, whose last bit decides where a level is cut off.
+    scale = torch.full_like(spread, 255).div_(torch.where(spread > 0, spread, 255))
+    offset = torch.where(spread > 0, -low * scale, 0)
+    # In float64 and in Pillow's order, because the product is cut off.
+    return images.double().mul_(scale).add_(offset).floor_().clamp_(0, 255).float()
+
+
+def invert(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """255 less each value. Value and u do not count."""
+    return 255 - images
+
+
+def equalize(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Each channel's histogram made flat (ImageOps.equalize). Value and u do not count.
+
+    With `step` the 255th part of the pixels that are darker than the channel's lightest level, a level becomes the
+    number of darker pixels and half a step, over the step; all are rounded down. As it was, if the step is 0.
+    """
+    levels = images.flatten(2).long()
+    counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.long, device=images.device)
+    counts.scatter_add_(2, levels, torch.ones_like(levels))
+    darker = counts.cumsum(2) - counts
+    step = darker.gather(2, levels.amax(2, keepdim=True)) // 255
+    table = ((darker + step // 2) // step.clamp(min=1)).clamp_(max=255)
+    table = torch.where(step > 0, table, torch.arange(256, device=images.device))
+    return table.gather(2, levels).view_as(images).to(images.dtype)
+
+
+def solarize(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Levels from `value` [n] on inverted. u does not count."""
+    return torch.where(images < per_image(value.ceil(), images), images, 255 - images)
+
+
+def posterize(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """The first `value` [n] bits, rounded down and at least 1, of each level. u does not count."""
+    unit = per_image(2 ** (8 - value.floor().clamp(min=1)), images)
+    return (images / unit).floor_().mul_(unit)
+
+
+def sharpness(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Distance from the smoothed image times `value` [n]. u does not count.
+
+    Smoothed is the mean of 3 x 3 pixels of which the middle one counts five times; not at the border.
+    """
+    rows = images[:, :, :-2] + images[:, :, 1:-1] + images[:, :, 2:]
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * images[:, :, 1:-1, 1:-1]
+    smooth = images.clone()
+    smooth[:, :, 1:-1, 1:-1] = (total / 13).add_(0.5).floor_()
+    return blend(smooth, images, value)
+
+
+def cutout(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """A square of `value` [n] of the width in grey, around the place that u [n, 2] says; see boost.cutout."""
+    extent = torch.tensor([images.shape[3], images.shape[2]])  # of x and y
+    side = value.double()[:, None] * extent[0]
+    first = (1 + u.double() * (extent - 1) - side / 2).clamp(min=0).floor()
+    last = torch.minimum(first + side, extent).floor()  # Pillow paints it too
+    last = torch.where(side > 0, last, -1)
+    bounds = torch.stack((first, last), 2).to(images.device, non_blocking=True)
+    masks = []
+    for axis, pixels in enumerate(extent.tolist()):
+        place = torch.arange(pixels, device=images.device)
+        masks.append((place >= bounds[:, axis, :1]) & (place <= bounds[:, axis, 1:]))
+    fill = torch.tensor(FILL, dtype=images.dtype).to(images.device, non_blocking=True)
+    return torch.where((masks[1][:, :, None] & masks[0][:, None])[:, None], fill[:, None, None], images)
+
+
+# By the names of data.views.boost.OPERATIONS, which has their order and ranges.
+BATCH_OPERATIONS: dict[str, Operation] = {
+    "ShearX": shear_x,
+    "ShearY": shear_y,
+    "TranslateX": translate_x,
+    "TranslateY": translate_y,
+    "Rotate": rotate,
+    "AutoContrast": auto_contrast,
+    "Invert": invert,
+    "Equalize": equalize,
+    "Solarize": solarize,
+    "Posterize": posterize,
+    "Contrast": lambda images, value, u: contrast(images, value),
+    "Color": lambda images, value, u: saturation(images, value),
+    "Brightness": lambda images, value, u: brightness(images, value),
+    "Sharpness": sharpness,
+    "Cutout": cutout,
+}
+
+
+class BatchBoost:
+    """Boost for batches, with the random numbers handed over.
+
+    Args:
+        boost: number of operations, strength and floor.
+    """
+
+    def __init__(self, boost: Boost) -> None:
+        self.boost = boost
+
+    def __call__(
+        self, images: torch.Tensor, scores: torch.Tensor, u: torch.Tensor, draws: torch.Tensor
+    ) -> torch.Tensor:
+        """Views [n, 3, H, W] of images of that shape; levels that are not whole are rounded where an operation applies.
+
+        Args:
+            scores: [n] in [0, 1], M of boost.py. u: [n], of Boost.draw(). draws: [n, k, 4] uniform in [0, 1) for
+                each of the k operations: which it is, whether it applies (where less than the score), and two that the
+                operation takes for its sign or place. All on the CPU.
+
+        Raises:
+            ValueError: the draws are not 4 for each of the n images and k operations.
+        """
+        k, strength, floor = self.boost.k, self.boost.strength, self.boost.floor
+        if draws.shape != (len(images), k, 4):
+            raise ValueError(f"draws must be {[len(images), k, 4]}, not {list(draws.shape)}")
+        share = (floor + (strength - floor) * scores.double() * u.double()) / FULL
+        chosen = (draws[..., 0].double() * len(OPERATIONS)).long()
+        applies = draws[..., 1] < scores[:, None]
+        images = images.to(torch.float32, copy=True)
+        for step in range(k):
+            for number, (name, (_, low, high)) in enumerate(OPERATIONS.items()):
+                mask = applies[:, step] & (chosen[:, step] == number)
+                value = low + share * (high - low)
+                apply_where(images, mask, _rounding(BATCH_OPERATIONS[name]), value, draws[:, step, 2:])
+        return images
+
+
+def _rounding(operation: Operation) -> Operation:
+    """The operation on images of whole levels."""
+    return lambda images, value, u: operation(images.round(), value, u)

@@ -1,0 +1,224 @@
+"""A figure of features in the plane, by t-SNE or PCA, coloured by class or by Many, Medium and Few.
+
+    python -m features.embed --dataset digits --model res20_s --checkpoint checkpoints_digits/NAME/model.pt \\
+        --out tsne.png
+    python -m features.embed --dataset cifar100 --data datasets --features features.npz --method pca --colour group \\
+        --groupSplit cifar100_imbSub_with_subsets/cifar100_split1_D_i.npy --out pca.pdf
+
+t-SNE (van der Maaten and Hinton, JMLR 2008) is of the first 50 principal components, starts from the first two, and
+has a perplexity of 30, less for fewer than 91 images; in one thread, the same seed gives the same figure.
+Its axes have no unit, and distances between its clusters mean little; those of PCA are the features' own.
+"""
+
+import argparse
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.groups import GROUPS, groups_of
+from data.sets.base import ListSpec
+from data.sets.files import PRETRAIN_LISTS
+from data.sets.memory import load
+from data.sets.registry import find_spec
+from features.save import add_feature_options, features_of, some
+from probe.lists import long_tailed_list
+from run.checkpoint import read_checkpoint
+from split.ensure import ensure_list, ensure_path_list
+from split.lists import group_sizes, read_list, read_path_list
+from utils.cli import Parser, natural, positive
+from utils.errors import InputError, run
+from utils.plotting import FORMATS, STYLES, Style, legend_below, new_figure, write_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEAST, MOST_CLASSES = 4, 10
+MARKERS = "os^DvPX<>p"
+# Light, middle and dark without colour, too; Few is drawn last, hence on top.
+OF_GROUPS = dict(zip(GROUPS, (STYLES[0]._replace(colour="#CCCCCC"), STYLES[1], STYLES[3]), strict=True))
+
+
+def parse() -> argparse.Namespace:
+    """The flags.
+
+    Raises:
+        InputError: an unknown flag or a value out of range, or not one of --checkpoint and --features.
+    """
+    parser = Parser(__doc__)
+    add_feature_options(parser)
+    add = parser.add_argument
+    add("--features", default="", help="in place of --checkpoint, the .npz file that features.save wrote")
+    add("--method", default="tsne", choices=["tsne", "pca"])
+    add("--colour", choices=["class", "group"], help=f"default class, of more than {MOST_CLASSES} classes group")
+    add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
+        "default: the one that the checkpoint was pre-trained on, or its long-tailed twin")  # fmt: skip
+    add("--images", type=positive, default=5000, help="at most so many, a random subset")
+    add("--seed", type=natural, default=0, help="of the subset and the method")
+    add("--out", type=Path, required=True, help="the .png or .pdf file to write")
+    args = parser.parse_args()
+    if bool(args.checkpoint) == bool(args.features):
+        raise InputError("give one of --checkpoint and --features (see --help)")
+    if args.out.suffix not in FORMATS:
+        raise InputError(f"--out {args.out} must end in {' or '.join(FORMATS)}")
+    return args
+
+
+def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """`features` [N, C] float32 and `labels` [N] of a file that features.save wrote; no pickle is loaded.
+
+    Raises:
+        InputError: it is missing or damaged, or another file.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"--features {path} does not exist: python -m features.save writes it")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            expanded = sum(member.file_size for member in archive.infolist())
+        # They are not compressed, but NumPy expands what is.
+        if expanded > file.stat().st_size:
+            raise ValueError("its parts are larger than it is")
+        with warnings.catch_warnings(action="ignore"), np.load(file, allow_pickle=False) as arrays:
+            values, labels = arrays["features"], arrays["labels"]
+        fits = values.ndim == 2 and labels.shape == values.shape[:1] and (values.dtype, labels.dtype) == ("f4", "i8")
+    except Exception as error:
+        # NumPy raises anything on a bad file, from BadZipFile to TokenError.
+        raise InputError(f"--features {path} is not a whole .npz file of features and labels; make it again") from error
+    if not fits:
+        raise InputError(f"--features {path} is not of features.save: features [N, C] float32 and labels [N] int64")
+    return values, labels
+
+
+def group_list(args: argparse.Namespace, spec: Any) -> str:
+    """Name of the long-tailed list: --groupSplit, or the one that the checkpoint says; '' if neither does."""
+    config = {} if args.groupSplit or args.features else read_checkpoint(args.checkpoint).get("config")
+    if not isinstance(config, dict) or not config:
+        return args.groupSplit
+    says = {k: str(config.get(k) or "")[:300] for k in ("dataset", "experiment", "trainSplit", "imagenetCustomSplit")}
+    dataset, default = PRETRAIN_LISTS.get(says["dataset"], (says["dataset"], ""))
+    if {"cifar": "cifar10"}.get(dataset, dataset) != spec.name:
+        return ""
+    if isinstance(spec, ListSpec):
+        name = says["imagenetCustomSplit"] or default
+        return spec.grouping_list(f"{Path(name).stem}_res") or spec.grouping_list(says["experiment"]) or name
+    name = says["trainSplit"] if "/" in says["trainSplit"] else ""  # the default, all images, has no folder
+    return long_tailed_list(name, spec) or long_tailed_list(says["experiment"], spec) or name
+
+
+def find_groups(args: argparse.Namespace, spec: Any) -> dict[str, list[int]]:
+    """The classes of Many, Medium and Few.
+
+    Raises:
+        InputError: no long-tailed list is named, or it is bad, or all its classes are of one size.
+    """
+    if not (name := group_list(args, spec)):
+        raise InputError("which classes are Many, Medium and Few? Give --groupSplit LIST, a long-tailed one")
+    if isinstance(spec, ListSpec):
+        chosen, labels = read_path_list(ensure_path_list(name, spec, args.data), spec), None
+    else:
+        labels = load(spec, args.data, train=True, download=args.download).labels
+        chosen = read_list(ensure_list(name, spec, labels), spec)
+    sizes = group_sizes(chosen, labels, spec.classes)
+    if min(sizes) == max(sizes):
+        raise InputError(f"all classes of {name} have {sizes[0]} images: give --groupSplit LIST, a long-tailed one")
+    return groups_of(sizes, isinstance(spec, ListSpec))
+
+
+def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Points [N, 2] of features [N, C], and the names of the axes.
+
+    Raises:
+        InputError: too few images or features, or they are all the same, or not finite.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    count, channels = values.shape
+    if count < LEAST or channels < 2:
+        raise InputError(f"{count} images of {channels} features are too few for {method}: {LEAST} of 2 at least")
+    if not np.isfinite(values).all() or (values == values[0]).all():
+        raise InputError("the features are not finite, or the same for all images: there is nothing to see")
+    with threadpool_limits(1):  # sums of several threads have no order
+        # The automatic choice of a solver takes a random, approximate one of some shapes.
+        pca = PCA(2 if method == "pca" else min(50, count, channels), svd_solver="covariance_eigh")
+        values = values.astype(np.float64)
+        points = pca.fit_transform(values - values.mean(0))  # so that a far-off mean costs no digits
+        if method == "pca":
+            return points, [
+                f"PCA {i} ({s:.1%} of the variance)" for i, s in enumerate(pca.explained_variance_ratio_, 1)
+            ]
+        tsne = TSNE(perplexity=min(30, (count - 1) / 3), init="pca", random_state=seed)
+        # Of any scale: it works in float32, and its perplexity fits the scale.
+        return tsne.fit_transform(points / points.std()), ["t-SNE 1", "t-SNE 2"]
+
+
+def class_styles(classes: list[int]) -> dict[int, Style]:
+    """A style for each class: Petroff's ten colours for colour-blind readers (arXiv:2107.02270), and markers.
+
+    Raises:
+        InputError: there are too many.
+    """
+    from matplotlib import style
+
+    if len(classes) > MOST_CLASSES:
+        raise InputError(f"{len(classes)} classes cannot be told apart: choose --colour group")
+    colours = style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
+    # By the class where there are so few, so that figures of one data set agree.
+    places = classes if max(classes, default=0) < MOST_CLASSES else range(len(classes))
+    return {c: Style(colours[i], "", MARKERS[i], "-") for c, i in zip(classes, places, strict=True)}
+
+
+def draw(points: np.ndarray, axes: list[str], parts: list[tuple[str, np.ndarray, Style]], title: str) -> "Figure":
+    """The figure of points [N, 2].
+
+    Args:
+        axes: their names. parts: (label, which of the points [N] bool, style), the last on top.
+    """
+    figure = new_figure(height=3.4)
+    axis, size = figure.axes[0], float(np.clip(6000 / len(points), 4, 20))
+    for label, chosen, style in parts:
+        axis.scatter(*points[chosen].T, s=size, c=style.colour, marker=style.marker, linewidths=0, label=label)
+    axis.set(xlabel=axes[0], ylabel=axes[1])
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.set_title(title, fontsize=8)
+    legend_below(figure, columns=5 if len(parts) > len(GROUPS) else len(GROUPS))
+    for legend in figure.legends:
+        for handle in legend.legend_handles:
+            handle.set_sizes([20])  # of many images, the points are small
+    return figure
+
+
+def main() -> None:
+    args = parse()
+    spec = find_spec(args.dataset)
+    if args.features:
+        values, labels = read_features(args.features)
+        chosen = some(len(labels), args)
+        values, labels = values[chosen], labels[chosen]
+    elif arrays := features_of(args):
+        values, labels = arrays["features"], arrays["labels"]
+    else:
+        return
+    if len(labels) and not 0 <= labels.min() <= labels.max() < spec.classes:
+        raise InputError(f"{args.features} has labels outside 0..{spec.classes - 1}: it is not of {spec.name}")
+    classes = np.unique(labels).tolist()
+    args.colour = args.colour or ("class" if len(classes) <= MOST_CLASSES else "group")
+    if args.colour == "class":
+        parts = [(str(c), labels == c, style) for c, style in class_styles(classes).items()]
+    else:
+        parts = [(g, np.isin(labels, members), OF_GROUPS[g]) for g, members in find_groups(args, spec).items()]
+        parts = [part for part in parts if part[1].any()]
+    points, axes = plane(values, args.method, args.seed)
+    write_figure(draw(points, axes, parts, f"{spec.name}: {len(points)} images by {args.colour}"), args.out)
+    most = f", {args.images} of {args.listed} at random (seed {args.seed})" if args.images < args.listed else ""
+    source = args.features or f"{args.list} by {args.checkpoint}"
+    print(f"{args.out}: {args.method} of {len(points)} images{most}, by {args.colour}; {spec.name} {source}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,63 @@
+"""Features of images by a frozen backbone, and the backbone of a checkpoint."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from features.images import Images
+from models.frozen import FrozenBackbone
+from models.published import State, from_published, has_dual_batch_norm, load_state, to_backbone
+from models.resnet import build_backbone
+from run.checkpoint import read_checkpoint
+from utils.distributed import gather_samples
+
+
+def features_of(backbone: FrozenBackbone, images: Images, device: torch.device) -> Images:
+    """Batches (features [n, C] float32 on `device`, labels [n], sample ids [n]) of batches of images."""
+    for batch, labels, ids in images:
+        yield backbone.features(batch.to(device, non_blocking=True)), labels, ids
+
+
+class Features(NamedTuple):
+    """values [N, C] float32, labels [N], sample ids [N], in the order of the ids."""
+
+    values: torch.Tensor
+    labels: torch.Tensor
+    ids: torch.Tensor
+
+
+def extract(backbone: FrozenBackbone, images: Images, device: torch.device) -> Features:
+    """Features before the head of the images [n, 3, H, W] in [0, 1] of all processes, on `device`."""
+    parts = [(ids.to(device), x, labels.to(device)) for x, labels, ids in features_of(backbone, images, device)]
+    # A process may have no image: these give the shapes.
+    parts.append((torch.empty(0, dtype=torch.long, device=device), torch.empty(0, backbone.channels, device=device),
+                  torch.empty(0, dtype=torch.long, device=device)))  # fmt: skip
+    ids, values, labels = gather_samples(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    return Features(values, labels, ids)
+
+
+def backbone_of(state: State, name: str, stem: str, source: str, batch_norm: int | None = None) -> nn.Module:
+    """A backbone with the weights of a checkpoint's state dict, whose keys are ours.
+
+    Args:
+        source: the file's name, for messages.
+        batch_norm: of a checkpoint with dual batch norm alone, 0 or None for the dense branch's, 1 for the pruned's.
+
+    Raises:
+        InputError: the checkpoint is of another model.
+    """
+    model = build_backbone(name, stem)
+    if batch_norm is None:
+        batch_norm = 0 if has_dual_batch_norm(state) else -1
+    load_state(model, to_backbone(state, batch_norm), source, head=False)
+    return model
+
+
+def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int | None = None) -> nn.Module:
+    """backbone_of a file.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or is of another model.
+    """
+    return backbone_of(from_published(read_checkpoint(checkpoint)["state_dict"]), name, stem, checkpoint, batch_norm)

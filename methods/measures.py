@@ -1,0 +1,44 @@
+"""How the projections of a batch lie: spread, alignment, uniformity; scalars for metrics.jsonl."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from methods.log_sum_exp import LogSumExp
+
+COLLAPSED = 0.1  # of the spread that uniform features have
+
+
+def spread(projections: torch.Tensor) -> torch.Tensor:
+    """Standard deviation of normalised features [2, N, D], mean over the D, where 1 is that of uniform ones,
+    1 / sqrt(D).
+
+    It goes to 0 when all images get the same feature (Chen and He, CVPR 2021, section 4.1). A scalar.
+    """
+    z = F.normalize(projections.float(), dim=-1).flatten(0, 1)
+    return z.std(0).mean() * math.sqrt(z.shape[1])
+
+
+def alignment(projections: torch.Tensor) -> torch.Tensor:
+    """Mean of ||z1 - z2||^2 over the images, of normalised features [2, N, D] of their two views; a scalar in [0, 4].
+
+    Wang and Isola, ICML 2020, section 4.1.1, alpha 2. It is 0 where the views of an image have the same feature.
+    """
+    return F.normalize(projections.float(), dim=-1).diff(dim=0).square().sum(-1).mean()
+
+
+def uniformity(projections: torch.Tensor) -> torch.Tensor:
+    """log of the mean of exp(-2 ||zi - zj||^2) over the images i != j, of normalised features [2, N, D]; a scalar.
+
+    The mean of that of view 1 and that of view 2, as Wang and Isola, ICML 2020, section 4.1.2 and appendix, have it,
+    t = 2; in [-8, 0], where 0 is that of features that are all alike. Not finite for a single image.
+    """
+    views = F.normalize(projections.float(), dim=-1)
+    n = views.shape[1]
+    # -2 ||zi - zj||^2 = 4 zi . zj - 4
+    totals = [LogSumExp.apply(4 * z, z, torch.arange(n, device=z.device)).logsumexp(0) for z in views]
+    return torch.stack(totals).mean() - 4 - math.log(max(1, n * (n - 1)))
+
+
+MEASURES = {"spread": spread, "alignment": alignment, "uniformity": uniformity}

@@ -1,0 +1,117 @@
+"""Command lines of the two probes: the published flags with their published defaults, and a few of ours."""
+
+import argparse
+
+from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
+from data.sets.files import LIST_SPECS
+from data.sets.memory import SPECS
+from models import MODELS
+from probe.network import STAGES
+from probe.protocols import DEFAULT_LIST, FEATURE_EPOCHS, FEATURE_PROTOCOLS, FEATURE_SEED, PROTOCOLS
+from run.compute import add_compute_options
+from run.flags import add_experiment, add_resume
+from utils.cli import Parser, milestones, natural, not_negative, number, positive
+from utils.errors import InputError
+
+
+def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float, lr: float, falls: str) -> Parser:
+    """The flags that both scripts have, with each one's published defaults."""
+    parser = Parser(description)
+    add = parser.add_argument
+    add_experiment(parser, save_dir)
+    add_data_options(parser)
+    add_augment(parser)
+    add_compute_options(parser)
+    add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
+        "default: the one that the experiment's name tells")  # fmt: skip
+    protocols = ["", *PROTOCOLS, *FEATURE_PROTOCOLS, "custom"]
+    add("--protocol", default="", choices=protocols, help="default: by the training list; "
+        "bcl-* are BCL's probes on features, with lists, batches and rates of their own")  # fmt: skip
+    add("--batch-size", type=positive, default=batch, help="images per step, all processes together")
+    add("--test-batch-size", type=positive, default=batch)
+    add("--epochs", type=positive, help=f"default {epochs}; of BCL's probes 500")
+    add("--weight-decay", "--wd", dest="wd", type=not_negative, default=wd)
+    add("--lr", type=not_negative, default=lr)
+    add("--momentum", type=not_negative, default=0.9)
+    add("--decreasing_lr", type=milestones, default=falls, help="epochs at which lr falls to a tenth")
+    add("--seed", type=natural, help="default 1; of BCL's probes 10")
+    add("--test_freq", type=positive, default=1, help="epochs between validations")
+    add("--checkpoint", default="", help="weights to start from")
+    parser.add_flag("--cvt_state_dict", help="--checkpoint is of pre-training: drop its head")
+    add("--bnNameCnt", type=int, default=-1, choices=[-1, 0, 1], help="of dual batch norm: 0 dense, 1 pruned")
+    add_resume(parser, "the experiment's newest checkpoint")
+    add("--start-epoch", type=natural, default=0, help="epochs taken as done when not resuming")
+    parser.add_flag("--test_only", help="evaluate the experiment's best_model.pt")
+    parser.add_flag("--no-cuda", help="compute on the CPU")
+    return parser
+
+
+def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
+    args = parser.parse_args()
+    check_augment(args, args.dataset in LIST_SPECS)
+    features = args.protocol in FEATURE_PROTOCOLS
+    args.epochs = args.epochs or (FEATURE_EPOCHS if features else epochs)
+    args.seed = (FEATURE_SEED if features else 1) if args.seed is None else args.seed
+    # What would be a part of the other probes, and goes unused here.
+    given = [name for name in ("test_only", "trainSplit", "customSplit", "fullset", "valiSplit")
+             if getattr(args, name, None) not in (None, parser.get_default(name))]  # fmt: skip
+    if features and given:
+        raise InputError(f"--protocol {args.protocol} trains on its own lists, anew each time: leave out --{given[0]}")
+    if args.test_only and args.overwrite:
+        raise InputError("--test_only evaluates what --overwrite would remove: choose one")
+    if not args.test_only and args.start_epoch >= args.epochs:
+        raise InputError(f"--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}")
+    return args
+
+
+def parse_cifar(description: str) -> argparse.Namespace:
+    """Flags of train_cifar.py.
+
+    Raises:
+        InputError: an unknown flag or a value out of range.
+    """
+    parser = _parser(description, "checkpoints_tune", epochs=100, batch=128, wd=2e-4, lr=0.1, falls="75,90,95")
+    add = parser.add_argument
+    add("--model", default="res18", choices=MODELS)
+    add("--dataset", default="cifar10", choices=["cifar", *SPECS])
+    add("--trainSplit", default=DEFAULT_LIST, help="list of labelled images: a path below split/, or a file")
+    add("--valiSplit", default="", help="list of validation images; default the data set's; or the word test")
+    parser.add_flag("--cosineLr", help="cosine instead of --decreasing_lr")
+    add("--log-interval", type=positive, default=10, help="steps")
+    add("--save-freq", "-s", type=positive, default=1, help="epochs between model.pt")
+    add("--fixto", default="nothing", choices=["nothing", *STAGES], help="freeze everything up to that stage")
+    parser.add_flag("--fixbn", help="batch norm of the frozen stages in evaluation mode")
+    parser.add_flag("--prune", help="probe the pruned network")
+    add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
+    # The published schedule moves at the start of an epoch here, at its end in train_imagenet.py.
+    parser.set_defaults(step_at_end=False, on_bad_image="error")
+    return _parse(parser, epochs=100)
+
+
+def parse_imagenet(description: str) -> argparse.Namespace:
+    """Flags of train_imagenet.py; `fixto` and `image_size` are filled in.
+
+    Raises:
+        InputError: an unknown flag, a value out of range, or two lists at once.
+    """
+    parser = _parser(description, "checkpoints_imagenet_tune", epochs=10, batch=512, wd=5e-4, lr=0.2, falls="3,6,9")
+    add = parser.add_argument
+    add("--model", default="res50", choices=MODELS)
+    add("--dataset", default="imagenet", choices=list(LIST_SPECS))
+    add_image_file_options(parser)
+    parser.add_flag("--fullset", help="train on all labelled images")
+    add("--customSplit", default="", help="list of labelled images: its published name, or a file")
+    add("--valiSplit", default="", help="list of validation images; default the data set's")
+    add("--log-interval", type=positive, default=50, help="steps")
+    parser.add_flag("--unfreeze", help="train the backbone of --checkpoint, too")
+    add("--local_rank", "--local-rank", type=int, help="of processes started by hand; else the environment decides")
+    add("--world_size", type=positive, default=1, help="their number")
+    add("--port", type=number(int, 0, 65535), default=4850, help="where they meet, on this machine")
+    parser.set_defaults(step_at_end=True, cosineLr=False, prune=False, prune_percent=0.0, fixbn=True)
+    args = _parse(parser, epochs=10)
+    if args.fullset and args.customSplit:
+        raise InputError("--fullset and --customSplit name two training lists: choose one")
+    args.fixto = "layer4" if args.checkpoint and not args.unfreeze else "nothing"
+    args.image_size = args.image_size or LIST_SPECS[args.dataset].size
+    args.save_freq = args.test_freq  # as published
+    return args

@@ -1,0 +1,97 @@
+"""What a probe trains and what it freezes."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from features.accuracy import accuracy_on, evaluate
+from features.extract import features_of
+from features.images import Images
+from models.frozen import frozen_backbone
+from run.compute import Compute
+from utils.distributed import World
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+AT_ONCE = 1024  # images that go through a backbone that stands together, whatever the classifier's batch
+
+
+class Frozen:
+    """What must not move: a copy of the frozen weights and buffers, taken before training."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        self.before = {k: v.detach().clone() for k, v in state.items()}
+
+    def moved(self, model: nn.Module) -> list[str]:
+        """Names of the frozen tensors that have another value now."""
+        now = model.state_dict()
+        return [k for k, v in self.before.items() if not torch.equal(v, now[k].to(v.device))]
+
+    def check(self, model: nn.Module) -> None:
+        """Raise RuntimeError if anything frozen has moved: the probe would not be linear."""
+        if moved := self.moved(model):
+            raise RuntimeError(f"{len(moved)} frozen tensors moved during the probe, {moved[0]} first")
+
+
+def frozen_modules(model: nn.Module, fixto: str) -> dict[str, nn.Module]:
+    """Stem and stages up to `fixto`, by name; none for 'nothing'. The last stage of the small ResNets is layer3."""
+    names = ("conv1", "bn1", *STAGES[: STAGES.index(fixto) + 1]) if fixto in STAGES else ()
+    return {name: module for name, module in model.named_children() if name in names}
+
+
+def freeze(model: nn.Module, fixto: str, fixbn: bool) -> Frozen:
+    """Stop gradients up to stage `fixto`; returns what to check.
+
+    With `fixbn` the buffers of those stages' batch norms stay too, which `train_epoch` sees to.
+    """
+    fixed = {}
+    for name, module in frozen_modules(model, fixto).items():
+        module.requires_grad_(False)
+        fixed.update(module.named_parameters(prefix=name))
+        if fixbn:
+            fixed.update(module.named_buffers(prefix=name))
+    return Frozen(fixed)
+
+
+class Network:
+    """A model, and what of it the probe trains: all that is not frozen, or its classifier on features that stand.
+
+    Args:
+        model: after `freeze`. still: modules whose batch norms do not move (frozen_modules). fixbn: whether they are
+            those of the frozen stages.
+    """
+
+    def __init__(
+        self, model: nn.Module, still: dict[str, nn.Module], fixbn: bool, compute: Compute, world: World
+    ) -> None:
+        self.model, self.still, self.compute = model, still, compute
+        trained = any(p.requires_grad for name, p in model.named_parameters() if not name.startswith("fc."))
+        self.backbone = frozen_backbone(model, *compute.placement) if fixbn and not trained else None
+        self.trained = compute.distributed(model if self.backbone is None else model.fc, world)
+        self._validation: list | None = None
+
+    def train(self) -> None:
+        """Training mode, but for the batch norms that do not move: they are all that evaluation mode changes there."""
+        self.model.train()
+        for module in self.still.values():
+            module.eval()
+
+    def inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """What `logits` reads, of images [n, 3, H, W] in [0, 1]: features [n, C] where the whole backbone stands."""
+        return images if self.backbone is None else self.backbone.features(images)
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[n, classes] float32, with a graph to what is trained."""
+        if self.backbone is not None:
+            return self.trained(inputs)
+        with self.compute.autocast():
+            return self.trained(inputs).float()
+
+    def evaluate(self, images: Images, classes: int) -> dict[str, Any]:
+        """Accuracy on the validation images, the same ones each time: features that stand are extracted once."""
+        if self.backbone is None:
+            return evaluate(self.model, images, classes, self.compute)
+        if self._validation is None:
+            self._validation = list(features_of(self.backbone, images, self.compute.device))
+        return accuracy_on(self.model.fc, self._validation, classes, self.compute.device)

@@ -1,0 +1,72 @@
+"""BCL's probes: features that are extracted once, and a linear classifier on them.
+
+Protocol (Zhou et al., ICML 2022; their eval_cifar.py, test.py): features before the head, in evaluation mode; a linear
+layer of PyTorch's own initialisation; cross-entropy, Adam from 1e-2 to 1e-6, a factor each epoch, 500 epochs, batches
+of 1,000, weight decay 5e-6; the last epoch counts. Few-shot accuracy is the mean over five lists.
+
+The features are of plain images; those of the labelled ImageNet and Places images are of one random crop and flip each,
+as in the later Geometric-Harmonization code of BCL's authors (test_imagenet_places.py), whose list is the only one.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from features.accuracy import accuracy, count_hits
+from features.extract import Features
+from probe.protocols import FEATURE_EPOCHS, FEATURE_SEED
+from utils.errors import InputError
+
+BATCH, DECAY = 1000, 5e-6
+
+FIRST_LR, LAST_LR = 1e-2, 1e-6
+
+
+def fit(features: Features, classes: int, epochs: int = FEATURE_EPOCHS) -> nn.Linear:
+    """The linear classifier [C] -> [classes] after `epochs` epochs on values [N, C] and labels in 0..classes-1."""
+    device = features.values.device
+    layer = nn.Linear(features.values.shape[1], classes).to(device)
+    optimizer = torch.optim.Adam(layer.parameters(), FIRST_LR, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, (LAST_LR / FIRST_LR) ** (1 / epochs))
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(features.labels)).to(device).split(BATCH):
+            optimizer.zero_grad()
+            F.cross_entropy(layer(features.values[chosen]), features.labels[chosen]).backward()
+            optimizer.step()
+        schedule.step()
+    return layer
+
+
+def run(
+    train: list[Features],
+    test: Features,
+    classes: int,
+    epochs: int = FEATURE_EPOCHS,
+    seed: int = FEATURE_SEED,
+    show: bool = True,
+) -> dict[str, Any]:
+    """Scores (features.accuracy.accuracy) on the test features, averaged over the training sets; the seed is set once.
+
+    Args:
+        show: a progress bar on a terminal.
+
+    Raises:
+        InputError: a set is empty.
+    """
+    if not all(len(features.labels) for features in (*train, test)):
+        raise InputError("no image of a list could be read: there are no features to probe")
+    torch.manual_seed(seed)
+    scores = []
+    for features in tqdm(train, "linear classifiers", disable=None if show else True):
+        layer = fit(features, classes, epochs)
+        with torch.no_grad():
+            logits = layer(test.values)
+        scores.append(accuracy(count_hits(logits.cpu().numpy(), test.labels.cpu().numpy(), classes)))
+    means = {key: float(np.mean([s[key] for s in scores])) for key in ("top1", "top5")}
+    rows = zip(*(s["per_class"] for s in scores), strict=True)
+    per_class = [None if None in row else float(np.mean(row)) for row in rows]
+    return {**means, "per_class": per_class, "images": scores[0]["images"]}

@@ -1,0 +1,49 @@
+"""What happens when an image is missing or cannot be decoded: the run ends, or goes on and tells."""
+
+from typing import Protocol
+
+from run.log import Log
+from utils.distributed import union_over_processes
+from utils.errors import InputError
+
+
+class Reported(Protocol):
+    """A batch that tells which of its images are bad, and how many of them nothing took the place of."""
+
+    bad: list[str]
+    lost: int
+
+
+class BadImages:
+    """--on_bad_image: `error` ends the run at the first bad image; `skip` counts and reports each once.
+
+    In training another image of the list takes a bad one's place; in evaluation a bad one is left out.
+    """
+
+    def __init__(self, policy: str, log: Log) -> None:
+        self.policy, self.log = policy, log
+        self.seen: set[str] = set()
+        self.told: set[str] = set()
+
+    def take(self, batch: Reported, training: bool) -> None:
+        """Look at what the loader had to say with a batch.
+
+        Raises:
+            InputError: an image is bad and the policy is `error`, or no image could take its place in training.
+        """
+        if batch.bad and self.policy == "error":
+            raise InputError(f"{batch.bad[0]}; get it again, or leave such images out with --on_bad_image skip")
+        if batch.lost and training:
+            raise InputError(f"{batch.bad[-1]}, like all images that were tried in its place: the data is not there")
+        self.seen.update(batch.bad)
+
+    def report(self) -> int:
+        """Tell of those that are new since the last time, of all processes; returns how many there are by now."""
+        if self.policy == "skip":
+            self.seen = union_over_processes(self.seen)
+            for message in sorted(self.seen - self.told):
+                self.log.info(f"left out: {message}")
+            if self.seen - self.told:
+                self.log.info(f"images left out so far: {len(self.seen)}")
+            self.told = set(self.seen)
+        return len(self.seen)

@@ -1,0 +1,145 @@
+"""Check the installation and the machine: versions, processor, GPU, shared memory, disk.
+
+    python -m run.doctor
+
+A line for each: `ok`, `warning` or `error`, what was looked at, what was found. Exit code 0, or 2 with an error.
+Whether a training command would run is told by the training script itself, with --check.
+Nothing but the standard library is imported until it is known to be installed.
+"""
+
+import platform
+import re
+import shutil
+import sys
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+
+from utils.cli import Parser
+from utils.errors import run
+from utils.files import PROJECT
+
+SHARED_MEMORY = Path("/dev/shm")
+LITTLE = 2**30  # bytes of disk or shared memory below which a warning is due
+
+
+class Report:
+    """Lines `ok|warning|error  what  detail` on the terminal, printed as they come; `counts` has how many of each."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def line(self, level: str, what: str, detail: str) -> None:
+        """Print one line of level ok, warning or error."""
+        self.counts[level] += 1
+        print(f"{level:<9}{what:<14}{detail}", flush=True)
+
+
+def size(amount: float) -> str:
+    """An amount of bytes for people, in MiB or GiB."""
+    return f"{amount / 2**30:.2f} GiB" if amount >= 2**30 else f"{amount / 2**20:.3g} MiB"
+
+
+def check_packages(report: Report, requirements: Path, level: str) -> None:
+    """Compare the installed packages with the exact pins of a requirements file.
+
+    Args:
+        level: of the line where one is missing; another version is a warning.
+    """
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)", requirements.read_text(), re.M))
+    found = {name: _version(name) for name in pins}
+    if missing := [name for name, version in found.items() if not version]:
+        fix = f"`python -m pip install -r {requirements.name}`"
+        report.line(level, "packages", f"{', '.join(missing)} not installed: {fix}")
+    elif others := [f"{name} {found[name]}, not {pin}" for name, pin in pins.items() if found[name] != pin]:
+        report.line("warning", "packages", f"not as in {requirements.name}, nor tested: {'; '.join(others)}")
+    else:
+        report.line("ok", "packages", f"{len(pins)} as in {requirements.name}")
+
+
+def _version(package: str) -> str:
+    """Of an installed package, without the build's name (`+cu130`); '' where it is not installed."""
+    try:
+        return metadata.version(package).split("+")[0]
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def check_imports(report: Report) -> bool:
+    """Import the compiled packages: a system library may be missing, or torchvision be built for another torch."""
+    try:
+        import cv2  # noqa: F401
+        import sklearn  # noqa: F401
+        import torch
+        import torchvision
+
+        torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    except Exception as error:  # whatever a broken installation raises
+        report.line("error", "packages", f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return False
+    return True
+
+
+def check_devices(report: Report) -> None:
+    """The processor, the GPUs, and whether a convolution runs in each precision."""
+    import torch
+
+    from run.compute import DTYPES, has_bf16
+    from utils.distributed import cores
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    threads = f"{cores()} cores, {torch.get_num_threads()} threads"
+    report.line("ok", "processor", f"{torch.backends.cpu.get_cpu_capability()}, {threads}")
+    for i in range(torch.cuda.device_count() if device.type == "cuda" else 0):
+        name, (free, total) = torch.cuda.get_device_name(i), torch.cuda.mem_get_info(i)
+        report.line("ok", "GPU", f"{i}: {name}, {size(free)} of {size(total)} free")
+    if device.type == "cpu":
+        report.line("ok", "GPU", "none: networks run on the processor")
+    native = has_bf16(device)
+    for name, dtype in DTYPES.items():
+        note = {"bf16": "native" if native else "not native, hence slow", "fp16": "scaled gradients"}.get(name, "")
+        auto = "what --precision auto takes" if name == ("bf16" if native else "fp32") else ""
+        try:
+            _convolution(device, dtype)
+        except Exception as error:  # whatever a driver or a kernel raises
+            report.line("error", name, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        else:
+            report.line("ok", name, ", ".join(filter(None, ["a convolution and its gradient run", note, auto])))
+
+
+def _convolution(device: "torch.device", dtype: "torch.dtype") -> None:  # noqa: F821 - torch may not be installed
+    import torch
+
+    layer = torch.nn.Conv2d(3, 8, 3).to(device)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        layer(torch.ones(2, 3, 8, 8, device=device)).float().sum().backward()
+    if not torch.isfinite(layer.weight.grad).all():
+        raise ArithmeticError("the gradient of a convolution is not finite")
+
+
+def check_space(report: Report, what: str, folder: Path, advice: str) -> None:
+    """Free space where `folder` is; a warning below LITTLE."""
+    free = shutil.disk_usage(folder).free
+    level, more = ("ok", "") if free >= LITTLE else ("warning", f": {advice}")
+    report.line(level, what, f"{size(free)} free{more}")
+
+
+def main() -> None:
+    Parser(__doc__).parse_args()
+    report = Report()
+    report.line("ok", "python", platform.python_version())
+    check_packages(report, PROJECT / "requirements.txt", "error")
+    check_packages(report, PROJECT / "requirements-dev.txt", "warning")
+    if not report.counts["error"] and check_imports(report):
+        check_devices(report)
+    if SHARED_MEMORY.is_dir():
+        check_space(report, "shared memory", SHARED_MEMORY, "loaders' workers pass batches through it")
+    check_space(report, "disk", Path.cwd(), "checkpoints may not fit: free some, or choose another --save-dir")
+    errors, warnings = report.counts["error"], report.counts["warning"]
+    print(f"{report.counts.total()} checks: {errors} error(s), {warnings} warning(s)")
+    if errors:
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

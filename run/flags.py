@@ -1,0 +1,29 @@
+"""Flags of a run: its name and folder, and how it is resumed."""
+
+import argparse
+from pathlib import PurePath
+
+from utils.cli import Parser, natural
+
+
+def add_experiment(parser: Parser, save_dir: str) -> None:
+    """The positional experiment and --save-dir, the folder that holds its folder."""
+    parser.add_argument("experiment", type=_name, help="name of the run: its folder below --save-dir")
+    parser.add_argument("--save-dir", default=save_dir, help="where experiments are kept")
+
+
+def _name(word: str) -> str:
+    parts = PurePath(word).parts
+    if not word.strip() or not parts:
+        raise argparse.ArgumentTypeError("the run needs a name")
+    if word.startswith("/") or ".." in parts or any(len(part.encode()) > 255 for part in parts):
+        raise argparse.ArgumentTypeError(f"{word[:80]!r} leads out of --save-dir, or is too long")
+    return word
+
+
+def add_resume(parser: Parser, source: str) -> None:
+    """--resume, --overwrite, --accept_changes, --save_steps: the same in every script that trains."""
+    parser.add_flag("--resume", help=f"go on from {source}")
+    parser.add_flag("--overwrite", help="remove the run that the experiment's folder holds, and start over")
+    parser.add_flag("--accept_changes", help="resume with settings that change the result")
+    parser.add_argument("--save_steps", type=natural, default=0, help="save every so many steps of an epoch; 0: never")

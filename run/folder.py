@@ -1,0 +1,246 @@
+"""An experiment's folder: what a run takes up from it, when it saves there, and how a signal ends it."""
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from run.board import events
+from run.checkpoint import newest_checkpoint, previous_of, write_checkpoint
+from run.compute import Compute
+from run.lock import experiment_lock
+from run.log import forget_metrics
+from run.meters import Meters
+from run.randomness import generator_states, set_generators
+from run.signals import Signals
+from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
+from utils.errors import InputError, Interrupted
+
+# Settings that change no result: where things are, what is told and kept, and how the run is started.
+HARMLESS = frozenset([
+    "experiment", "save_dir", "data", "download", "num_workers", "print_freq", "log_interval", "save_freq",
+    "save_steps", "mask_save_freq", "protocol", "resume", "overwrite", "accept_changes", "start_epoch", "no_cuda",
+    "local_rank", "world_size", "port", "testContrastiveAcc", "testContrastiveAccTest", "test_batch_size", "test_only",
+    "monitor", "monitor_freq", "tensorboard",
+    "on_bad_image",  # while there is none, `error` and `skip` do the same
+    "trainSplit", "imagenetCustomSplit", "customSplit", "fullset", "valiSplit", "groupSplit",  # but what they hold
+])  # fmt: skip
+HASHES = {"images": "the training images are others", "lists": "a list of images is another one"}
+OF_AN_EPOCH = {"batch_size", "processes", *HASHES}  # what its steps are counted in
+CHECKPOINTS = re.compile(r"model(\.previous|_\d+)?\.pt")
+RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|metrics\.jsonl|log\.txt")
+
+
+class RunFiles:
+    """What pre-training and probes have in common.
+
+    Args:
+        settings: of the run that change its result, besides the flags: the processes, what its lists hold.
+
+    `told` says, in parts, what the run starts from.
+    """
+
+    resumable = True  # whether --resume has a checkpoint of its own to go on from
+
+    def __init__(self, args: argparse.Namespace, compute: Compute, world: World, **settings: Any) -> None:
+        self.args, self.compute, self.world = args, compute, world
+        self.folder = Path(args.save_dir) / args.experiment
+        self.settings = {**vars(args), "processes": world.size, **settings}
+        self.told, self.signals = [], None
+        self._within: dict[str, Any] = {}  # of a checkpoint within an epoch
+        self._damaged, self._stop = False, 0
+
+    @property
+    def message(self) -> str:
+        """What the run starts from."""
+        return "; ".join(self.told)
+
+    def own(self) -> tuple[Path, dict[str, Any]] | None:
+        """The experiment's newest whole checkpoint, where --resume asks for it.
+
+        Raises:
+            InputError: the folder holds a run, and neither --resume nor --overwrite is given; or both are; or --resume
+                finds a finished run without its checkpoints, or all of them are damaged.
+        """
+        args, names = self.args, {p.name for p in self.folder.glob("*")}
+        if args.resume and args.overwrite:
+            raise InputError("--resume goes on with what --overwrite would remove: choose one")
+        if args.overwrite and Path(args.checkpoint).parent.resolve() == self.folder.resolve() and args.checkpoint:
+            raise InputError(f"--overwrite would remove {args.checkpoint}: copy it to another folder")
+        held = {name for name in names if CHECKPOINTS.fullmatch(name)}
+        if (held or names & {"best_model.pt", "results.json"}) and not args.resume and not args.overwrite:
+            raise InputError(f"{self.folder} holds a run: --resume True goes on with it, --overwrite True starts over")
+        if not args.resume or not self.resumable:
+            return None
+        found = newest_checkpoint(self.folder)
+        if found is None and "results.json" in names:
+            raise InputError(f"{self.folder} has results but no checkpoint to resume: --overwrite True starts over")
+        if found is None:
+            self.told.append(f"nothing to resume in {self.folder}")
+            return None
+        path, content, reasons = found
+        self._damaged = bool(reasons)
+        self.told += [reasons, f"using {path.name}"] if reasons else []
+        return path, content
+
+    def compare(self, path: Path, content: dict[str, Any], *harmless: str) -> None:
+        """Check that the run goes on with the settings it had.
+
+        Args:
+            harmless: settings that are others without harm, besides HARMLESS.
+
+        Raises:
+            InputError: they are others, and --accept_changes is not given or is no help.
+        """
+        before = content.get("config") if isinstance(content.get("config"), dict) else {}
+        now = {k: v for k, v in self.settings.items() if k not in HARMLESS and k not in harmless}
+        # Older ones do not say what stood for None and auto.
+        changed = {k: v for k, v in now.items() if before.get(k) not in (None, "auto", v)}
+        names = {"processes": "the number of processes"}
+        changes = [HASHES.get(k) or f"{names.get(k, '--' + k)} was {before[k]!r}, is {v!r}" for k, v in changed.items()]
+        told = f"cannot resume from {path} with other settings: {'; '.join(changes)}"
+        if changes and not self.args.accept_changes:
+            raise InputError(f"{told}; or --accept_changes True")
+        if content.get("within") and changed.keys() & OF_AN_EPOCH:
+            raise InputError(f"{told}: it stopped within an epoch, whose steps are others then")
+        self.told += [f"{change} from here on" for change in changes]
+
+    def take_up(self, path: Path, content: dict[str, Any]) -> None:
+        """Take the random numbers, and what an epoch had done.
+
+        Raises:
+            InputError: the file holds nonsense.
+        """
+        try:
+            if (states := content.get("random")) and len(states) == self.world.size:
+                set_generators(states[self.world.rank], self.world.device)
+            self._within = dict(content.get("within") or {})
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+            raise InputError(f"cannot resume from {path}: its random numbers are damaged ({error})") from error
+
+    @property
+    def steps_done(self) -> str:
+        """Of an epoch that was interrupted, for the message."""
+        try:
+            return f" and {int(self._within['meters']['done'])} steps" if self._within else ""
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return ""
+
+    def meters(self, steps: int) -> Meters:
+        """Of the coming epoch: with what was had of it where the run was interrupted within."""
+        meters, within = Meters(steps, self.world.device), self._within
+        self._within = {}
+        if within:
+            try:
+                meters.load(within["meters"])
+                self.load_epoch_state(within["epoch_state"])
+            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+                reason = f"what it had done of the epoch does not fit ({error})"
+                raise InputError(f"cannot resume from {self.folder}: {reason}") from error
+        return meters
+
+    def epoch_state(self) -> dict[str, Any]:
+        """What a checkpoint within an epoch keeps besides the usual."""
+        return {}
+
+    def load_epoch_state(self, state: dict[str, Any]) -> None:
+        """Take up epoch_state()."""
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, the folder is this run's, and with --overwrite what it held is gone.
+
+        Raises:
+            InputError: another run has the folder, or the processes do not see the same files there.
+        """
+        with _locked(self.folder, self.world):
+            # Each has read the files by itself.
+            if len(set(gather_objects(self.message))) > 1:
+                raise InputError("the processes found different checkpoints") if self.world.main else SystemExit(2)
+            if self.world.main:
+                self.prepare()
+            wait_for_all()
+            yield
+
+    def prepare(self) -> None:
+        """Before the run, of the main process alone: with --overwrite, remove what there is of another run."""
+        for path in [*self.folder.iterdir(), *events(self.folder)] if self.args.overwrite else ():
+            if path.parent != self.folder or CHECKPOINTS.fullmatch(path.name) or RESULTS.fullmatch(path.name):
+                path.unlink()
+
+    def epochs(self, done: int) -> Iterator[int]:
+        """The epochs after `done`, 1-based; until they are over, a signal ends the run after a step, saved.
+
+        Raises:
+            Interrupted: a signal has come after the last step.
+        """
+        if self.world.main:
+            forget_metrics(self.folder, done)
+        with Signals(self.world) as self.signals:
+            yield from range(done + 1, self.args.epochs + 1)
+            # Several processes hear at the second call of what one of them had at the first.
+            _ = self.check() or self.check()
+        self.signals = None
+        self.stop("the last epoch")
+
+    def check(self) -> int:
+        """Exit code of a signal that has come, or 0; to be asked by all processes at the same place."""
+        if self.signals and not self._stop:
+            self._stop = self.signals.requested()
+        return self._stop
+
+    def stepped(self, epoch: int, meters: Meters, read: Callable[[], None]) -> None:
+        """To be called after each step of `epoch` by all processes: saves where it is time to.
+
+        Args:
+            read: reads the meters, which precedes saving.
+
+        Raises:
+            Interrupted: a signal has come; all is saved.
+        """
+        stopping, last = self.check(), meters.done == meters.steps  # then the epoch's own checkpoint comes next
+        if stopping or not last and self.args.save_steps and meters.done % self.args.save_steps == 0:
+            read()
+            within = {"meters": meters.state(), "epoch_state": self.epoch_state()}
+            self.write({**self.content(epoch - 1), "within": within}, "model.pt")
+        self.stop(f"epoch {epoch}, step {meters.done} of {meters.steps}")
+
+    def stop(self, where: str) -> None:
+        """End the run if a signal has come; everything is saved."""
+        if self._stop:
+            if self.signals:
+                self.signals.settle()
+            wait_for_all()
+            raise Interrupted(self._stop, f"saved after {where} in {self.folder}; --resume True goes on")
+
+    def content(self, epoch: int) -> dict[str, Any]:
+        """What a checkpoint holds after `epoch`."""
+        raise NotImplementedError
+
+    def write(self, content: dict[str, Any], *names: str) -> None:
+        """Write a checkpoint of all processes under each of the names, and keep the model.pt that was there."""
+        states = gather_objects(generator_states(self.world.device))
+        content = {**content, **self.compute.state(), "config": self.settings, "random": states}
+        for name in names if self.world.main else ():
+            path = self.folder / name
+            # A damaged model.pt must not take the place of the whole one before it.
+            kept = name == "best_model.pt" or name == "model.pt" and not self._damaged
+            write_checkpoint(path, content, previous_of(path) if kept else None)
+            self._damaged = self._damaged and name != "model.pt"
+
+
+@contextmanager
+def _locked(folder: Path, world: World) -> Iterator[None]:
+    """The experiment's lock, held by the main process; all fail where it fails."""
+    with ExitStack() as stack:
+        problem = set()
+        if world.main:
+            try:
+                stack.enter_context(experiment_lock(folder))
+            except (InputError, OSError) as error:
+                problem = {str(error)}
+        if problem := union_over_processes(problem):
+            raise InputError(problem.pop()) if world.main else SystemExit(2)
+        yield

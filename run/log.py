@@ -1,0 +1,119 @@
+"""What a run leaves for its readers: log.txt in the published format, metrics.jsonl, a progress bar; see board."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from run.board import Board
+from utils.files import PROJECT, replace_file
+
+
+class Log:
+    """Lines to log.txt and the terminal, numbers to metrics.jsonl; silent and harmless when not `main`.
+
+    Args:
+        folder: the experiment's; made when the first line is written; None for the terminal alone.
+        main: only one process writes.
+        board: TensorBoard's, which has the numbers, too.
+    """
+
+    def __init__(self, folder: Path | None, main: bool = True, board: Board | None = None) -> None:
+        self.folder, self.main, self.board = folder, main, board or Board(None)
+
+    def info(self, line: str) -> None:
+        """One line to the terminal and log.txt; what could steer a terminal, in a file's name say, is escaped."""
+        if self.main:
+            line = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
+            tqdm.write(line)
+            sys.stdout.flush()
+            self._append("log.txt", line)
+
+    def detail(self, line: str) -> None:
+        """A line that a progress bar makes superfluous: to log.txt, and to the terminal where there is no bar."""
+        if sys.stderr.isatty():
+            if self.main:
+                self._append("log.txt", line)
+        else:
+            self.info(line)
+
+    def metrics(self, **numbers: Any) -> None:
+        """One JSON object to metrics.jsonl, with the time in seconds since 1970."""
+        if self.main:
+            self._append("metrics.jsonl", json.dumps({**numbers, "time": round(time.time(), 3)}))
+            self.board.metrics(**numbers)
+
+    def _append(self, name: str, line: str) -> None:
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / name).open("a") as file:
+            file.write(line + "\n")
+
+
+def forget_metrics(folder: Path, epoch: int) -> None:
+    """Remove from metrics.jsonl what a run had written of later epochs, which a resumed one runs again."""
+    path = folder / "metrics.jsonl"
+    if path.is_file():
+        lines = path.read_text(errors="replace").splitlines()
+        kept = [line for line in lines if _epoch(line) <= epoch]
+        if kept != lines:
+            replace_file(path, "".join(line + "\n" for line in kept).encode())
+
+
+def _epoch(line: str) -> float:
+    """Of a line of metrics.jsonl; infinite for half a line, which a killed run leaves."""
+    try:
+        return float(json.loads(line).get("epoch", 0))
+    except (ValueError, TypeError, AttributeError):
+        return float("inf")
+
+
+def progress(total: int, done: int, what: str, main: bool) -> tqdm:
+    """A tqdm bar of images, with ETA and images a second, on a terminal; elsewhere, and in other processes, silent."""
+    silent, words = None if main else True, {"desc": what, "unit": " images", "unit_scale": True}
+    return tqdm(total=total, initial=done, disable=silent, dynamic_ncols=True, **words)
+
+
+def had_before(bar: tqdm, done: int) -> None:
+    """Move the bar on by what was done before the run began, which is no part of its rate."""
+    if done:
+        bar.initial = bar.last_print_n = bar.n = bar.n + done
+
+
+class Average:
+    """Running mean of numbers, each with a weight."""
+
+    def __init__(self) -> None:
+        self.value = self.total = self.weight = 0.0
+
+    def add(self, value: float, weight: float = 1.0) -> None:
+        """Take in one number."""
+        self.value, self.total, self.weight = value, self.total + value * weight, self.weight + weight
+
+    @property
+    def mean(self) -> float:
+        """Mean so far; 0 before the first number."""
+        return self.total / self.weight if self.weight else 0.0
+
+
+def provenance() -> dict[str, str]:
+    """git revision of the code ('-dirty' with local changes) and the versions of the libraries."""
+    import torch
+    import torchvision
+
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        revision = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        revision = ""
+    versions = {
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),
+        "torchvision": torchvision.__version__,
+    }
+    return {"git": revision or "unknown", **versions}

@@ -1,0 +1,226 @@
+"""Which training images look like the tail to a checkpoint: three rankings without labels, and how right they are.
+
+    python -m tail.__main__ --checkpoint checkpoints/NAME/model.pt --out tail
+    python -m tail.__main__ --checkpoint model_2000.pt --dataset cifar10 --data DIR --model res18 \\
+        --trainSplit cifar10_imbSub_with_subsets/split1_D_i.npy --out tail --scores disagreement loss
+
+The scores (tail/scores.py): disagreement of the dense and the pruned network; memorisation, of BCL's
+checkpoints; loss over augmented views. What no option says is as in the pre-training, by the checkpoint; the authors'
+checkpoints have no settings: give data set, list and model. Of each score, --out gets NAME.csv, all images from rank 1,
+the most tail-like, with their number in the training list, path (of images in memory the number in the data set), class
+and group, which no score knows; and NAME_sheet.png, the first and last 24. tail.txt, tail.json, tail.png and tail.pdf
+say how well the scores find the classes of Few: ROC AUC and precision against Many, and who is at the top. Files of an
+earlier run's other scores stay: give each checkpoint a folder of its own.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from data.groups import GROUPS, groups_of
+from data.images import ImageArrays, ImageSet
+from data.loader import AugmentedImages, fingerprint, view_loader
+from data.sets.files import LIST_SPECS, PRETRAIN_LISTS
+from data.sets.registry import spec_of
+from features.images import Images, file_test_loader, images_in_memory, images_of_files
+from models.mask import check_fractions, compute_masks
+from models.published import from_published
+from pretrain.flags import add_view_options, fill_in_views
+from pretrain.images import training_images
+from run.bad_images import BadImages
+from run.checkpoint import read_checkpoint, read_masks
+from run.compute import Compute
+from run.log import Log
+from tail import scores
+from tail.figures import plot_sheet, plot_tail
+from tail.ranks import evaluate, group_names, table, to_csv
+from utils.cli import Parser, positive
+from utils.distributed import World, world_from_environment
+from utils.errors import InputError, run
+from utils.files import replace_file
+from utils.plotting import FORMATS, write_figure
+
+# What is taken of a checkpoint's settings.
+SETTINGS = (
+    "dataset", "data", "augment", "image_size", "on_bad_image", "trainSplit", "imagenetCustomSplit", "batch_size",
+    "model", "temperature", "seed", "strength", "resizeLower",
+)  # fmt: skip
+LONGEST = 4096  # characters of a setting
+
+
+class Rankings(NamedTuple):
+    """data: the training images. groups: [N] group of each, or None. scores: name -> [N] float64. told: lines."""
+
+    data: AugmentedImages
+    groups: np.ndarray | None
+    scores: dict[str, np.ndarray]
+    told: list[str]
+
+
+def parse(words: list[str] | None = None) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The options, with the checkpoint's settings where they are not given, and the checkpoint's content.
+
+    Args:
+        words: the command line; None for this program's.
+
+    Raises:
+        InputError: an option, or a setting of the checkpoint, is unknown or out of range; or the checkpoint is bad.
+    """
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="of pre-training")
+    add("--out", type=Path, required=True, help="folder to write to")
+    add("--scores", nargs="+", choices=scores.SCORES, help="default all that the checkpoint allows")
+    add("--draws", type=positive, default=10, help="augmented passes of the loss")
+    add("--mask", type=Path, help="a mask_<epoch>.pt, instead of pruning the checkpoint's weights")
+    parser.add_flag("--no-cuda", help="compute on the CPU")
+    add_view_options(parser, precision="fp32")
+    # Published: a temperature of 0.2; 90% of the weights pruned on CIFAR, 30% on image files.
+    parser.set_defaults(dataset=None, model=None, trainSplit="", temperature=0.2, prune_percent=None, bcl=False)
+    words = sys.argv[1:] if words is None else words
+    source = parser.parse_args(words).checkpoint
+    content = read_checkpoint(source)
+    try:
+        parser.parse_args(found := [f"--checkpoint={source}", "--out=.", *_settings(content.get("config"))])
+    except InputError as error:
+        raise InputError(f"{source} has settings of no use: {error}") from error
+    args = parser.parse_args([*found, *words])
+    files = args.dataset in PRETRAIN_LISTS
+    if files and not args.imagenetCustomSplit:
+        args.imagenetCustomSplit = PRETRAIN_LISTS[args.dataset][1]
+    for name in ("dataset", "model", "imagenetCustomSplit" if files else "trainSplit"):
+        if not getattr(args, name):
+            raise InputError(f"{source} does not say how it was trained: give --{name}")
+    if args.prune_percent is None:
+        args.prune_percent = 0.3 if files else 0.9
+    check_fractions(args.prune_percent)
+    if not 0 < args.temperature < float("inf"):
+        raise InputError(f"--temperature must be positive, not {args.temperature}")
+    fill_in_views(args)
+    if args.out.exists() and not args.out.is_dir():
+        raise InputError(f"--out {args.out} is no folder")
+    return args, content
+
+
+def _settings(config: Any) -> list[str]:
+    """The settings of a checkpoint as words of a command line; a stranger's may be anything."""
+    config = config if isinstance(config, dict) else {}
+    names = [*SETTINGS, *(["prune_percent"] if config.get("prune") is True else [])]
+    found = {name: config[name] for name in names if config.get(name) is not None}
+    for name, value in found.items():
+        if not isinstance(value, str | int | float) or len(str(value)) > LONGEST:
+            raise InputError(f"its {name} is no text or number")
+    return [f"--{name}={value}" for name, value in found.items()]
+
+
+def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
+    """The scores that are asked for, of every image of the training list.
+
+    Raises:
+        InputError: checkpoint, mask, data or list is bad, or they do not go together.
+    """
+    source, told = str(args.checkpoint), []
+    names = args.scores or [n for n in scores.SCORES if n != "memorisation" or "memory" in content]
+    if not args.scores and "memory" not in content:
+        told.append(f"memorisation is left out: {source} has no memory of losses, it was trained without --bcl")
+    compute = Compute(args, world_from_environment(args.no_cuda).device)
+    data, counts = training_images(args)
+    if "loss" in names and min(args.batch_size, len(data)) < 2:
+        raise InputError("one image in a batch has no negatives, so no loss: give a larger --batch_size")
+    data.fill = False  # a bad image has no score; another one's is not its own
+    found, count = {}, len(data)
+    if "memorisation" in names:
+        config = content.get("config")
+        known = config.get("images") if isinstance(config, dict) else None
+        if isinstance(known, str) and known != fingerprint(data):
+            raise InputError(f"{source} remembers losses of other images than those of the list: choose other --scores")
+        found["memorisation"] = scores.memorisation(content.get("memory"), count, source)
+    found |= _of_network(args, from_published(content["state_dict"]), data, names, compute)
+    ranked = {name: found[name].numpy() for name in dict.fromkeys(names)}
+    for name, values in ranked.items():
+        values[np.isinf(values)] = np.nan  # as little a score
+        missing = int(np.isnan(values).sum())
+        if missing == count:
+            raise InputError(f"{source} gives no image a {name} score that is a number: it is damaged")
+        if missing:
+            told.append(f"{missing} of {count} images have no {name} score, and the last ranks")
+    groups = None
+    if min(counts) < max(counts):
+        groups = group_names(data.labels, groups_of(counts, args.dataset in PRETRAIN_LISTS))
+    else:
+        told.append("all classes of the list have as many images: there is no tail to evaluate by")
+    return Rankings(data, groups, ranked, told)
+
+
+def _of_network(
+    args: argparse.Namespace, state: dict[str, torch.Tensor], data: AugmentedImages, names: list[str], compute: Compute
+) -> dict[str, torch.Tensor]:
+    """Disagreement and loss, if asked for."""
+    stem = "imagenet" if args.dataset in PRETRAIN_LISTS else "cifar"
+    encoder = scores.build_encoder_of(state, args.model, stem, str(args.checkpoint))
+    # The weights as they are, before another memory format turns them round, decide what is pruned.
+    masks = from_published(read_masks(args.mask)) if args.mask else compute_masks(encoder, args.prune_percent)
+    encoder, found = compute.on_device(encoder), {}
+    sampler = scores.FullBatches(len(data), args.batch_size, args.seed)
+    loader = view_loader(data, sampler, args.batch_size, args.num_workers, compute.device)
+    bad = BadImages(args.on_bad_image, Log(None, True))
+    if "disagreement" in names:
+        competitor = scores.self_competitor(encoder, masks, loader, compute)
+        images = _plain(args, data, bad, compute)
+        found["disagreement"] = scores.disagreement(encoder, competitor, images, len(data), compute)
+    if "loss" in names:
+        found["loss"] = scores.augmented_loss(encoder, loader, args.draws, args.temperature, compute, bad)
+    bad.report()
+    return found
+
+
+def _plain(args: argparse.Namespace, data: AugmentedImages, bad: BadImages, compute: Compute) -> Images:
+    """The images as the probes evaluate them: un-augmented, centre crops of files."""
+    if isinstance(data.images, ImageArrays):
+        return images_in_memory(ImageSet(spec_of(args.dataset), data.images.images, data.labels), args.batch_size)
+    args.test_batch_size = args.batch_size
+    args.image_size = args.image_size or LIST_SPECS[PRETRAIN_LISTS[args.dataset][0]].size
+    loader = file_test_loader(data.images.images, args, World(0, 1, compute.device))
+    return images_of_files(loader, bad)
+
+
+def main() -> None:
+    args, content = parse()
+    data, groups, ranked, told = rank(args, content)
+    words = [f"{c}" if groups is None else f"{groups[i]} {c}" for i, c in enumerate(data.labels.tolist())]
+    for name, values in ranked.items():
+        replace_file(args.out / f"{name}.csv", to_csv(values, data.images.names, data.labels, groups))
+        write_figure(plot_sheet(data.images, values, words, name), args.out / f"{name}_sheet.png")
+    if groups is not None:
+        found = {name: evaluate(values, groups) for name, values in ranked.items()}
+        text = f"{_title(args, content, groups)}\n\n{table(found)}"
+        replace_file(args.out / "tail.txt", text.encode())
+        replace_file(args.out / "tail.json", json.dumps(found, indent=1).encode())
+        figure = plot_tail(found, scores, groups)
+        for suffix in FORMATS:
+            write_figure(figure, args.out / f"tail{suffix}")
+        print(text)
+    print(*told, f"{', '.join(scores)}: {len(data):,} images in {args.out}", sep="\n")
+
+
+def _title(args: argparse.Namespace, content: dict[str, Any], groups: np.ndarray) -> str:
+    """What the table is of."""
+    images = " + ".join(f"{(groups == name).sum():,} {name}" for name in GROUPS)
+    listed = Path(args.imagenetCustomSplit if args.dataset in PRETRAIN_LISTS else args.trainSplit).stem
+    pruned = f"mask {args.mask.name}" if args.mask else f"{100 * args.prune_percent:g}% pruned"
+    epoch = content.get("epoch")
+    epoch = epoch if isinstance(epoch, int) else "unknown"
+    how = f"{pruned}; {args.draws} draws, batches of {args.batch_size}, temperature {args.temperature:g}"
+    return (
+        f"{args.dataset}, {listed}: {len(groups):,} images, {images}\n"
+        f"{args.model}, {args.checkpoint.name}, epoch {epoch}; {how}, seed {args.seed}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

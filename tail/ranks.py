@@ -1,0 +1,92 @@
+"""Rankings of training images by a tail score, and how well they find the tail classes."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from data.groups import GROUPS
+from utils.text import align, one_line
+
+TOP = (1, 5, 10)  # percent of the ranking
+COLUMNS = ("sample_id", "path", "score", "rank", "class", "group")
+
+
+def ranking(scores: np.ndarray) -> np.ndarray:
+    """Sample ids [N] from the highest of scores [N] to the lowest; ties by id, those without a score (NaN) last."""
+    return np.argsort(-scores, kind="stable")
+
+
+def group_names(labels: np.ndarray, groups: dict[str, list[int]]) -> np.ndarray:
+    """Group of each image, [N] words, from labels [N] and the classes of each group."""
+    of_class = {c: name for name, classes in groups.items() for c in classes}
+    return np.array([of_class[c] for c in labels.tolist()])
+
+
+def to_csv(scores: np.ndarray, names: list[str], labels: np.ndarray, groups: np.ndarray | None) -> bytes:
+    """The ranking as a CSV file in UTF-8: COLUMNS, best rank first; an image without a score has an empty one.
+
+    Args:
+        names: [N] file paths, or numbers within the data set. groups: [N], None where there are none.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS if groups is not None else COLUMNS[:-1])
+    for rank, i in enumerate(ranking(scores).tolist(), 1):
+        score = "" if np.isnan(scores[i]) else f"{scores[i]:.9g}"
+        row = [i, _harmless(names[i]), score, rank, labels[i]]
+        writer.writerow(row if groups is None else [*row, groups[i]])
+    return text.getvalue().encode()
+
+
+def _harmless(path: str) -> str:
+    """The path without control characters, and never what a spreadsheet takes for a formula."""
+    return one_line(f"./{path}" if path.startswith(("=", "+", "-", "@")) else path)
+
+
+def evaluate(scores: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    """How well scores [N] find the images of Few; groups [N] of GROUPS. Images without a score are left out.
+
+    Returns:
+        'auc' of Few against Many: the chance that an image of Few has a higher score than one of Many; 'precision': the
+        share of Few among the k best of Few and Many, 'k' as many as Few has; 'chance': its expectation for random
+        scores; all None where a group is empty. 'unscored' images. 'shares': of 'all', '10%', '5%' and '1%' (at least
+        one image) of the ranking, 'images' and the share of each group. Shares are in [0, 1].
+    """
+    from sklearn.metrics import roc_auc_score  # takes a second, which tables do not need
+
+    order = ranking(scores)[: np.isfinite(scores).sum()]
+    best = groups[order]
+    few = (best == "Few")[best != "Medium"]
+    found = {"auc": None, "precision": None, "chance": None, "k": int(few.sum()), "unscored": len(scores) - len(order)}
+    if 0 < found["k"] < len(few):
+        auc = roc_auc_score(few, scores[order][best != "Medium"])
+        found |= {"auc": float(auc), "precision": float(few[: found["k"]].mean()), "chance": float(few.mean())}
+    return {**found, "shares": dict(_shares(best))}
+
+
+def _shares(best: np.ndarray) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, percent in (("all", 100), *((f"{p}%", p) for p in sorted(TOP, reverse=True))):
+        part = best[: max(1, round(len(best) * percent / 100))]
+        yield name, {"images": len(part), **{g: float((part == g).mean()) for g in GROUPS}}
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """Aligned text of evaluate()'s numbers, score -> numbers: first how well Few is found, then who is at the top."""
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    head = ("", "AUC", "precision at k", "by chance", "k", "without a score")
+    rows = [head] + [
+        (score, *(number(v[c]) for c in ("auc", "precision", "chance")), str(v["k"]), str(v["unscored"]))
+        for score, v in found.items()
+    ]
+    parts = {"the whole list": next(iter(found.values()))["shares"]["all"]}
+    for score, v in found.items():
+        parts |= {f"{score}, top {part}": share for part, share in v["shares"].items() if part != "all"}
+    lines = [("share in %", "images", *GROUPS)]
+    lines += [(name, str(v["images"]), *(f"{100 * v[g]:.1f}" for g in GROUPS)) for name, v in parts.items()]
+    return f"Few against Many\n\n{align(rows)}\n\n{align(lines)}\n"

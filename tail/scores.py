@@ -1,0 +1,168 @@
+"""Three scores of how much a training image looks like the tail to a network that was pre-trained without labels.
+
+Of each, higher is more tail-like; [N] float64 in the order of the training list, NaN for an image without a score.
+
+- disagreement, 1 - cos(f(x; w), f(x; m * w)) in [0, 2], of the dense network's projection of the un-augmented image
+  and the pruned one's: what pruning makes a network forget (pruning-identified exemplars; Hooker et al., "What Do
+  Compressed Deep Neural Networks Forget?", 2019) are mostly tail images (SDCLR, section 3).
+- memorisation, BCL's score in [0, 1] (Zhou et al., ICML 2022, section 3.2; methods/bcl.py) of the losses in training.
+- loss, NT-Xent in nats of the dense network, averaged over augmented passes in random batches, as in MAK (Jiang et
+  al., "Improving Contrastive Learning on Imbalanced Data via Open-World Sampling", NeurIPS 2021).
+"""
+
+import copy
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from data.loader import Batch, EpochSampler, on_device
+from methods.bcl import BCL, memorisation_score
+from methods.simclr import nt_xent
+from models import build_encoder
+from models.batch_norm import DualBatchNorm
+from models.mask import Masks, pruned, set_masks
+from models.published import State, has_dual_batch_norm, load_state
+from run.bad_images import BadImages
+from run.compute import Compute
+from utils.errors import InputError
+
+SCORES = ("disagreement", "memorisation", "loss")
+WIDEST = 65536  # numbers of a projection
+
+
+def build_encoder_of(state: State, name: str, stem: str, source: str) -> nn.Module:
+    """The prunable encoder, in evaluation mode, whose weights a state dict holds; the head's shape is read off it.
+
+    Args:
+        state: keys as ours. name: one of MODELS. stem: 'cifar' or 'imagenet'. source: the file's name, for messages.
+
+    Raises:
+        InputError: it has no projection head, or is of another model.
+    """
+    layers = sum(f"fc.fc{i}.weight" in state for i in (1, 2, 3))
+    last = state.get(f"fc.fc{layers}.weight")
+    if layers < 2 or last is None or last.ndim != 2 or not 0 < len(last) <= WIDEST:
+        raise InputError(f"{source} has no projection head of 2 or 3 layers: give a checkpoint of pre-training")
+    encoder = build_encoder(name, len(last), layers, stem, prune=True, dual_bn=has_dual_batch_norm(state))
+    load_state(encoder, state, source)
+    return encoder.eval()
+
+
+class FullBatches(EpochSampler):
+    """EpochSampler whose last batch is filled up with the first images of the epoch, with the same views.
+
+    NT-Xent grows with the negatives: in a short batch, an image's loss would be lower.
+
+    Args:
+        images: their number; fewer than a batch are one batch. batch: images of a batch. seed: of the orders.
+    """
+
+    def __init__(self, images: int, batch: int, seed: int) -> None:
+        super().__init__(range(images), 1, 0, shuffle=True, seed=seed)
+        self.fill = -images % batch if images > batch else 0
+
+    def __len__(self) -> int:
+        return super().__len__() + self.fill
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = list(super().__iter__())
+        return chain(order, order[: self.fill])
+
+
+def self_competitor(encoder: nn.Module, masks: Masks, views: Iterable[Batch], compute: Compute) -> nn.Module:
+    """A copy of the encoder that is to be used within `pruned`, in evaluation mode.
+
+    With dual batch norm, it has the pruned branch's. A single one has statistics that pruned features do not have: with
+    90% of the weights gone, cosines to the dense projections are near 0. Statistics are then those of the pruned
+    network, averaged over the batches of `views`, as SDCLR's second batch norm has those of augmented views. On fifteen
+    checkpoints of SimCLR and BCL-I (digits, Fashion-MNIST-LT) this found Few among Many with a mean ROC AUC of 0.53,
+    the dense network's statistics with 0.39: neither is good.
+
+    Raises:
+        InputError: the masks are of another model.
+    """
+    competitor = copy.deepcopy(encoder)
+    set_masks(competitor, masks)
+    if any(isinstance(module, DualBatchNorm) for module in encoder.modules()):
+        return competitor
+    for module in competitor.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the plain average
+    with pruned(competitor.train()), torch.no_grad(), compute.autocast():
+        for batch in on_device(views, compute.device, compute.stream):
+            if len(batch.index):
+                competitor(batch.views.flatten(0, 1))
+    return competitor.eval()
+
+
+@torch.no_grad()
+def disagreement(
+    encoder: nn.Module, competitor: nn.Module, images: Iterable[tuple[torch.Tensor, ...]], count: int, compute: Compute
+) -> torch.Tensor:
+    """Scores [count] of un-augmented images.
+
+    Args:
+        encoder: in evaluation mode. competitor: self_competitor's.
+        images: batches (images [n, 3, H, W] in [0, 1], labels [n], sample ids [n]).
+    """
+    scores = torch.full((count,), torch.nan, dtype=torch.float64)
+    for batch, _, ids in images:
+        batch = batch.to(compute.device)
+        with compute.autocast():
+            dense = encoder(batch)
+            with pruned(competitor):
+                sparse = competitor(batch)
+        scores[ids.cpu()] = 1 - F.cosine_similarity(dense.double(), sparse.double()).cpu()
+    return scores
+
+
+def memorisation(memory: object, count: int, source: str) -> torch.Tensor:
+    """Scores [count] of BCL's memory in the checkpoint `source`; images that were never seen have none.
+
+    Raises:
+        InputError: it has no memory, or one of other images, or no image was seen.
+    """
+    bcl = BCL(nn.Identity(), count)
+    bcl.load_memory(memory, source)
+    seen = bcl.epochs > 0
+    if not seen.any():
+        raise InputError(f"{source}: its memory of losses is empty, no epoch was trained")
+    scores = torch.full((count,), torch.nan, dtype=torch.float64)
+    scores[seen] = memorisation_score(bcl.momentum_loss[seen].double())
+    return scores
+
+
+@torch.no_grad()
+def augmented_loss(
+    encoder: nn.Module, loader: Iterable[Batch], draws: int, temperature: float, compute: Compute, bad: BadImages
+) -> torch.Tensor:
+    """Scores [N]: mean over `draws` passes, each with other views and other batches; no boost, no gradient.
+
+    Args:
+        encoder: in evaluation mode. loader: two views each, with FullBatches. temperature: t > 0.
+
+    Raises:
+        InputError: an image is bad and the policy is `error`.
+    """
+    count = len(loader.dataset)
+    total, passes = torch.zeros(count, dtype=torch.float64), torch.zeros(count)
+    for draw in range(1, draws + 1):
+        loader.sampler.set_epoch(draw)
+        fresh = torch.ones(count, dtype=torch.bool)
+        for batch in on_device(loader, compute.device, compute.stream):
+            bad.take(batch, training=False)
+            if not len(batch.index):
+                continue
+            with compute.autocast():
+                z = encoder(batch.views.flatten(0, 1))
+            losses, ids = nt_xent(z[0::2], z[1::2], temperature).double().cpu(), batch.index.cpu()
+            # Those that fill up the last batch have had their turn.
+            new = fresh[ids]
+            total[ids[new]] += losses[new]
+            passes[ids[new]] += 1
+            fresh[ids] = False
+    return total / passes  # NaN for a bad image

@@ -1,0 +1,242 @@
+"""exp_analyse.py: tables beside the published numbers, figures, errors."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.published import published
+from data.sets.memory import SPECS
+from tests.conftest import PROJECT, one_line_error
+
+COLUMNS = ("Many", "Medium", "Few", "Std", "All")
+
+
+CIFAR10_COUNTS = [4500, 2697, 1617, 969, 581, 348, 208, 125, 75, 45]
+
+
+def group_by_sorting(counts: list[int]) -> dict[str, set[int]]:
+    """S:exp_analyse.py in plain Python: the lowest third Few, the next as many Medium, the rest Many."""
+    third = len(counts) // 3
+    ranked = sorted(range(len(counts)), key=lambda c: counts[c])
+    return {"Few": set(ranked[:third]), "Medium": set(ranked[third : 2 * third]), "Many": set(ranked[2 * third :])}
+
+
+PAPER = PROJECT / "results" / "published_results.csv"
+
+
+def paper_rows() -> dict[tuple[str, str, str], dict[str, tuple[str, str]]]:
+    rows = {}
+    with PAPER.open() as file:
+        for r in csv.DictReader(file):
+            rows.setdefault((r["paper_table"], r["dataset"], r["method"]), {})[r["metric"]] = r["mean"], r["std"]
+    return rows
+
+
+PRETRAINED = {
+    "cifar10": "res18_scheduling_sgd_temp0.2_wd1e-4_lr0.5_b512_twolayerProj_epoch2000_{split}_newNT_s10",
+    "cifar100": "res18_cifar100_scheduling_sgd_temp0.2_wd1e-4_lr0.5_b512_o128_twolayerProj_epoch2000_{split}_newNT_s10",
+    "digits": "res20_digits_sgd_epoch2000_{split}_newNT_s10",
+}
+
+
+FOLDER = {"cifar10": "checkpoints", "cifar100": "checkpoints_cifar100", "digits": "checkpoints_digits"}
+
+
+SDCLR_SUFFIX = "_pruneP0.9DualBN"
+
+
+def experiment(root: Path, name: str, n: int, probe: str = "linear", suffix: str = "", kind: str = "D_i") -> tuple:
+    """Folders of an experiment's pre-training and probe, as METHODS, section 14, names them."""
+    split_name = f"{SPECS[name].prefix}split{n}"
+    pretrained = PRETRAINED[name].format(split=f"{split_name}_{kind}") + suffix
+    tail = "__f2layer4_d10d20_wd0_lr30_freezeBN"
+    if probe == "fewShot":
+        tail = f"__{split_name}_S_b_f2layer4_d40d60_wd0_lr30_freezeBN"
+    return root / FOLDER[name] / pretrained, root / f"{FOLDER[name]}_tune" / (pretrained + tail)
+
+
+def authors_log(per_class, finished: bool = True) -> str:
+    """A probe's log.txt: validations during training, then the best model's test."""
+    junk = "".join(f"{11.11 * ((c + 1) % 7):.2f} " for c in range(len(per_class)))
+    lines = ["Train Epoch: 1 [0/352]\tLoss: 2.302585\tlr: 30"]
+    lines += [f"Epoch: {e} Each class acc is {junk}" for e in (1, 2, 3)]
+    if finished:
+        lines += ["Each class acc is " + "".join(f"{a:.2f} " for a in per_class)]
+        lines += [f"On the best_model, test tacc is {np.mean(per_class):.2f}"]
+    return "\n".join(lines) + "\n"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def result(per_class, counts, **changes) -> str:
+    content = {
+        "protocol": "sdclr-linear",
+        "protocol_version": 1,
+        "departs": {},
+        "per_class": list(per_class),
+        "class_counts": counts,
+        "lists": {
+            "train": {"path": "a.npy", "sha1": "0", "source": "generated"},
+            "val": {"path": "b.npy", "sha1": "1", "source": "generated"},
+            "group": None,
+        },
+    }
+    return json.dumps({**content, **changes})
+
+
+def accuracies(classes: int, seed: int) -> list[float]:
+    return np.round(np.random.RandomState(seed).uniform(5, 95, classes), 2).tolist()
+
+
+def counts_of(classes: int, seed: int) -> list[int]:
+    ladder = CIFAR10_COUNTS if classes == 10 else [450 - 4 * i for i in range(100)]
+    return np.random.RandomState(100 + seed).permutation(ladder).tolist()
+
+
+def row_by_hand(per_class: list[float], counts: list[int]) -> dict[str, float]:
+    groups = group_by_sorting(counts)
+    means = [sum(per_class[c] for c in groups[g]) / len(groups[g]) for g in ("Many", "Medium", "Few")]
+    return dict(zip(COLUMNS, [*means, float(np.std(means)), sum(per_class) / len(per_class)], strict=True))
+
+
+def write_authors(root: Path, name: str, splits=(1, 2, 3, 4, 5), probe: str = "linear", suffix: str = "") -> dict:
+    """Logs in the authors' format, of pre-training and probe; returns split -> the row they amount to."""
+    classes, rows = SPECS[name].classes, {}
+    for n in splits:
+        per_class, counts = accuracies(classes, n), counts_of(classes, n)
+        pretrained, probed = experiment(root, name, n, probe, suffix)
+        write(pretrained / "log.txt", f"class distribution in training set is {counts}\nEpoch: [1][0/22]\tLoss 6.9\n")
+        write(probed / "log.txt", authors_log(per_class))
+        rows[n] = row_by_hand(per_class, counts)
+    return rows
+
+
+def cells(line: str, name: str) -> list[str]:
+    """'SimCLR  5  78.18 ± 4.18  ...' -> ['5', '78.18 ± 4.18', ...]."""
+    return re.split(r" {2,}", line[len(name) :].strip())
+
+
+def printed_row(output: str, name: str) -> list[str]:
+    (line,) = [line for line in output.splitlines() if re.match(rf"{re.escape(name)} {{2,}}\d", line)]
+    return cells(line, name)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+@pytest.mark.parametrize(
+    ("method", "label", "suffix", "flags"),
+    [("simclr", "SimCLR", "", []), ("sdclr", "SDCLR", SDCLR_SUFFIX, ["--prune"])],
+)
+@pytest.mark.parametrize("probe", ["linear", "fewShot"])
+def test_tables_beside_the_published_numbers(tmp_path, call, name, method, label, suffix, flags, probe):
+    expected = write_authors(tmp_path, name, probe=probe, suffix=suffix)
+    flags = [*flags, *(["--fewShot"] if probe == "fewShot" else [])]
+    done = call("exp_analyse.py", "--dataset", name, "--LT", *flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    ours = printed_row(done.stdout, label)
+    assert ours[0] == "5"
+    for cell, column in zip(ours[1:], COLUMNS, strict=True):
+        values = [row[column] for row in expected.values()]
+        assert cell == f"{np.mean(values):.2f} ± {np.std(values):.2f}"
+    table = "SDCLR-linear" if probe == "linear" else "SDCLR-fewshot"
+    numbers = paper_rows()[table, f"{SPECS[name].prefix.strip('_').upper() or 'CIFAR10'}-LT", label]
+    theirs = printed_row(done.stdout, f"{label} (published)")
+    assert theirs[1:] == [f"{numbers[c][0]} ± {numbers[c][1]}" for c in COLUMNS]
+    assert "missing" not in done.stdout
+
+
+def test_published_numbers_of_the_sdclr_paper():
+    """METHODS, section 13."""
+    numbers = published(SPECS["cifar10"], "simclr", "linear")
+    assert numbers == {
+        "Many": (78.18, 4.18), "Medium": (76.23, 5.33), "Few": (71.37, 7.07), "Std": (5.13, 3.66), "All": (75.55, 0.66)
+    }  # fmt: skip
+    assert published(SPECS["cifar100"], "sdclr", "fewShot")["All"] == (25.27, 0.83)
+    for name in ("digits", "fashion_mnist"):
+        assert published(SPECS[name], "simclr", "linear") == {}
+    assert published(SPECS["cifar10"], "untrained", "linear") == {}
+
+
+@pytest.mark.parametrize("probe", ["linear", "fewShot"])
+def test_no_published_numbers_for_digits(tmp_path, call, probe):
+    for n in (1, 2):
+        _, probed = experiment(tmp_path, "digits", n, probe)
+        protocol = "sdclr-linear" if probe == "linear" else "sdclr-fewshot"
+        write(probed / "results.json", result(accuracies(10, n), counts_of(10, n), protocol=protocol))
+    done = call("exp_analyse.py", "--dataset", "digits", "--LT", "--probe", probe)
+    assert done.returncode == 0
+    assert "published" not in done.stdout
+    assert printed_row(done.stdout, "SimCLR")[0] == "2"
+    assert done.stdout.count("missing: SimCLR, split") == 3
+    assert "note: lists: generated" in done.stdout
+
+
+def test_no_published_numbers_for_balanced_pretraining(tmp_path, call):
+    """The paper's rows are of long-tailed pre-training."""
+    _, probed = experiment(tmp_path, "cifar10", 1, kind="D_b")
+    write(probed / "results.json", result(accuracies(10, 1), counts_of(10, 1)))
+    done = call("exp_analyse.py", "--dataset", "cifar10")
+    assert done.returncode == 0
+    assert "published" not in done.stdout
+    assert printed_row(done.stdout, "SimCLR")[0] == "1"
+    assert "±" not in "".join(printed_row(done.stdout, "SimCLR"))
+
+
+def test_default_data_set_is_cifar100(tmp_path, call):
+    write_authors(tmp_path, "cifar100")
+    done = call("exp_analyse.py", "--LT")
+    assert printed_row(done.stdout, "SimCLR")[0] == "5"
+
+
+def test_nothing_to_show(tmp_path, call):
+    one_line_error(call("exp_analyse.py", "--dataset", "cifar10", "--LT"), str(tmp_path))
+
+
+def test_errors_of_the_tables_are_one_line(tmp_path, call):
+    _, probed = experiment(tmp_path, "cifar10", 1)
+    write(probed / "results.json", "{")
+    one_line_error(call("exp_analyse.py", "--dataset", "cifar10", "--LT"), "results.json")
+    one_line_error(call("exp_analyse.py", "--dataset", "mnist"), "mnist")
+    one_line_error(call("exp_analyse.py", "--LT", "perhaps"), "perhaps")
+
+
+def write_two_methods(root: Path) -> None:
+    for n in (1, 2, 3):
+        for suffix, shift in (("", 0), (SDCLR_SUFFIX, 50)):
+            for probe, protocol in (("linear", "sdclr-linear"), ("fewShot", "sdclr-fewshot")):
+                _, probed = experiment(root, "digits", n, probe, suffix)
+                per_class = accuracies(10, n + shift)
+                write(probed / "results.json", result(per_class, counts_of(10, n), protocol=protocol))
+
+
+def test_several_methods_and_probes_and_figures(tmp_path, call, figures):
+    write_two_methods(tmp_path)
+    words = ["--dataset", "digits", "--LT", "--method", "simclr", "sdclr", "--probe", "linear", "fewShot"]
+    done = call("exp_analyse.py", *words, "--splits", 1, 2, 3, "--plot", tmp_path / "new")
+    assert (done.returncode, done.stderr) == (0, "")
+    for name, shift in (("SimCLR", 0), ("SDCLR", 50)):
+        lines = [line for line in done.stdout.splitlines() if re.match(rf"{name}  +3  ", line)]
+        assert len(lines) == 2
+        rows = [row_by_hand(accuracies(10, n + shift), counts_of(10, n)) for n in (1, 2, 3)]
+        for line in lines:
+            many = [row["Many"] for row in rows]
+            assert cells(line, name)[1] == f"{np.mean(many):.2f} ± {np.std(many):.2f}"
+    # No run has left a metrics.jsonl, so there are no curves.
+    names = [f"{name}{suffix}" for name in ("groups", "classes", "sizes", "few_vs_full") for suffix in (".png", ".pdf")]
+    assert list(figures) == names and sorted(names) == sorted(file.name for file in (tmp_path / "new").iterdir())
+    assert re.findall("^figure: (.*)$", done.stdout, re.M) == [str(tmp_path / "new" / name) for name in names]
+
+
+def test_figure_that_cannot_be_written(tmp_path, call):
+    write_two_methods(tmp_path)
+    (tmp_path / "file").write_text("")
+    for plot in ("a.png", "a.pdf", "file", "file/new"):
+        done = call("exp_analyse.py", "--dataset", "digits", "--LT", "--splits", 1, "--plot", tmp_path / plot)
+        one_line_error(done, plot)

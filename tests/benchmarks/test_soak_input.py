@@ -1,0 +1,361 @@
+"""Files from strangers: they execute nothing, write nothing outside their place, take no memory beyond their size."""
+
+import gzip
+import io
+import json
+import os
+import pickle
+import random
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from analysis.read import read_log, read_result
+from benchmarks.soak import input
+from benchmarks.soak.files import npy_header, png
+from data.images import read_image
+from data.sets.memory import load
+from data.sets.registry import spec_of
+from recipes.pretrained import recorded
+from run.checkpoint import read_checkpoint, resume_optimizer
+from run.optim import build_optimizer
+from split.counts import class_counts
+from split.lists import origin, read_npy
+from tests.conftest import one_line_error
+from tests.scripts.test_train_scripts import PRETRAIN, PROBE, S_B
+from utils.errors import InputError, run
+from utils.files import read_file
+from utils.text import one_line
+
+
+def test_generated_bad_input(call, tmp_path):
+    """Forty of the soak test's cases, two or three of each kind."""
+    done = call("benchmarks/soak/input.py", "--cases", 40, "--seed", 2, "--out", "soak.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdicts = [case["verdict"] for case in json.loads((tmp_path / "soak.json").read_text())["cases"]]
+    assert verdicts.count("bad") == 40 and set(verdicts) <= {"bad", "valid"}
+
+
+def test_the_soak_test_tells_what_is_wrong(tmp_path, monkeypatch):
+    """A project whose commands misbehave fails it."""
+    misbehaving = {
+        "import pathlib; pathlib.Path('../x').touch()": "wrote a/x",
+        "import pathlib, sys; pathlib.Path('.lock').touch(); sys.exit('error: x')": "exit code 1; left a/b/.lock",
+        "import sys; print('error: a\\nb', file=sys.stderr); sys.exit(2)": "not one printable line",
+        "raise KeyError": "traceback",
+        "import sys; print('error: a', file=sys.stderr); sys.exit(2)": "bad",
+        "while True: pass": "ran longer",
+    }
+    pool = input.Pool(tmp_path, tmp_path, "", tmp_path)
+    monkeypatch.setitem(input.KINDS, "own", lambda rng, folder, pool: ["own.py"])
+    for code, verdict in misbehaving.items():
+        (tmp_path / "own.py").write_text(code)
+        monkeypatch.setattr(input, "SECONDS", 2 if "while" in code else 60)
+        assert verdict in input.one_case(pool, 0, 0, ["own"], tmp_path).verdict
+
+
+# ---- names and words
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", ".", "..", "a\x1bb", "a\udcff", "x" * 256, "a\nb"])
+@pytest.mark.parametrize("script", ["train_simCLR.py", "train_cifar.py"])
+def test_names_that_lead_out(call, tmp_path, name, script):
+    base = PRETRAIN if "simCLR" in script else PROBE
+    one_line_error(call(script, name, *base, "--epochs", "1"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_messages_steer_no_terminal():
+    assert one_line("a\x1b[2J\n b\udcff é\u202e\x9b") == "a\\x1b[2J b\\udcff é\\u202e\\x9b"
+    assert str(InputError("no\x1b/x")) == "no\\x1b/x"
+
+
+def test_names_that_are_no_text_can_be_printed(script, tmp_path):
+    code = "from utils.errors import run; run(lambda: print('a\\udcff'))"
+    done = script("-c", code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a\\udcff\n", "")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_no_memory_is_one_line(capsys, error):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: not enough memory")
+
+
+def test_projections_larger_than_memory(call, tmp_path):
+    one_line_error(call("train_simCLR.py", "run", *PRETRAIN, "--output_ch", 2**32 - 1), "--output_ch")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [[], ["--nonsense"], ["--nproc_per_node=1", "no.py"], ["--nproc_per_node=x", "x.py"]])
+def test_the_launcher_has_one_line(script, tmp_path, words):
+    (tmp_path / "x.py").write_text("")
+    one_line_error(script("-m", "recipes.launch", *words))
+
+
+def test_a_power_law_that_overflows():
+    with pytest.raises(InputError, match="--alpha 1e-300"):
+        class_counts(10, 100, 10, "pareto", 1e-300)
+
+
+# ---- files that never end, or are too large
+
+
+@pytest.fixture
+def pipe(tmp_path) -> Path:
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+def test_what_is_no_plain_file(pipe, tmp_path):
+    for path in (pipe, Path("/dev/zero"), tmp_path):
+        with pytest.raises(OSError, match="no plain file"):
+            read_file(path, 100)
+        with pytest.raises(InputError, match="not a readable"):
+            read_npy(path)
+        with pytest.raises(OSError, match="no plain file"):
+            read_image(path)
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(OSError, match="larger than 100 bytes"):
+        read_file(tmp_path / "sparse", 100)
+    with pytest.raises(InputError, match="not a readable"):
+        read_npy(tmp_path / "sparse")
+
+
+# ---- lists and data sets
+
+
+@pytest.mark.parametrize("header", ["{'a': (", "{1: 2, 'a': 3}", "-" * 9000 + "1", "(" * 5000, "'''", "{'descr': 'O'}"])
+def test_headers_that_numpy_stumbles_over(tmp_path, header):
+    (tmp_path / "list.npy").write_bytes(npy_header(header))
+    with pytest.raises(InputError, match="not a readable .npy"):
+        read_npy(tmp_path / "list.npy")
+
+
+def test_headers_of_old_files_do_not_warn(tmp_path, recwarn):
+    header = "{'descr': '<i8', 'fortran_order': False, 'shape': (2L,), }"
+    (tmp_path / "list.npy").write_bytes(npy_header(header, np.arange(2).tobytes()))
+    assert read_npy(tmp_path / "list.npy")[0].tolist() == [0, 1]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("shape", [(1,) * 99, (0,) * 200, (2**31, 2**31)])
+def test_idx_files_of_odd_shapes(tmp_path, shape):
+    content = b"\0\0\x08" + bytes([len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + b"\0"
+    for part in ("images-idx3", "labels-idx1"):
+        (tmp_path / f"train-{part}-ubyte").write_bytes(content)
+    with pytest.raises(InputError, match="not a complete idx file"):
+        load(spec_of("fashion_mnist"), str(tmp_path), train=True)
+
+
+def test_a_gzip_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr("data.sets.memory.LARGEST_IDX", 10**6)
+    content = b"\0\0\x08\x03" + struct.pack(">III", 60000, 28, 28) + bytes(60000 * 784)
+    for part in ("images-idx3", "labels-idx1"):
+        (tmp_path / f"train-{part}-ubyte.gz").write_bytes(gzip.compress(content, 1))
+    with pytest.raises(InputError, match="not a complete idx file"):
+        load(spec_of("fashion_mnist"), str(tmp_path), train=True)
+
+
+# ---- images
+
+
+@pytest.mark.parametrize(
+    "content",
+    {
+        "100,000 x 100,000": png(100_000, 100_000, b""),
+        "144 million black pixels": png(12_000, 12_000),
+        "91 million": png(9_600, 9_500),
+        "narrow": png(20_000, 1),
+        "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n",
+    }.values(),
+)  # fmt: skip
+def test_image_bombs(tmp_path, recwarn, content):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(Exception, match="bomb|narrow|cannot identify"):
+        read_image(tmp_path / "a.jpg")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_images_that_are_read(tmp_path, kind):
+    pixels = np.random.RandomState(0).randint(0, 256, (9, 17, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", kind)
+    found = np.array(read_image(tmp_path / "a.jpg"))
+    assert np.array_equal(found, np.array(Image.open(tmp_path / "a.jpg")))
+    (tmp_path / "wide.jpg").write_bytes(png(200, 1))
+    assert read_image(tmp_path / "wide.jpg").size == (200, 1)
+
+
+# ---- checkpoints
+
+
+class Evil:
+    """Unpickled, it makes a file."""
+
+    def __reduce__(self) -> tuple:
+        return Path.write_text, (Path("executed"), "x")
+
+
+class LongText:
+    """Unpickled, a NumPy text of a length that takes a third of a GB, and could be any."""
+
+    def __reduce__(self) -> tuple:
+        return np._core.multiarray.scalar, (np.dtype("S300000000"),)
+
+
+def laughs() -> list:
+    """2^40 words in 40 lists."""
+    value = ["ha"]
+    for _ in range(40):
+        value = [value, value]
+    return value
+
+
+def endless() -> list:
+    value = []
+    value.append(value)
+    return value
+
+
+ODD = {
+    "laughs": {"epoch": laughs()},
+    "endless": {"epoch": endless()},
+    "long text": {"epoch": LongText()},
+    "large number": {"epoch": 10**5000},
+    "expanded": {"memory": torch.zeros(1).expand(10**6, 10**6)},
+    "meta": {"memory": torch.zeros(10**9, device="meta")},
+    "sparse": {"memory": torch.zeros(9, 9).to_sparse()},
+    "evil": {"epoch": Evil()},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle"])
+def test_checkpoints_that_expand_or_execute(tmp_path, monkeypatch, name, kind):
+    monkeypatch.chdir(tmp_path)
+    content = {"state_dict": {"a": torch.zeros(3)}, **ODD[name]}
+    if kind == "pickle":
+        Path("odd.pt").write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, "odd.pt", _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(InputError, match="odd.pt is not a checkpoint that can be read"):
+        read_checkpoint("odd.pt")
+    assert [p.name for p in tmp_path.iterdir()] == ["odd.pt"]
+
+
+@pytest.mark.parametrize("value", [3, 2.5, np.float64(91.25), np.int64(7), np.float32(0.5), torch.tensor(3.0)])
+def test_checkpoints_that_are_read(tmp_path, value):
+    torch.save({"state_dict": {"a": torch.arange(3.0)}, "best_prec1": value}, tmp_path / "c.pt")
+    content = read_checkpoint(tmp_path / "c.pt")
+    assert content["best_prec1"] == value and type(content["best_prec1"]) is type(value)
+    assert content["state_dict"]["a"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars", "adam"])
+@pytest.mark.parametrize("change", [{}, {"step": torch.tensor(1.0)}, {"momentum_buffer": "x"}, {"exp_avg": 3}, "x"])
+def test_optimizers_that_lack_what_they_need(optimizer, change):
+    weight = torch.nn.Parameter(torch.ones(3))
+    made = build_optimizer(optimizer, [weight], 0.1, None)
+    weight.grad = torch.ones(3)
+    made.step()
+    content = {"epoch": 1, "optim": made.state_dict()}
+    assert resume_optimizer(build_optimizer(optimizer, [weight], 0.1, None), content, Path("c.pt")) == 1
+    content["optim"]["state"][0] = change
+    if change:
+        with pytest.raises(InputError, match="cannot resume"):
+            resume_optimizer(build_optimizer(optimizer, [weight], 0.1, None), content, Path("c.pt"))
+
+
+@pytest.mark.parametrize("change", [{"config": {"trainSplit": None}}, {"config": {"seed": torch.ones(2)}},
+                                    {"config": {"checkpoint": {1}}}, {"lists": 3}, {"lists": {"train": {"a": {1}}}},
+                                    {"lists": {"train": "x"}}])  # fmt: skip
+def test_settings_in_a_best_model(call, tmp_path, change):
+    base = ["run", *PROBE, "--trainSplit", S_B, "--epochs", "1"]
+    assert call("train_cifar.py", *base).returncode == 0
+    assert call("train_cifar.py", *base, "--test_only").returncode == 0
+    (file,) = tmp_path.rglob("best_model.pt")
+    content = torch.load(file, weights_only=True)
+    if "config" in change:
+        change = {"config": content["config"] | change["config"]}
+    torch.save(content | change, file)
+    one_line_error(call("train_cifar.py", *base, "--test_only"), "best_model.pt")
+
+
+def test_a_compressed_checkpoint(tmp_path):
+    """torch.load expands what is deflated: a thousandth of the size is enough."""
+    buffer = io.BytesIO()
+    torch.save({"state_dict": {"a": torch.zeros(100_000)}}, buffer)
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info))
+    assert (tmp_path / "bomb.pt").stat().st_size < 5000
+    assert torch.load(tmp_path / "bomb.pt", weights_only=True)
+    with pytest.raises(InputError, match="cannot|can be read"):
+        read_checkpoint(tmp_path / "bomb.pt")
+
+
+def test_a_bad_best_model_is_told_before_the_log_begins(call, tmp_path):
+    folder = tmp_path / "checkpoints_tune" / "run"
+    folder.mkdir(parents=True)
+    (folder / "best_model.pt").write_bytes(b"x")
+    one_line_error(call("train_cifar.py", "run", *PROBE, "--test_only"), "best_model.pt")
+    assert [p.name for p in folder.iterdir()] == ["best_model.pt"]
+
+
+# ---- results and ledgers
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"per_class": ' + "[" * 99_999, "9" * 5000, '"\ud800"'])
+def test_results_that_json_stumbles_over(tmp_path, content):
+    (tmp_path / "results.json").write_text(content, errors="surrogatepass")
+    with pytest.raises(InputError, match="damaged"):
+        read_result(tmp_path, "sdclr-linear", 10)
+
+
+def test_a_pipe_for_a_result(tmp_path):
+    os.mkfifo(tmp_path / "results.json")
+    assert read_result(tmp_path, "sdclr-linear", 10) is None
+    os.mkfifo(tmp_path / "log.txt")
+    assert read_log(tmp_path / "log.txt", 10) is None
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "-3", "1e999", "101", "²"])
+def test_logs_with_accuracies_that_are_none(tmp_path, word):
+    (tmp_path / "log.txt").write_text(f"Each class acc is 50 {word}\nOn the best_model, test tacc is 1\n")
+    with pytest.raises(InputError, match="2 accuracies"):
+        read_log(tmp_path / "log.txt", 2)
+
+
+def test_a_log_that_takes_quadratic_time(call, tmp_path):
+    """exp_analyse looks for a bracket that never closes."""
+    name = "res18_scheduling_sgd_epoch1_digits_split1_D_i_newNT_s1"
+    probe = tmp_path / "checkpoints_digits_tune" / f"{name}__f2layer4_d10d20_wd0_lr30_freezeBN"
+    probe.mkdir(parents=True)
+    (probe / "log.txt").write_text(f"Each class acc is {'50 ' * 10}\nOn the best_model, test tacc is 50\n")
+    log = tmp_path / "checkpoints_digits" / name / "log.txt"
+    log.parent.mkdir(parents=True)
+    log.write_text("class distribution in training set is [1, " * 100_000)
+    assert call("exp_analyse.py", "--dataset", "digits", "--LT").returncode == 0
+
+
+@pytest.mark.parametrize("line", ["sdclr-cifar10", "sdclr-cifar10\tx", "a\tb\tc\td\te", "\t\t", ""])
+def test_ledgers_with_bad_lines(tmp_path, line):
+    (tmp_path / "pretrained.tsv").write_text(f"good\t1\t2\t3\n{line}\n")
+    assert recorded(tmp_path) == {"good": ["1", "2", "3"]}
+
+
+def test_the_ledger_of_generated_lists_may_be_junk(ledger):
+    ledger.write_bytes(b"\xff\xfe\n" + random.Random(0).randbytes(99))
+    assert origin("0" * 40) == ("own", "")

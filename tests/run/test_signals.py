@@ -1,0 +1,163 @@
+"""Signals: noted, known to all processes at the same call, handed on by the launcher; and how a script ends on them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from run.signals import PATIENCE, Signals
+from tests.conftest import PROJECT
+from tests.recipes.test_imagenet_recipes import free_port
+from tests.warm import environment, python, spawn
+from utils.distributed import World
+from utils.errors import Interrupted
+
+ALONE = World(0, 1, torch.device("cpu"))
+ENDINGS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 85)]
+
+
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+def test_a_signal_is_noted_and_the_first_one_counts(number, code):
+    before = [signal.getsignal(n) for n, _ in ENDINGS]
+    with Signals(ALONE) as signals:
+        assert signals.requested() == 0
+        os.kill(os.getpid(), number)
+        assert signals.requested() == code
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.requested() == code
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= PATIENCE  # where no step comes any more
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    assert [signal.getsignal(n) for n, _ in ENDINGS] == before
+
+
+def test_nothing_is_installed_outside_the_main_thread():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def inside():
+        with Signals(ALONE) as signals:
+            seen.extend([signal.getsignal(signal.SIGTERM), signals.requested()])
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert seen == [before, 0]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 3), (signal.SIGUSR1, 3), (signal.SIGTERM, -15)])
+def test_forked_workers_outlive_all_but_sigterm(number, status):
+    with Signals(ALONE) as signals:
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), number)
+            os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
+        assert signals.requested() == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -2), (signal.SIGTERM, -15), (signal.SIGUSR1, 3)])
+def test_a_second_one_ends_the_process(number, status):
+    child = os.fork()
+    if not child:
+        with Signals(ALONE):
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
+
+
+def _two(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    world, answers = World(rank, 2, torch.device("cpu")), []
+    with Signals(world) as signals:
+        for step in range(6):
+            time.sleep(0.05 * rank)  # one of them is always late
+            if rank == 1 and step == 3:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            answers.append(signals.requested())
+    with pytest.raises(ZeroDivisionError), Signals(world) as signals:
+        if rank == 0:  # the other one never comes
+            signals.requested()
+        raise ZeroDivisionError
+    with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123
+        json.dump(answers, file)
+    dist.barrier()
+    os._exit(0)  # the group is in the middle of a call
+
+
+def test_all_processes_hear_of_one_process_s_signal_at_the_same_call(tmp_path):
+    spawn(_two, (str(tmp_path),), 2)
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [0, 0, 0, 0, 85, 85]
+
+
+def test_interrupted_is_one_line_and_its_code(call, monkeypatch):
+    def main():
+        raise Interrupted(143, "epoch 3,\nresume with --resume True")
+
+    monkeypatch.setattr("train_cifar.main", main)
+    assert call("train_cifar.py") == (143, "", "interrupted: epoch 3, resume with --resume True\n")
+    monkeypatch.setenv("RANK", "1")
+    assert call("train_cifar.py") == (143, "", "")
+
+
+TRAINING = """
+import os, signal, sys, time
+from utils.distributed import join, world_from_environment
+from utils.errors import Interrupted, run
+from run.signals import PATIENCE, Signals
+
+def main():
+    join(world := world_from_environment(no_cuda=True))
+    with Signals(world) as signals:
+        for step in range(100):
+            if world.rank == 1 and step == 3:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            if code := signals.requested():
+                time.sleep(1 - world.rank)  # rank 0 saves
+                print("saved" * world.main, end="", flush=True)
+                raise Interrupted(code, f"step {step}")
+
+run(main)
+"""
+
+
+def test_the_launcher_ends_with_the_processes_code_when_all_have_ended(script, tmp_path):
+    (tmp_path / "training.py").write_text(TRAINING)
+    launch = ["-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    assert [*script(*launch, "training.py").__dict__.values()][1:] == [85, "saved", "interrupted: step 4\n"]
+
+
+SAVER = r"""
+import os, signal, sys, time
+rank, codes = int(os.environ["RANK"]), []
+for number, code in ((15, 143), (2, 130), (10, 85)):
+    signal.signal(number, lambda number, frame, code=code: codes.append(code))
+def say(words):  # in one piece
+    os.write(1, f"{words}\n".encode())
+say(os.getppid())
+while not codes:
+    time.sleep(0.02)
+time.sleep(1 - rank)
+say(codes)
+sys.exit(codes[0])
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+def test_the_launcher_hands_signals_on_once_and_waits(tmp_path, number, code):
+    (tmp_path / "saver.py").write_text(SAVER)
+    words = [python(), "-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={free_port()}", "saver.py"]
+    env = environment(PYTHONPATH=str(PROJECT), PYTHON_EXEC=sys.executable)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, cwd=tmp_path, env=env, **pipes) as launcher:
+        (pid,) = {int(launcher.stdout.readline()) for _ in range(2)}
+        os.kill(pid, number)
+        out, errors = launcher.communicate()
+    assert (launcher.returncode, errors, out.splitlines()) == (code, "", [f"[{code}]"] * 2)
