@@ -34,7 +34,6 @@ from features.images import images_in_memory
 from methods import BCL, SDCLR, SimCLR
 from methods.simclr import nt_xent
 from models import build_classifier, build_encoder
-from models.conv import Conv2d
 from models.mask import compute_masks
 from models.resnet import build_backbone
 from pretrain.epoch import one_epoch
@@ -58,14 +57,10 @@ def patches(n: int, size: int = 32) -> np.ndarray:
     return np.stack([photos[p][y : y + size, x : x + size] for p, y, x in corners])
 
 
-def encoder(method: str, model: str, fast: bool) -> torch.nn.Module:
-    """The network of `simclr` or `sdclr` for 32 pixels, with the published head; PyTorch's convolutions unless fast."""
+def encoder(method: str, model: str) -> torch.nn.Module:
+    """The network of `simclr` or `sdclr` for 32 pixels, with the published head."""
     torch.manual_seed(0)
-    network = build_encoder(model, 128, *((3, "cifar", True, True) if method == "sdclr" else (2,)))
-    for module in network.modules():
-        if isinstance(module, Conv2d):
-            module.fast = fast
-    return network
+    return build_encoder(model, 128, *((3, "cifar", True, True) if method == "sdclr" else (2,)))
 
 
 def published_pretraining(method: str, pairs: int, model: str = "res18", workers: int = 5) -> Step:
@@ -73,7 +68,7 @@ def published_pretraining(method: str, pairs: int, model: str = "res18", workers
     warnings.filterwarnings(
         "ignore", "This DataLoader will create", UserWarning
     )  # more workers than cores, as published
-    network = encoder(method, model, fast=False).train()
+    network = encoder(method, model).train()
     if method == "sdclr":
         for name, mask in published.pruning_masks(network, 0.9).items():
             network.get_submodule(name).mask.copy_(mask)
@@ -95,7 +90,7 @@ def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18
     """The same of this project: an epoch of one batch; `share` of the weights is pruned in SDCLR."""
     args = settings(precision, epochs=10**6, lr=LR, scheduler="constant", print_freq=1)
     compute = Compute(args, ALONE.device)
-    network = encoder(method, model, fast=True)
+    network = encoder(method, model)
     learner = SDCLR(network, TEMPERATURE, share) if method == "sdclr" else SimCLR(network, TEMPERATURE)
     learner = compute.on_device(learner)
     learner.start_epoch(1)
@@ -286,20 +281,12 @@ def our_memory(images: int) -> Step:
 
 def first_step() -> Step:
     """Seconds from the command to the line of the first step on digits, which it returns."""
-    options = {
-        "dataset": "digits",
-        "model": "res20_s",
-        "batch_size": 128,
-        "optimizer": "sgd",
-        "epochs": 1,
-        "print_freq": 1,
-    }
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    options = "--dataset digits --model res20_s --batch_size 128 --optimizer sgd --epochs 1 --print_freq 1"
     lists = ["--trainSplit", "digits_imbSub_with_subsets/digits_split1_D_i.npy"]
 
     def step() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "train_simCLR.py", "first", "--save-dir", folder, *words, *lists]
+            command = [sys.executable, "train_simCLR.py", "first", "--save-dir", folder, *options.split(), *lists]
             start, seconds = time.perf_counter(), math.nan
             root = Path(__file__).resolve().parents[1]
             with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:

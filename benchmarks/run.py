@@ -3,8 +3,7 @@
     python -m benchmarks.run [--quick] [--only WORD]     or     make bench [QUICK=1]
 
 Ratios are medians over rounds in which the sides take turns, each in a process of its own. "share" is the part of the
-machine's own bfloat16 matrix products, at their best size in this run, that a step's convolutions and products reach,
-whose operations are counted as PyTorch's convolutions take them: who needs fewer has a higher share.
+machine's own bfloat16 matrix products, at their best size in this run, that a step's convolutions and products reach.
 """
 
 import argparse
@@ -66,18 +65,12 @@ def _precisions(quick: bool) -> list[str]:
     return ["bf16"] if quick else ["fp32", "bf16"]
 
 
-def operations(method: str, pairs: int, fast: bool = False) -> float:
-    """Floating-point operations of a step's networks, forward and backward: PyTorch's, or ours in bfloat16.
-
-    They are counted on 4 and on 8 pairs, from where they grow in a straight line.
-    """
-    network = encoder(method, "res18", fast).train().to(memory_format=torch.channels_last)
-    learner, counts = SDCLR(network, 0.2, 0.9) if method == "sdclr" else SimCLR(network, 0.2), []
-    for n in (4, 8):
-        views, index = torch.rand(n, 2, 3, 32, 32), torch.arange(n)
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-            counts.append(flops(lambda views=views, index=index: learner(views, index).mean().backward() and None))
-    return counts[0] + (counts[1] - counts[0]) * (pairs - 4) / 4
+def operations(method: str, pairs: int) -> float:
+    """Floating-point operations of a step's networks, forward and backward; counted on 2 pairs."""
+    network = encoder(method, "res18").train()
+    learner = SDCLR(network, 0.2, 0.9) if method == "sdclr" else SimCLR(network, 0.2)
+    views, index = torch.rand(2, 2, 3, 32, 32), torch.arange(2)
+    return flops(lambda: learner(views, index).mean().backward() and None) * pairs / 2
 
 
 def pretraining(method: str, quick: bool) -> Iterator[Row]:
@@ -89,13 +82,11 @@ def pretraining(method: str, quick: bool) -> Iterator[Row]:
     peaks = [matmul_peak(torch.bfloat16, torch.get_num_threads(), sizes)]
     found = versus("pretraining", common, *ours, rounds=1 if quick else 7)
     peaks.append(matmul_peak(torch.bfloat16, torch.get_num_threads(), sizes))
-    work, own = operations(method, pairs), operations(method, pairs, fast=True)
+    work = operations(method, pairs)
     for precision, pair in zip(precisions, found, strict=True):
         rate = work / pair.ours
         share = rate / max(peaks) if precision == "bf16" else None
         more = {"gflops": rate / 1e9, "bf16_peak_gflops": max(peaks) / 1e9, **_peaks(pair)}
-        if share is not None:
-            more["share_of_own_operations"] = share * own / work
         what = f"{'SDCLR' if method == 'sdclr' else 'SimCLR'} res18, 32 px, 128 pairs, step with data, {precision}"
         yield Row(what, "images/s", pairs / pair.theirs, pairs / pair.ours, pair.ratio, share, len(pair.rounds), more)
 

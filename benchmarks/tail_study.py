@@ -85,7 +85,7 @@ def main() -> None:
         print(each[-1], flush=True)
     results = dict(sorted(results.items()))
     text = (
-        "Few against Many by the scores of `python -m tail`, mean ± population standard deviation over splits or seeds\n"
+        "Few against Many by the scores of python -m tail, mean ± population standard deviation over splits or seeds\n"
         f"python -m benchmarks.tail_study FOLDER ... --draws {options.draws}; float32, settings as in training\n\n"
         f"ROC AUC\n\n{table(results, 'auc')}\n\nPrecision at k, the number of images of Few\n\n"
         f"{table(results, 'precision')}\n\nAUC of each run\n\n" + "\n".join(sorted(each)) + "\n"

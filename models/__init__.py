@@ -1,6 +1,5 @@
 """Networks: backbone, dual batch norm, pruning masks, projection heads, and the authors' checkpoint formats."""
 
-from models.conv import make_fast
 from models.heads import ProjectionHead, linear_classifier
 from models.mask import make_prunable
 from models.resnet import MODELS, ResNet, SmallResNet, build_backbone
@@ -20,7 +19,9 @@ def build_encoder(
     Raises:
         InputError: unknown model or stem, or head_layers is neither 2 nor 3.
     """
-    encoder = (make_prunable if prune else make_fast)(build_backbone(name, stem, dual_bn))
+    encoder = build_backbone(name, stem, dual_bn)
+    if prune:
+        make_prunable(encoder)
     encoder.fc = ProjectionHead(encoder.channels, out, head_layers, dual_bn)
     return encoder
 

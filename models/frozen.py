@@ -16,8 +16,8 @@ class FrozenBackbone(nn.Module):
     section 3.2), weights are of type `dtype`; images are normalised in float32.
 
     Args:
-        model: with single batch norm; its head or classifier is left out. dtype: float32, or bfloat16 or float16.
-        memory_format: of weights and activations.
+        model: with single batch norm and without masks; its head or classifier is left out.
+        dtype: float32, or bfloat16 or float16. memory_format: of weights and activations.
     """
 
     def __init__(
@@ -31,9 +31,6 @@ class FrozenBackbone(nn.Module):
         self.normalize, self.channels, self.dtype = body.normalize, model.channels, dtype
         self.memory_format = memory_format
         body.normalize, body.fc = nn.Identity(), nn.Identity()
-        for module in body.modules():
-            if isinstance(module, nn.Conv2d):
-                module.__class__ = nn.Conv2d  # the kind that is fused
         self.body = fuse(body.eval()).to(dtype=dtype, memory_format=memory_format)
         self.requires_grad_(False)
 

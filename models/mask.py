@@ -9,13 +9,12 @@ import torch
 from torch import nn
 
 from models.batch_norm import DENSE, PRUNED, DualBatchNorm
-from models.conv import Conv2d
 from utils.errors import InputError
 
 Masks = dict[str, torch.Tensor]
 
 
-class MaskedConv2d(Conv2d):
+class MaskedConv2d(nn.Conv2d):
     """A convolution whose weight is multiplied by `mask` while `pruned` is set.
 
     The mask acts in the forward pass, so the pruned branch's gradient is masked too; it is a plain buffer that
