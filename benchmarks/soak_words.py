@@ -74,7 +74,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         "--server": ["", "x", "file:///none", "http://[", "http://127.0.0.1:99999", "ftp://127.0.0.1:9", "http://é", "http://\t"],
     },
     "utils.launch": {"--nproc_per_node": INT[:-1], "--master_port": ["x", "99999999", "-1"], "--nnodes": ["x", "0:0"]},
-    "data.imagenet_extract": {"--train": GONE, "--val": GONE, "--devkit": GONE, "--check_md5": FLAG},
+    "data.imagenet_extract": {"--train": GONE, "--val": GONE, "--devkit": GONE},
 }  # fmt: skip
 CONTRADICTIONS = [
     ["train_simCLR.py", "--prune_dual_bn"], ["train_simCLR.py", "--prune", "--focal"],
@@ -103,7 +103,7 @@ CONTRADICTIONS = [
     ["utils.tail", "--scores", "memorisation"], ["utils.tail", "--mask", "CHECKPOINT"],
     ["utils.tail", "--model", "res18"],
     ["utils.export", "--model", "res18"], ["utils.export", "--out", "CHECKPOINT"],
-    ["data.imagenet_extract", "--val", "file"], ["data.imagenet_extract", "--train", "file", "--check_md5", "False"],
+    ["data.imagenet_extract", "--val", "file"],
     ["data.imagenet_extract", "--train", "file"], ["utils.launch", "none.py"], ["utils.launch", "none.py", "--x"],
 ]  # fmt: skip
 EXPERIMENTS = ["", " ", "../x", "../../x", "/soak-x", "a/../../b", ".", "..", "a\x1bb", "a\nb",

@@ -48,6 +48,8 @@ def reading(archive: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except tarfile.FilterError as error:
+        raise InputError(f"{archive} is not safe to unpack: {error}") from error
     except Exception as error:
         # zipfile, tarfile and the decompressors raise anything from struct.error to an OSError without a number.
         why = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
@@ -63,16 +65,23 @@ def check_space(folder: Path, needed: int, source: Path | str) -> None:
         raise InputError(f"{source} needs {needed / 1e9:.3g} GB in {folder}, where {free / 1e9:.3g} GB are free")
 
 
-def tar_members(archive: Path | str, file: IO[bytes] | None = None) -> Iterator[Member]:
-    """The files and folders of a tar, compressed or not; with `file`, of a plain one that lies in there.
+def plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """tarfile's data filter, for files and folders alone.
+
+    It lets links within the folder pass, and older Pythons follow some of these out of it (CVE-2025-4517).
 
     Raises:
-        InputError: one is a link or a device.
-        Exception: it is damaged; to be read within `reading`.
+        tarfile.FilterError: the member would land outside the folder, or is neither a file nor a folder.
     """
-    with tarfile.open(archive, "r:" if file else "r:*", file, tarinfo=_Header) as tar:
+    # A comment can make the size negative. The content of a sparse file is of any size that it likes.
+    if member.size < 0 or member.issparse() or not (member.isreg() or member.isdir()):
+        raise tarfile.SpecialFileError(member)
+    return tarfile.data_filter(member, folder)
+
+
+def _tar_members(archive: Path) -> Iterator[Member]:
+    with tarfile.open(archive, tarinfo=_Header) as tar:
         for info in tar:
-            # A comment can make the size negative. The content of a sparse file is of any size that it likes.
             if info.size < 0 or not (info.isdir() or (info.isreg() and not info.issparse())):
                 raise InputError(_SPECIAL.format(archive, info.name))
             if info.name != ".":
@@ -107,7 +116,7 @@ def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int) -> list[
         with archive.open("rb") as stream:
             # Not zipfile.is_zipfile, which takes a tar that ends in a zip, as torch's checkpoints are, for a zip.
             zipped = stream.read(4) in (b"PK\3\4", b"PK\5\6")
-        for count, (name, size, content) in enumerate(_zip_members(archive) if zipped else tar_members(archive), 1):
+        for count, (name, size, content) in enumerate(_zip_members(archive) if zipped else _tar_members(archive), 1):
             total += size
             if total > max_bytes or count > max_files:
                 raise InputError(f"{archive} is over the limit of {max_bytes / 1e9:g} GB, {max_files:,} files unpacked")

@@ -54,7 +54,7 @@ class Report:
 
 def installation(report: Report) -> bool:
     """Python, and the packages of requirements.txt; whether all are there that a run needs."""
-    report.check(sys.version_info >= (3, 11), "python", platform.python_version(), "3.11 or newer is needed")
+    report.check(sys.version_info >= (3, 11, 4), "python", platform.python_version(), "3.11.4 or newer is needed")
     needed, _, development = REQUIREMENTS.read_text().partition("# development")
     errors = report.counts["error"]
     for text, level in ((needed, "error"), (development, "warning")):
