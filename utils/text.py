@@ -22,3 +22,8 @@ def align(lines: list[tuple[str, ...]]) -> str:
     """Rows of equally many words as text, each column as wide as its longest word."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def size(amount: float) -> str:
+    """An amount of bytes for people, in MiB or GiB."""
+    return f"{amount / 2**30:.2f} GiB" if amount >= 2**30 else f"{amount / 2**20:.3g} MiB"
