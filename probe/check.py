@@ -53,14 +53,11 @@ def check(args: argparse.Namespace, spec: Spec | ListSpec) -> None:
 
 def _without_missing(args: argparse.Namespace) -> str:
     """The checkpoint, where it is not there yet; then the probe is made as one without."""
-    wanted = Path(args.save_dir) / args.experiment / "best_model.pt" if args.test_only else Path(args.checkpoint)
-    if wanted.exists():
+    wanted = args.checkpoint
+    if Path(wanted).exists():
         return ""
-    if args.test_only and Path(args.checkpoint).exists():
-        args.test_only = False
-        return str(wanted)
-    args.test_only, args.checkpoint, args.cvt_state_dict, args.bnNameCnt = False, "", False, -1
-    return str(wanted)
+    args.checkpoint, args.cvt_state_dict, args.bnNameCnt = "", False, -1
+    return wanted
 
 
 def _check_training(probe: Probe, log: Log, bad: BadImages) -> None:
