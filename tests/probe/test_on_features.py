@@ -275,7 +275,7 @@ def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protoc
     monkeypatch.setattr(
         run.compute, "FrozenBackbone", lambda model, *a: models.append(model) or FrozenBackbone(model, *a)
     )
-    monkeypatch.setattr("features.extract.extract", lambda body, *rest: used.append(body) or original(body, *rest))
+    monkeypatch.setattr("probe.stages.extract", lambda body, *rest: used.append(body) or original(body, *rest))
     scores = digits(D_I, "--protocol", protocol, "--epochs", 60)
     folder = tmp_path / "checkpoints_tune" / D_I
 

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torchvision import transforms as T
 
-import features.accuracy
 import probe.files
 import probe.network
 from data.sets.files import LIST_SPECS
@@ -145,7 +144,7 @@ def test_the_rate_falls_after_the_epoch_and_the_best_top5_is_kept(run, tmp_path,
     scores = iter([{"top1": t1, "top5": t5, "per_class": [0.0] * 100, "images": 1}
                    for t1, t5 in ((50, 10), (10, 30), (90, 20), (1, 30), (7, 7))])  # fmt: skip
     monkeypatch.setattr(probe.network.Network, "evaluate", lambda *_: next(scores))
-    monkeypatch.setattr(features.accuracy, "evaluate", lambda *_: next(scores))
+    monkeypatch.setattr("probe.stages.evaluate", lambda *_: next(scores))
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--decreasing_lr", "1,3"]
     done = run("train_imagenet.py", "x", *options, "--epochs", 4, "--lr", 10)
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-import pretrain.epoch
 import split.ensure
 import split.lists
 import tail.__main__
@@ -311,7 +310,7 @@ def test_memory_of_a_training_names_the_images_that_it_is_of(call, lists, tmp_pa
     whole = load(spec_of("digits"), "", train=True)
     images = whole.images.copy()
     images[chosen[black]] = 0
-    monkeypatch.setattr(pretrain.epoch, "load", lambda *_, **__: ImageSet(whole.spec, images, whole.labels))
+    monkeypatch.setattr("pretrain.images.load", lambda *_, **__: ImageSet(whole.spec, images, whole.labels))
     run = "train_simCLR.py run --dataset digits --trainSplit tail.npy --model res20_s --bcl --batch_size 16 --epochs 3"
     done = call(*run.split(), "--optimizer", "sgd", "--lr", 0.1, "--temperature", 0.2, "--save-dir", tmp_path)
     assert done.returncode == 0, done.stderr
