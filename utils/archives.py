@@ -147,7 +147,7 @@ def place(files: Mapping[str, Path], target: Path, overwrite: bool) -> None:
                 continue  # an evaluation has written to it since
             if there.exists():
                 if there.is_dir() or not overwrite:
-                    raise InputError(f"{there} is there with other content: move it, or use --overwrite True")
+                    raise InputError(f"{there} is there with other content: move it, or replace it with overwrite True")
                 old = file.with_suffix(".old")
                 there.replace(old)
                 undo.callback(old.replace, there)

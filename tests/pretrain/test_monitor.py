@@ -332,7 +332,7 @@ def test_mistakes_are_one_line_at_the_start(call, tmp_path, monkeypatch, lists):
     for words in (["--monitor", "svm"], ["--monitor_freq", "0"]):
         one_line_error(call("train_simCLR.py", "run", *SMALL, *words), words[0])
     real = importlib.util.find_spec
-    monkeypatch.setattr("run.board.find_spec", lambda name: None if name == "tensorboard" else real(name))
+    monkeypatch.setattr("run.flags.find_spec", lambda name: None if name == "tensorboard" else real(name))
     one_line_error(call("train_simCLR.py", "run", *SMALL, "--tensorboard"), "--tensorboard", "pip install")
     done = call("train_simCLR.py", "run", *SMALL, "--epochs", "1")
     assert done.returncode == 0 and not (tmp_path / "checkpoints/run/tensorboard").exists()
