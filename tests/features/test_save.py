@@ -419,7 +419,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, places, tmp_path):
         ([*digits, "--checkpoint", good, "--image_size", 16], "--image_size", "digits"),
         ([*digits, "--checkpoint", good, "--augment", "opencv"], "--augment opencv", "digits"),
         ([*digits, "--checkpoint", good, "--bnNameCnt", 2], "--bnNameCnt"),
-        ([*digits, "--checkpoint", good, "--bnNameCnt", 1], "single batch norm", "--bnNameCnt 1"),
+        ([*digits, "--checkpoint", good, "--bnNameCnt", 1], "single batch norm", "bnNameCnt 1"),
         ([*digits, "--checkpoint", good, "--dataset", "mnist"], "--dataset"),
         (digits, "--checkpoint"),
         ([*files, "--checkpoint", good], "good.pt", "another model"),

@@ -12,7 +12,6 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms as T
 
-import run.compute
 import split.ensure
 import split.lists
 import split.make_splits
@@ -273,7 +272,7 @@ PROTOCOLS = [("bcl-full", 0, {}), ("bcl-100shot", 20, {"shots": [20, 100]}), ("b
 def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protocol, shots, departs):
     before, models, used, original = checkpoint.read_bytes(), [], [], extract
     monkeypatch.setattr(
-        run.compute, "FrozenBackbone", lambda model, *a: models.append(model) or FrozenBackbone(model, *a)
+        "models.frozen.FrozenBackbone", lambda model, *a: models.append(model) or FrozenBackbone(model, *a)
     )
     monkeypatch.setattr("probe.stages.extract", lambda body, *rest: used.append(body) or original(body, *rest))
     scores = digits(D_I, "--protocol", protocol, "--epochs", 60)

@@ -82,7 +82,7 @@ def test_two_processes_train_and_resume(script, tmp_path, how):
 
     assert f"2 process(es) on cpu, precision {how[:4]}" in train("whole", "--epochs", 2)
     train("parts", "--epochs", 1)  # while the rate rises, it does not depend on the number of epochs
-    assert "--epochs was 1, is 2 from here on" in train("parts", "--epochs", 2, "--resume", "--accept_changes")
+    assert "epochs was 1, is 2 from here on" in train("parts", "--epochs", 2, "--resume", "--accept_changes")
     folder = tmp_path / "checkpoints"
     assert same(weights(folder / "whole"), weights(folder / "parts"))
     assert not same(weights(folder / "whole"), weights(folder / "parts", "model_1.pt"))
@@ -127,7 +127,7 @@ def test_what_changes_on_resuming_is_refused_or_told(call, tmp_path):
     small = [*PRETRAIN, "--trainSplit", S_B, "--resume"]
     plain, changed = [*small, "--precision", "fp32", "--augment", "pillow"], [*small, "--precision", "bf16"]
     assert call("train_simCLR.py", "run", *plain, "--epochs", 2).returncode == 0
-    changes = "--augment was 'pillow', is 'batched'", "--precision was 'fp32', is 'bf16'", "--epochs was 2, is 3"
+    changes = "augment was 'pillow', is 'batched'", "precision was 'fp32', is 'bf16'", "epochs was 2, is 3"
     line = one_line_error(call("train_simCLR.py", "run", *changed, "--epochs", 3), "other settings", *changes)
     assert "batch_size" not in line
     done = call("train_simCLR.py", "run", *changed, "--epochs", 3, "--accept_changes")

@@ -288,7 +288,7 @@ def test_an_evaluation_alone_reports_the_lists_of_the_training(run, tmp_path, pr
     assert "0.5" in line
     done = run("train_imagenet.py", "x", *options[:-1], 2, "--test_freq", 1, "--overwrite")
     assert done.returncode == 0
-    one_line_error(run("train_imagenet.py", "x", *options, "--resume"), "--epochs was 2, is 1")
+    one_line_error(run("train_imagenet.py", "x", *options, "--resume"), "epochs was 2, is 1")
 
 
 @pytest.mark.parametrize("name", [SPEC.val, SPEC.test])
@@ -301,8 +301,8 @@ def test_pretraining_on_held_out_images_is_refused(run, name):
     [
         (["--fullset"], ["--fullset and --customSplit"]),
         (["--dataset", "imagenet-200"], ["imagenet-200"]),
-        (["--world_size", "2"], ["--local_rank"]),
-        (["--world_size", "2", "--local_rank", "2"], ["--local_rank"]),
+        (["--world_size", "2"], ["needs local_rank 0 to 1"]),
+        (["--world_size", "2", "--local_rank", "2"], ["needs local_rank 0 to 1"]),
         (["--customSplit", "nonsense"], ["nonsense", TAILED]),
         (["--checkpoint", "gone.pt"], ["gone.pt"]),
         (["--batch-size", "0"], ["--batch-size"]),

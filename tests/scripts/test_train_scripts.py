@@ -155,7 +155,7 @@ def test_torchrun_with_two_processes(script, tmp_path):
 
     done = script(*launch, program, "odd", *PRETRAIN, "--batch_size", "255", "--epochs", "1")
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["error: --batch_size 255 is not divisible by 2 processes"]
+    assert done.stderr.splitlines() == ["error: the batch of 255 images is not divisible by 2 processes"]
     assert not (tmp_path / "checkpoints/odd").exists()
 
 

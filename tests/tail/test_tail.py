@@ -405,7 +405,7 @@ def test_image_files(call, lists, places, tmp_path, whole_figures):
               "imagenetCustomSplit": "", "augment": "pillow", "image_size": 16, "batch_size": 50}  # fmt: skip
     checkpoint = save(model, tmp_path / "model.pt", config)
     command = ["tail/__main__.py", "--checkpoint", checkpoint, "--out", "out", "--draws", 1, "--num_workers", 0]
-    one_line_error(call(*command), "--data 'moved' is not a folder")
+    one_line_error(call(*command), "'moved' is not a folder", "--data")
     paths = [line.split()[0] for line in (lists / PLACES.path("Places_LT_train")).read_text().splitlines()]
     damaged, whole = places / paths[3], (places / paths[3]).read_bytes()
     damaged.write_bytes(whole[:200])
@@ -496,7 +496,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, tmp_path):
         ([bad("long", {**CONFIG, "trainSplit": "x" * 10_000})], "long.pt", "trainSplit"),
         ([bad("line", {**CONFIG, "trainSplit": "a\nb"})], "line.pt", "not text"),
         ([bad("zero", {**CONFIG, "temperature": 0.0})], "--temperature"),
-        ([bad("part", {**CONFIG, "prune_percent": 1.5})], "--prune_percent"),
+        ([bad("part", {**CONFIG, "prune_percent": 1.5})], "prune_percent must"),
         ([bad("none", {**CONFIG, "trainSplit": "none.npy"})], "none.npy"),
         ([bad("text", "settings")], "--dataset"),
         ([bad("both", "settings", memory=memory(n - 1)), *flags, "--scores", "memorisation"], "another list"),
