@@ -160,8 +160,8 @@ def slow_probe(model: nn.Module, loader) -> None:
                     p -= (LR / 10 if epoch == 3 else LR) * v
 
 
-# ... of bf16: features within 3e-2, on which nine steps are taken.
-@pytest.mark.parametrize(("how", "tolerance"), [("fp32", 1e-4), ("bf16", 3e-2)])
+# ... of bf16: features within a few times 2^-8, on which nine steps of a convex problem are taken: they enlarge little.
+@pytest.mark.parametrize(("how", "tolerance"), [("fp32", 1e-4), ("bf16", 16 * 2**-8)])
 def test_a_classifier_on_features_is_that_of_the_network_trained_as_a_whole(how, tolerance):
     model, loader = network("res20_s"), digits(90, 32)
     slow, start = copy.deepcopy(model), copy.deepcopy(model.state_dict())

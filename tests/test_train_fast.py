@@ -11,6 +11,7 @@ import utils.pretrain_files
 from data.batch_views import BatchedLoader, PretrainViews
 from data.views import AugmentedImages
 from tests.conftest import PROJECT, interrupted_after, one_line_error
+from tests.reference import relative_error
 from tests.test_train_scripts import PRETRAIN, S_B, same, weights
 from utils.checkpoint import read_checkpoint
 
@@ -53,19 +54,22 @@ def test_resumed_training_equals_the_undisturbed_one_to_the_bit(call, tmp_path, 
 
 
 def test_precision_and_views_change_the_numbers_and_hardly_the_loss(call, tmp_path):
-    found = {}
+    """At a rate of 0, so that both steps are first ones: further on, losses of two precisions part by any amount."""
+    found, losses = {}, {}
     for precision in ("fp32", "bf16"):
         for augment in ("pillow", "batched"):
-            name, options = f"{precision}-{augment}", ["--precision", precision, "--augment", augment]
-            done = call("train_simCLR.py", name, *PRETRAIN, "--lr", "0.01", "--epochs", 1, *options)
+            name, options = (precision, augment), ["--precision", precision, "--augment", augment]
+            done = call("train_simCLR.py", "-".join(name), *PRETRAIN, "--lr", "0", "--epochs", 1, *options)
             assert done.returncode == 0, done.stderr
-            found[name] = tmp_path / "checkpoints" / name
+            found[name] = tmp_path / "checkpoints" / "-".join(name)
             assert read_checkpoint(found[name] / "model.pt")["config"]["augment"] == augment
+            losses[name] = metrics(found[name])[0]["loss"]
     states = [weights(folder) for folder in found.values()]
-    assert all(not same(a, b) for i, a in enumerate(states) for b in states[:i])
-    # The first epoch's mean over 405 images, whose views are others.
-    losses = [metrics(folder)[0]["loss"] for folder in found.values()]
-    assert max(losses) - min(losses) < 0.05 * max(losses)
+    assert all(not same(a, b) for i, a in enumerate(states) for b in states[:i])  # statistics differ
+    for augment in ("pillow", "batched"):
+        assert losses["bf16", augment] == pytest.approx(losses["fp32", augment], rel=6 * 2**-8)
+    # The mean over 405 images, whose views are others.
+    assert max(losses.values()) - min(losses.values()) < 0.05 * max(losses.values())
 
 
 @pytest.mark.parametrize("how", ["bf16-batched", "fp32-pillow", "bf16-boosted"])
@@ -145,13 +149,23 @@ def test_a_compiled_network_trains_the_same(call, tmp_path, monkeypatch):
         original(self, *args, backend="eager", **kwargs)
 
     monkeypatch.setattr(torch.nn.Module, "compile", compile)
-    options = [*PRETRAIN, "--lr", "0.1", "--trainSplit", S_B, "--epochs", 2]
+    # One step: its gradient is in the momentum.
+    options = [*PRETRAIN, "--lr", "0.1", "--trainSplit", S_B, "--epochs", 1, "--precision", "fp32"]
+    losses, gradients = [], []
     for name, more in (("plain", ["--compile", "False"]), ("compiled", ["--compile"])):
         done = call("train_simCLR.py", name, *options, *more)
         assert done.returncode == 0, done.stderr
         assert compiled == (["SmallResNet"] if name == "compiled" else [])
-    found = [weights(tmp_path / "checkpoints" / name) for name in ("plain", "compiled")]
-    assert same(*found)
+        folder = tmp_path / "checkpoints" / name
+        losses += [row["loss"] for row in metrics(folder)]
+        state = read_checkpoint(folder / "model.pt")["optim"]["state"]
+        gradients.append(torch.cat([entry["momentum_buffer"].flatten() for entry in state.values()]))
+    assert len(losses) == 2 and losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert gradients[0].norm() > 0 and relative_error(*gradients) < 0.1
+    plain, ours = (weights(tmp_path / "checkpoints" / name) for name in ("plain", "compiled"))
+    assert plain.keys() == ours.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(ours[key], value, rtol=1e-3, atol=1e-3)
 
 
 def test_a_best_model_from_before_these_options_is_evaluated(call, tmp_path):
