@@ -17,7 +17,7 @@ from methods import SDCLR, SimCLR, simclr
 from models import build_classifier, build_encoder
 from models.batch_norm import DualBatchNorm
 from models.mask import compute_masks, get_masks, make_prunable, set_masks
-from tests.oracles import nt_xent_loops
+from tests.oracles import hits_within, nt_xent_loops
 from tests.reference import relative_error
 from utils import probe
 from utils.compute import Compute
@@ -265,8 +265,10 @@ def test_probe_counts_classes_and_evaluates():
     data = published.Labelled(images, labels, T.ToTensor())
     loader = torch.utils.data.DataLoader(data, 8)
     assert published.count_classes(loader, 4).tolist() == np.bincount(labels, minlength=4).tolist()
+    torch.manual_seed(0)
     model = build_classifier("res20_s", 3).eval()
     loss, accuracy = published.evaluate(model, loader)
     scores = model(to_batch(images)).detach()
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels)).item(), rel=1e-5)
-    assert accuracy == pytest.approx(float((scores.argmax(1).numpy() == labels).mean()))
+    sure, may_be = hits_within(scores, labels)
+    assert sure.mean() - 1e-6 <= accuracy <= may_be.mean() + 1e-6
