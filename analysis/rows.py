@@ -192,5 +192,5 @@ def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str)
         labels = load(spec, data, train=True).labels
     except InputError as error:
         raise InputError(f"class sizes of {split} are unknown: no distribution in {log}; {error}") from error
-    chosen = read_list(ensure_list(spec.split_list(f"{split}_D_i"), spec, labels), spec)
-    return np.bincount(labels[chosen.indices], minlength=spec.classes).tolist()
+    chosen = read_list(ensure_list(spec.split_list(f"{split}_D_i"), spec, labels), spec, labels=labels)
+    return np.bincount(chosen.labels, minlength=spec.classes).tolist()

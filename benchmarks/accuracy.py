@@ -19,8 +19,8 @@ import numpy as np
 from data.groups import COLUMNS
 from data.sets.memory import load
 from data.sets.registry import spec_of
-from split.ensure import ensure_list
-from split.lists import npy, read_list
+from split.lists import npy
+from split.open import Lists
 from utils.cli import Parser, natural, positive
 from utils.errors import InputError, run
 
@@ -61,7 +61,7 @@ def thinned(args: argparse.Namespace) -> dict[str, Path]:
         "pretrain": data.spec.split_list("fashion_mnist_split1_D_i"),
         "linear": data.spec.train_list,
     }.items():
-        indices = read_list(ensure_list(whole, data.spec, data.labels), data.spec).indices
+        indices = Lists().open(whole, data.spec, data.labels).ids
         labels = data.labels[indices]
         kept = np.concatenate([indices[labels == c][:: args.thin] for c in range(data.spec.classes)])
         paths[name] = args.root.absolute() / f"{name}_thin{args.thin}.npy"

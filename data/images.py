@@ -27,17 +27,22 @@ LONGEST = 200  # times its shorter side is an image's longer one at most
 
 
 @dataclass(frozen=True)
-class PathList:
-    """paths [N] below the data folder and labels [N] int64 of a list; source 'published', 'generated' or 'own'."""
+class ImageList:
+    """The images that a list names: ids [N] of a data set in memory, or paths [N] below the data folder.
+
+    labels [N] int64, of ids only where the data set's are known. path: the list's file. sha1: git's id of it. source:
+    'published', 'generated' or 'own'.
+    """
 
     path: Path
-    paths: list[str]
-    labels: np.ndarray
     sha1: str
     source: str
+    labels: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    paths: list[str] | None = None
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.paths if self.ids is None else self.ids)
 
 
 SOME = 300  # files of a list that are opened before a run
@@ -82,7 +87,7 @@ class ImageFiles:
         InputError: root is no folder, or another one: none of the images is there; or one that was opened is bad.
     """
 
-    def __init__(self, root: str, images: PathList, as_array: bool, on_bad_image: str = "skip") -> None:
+    def __init__(self, root: str, images: ImageList, as_array: bool, on_bad_image: str = "skip") -> None:
         if not root or not Path(root).is_dir():
             raise InputError(f"{root!r} is not a folder: {GIVE_TREE}")
         # Some may be missing; where none of a hundred is there, it is another folder.

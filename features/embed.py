@@ -24,8 +24,8 @@ from data.sets.base import ListSpec
 from data.sets.memory import load
 from data.sets.registry import find_spec
 from features.save import add_feature_options, features_of, some
-from split.ensure import ensure_list, ensure_path_list
-from split.lists import group_sizes, read_list, read_path_list
+from split.lists import group_sizes
+from split.open import Lists
 from utils.cli import Parser, natural, positive
 from utils.errors import InputError, run
 from utils.plotting import FORMATS, STYLES, Style, legend_below, new_figure, write_figure
@@ -85,13 +85,10 @@ def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 def find_groups(args: argparse.Namespace, spec: Any) -> dict[str, list[int]]:
     """The classes of Many, Medium and Few; raises InputError if the list is bad, or its classes are of one size."""
-    name = args.groupSplit
-    if isinstance(spec, ListSpec):
-        chosen, labels = read_path_list(ensure_path_list(name, spec, args.data), spec), None
-    else:
-        labels = load(spec, args.data, train=True, download=args.download).labels
-        chosen = read_list(ensure_list(name, spec, labels), spec)
-    sizes = group_sizes(chosen, labels, spec.classes)
+    name, source = args.groupSplit, args.data
+    if not isinstance(spec, ListSpec):
+        source = load(spec, args.data, train=True, download=args.download).labels
+    sizes = group_sizes(Lists().open(name, spec, source), spec.classes)
     if min(sizes) == max(sizes):
         raise InputError(f"all classes of {name} have {sizes[0]} images: give a long-tailed list")
     return groups_of(sizes, isinstance(spec, ListSpec))

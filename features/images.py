@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader
 
-from data.images import ImageFiles, ImageSet, PathList
+from data.images import ImageFiles, ImageList, ImageSet
 from data.loader import (
     AugmentedImages,
     ShardedBatches,
@@ -16,7 +16,6 @@ from data.loader import (
 from data.views import arrays
 from data.views.published import centre_transform, file_probe_transform
 from run.bad_images import BadImages
-from split.lists import IndexList
 from utils.distributed import World
 
 Images = Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
@@ -41,15 +40,15 @@ def images_of_files(loader: DataLoader, bad: BadImages) -> Iterator[tuple[torch.
             yield batch.views[:, 0], batch.labels, batch.index
 
 
-def subset(data: ImageSet, chosen: IndexList | None) -> ImageSet:
+def subset(data: ImageSet, chosen: ImageList | None) -> ImageSet:
     """The images of a list; all of them for None."""
     if chosen is None:
         return data
-    return ImageSet(data.spec, data.images[chosen.indices], data.labels[chosen.indices])
+    return ImageSet(data.spec, data.images[chosen.ids], data.labels[chosen.ids])
 
 
 def file_test_loader(
-    images: PathList,
+    images: ImageList,
     args: argparse.Namespace,
     world: World,
     augmented: bool = False,

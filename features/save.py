@@ -31,8 +31,7 @@ from models.frozen import FrozenBackbone, frozen_backbone
 from run.bad_images import BadImages
 from run.compute import Compute, add_compute_options
 from run.log import Log
-from split.ensure import ensure_list, ensure_path_list
-from split.lists import read_list, read_path_list
+from split.open import Lists
 from utils.cli import Parser, positive
 from utils.distributed import World, join, world_from_environment
 from utils.errors import InputError, run
@@ -92,7 +91,7 @@ def of_memory(
     numbers = np.arange(len(data.labels))
     if args.list != "test":
         name = {"train": data.spec.train_list, "val": data.spec.val_list}.get(args.list, args.list)
-        numbers = read_list(ensure_list(name, data.spec, data.labels), data.spec).indices
+        numbers = Lists().open(name, data.spec, data.labels).ids
     numbers = numbers[some(len(numbers), args)]
     chosen = ImageSet(data.spec, data.images[numbers], data.labels[numbers])
     images = images_in_memory(chosen, args.test_batch_size)
@@ -106,7 +105,7 @@ def of_files(
     """Features of a list of image files, and their paths."""
     spec = LIST_SPECS[args.dataset]
     name = {"train": spec.train, "val": spec.val, "test": spec.test}.get(args.list, args.list)
-    chosen = read_path_list(ensure_path_list(name, spec, args.data), spec)
+    chosen = Lists().open(name, spec, args.data)
     bad, numbers = BadImages(args.on_bad_image, Log(None, world.main)), some(len(chosen.paths), args).tolist()
     loader = file_test_loader(chosen, args, world, numbers=numbers)
     found = extract(backbone, images_of_files(loader, bad), world.device)

@@ -44,8 +44,8 @@ def training_images(args: argparse.Namespace, lists: Lists | None = None) -> tup
         spec = data.spec
         name = spec.train_list if args.trainSplit == "trainIdxList.npy" else args.trainSplit
         path = lists.find(name, spec, data.labels)
-        chosen = read_list(path, spec, disjoint_from=lists.indices(spec.val_list, spec, data.labels))
-        images, labels = ImageArrays(data.images[chosen.indices], chosen.indices), data.labels[chosen.indices]
+        chosen = read_list(path, spec, lists.open(spec.val_list, spec, data.labels), data.labels)
+        images, labels = ImageArrays(data.images[chosen.ids], chosen.ids), chosen.labels
         how = spec.size, spec.flip, args.strength, args.resizeLower
         if args.augment == "pillow":
             transform = pretrain_transform(*how)

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from data.groups import GROUPS, groups_of
-from data.images import ImageSet, PathList
+from data.images import ImageList, ImageSet
 from data.loader import AugmentedImages
 from data.sets.files import LIST_SPECS, PRETRAIN_LISTS
 from data.sets.memory import load
@@ -58,14 +58,14 @@ class Monitor:
         files, data = args.dataset in PRETRAIN_LISTS, images.images.images
         if files:
             spec = LIST_SPECS[PRETRAIN_LISTS[args.dataset][0]]
-            val = lists.paths(spec.val, spec, args.data, apart=(data,))
+            val = lists.open(spec.val, spec, args.data, apart=(data,))
             size = args.image_size or spec.size
             args = argparse.Namespace(**{**vars(args), "image_size": size, "test_batch_size": BATCH})
             file_test_loader(val, args, world)  # looks whether they are there
         else:
             whole = load(spec_of(args.dataset), args.data, train=True, download=args.download)
             spec, data = whole.spec, ImageSet(whole.spec, data, images.labels)
-            val = subset(whole, lists.indices(spec.val_list, spec, whole.labels))
+            val = subset(whole, lists.open(spec.val_list, spec, whole.labels))
         self.args, self.bank, self.val = args, data, val
         groups = groups_of(counts, files) if max(counts) > min(counts) else {}
         self.groups = {"All": list(range(self.classes)), **{name: groups.get(name, []) for name in GROUPS}}
@@ -102,9 +102,9 @@ class Monitor:
         scores = knn_scores(bank, val.values, self.classes)
         return accuracy(count_hits(scores.cpu().numpy(), val.labels.cpu().numpy(), self.classes))["per_class"]
 
-    def _images(self, item: ImageSet | PathList, bad: BadImages) -> Images:
+    def _images(self, item: ImageSet | ImageList, bad: BadImages) -> Images:
         """This process's batches, plain: whole ones are dealt."""
-        if isinstance(item, PathList):
+        if isinstance(item, ImageList):
             # A new loader each time: its workers would stay to the end of the run.
             return images_of_files(file_test_loader(item, self.args, self.world), bad)
         return islice(images_in_memory(item, BATCH), self.world.rank, None, self.world.size)

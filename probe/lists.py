@@ -3,15 +3,14 @@
 import argparse
 import re
 
-from data.images import ImageSet, PathList
+from data.images import ImageList, ImageSet
 from data.sets.base import ListSpec, Spec
 from probe.protocols import DEFAULT_LIST, FEATURE_PROTOCOLS
-from split.lists import IndexList
 from split.open import Lists
 from utils.errors import InputError
 
 
-def find_lists(args: argparse.Namespace, data: ImageSet, lists: Lists | None = None) -> dict[str, IndexList | None]:
+def find_lists(args: argparse.Namespace, data: ImageSet, lists: Lists | None = None) -> dict[str, ImageList | None]:
     """The checked lists: 'train', 'val' (None for the test set), 'group' (None if no split is named).
 
     Of BCL's probes 'train1', ... in place of 'train' and 'val'.
@@ -21,15 +20,16 @@ def find_lists(args: argparse.Namespace, data: ImageSet, lists: Lists | None = N
     """
     spec, lists = data.spec, lists or Lists()
 
-    def read(name: str, apart: IndexList | None = None) -> IndexList:
-        return lists.indices(name, spec, data.labels, apart)
+    def read(name: str, *apart: ImageList) -> ImageList:
+        return lists.open(name, spec, data.labels, apart)
 
     group = args.groupSplit or long_tailed_list(args.experiment, spec)
     groups = {"group": read(group) if group else None}
     if args.protocol in FEATURE_PROTOCOLS:
         return {**groups, **{f"train{i}": read(name) for i, name in enumerate(_probe_lists(args.protocol, spec), 1)}}
     val = None if args.valiSplit == "test" else read(args.valiSplit or spec.val_list)
-    train = read(spec.train_list if args.trainSplit == DEFAULT_LIST else args.trainSplit, val)
+    train = spec.train_list if args.trainSplit == DEFAULT_LIST else args.trainSplit
+    train = read(train) if val is None else read(train, val)
     return {"train": train, "val": val, **groups}
 
 
@@ -50,7 +50,9 @@ def long_tailed_list(experiment: str, spec: Spec) -> str:
     return spec.split_list(f"{match.group(1)}_D_i") if match else ""
 
 
-def find_path_lists(args: argparse.Namespace, spec: ListSpec, lists: Lists | None = None) -> dict[str, PathList | None]:
+def find_path_lists(
+    args: argparse.Namespace, spec: ListSpec, lists: Lists | None = None
+) -> dict[str, ImageList | None]:
     """The checked lists of image files: 'train', 'val', 'test', 'group' (None if the experiment's name tells none).
 
     An evaluation alone needs no 'train' and 'val'. Of BCL's probes 'train1', ... in place of both.
@@ -58,11 +60,10 @@ def find_path_lists(args: argparse.Namespace, spec: ListSpec, lists: Lists | Non
     Raises:
         InputError: a list is bad, or training, validation and test share an image.
     """
-
     lists = lists or Lists()
 
-    def read(name: str, *apart: PathList) -> PathList:
-        return lists.paths(name, spec, args.data, apart)
+    def read(name: str, *apart: ImageList) -> ImageList:
+        return lists.open(name, spec, args.data, apart)
 
     test = read(spec.test)
     group = args.groupSplit or spec.grouping_list(args.experiment)

@@ -5,7 +5,7 @@ import argparse
 import torch
 from torch.utils.data import DataLoader
 
-from data.images import ImageFiles, ImageSet, PathList
+from data.images import ImageFiles, ImageList, ImageSet
 from data.loader import AugmentedImages, BatchedLoader, EpochSampler, make_loader, view_loader
 from data.views import arrays
 from data.views.batches import ShiftedViews
@@ -24,7 +24,7 @@ def train_loader(
     return view_loader(dataset, sampler, args.batch_size * at_once, args.num_workers, device)
 
 
-def file_train_loader(images: PathList, args: argparse.Namespace, world: World) -> DataLoader:
+def file_train_loader(images: ImageList, args: argparse.Namespace, world: World) -> DataLoader:
     """Shuffled, augmented Batches of this process with views [n, 1, 3, S, S]; the last one may be short.
 
     Raises:

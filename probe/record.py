@@ -6,12 +6,11 @@ import platform
 from typing import Any
 
 from data.groups import groups_of, summarise
-from data.images import PathList
+from data.images import ImageList
 from data.sets.base import ListSpec, Spec
 from probe.protocols import FEATURE_PROTOCOLS, PROTOCOL_VERSION, protocol_of
 from run.checkpoint import read_checkpoint
 from run.log import Log, provenance
-from split.lists import IndexList
 from utils.errors import InputError
 from utils.files import replace_file
 
@@ -30,7 +29,7 @@ def log_validation(log: Log, epoch: int, scores: dict[str, Any], files: bool = F
     log.metrics(epoch=epoch, val_top1=scores["top1"], val_top5=scores["top5"])
 
 
-def origin(lists: dict[str, IndexList | PathList | None]) -> dict[str, dict[str, str] | None]:
+def origin(lists: dict[str, ImageList | None]) -> dict[str, dict[str, str] | None]:
     """File name, hash and source of each list."""
     return {
         k: {"path": v.path.name, "sha1": v.sha1, "source": v.source} if v is not None else None
@@ -51,7 +50,7 @@ def pretraining_of(checkpoint: str) -> dict[str, str] | None:
 def report(
     args: argparse.Namespace,
     spec: Spec | ListSpec,
-    lists: dict[str, IndexList | PathList | None],
+    lists: dict[str, ImageList | None],
     counts: list[int] | None,
     precision: str,
     scores: dict[str, Any],
@@ -77,7 +76,7 @@ def report(
     protocol, departs = protocol_of(config, spec)
     if wanted := FEATURE_PROTOCOLS.get(protocol):
         # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
-        shots = len(lists["train1"].paths if files else lists["train1"].indices) // spec.classes
+        shots = len(lists["train1"]) // spec.classes
         departs |= {"shots": [shots, wanted]} if shots != wanted else {}
     groups = None
     if counts is not None and None not in scores["per_class"]:

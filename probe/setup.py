@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from data.images import PathList
+from data.images import ImageList
 from data.loader import Batch
 from data.sets.base import ListSpec, Spec
 from data.sets.memory import load
@@ -21,7 +21,7 @@ from probe.record import origin
 from run.bad_images import BadImages
 from run.compute import Compute
 from run.randomness import seed_generators
-from split.lists import IndexList, group_sizes
+from split.lists import group_sizes
 from split.open import Lists
 from utils.distributed import World, launched_by_hand, world_from_environment
 
@@ -34,7 +34,7 @@ class Sources(NamedTuple):
     `test_images`: their number.
     """
 
-    lists: dict[str, IndexList | PathList | None]
+    lists: dict[str, ImageList | None]
     images: Callable[[str, BadImages], Images]
     training: Callable[[int], Iterable[Batch]] | None
     sizes: list[int] | None
@@ -114,7 +114,7 @@ def _in_memory(args: argparse.Namespace, spec: Spec, world: World, lists: Lists 
     def training(at_once: int) -> Iterable[Batch]:
         return train_loader(subset(train, found["train"]), args, world.device, at_once)
 
-    return Sources(found, images, training, group_sizes(found["group"], train.labels, spec.classes), len(test.labels))
+    return Sources(found, images, training, group_sizes(found["group"], spec.classes), len(test.labels))
 
 
 def _of_files(args: argparse.Namespace, spec: ListSpec, world: World, lists: Lists | None) -> Sources:
@@ -125,7 +125,7 @@ def _of_files(args: argparse.Namespace, spec: ListSpec, world: World, lists: Lis
         for name in found if name in ("val", "test") or on_features and name != "group"
     }  # fmt: skip
     loader = file_train_loader(found["train"], args, world) if "train" in found else None
-    sizes = group_sizes(found["group"], None, spec.classes)
+    sizes = group_sizes(found["group"], spec.classes)
 
     def images(name: str, bad: BadImages) -> Images:
         return images_of_files(loaders[name], bad)

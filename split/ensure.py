@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.images import PathList
+from data.images import ImageList
 from data.sets.base import ListSpec, Spec
 from split.fetch_published import FETCH, fetch
 from split.lists import (
@@ -52,7 +52,7 @@ def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT, *,
     if own:
         # A list of another shape goes beside those that are here, and keeps off their validation images.
         val = read_list(ensure_list(spec.val_list, spec, labels, root, fetching=fetching), spec)
-        lists = make_lists(spec, labels, val=val.indices, **settings)
+        lists = make_lists(spec, labels, val=val.ids, **settings)
     with locked(root):
         if (root / name).is_file():
             return root / name
@@ -80,7 +80,7 @@ def _ensure_shots(name: str, spec: Spec, labels: np.ndarray, root: Path, fetchin
             if fetching and train.source == "published" and name in _published_paths(spec):
                 fetch(spec, root)
             else:
-                write_lists(make_shots(spec, labels, train.indices), root, note=fetching)
+                write_lists(make_shots(spec, labels, train.ids), root, note=fetching)
                 where = f" in {root}" if fetching else ""
                 print(f"{name} was missing: generated the few-shot lists of {spec.name}{where}", flush=True)
     return root / name
@@ -144,7 +144,7 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT, *,
     return root / relative
 
 
-def _classes(theirs: list[PathList], spec: ListSpec) -> list[str]:
+def _classes(theirs: list[ImageList], spec: ListSpec) -> list[str]:
     """The classes' folders in the order of the labels of published lists; [] where those do not tell."""
     folders: dict[int, set[str]] = {}
     for item in theirs:
@@ -158,7 +158,7 @@ def _published_paths(spec: Spec | ListSpec) -> set[str]:
     return {row["path"].removeprefix("split/") for row in published_lists() if dataset_of(row["path"]) == spec.name}
 
 
-def _fetch_path_lists(relative: str, spec: ListSpec, root: Path, here: list[PathList]) -> str:
+def _fetch_path_lists(relative: str, spec: ListSpec, root: Path, here: list[ImageList]) -> str:
     """Fetch the published lists unless generated ones are in use; returns why not, for the message."""
     sources = {item.source for item in here}
     # Those beside published lists were made by default settings, hence can be made again, and are checked to be equal.

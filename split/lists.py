@@ -4,12 +4,11 @@ import hashlib
 import io
 import re
 import warnings
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data.images import PathList
+from data.images import ImageList
 from data.sets.base import ListSpec, Spec
 from data.sets.files import LIST_SPECS
 from data.sets.memory import SPECS
@@ -21,19 +20,6 @@ ROOT = Path(__file__).resolve().parent
 LARGEST = 500_000_000  # bytes of a list; that of all ImageNet has 50 million
 
 PUBLISHED = ROOT / "published_splits.tsv"
-
-
-@dataclass(frozen=True)
-class IndexList:
-    """indices [N] int64 into the training images; source is 'published', 'generated' or 'own'."""
-
-    path: Path
-    indices: np.ndarray
-    sha1: str
-    source: str
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
 
 def blob_sha1(content: bytes) -> str:
@@ -131,12 +117,15 @@ def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = Fa
     return list(contents)
 
 
-def read_list(path: Path, spec: Spec, disjoint_from: "IndexList | None" = None) -> IndexList:
+def read_list(
+    path: Path, spec: Spec, disjoint_from: ImageList | None = None, labels: np.ndarray | None = None
+) -> ImageList:
     """Read and check a list of indices into a data set's training images.
 
     Args:
         path: .npy file of integers. spec: the data set.
         disjoint_from: a list, of validation images say, that must share no image with this one.
+        labels: [N] of all training images, for the list's own.
 
     Raises:
         InputError: the file is missing or not a list of integers, an index is out of range or twice in it, it belongs
@@ -159,19 +148,20 @@ def read_list(path: Path, spec: Spec, disjoint_from: "IndexList | None" = None) 
     if len(unique) < len(values):
         raise InputError(f"list {path} has index {unique[count > 1][0]} more than once: make or fetch it again")
     if disjoint_from is not None:
-        shared = len(np.intersect1d(values, disjoint_from.indices))
+        shared = len(np.intersect1d(values, disjoint_from.ids))
         if shared:
             raise InputError(
                 f"list {path} shares {shared} images with {disjoint_from.path}: it belongs to another data set, "
                 "or the two were not made together"
             )
-    return IndexList(path, values.astype(np.int64), sha1, source)
+    ids = values.astype(np.int64)
+    return ImageList(path, sha1, source, None if labels is None else labels[ids], ids=ids)
 
 
 _LABEL = re.compile("-?[0-9]{1,9}")
 
 
-def read_path_list(path: Path, spec: ListSpec, apart: tuple[PathList, ...] = ()) -> PathList:
+def read_path_list(path: Path, spec: ListSpec, apart: tuple[ImageList, ...] = ()) -> ImageList:
     """Read and check a list of image files.
 
     Args:
@@ -202,7 +192,7 @@ def read_path_list(path: Path, spec: ListSpec, apart: tuple[PathList, ...] = ())
     if len(unique := set(paths)) < len(paths):
         twice = next(p for i, p in enumerate(paths) if p not in unique or unique.discard(p))
         raise InputError(f"list {path}, line {len(paths) - paths[::-1].index(twice)}: {twice} is in the list twice")
-    result = PathList(path, paths, labels, sha1, source)
+    result = ImageList(path, sha1, source, labels, paths=paths)
     for other in apart:
         if shared := len(unique.intersection(other.paths)):
             raise InputError(f"list {path} shares {shared} images with {other.path}: the two were not made together")
@@ -223,7 +213,7 @@ def _parse(line: str, where: str, spec: ListSpec) -> tuple[str, int]:
     return "/".join(parts), int(label)
 
 
-def class_folders(images: PathList) -> dict[int, set[str]]:
+def class_folders(images: ImageList) -> dict[int, set[str]]:
     """Label -> the folders in which its images lie; a class has one folder name."""
     folders: dict[int, set[str]] = {}
     for name, label in zip(images.paths, images.labels.tolist(), strict=True):
@@ -231,9 +221,6 @@ def class_folders(images: PathList) -> dict[int, set[str]]:
     return folders
 
 
-def group_sizes(item: IndexList | PathList | None, labels: np.ndarray | None, classes: int) -> list[int] | None:
-    """Images per class of the grouping list; `labels` are those of a data set in memory."""
-    if item is None:
-        return None
-    chosen = item.labels if isinstance(item, PathList) else labels[item.indices]
-    return np.bincount(chosen, minlength=classes).tolist()
+def group_sizes(item: ImageList | None, classes: int) -> list[int] | None:
+    """Images per class of a list whose labels are known; None for None."""
+    return None if item is None else np.bincount(item.labels, minlength=classes).tolist()

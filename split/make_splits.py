@@ -142,7 +142,7 @@ def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
     shape, alpha = args.shape or "exp", 6.0 if args.alpha is None else args.alpha
     default = shape == "exp" and args.imb_factor in (None, spec.imb_factor)
     val = args.out / spec.val_list
-    in_use = None if default or not val.is_file() else read_list(val, spec).indices
+    in_use = None if default or not val.is_file() else read_list(val, spec).ids
     lists = make_lists(spec, labels, tuple(args.splits or SPLITS), args.imb_factor, shape, alpha, in_use)
     if spec.train_list in lists:
         lists |= make_shots(spec, labels, lists[spec.train_list])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.images import PathList
+from data.images import ImageList
 from data.sets.base import ListSpec, Spec
 from split.ensure import ensure_list, ensure_path_list, known_list
-from split.lists import ROOT, IndexList, read_list, read_path_list
+from split.lists import ROOT, read_list, read_path_list
 
 
 class Lists:
@@ -36,29 +36,23 @@ class Lists:
         ensure = ensure_path_list if isinstance(spec, ListSpec) else ensure_list
         return ensure(name, spec, source, **self._how)
 
-    def indices(self, name: str, spec: Spec, labels: np.ndarray, apart: IndexList | None = None) -> IndexList:
-        """A list of indices into the training images, which shares no image with `apart`.
+    def open(
+        self, name: str, spec: Spec | ListSpec, source: np.ndarray | str, apart: tuple[ImageList, ...] = ()
+    ) -> ImageList:
+        """The list, checked, with the labels of its images; it shares no image with those `apart`.
 
         Args:
-            labels: [N] of all training images, for lists that are to be made.
+            source: as in `find`. apart: one list at most of images in memory.
 
         Raises:
             InputError: nothing makes a list of that name, or it is bad.
         """
-        return read_list(self.find(name, spec, labels), spec, apart)
+        path = self.find(name, spec, source)
+        if isinstance(spec, ListSpec):
+            return read_path_list(path, spec, apart)
+        return read_list(path, spec, apart[0] if apart else None, source)
 
-    def paths(self, name: str, spec: ListSpec, data: str, apart: tuple[PathList, ...] = ()) -> PathList:
-        """A list of image files, which shares no image with those `apart`.
-
-        Args:
-            data: the data folder, for lists that are to be made.
-
-        Raises:
-            InputError: nothing makes a list of that name, or it is bad.
-        """
-        return read_path_list(self.find(name, spec, data), spec, apart)
-
-    def held_out(self, spec: ListSpec) -> tuple[PathList, ...]:
+    def held_out(self, spec: ListSpec) -> tuple[ImageList, ...]:
         """The validation and the test list of image files, as far as they are there."""
         known = (known_list(spec, name, **self._root) for name in (spec.val, spec.test))
         return tuple(read_path_list(path, spec) for path in known if path)

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from data.groups import thresholds
-from data.images import PathList
+from data.images import ImageList
 from data.sets.base import ListSpec, Spec
 from data.sets.files import LIST_SPECS
 from data.sets.memory import SPECS, load
-from split.lists import ROOT, IndexList, class_folders, read_list, read_npy, read_path_list
+from split.lists import ROOT, class_folders, read_list, read_npy, read_path_list
 from utils.cli import Parser
 from utils.errors import InputError, run
 
@@ -47,15 +47,15 @@ def labels_of(spec: Spec, data: str, file: str) -> np.ndarray | None:
         return None
 
 
-def describe(item: IndexList, labels: np.ndarray | None, others: list[IndexList]) -> list[str]:
+def describe(item: ImageList, labels: np.ndarray | None, others: list[ImageList]) -> list[str]:
     """Lines on one list; `others` are the lists that it is compared with."""
-    lines = [f"  size {len(item.indices)}  source {item.source}  hash {item.sha1}"]
+    lines = [f"  size {len(item.ids)}  source {item.source}  hash {item.sha1}"]
     if labels is None:
         lines.append("  class counts unknown: give the labels with --data or --labels")
     else:
-        lines += _counts(labels[item.indices], len(np.unique(labels)))
-    shared = ((other, len(np.intersect1d(item.indices, other.indices))) for other in others)
-    text = [f"{o.path.stem} {n}{' (contained)' if n == len(item.indices) else ''}" for o, n in shared]
+        lines += _counts(labels[item.ids], len(np.unique(labels)))
+    shared = ((other, len(np.intersect1d(item.ids, other.ids))) for other in others)
+    text = [f"{o.path.stem} {n}{' (contained)' if n == len(item.ids) else ''}" for o, n in shared]
     return [*lines, "  images shared with " + (", ".join(text) or "no other list")]
 
 
@@ -67,7 +67,7 @@ def _counts(labels: np.ndarray, classes: int) -> list[str]:
     return [f"  class counts {text}{missing_text}", f"  imbalance factor {counts[0] / counts[-1]:.4g}"]
 
 
-def related(item: IndexList, lists: list[IndexList]) -> list[IndexList]:
+def related(item: ImageList, lists: list[ImageList]) -> list[ImageList]:
     """The lists with which an overlap means something: train, validation, and those of the same split."""
     split = _SPLIT.search(item.path.stem)
     same = split.group() if split else None
@@ -140,7 +140,7 @@ def _right_download(spec: ListSpec, data: str) -> str:
     return f"--data {data} is not the folder of {spec.name}, or not complete; the right download: {spec.download}"
 
 
-def missing_files(item: PathList, data: Path) -> list[str]:
+def missing_files(item: ImageList, data: Path) -> list[str]:
     """Those paths of a list that are no files below `data`; one look at each folder."""
     there: dict[str, set[str]] = {}
     gone = []

@@ -22,7 +22,7 @@ from sklearn.datasets import load_sample_images
 from torchvision import transforms as T
 
 import data.loader
-from data.images import BadImage, ImageFiles, PathList
+from data.images import BadImage, ImageFiles, ImageList
 from data.loader import TRIES, AugmentedImages, Batch, EpochSampler, ShardedBatches, collate, make_loader
 from data.views import arrays
 from data.views.published import centre_transform, file_probe_transform, pretrain_transform
@@ -480,9 +480,9 @@ def test_crops_are_inceptions(drawn):
 # ---- files
 
 
-def listed(root, names: list[str], labels: list[int] | None = None) -> PathList:
+def listed(root, names: list[str], labels: list[int] | None = None) -> ImageList:
     labels = np.arange(len(names)) % 5 if labels is None else np.array(labels)
-    return PathList(root / "lists" / "mine.txt", names, labels.astype(np.int64), "0" * 40, "own")
+    return ImageList(root / "lists" / "mine.txt", "0" * 40, "own", labels.astype(np.int64), paths=names)
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -619,7 +619,7 @@ def test_data_folder_that_is_none(tmp_path, monkeypatch, root):
 # ---- datasets and loaders over files
 
 
-def tree_of(root, number: int, bad: tuple[int, ...] = ()) -> PathList:
+def tree_of(root, number: int, bad: tuple[int, ...] = ()) -> ImageList:
     """`number` small images of different colours; those of `bad` are broken in different ways."""
     names, kinds = [f"{i}.png" for i in range(number)], itertools.cycle(("text", "missing", "empty", "directory"))
     for i, name in enumerate(names):

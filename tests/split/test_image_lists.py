@@ -22,7 +22,7 @@ import split.ensure
 import split.lists
 import split.make_image_lists
 import split.make_splits
-from data.images import PathList
+from data.images import ImageList
 from data.sets.base import ListSpec
 from data.sets.files import LIST_SPECS
 from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
@@ -710,7 +710,7 @@ def put(root: Path, lists: dict[str, bytes]) -> Path:
     return root
 
 
-def found(name: str, spec: ListSpec, root: Path, data: Path | str = "") -> PathList:
+def found(name: str, spec: ListSpec, root: Path, data: Path | str = "") -> ImageList:
     return read_path_list(ensure_path_list(name, spec, str(data), root), spec)
 
 
@@ -830,7 +830,7 @@ def test_own_list_of_a_published_name_is_kept(server, four_classes, tmp_path):
     assert files_below(root) == {FULL.path("ImageNet_train"): FIRST.encode()}
 
 
-def check_places(root: Path, theirs: dict[str, bytes], data: Path) -> dict[str, PathList]:
+def check_places(root: Path, theirs: dict[str, bytes], data: Path) -> dict[str, ImageList]:
     """The authors' lists as published; the others made, apart from them."""
     files, sources = files_below(root), {}
     lists = {name: read_path_list(root / PART.path(name), PART) for name in PART.names()}

@@ -419,20 +419,20 @@ def test_pickled_objects_are_not_executed(tmp_path):
 def test_right_lists_are_read(tmp_path, kind):
     path = save(tmp_path / "list.npy", np.array([7, 0, 200, 3]).astype(kind))
     item = read_list(path, DIGITS)
-    assert item.indices.dtype == np.int64
-    assert item.indices.tolist() == [7, 0, 200, 3]
+    assert item.ids.dtype == np.int64
+    assert item.ids.tolist() == [7, 0, 200, 3]
     assert (item.source, item.path) == ("own", path)
     assert item.sha1 == blob_sha1(path.read_bytes())
 
 
 def test_last_index_is_in_range(tmp_path):
-    assert read_list(save(tmp_path / "a.npy", np.array([0, 1396])), DIGITS).indices.tolist() == [0, 1396]
+    assert read_list(save(tmp_path / "a.npy", np.array([0, 1396])), DIGITS).ids.tolist() == [0, 1396]
 
 
 def test_overlap_with_validation_is_refused(tmp_path):
     val = read_list(save(tmp_path / "val.npy", np.array([1, 2, 3])), DIGITS)
     fine = save(tmp_path / "fine.npy", np.array([4, 5]))
-    assert read_list(fine, DIGITS, val).indices.tolist() == [4, 5]
+    assert read_list(fine, DIGITS, val).ids.tolist() == [4, 5]
     path = save(tmp_path / "bad.npy", np.array([4, 3, 5, 1]))
     with pytest.raises(InputError) as caught:
         read_list(path, DIGITS, val)
@@ -450,7 +450,7 @@ def test_published_lists_know_their_data_set(tmp_path, owner, other):
         path.write_bytes(source.read_bytes())
         item = read_list(path, SPECS[owner])
         assert item.source == "published"
-        assert np.array_equal(item.indices, np.load(source))
+        assert np.array_equal(item.ids, np.load(source))
         with pytest.raises(InputError, match=owner) as caught:
             read_list(path, SPECS[other])
         assert str(path) in str(caught.value)
@@ -655,7 +655,7 @@ def test_ensure_list_makes_other_shapes_and_factors(tmp_path, stem):
     assert path == root / name
     made = read_list(path, DIGITS, read_list(root / DIGITS.val_list, DIGITS))
     assert made.source == "generated"
-    counts = np.sort(np.bincount(labels_of("digits")[made.indices], minlength=10))[::-1]
+    counts = np.sort(np.bincount(labels_of("digits")[made.ids], minlength=10))[::-1]
     if stem == "split1_imb50_D_i":
         assert counts.tolist() == exact_exp(10, 120, Fraction(50))
     if stem == "split2_pareto6_imb50_D_i":
@@ -749,7 +749,7 @@ def test_ensure_list_twice_at_once(tmp_path, ledger):
     assert sum(text == "" for text in said) == 3
     assert len(ledger.read_text().splitlines()) == 17
     for key, indices in lists_of("digits").items():
-        assert np.array_equal(read_list(root / key, DIGITS).indices, indices)
+        assert np.array_equal(read_list(root / key, DIGITS).ids, indices)
     assert files_below(root).keys() == lists_of("digits").keys()
 
 

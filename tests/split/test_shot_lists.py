@@ -188,7 +188,7 @@ def test_a_missing_list_is_made_with_its_family(tmp_path, capsys, ledger, name, 
     assert here.keys() == lists_of(name).keys()
     for relative, indices in lists_of(name).items():
         item = read_list(root / relative, spec)
-        assert np.array_equal(item.indices, indices) and item.source == "generated"
+        assert np.array_equal(item.ids, indices) and item.source == "generated"
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2 and f"generated 17 lists of {name}" in said[0]
     assert said[1].startswith(f"{key} was missing: generated the few-shot lists of {name}")
@@ -219,8 +219,8 @@ def test_lists_go_with_an_own_training_list(tmp_path):
     for shots in SHOTS["digits"]:
         for key in shot_names("digits", shots):
             item = read_list(ensure_list(key, DIGITS, labels, root), DIGITS)
-            assert set(item.indices.tolist()) <= set(own.tolist())
-            assert np.bincount(labels[item.indices]).tolist() == [shots] * 10
+            assert set(item.ids.tolist()) <= set(own.tolist())
+            assert np.bincount(labels[item.ids]).tolist() == [shots] * 10
     assert not (root / DIGITS.val_list).exists()
 
 
@@ -326,7 +326,7 @@ def test_lists_are_made_where_the_training_list_was_made(tmp_path, serve):
     write_lists(generated, root)
     key = shot_names("cifar100", 100)[1]
     item = read_list(ensure_list(key, CIFAR100, labels_of("cifar100"), root), CIFAR100)
-    assert item.source == "generated" and np.array_equal(item.indices, lists_of("cifar100")[key])
+    assert item.source == "generated" and np.array_equal(item.ids, lists_of("cifar100")[key])
     assert server.asked == []
 
 
