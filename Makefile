@@ -1,5 +1,6 @@
 # make demo    pre-train, probe, tabulate and look for the tail on the embedded digits, in minutes
-# make test    the test suite          make check   format and lint
+# make test    the tests, in 5 minutes on two cores; make test-all: the slow ones, too
+# make check   format and lint            make format  format, and mend what lint can mend
 # make bench   speed beside the published procedure, in one run of 10 minutes; QUICK=1: 3 minutes
 # make soak    kills, damaged checkpoints, bad input, memory: 10 minutes, summary in results/soak.txt; QUICK=1: a tenth
 PYTHON ?= python3
@@ -7,8 +8,9 @@ BIN := .venv/bin
 SPLITS ?= 1
 METHODS ?= simclr sdclr
 QUICK ?=
+JOBS ?= 2
 
-.PHONY: demo test bench soak check format
+.PHONY: demo test test-all bench soak check format
 
 .venv/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
@@ -20,8 +22,12 @@ QUICK ?=
 demo: .venv/installed
 	@SPLITS="$(SPLITS)" TAIL=1 cmds/reproduce.sh digits $(METHODS) -- --root demo
 
+# One thread for each of the processes: together they keep two cores busy.
 test: .venv/installed
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+test-all: .venv/installed
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "slow or not slow"
 
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
