@@ -10,6 +10,7 @@ The published protocols, with all their settings, are in cmds/shell_scrips.
 import sys
 import time
 
+import probe.on_features
 from data.sets.memory import load
 from data.sets.registry import spec_of
 from features.accuracy import evaluate
@@ -82,7 +83,7 @@ def main() -> None:
             backbone, best = frozen_backbone(model, *compute.placement), LAST_EPOCH
             train = [subset(train_set, lists[name]) for name in lists if name.startswith("train")]
             *train, test = (extract(backbone, batches(images), world.device) for images in [*train, test_set])
-            scores = on_features.run(train, test, spec.classes, args.epochs, args.seed)
+            scores = probe.on_features.run(train, test, spec.classes, args.epochs, args.seed)
         else:
             best = files.load_best()
             scores = evaluate(model, batches(test_set), spec.classes, compute)

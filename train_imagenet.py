@@ -11,6 +11,7 @@ features. The published protocols, with all their settings, are in cmds/shell_sc
 import sys
 import time
 
+import probe.on_features
 from data.sets.files import LIST_SPECS
 from features.accuracy import evaluate
 from features.extract import extract
@@ -90,7 +91,7 @@ def main() -> None:
                 found.append(extract(backbone, batches(name), world.device))
                 bad.report()
             *train, test = found
-            scores = on_features.run(train, test, spec.classes, args.epochs, args.seed, world.main)
+            scores = probe.on_features.run(train, test, spec.classes, args.epochs, args.seed, world.main)
         else:
             best = files.load_best()
             scores = evaluate(model, batches("test"), spec.classes, compute)
