@@ -1,4 +1,5 @@
-# make demo    pre-train, probe, tabulate and look for the tail on the embedded digits, in minutes
+# make demo    pre-train, probe, tabulate and look for the tail on the embedded digits, in minutes; into a file or a
+#              pipe, a line for each step, the tables, and where the logs are
 # make test    the test suite          make check   format and lint
 # make bench   speed beside the published procedure, in one run of 10 minutes; QUICK=1: 3 minutes
 # make soak    kills, damaged checkpoints, bad input, memory: 10 minutes, summary in results/soak.txt; QUICK=1: a tenth
@@ -18,7 +19,8 @@ QUICK ?=
 	@touch $@
 
 demo: .venv/installed
-	@SPLITS="$(SPLITS)" TAIL=1 cmds/reproduce.sh digits $(METHODS) -- --root demo
+	@quiet='--quiet True'; if [ -t 1 ]; then quiet=''; fi; \
+	    SPLITS="$(SPLITS)" TAIL=1 cmds/reproduce.sh digits $(METHODS) -- --root demo $$quiet
 
 test: .venv/installed
 	@$(BIN)/python -m pytest

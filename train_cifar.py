@@ -25,7 +25,7 @@ from probe.lists import find_lists
 from probe.loaders import train_loader
 from probe.network import AT_ONCE, Network, freeze, frozen_modules
 from probe.protocols import FEATURE_PROTOCOLS, LAST_EPOCH
-from probe.record import log_validation, origin, report
+from probe.record import log_validation, origin, outcome, report
 from run.bad_images import BadImages
 from run.compute import Compute
 from run.log import Log, progress, provenance
@@ -50,10 +50,10 @@ def main() -> None:
     frozen = freeze(compute.on_device(model), args.fixto, args.fixbn)
 
     with files.alone():
-        log = Log(files.folder)
+        log = Log(files.folder, quiet=args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{world.device.type}, {compute}, {args.augment} views, {provenance()}")
-        log.info(files.message)
+        files.tell(log)
 
         def batches(images):
             return images_in_memory(images, args.test_batch_size)
@@ -68,7 +68,7 @@ def main() -> None:
             train = subset(train_set, lists["train"])
             loader = train_loader(train, args, world.device, at_once)
             each = len(loader.sampler)
-            bar = progress(args.epochs * each, done * each, f"{spec.name} probe", True)
+            bar = progress(args.epochs * each, done * each, f"{spec.name} probe", not args.quiet)
             for epoch in files.epochs(done):
                 train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
                 if epoch % args.test_freq == 0 or epoch == args.epochs:
@@ -83,12 +83,15 @@ def main() -> None:
             backbone, best = frozen_backbone(model, *compute.placement), LAST_EPOCH
             train = [subset(train_set, lists[name]) for name in lists if name.startswith("train")]
             *train, test = (extract(backbone, batches(images), world.device) for images in [*train, test_set])
-            scores = probe.on_features.run(train, test, spec.classes, args.epochs, args.seed)
+            scores = probe.on_features.run(train, test, spec.classes, args.epochs, args.seed, not args.quiet)
         else:
             best = files.load_best()
             scores = evaluate(model, batches(test_set), spec.classes, compute)
         sizes = group_sizes(lists["group"], train_set.labels, spec.classes)
-        report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
+        seconds = time.perf_counter() - started
+        result = report(args, spec, lists, sizes, compute.precision, scores, best, seconds, log)
+        if result:
+            log.result(outcome(args, done, result, files.folder))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from probe.lists import find_path_lists
 from probe.loaders import file_train_loader
 from probe.network import Network, freeze, frozen_modules
 from probe.protocols import FEATURE_PROTOCOLS, LAST_EPOCH
-from probe.record import log_validation, origin, report
+from probe.record import log_validation, origin, outcome, report
 from run.bad_images import BadImages
 from run.compute import Compute
 from run.log import Log, progress, provenance
@@ -56,10 +56,10 @@ def main() -> None:
 
     join(world)
     with files.alone():
-        log = Log(files.folder, world.main)
+        log = Log(files.folder, world.main, quiet=args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
-        log.info(files.message)
+        files.tell(log)
         bad = BadImages(args.on_bad_image, log)
 
         def batches(name):
@@ -70,7 +70,7 @@ def main() -> None:
             still = frozen_modules(model, "layer4")  # as published, whether or not the backbone is trained
             network = Network(model, still, True, compute, world)
             each = len(loader.sampler) * world.size
-            bar = progress(args.epochs * each, done * each, f"{spec.name} probe", world.main)
+            bar = progress(args.epochs * each, done * each, f"{spec.name} probe", world.main and not args.quiet)
             for epoch in files.epochs(done):
                 train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
                 if epoch % args.test_freq == 0 or epoch == args.epochs:
@@ -91,13 +91,17 @@ def main() -> None:
                 found.append(extract(backbone, batches(name), world.device))
                 bad.report()
             *train, test = found
-            scores = probe.on_features.run(train, test, spec.classes, args.epochs, args.seed, world.main)
+            show = world.main and not args.quiet
+            scores = probe.on_features.run(train, test, spec.classes, args.epochs, args.seed, show)
         else:
             best = files.load_best()
             scores = evaluate(model, batches("test"), spec.classes, compute)
             bad.report()
         sizes = group_sizes(lists["group"], None, spec.classes)
-        report(args, spec, lists, sizes, compute.precision, scores, best, time.perf_counter() - started, log)
+        seconds = time.perf_counter() - started
+        result = report(args, spec, lists, sizes, compute.precision, scores, best, seconds, log)
+        if result:
+            log.result(outcome(args, done, result, files.folder))
 
 
 if __name__ == "__main__":

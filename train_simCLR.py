@@ -7,6 +7,7 @@ The published recipes, with all their settings, are in cmds/shell_scrips.
 """
 
 import sys
+import time
 
 import torch
 
@@ -18,6 +19,7 @@ from pretrain.files import Checkpoints
 from pretrain.flags import parse
 from pretrain.images import training_images, two_view_loader
 from pretrain.monitor import Monitor
+from pretrain.record import outcome
 from run.bad_images import BadImages
 from run.board import Board
 from run.compute import Compute
@@ -29,7 +31,7 @@ from utils.errors import run
 
 
 def main() -> None:
-    args = parse(__doc__)
+    args, started = parse(__doc__), time.perf_counter()
     world = world_from_environment()
     compute = Compute(args, world.device)
     images, counts = training_images(args)
@@ -47,11 +49,11 @@ def main() -> None:
         checkpoints.alone(),
         Board(checkpoints.folder if args.tensorboard and world.main else None, start + 1) as board,
     ):
-        log = Log(checkpoints.folder, world.main, board)
+        log = Log(checkpoints.folder, world.main, board, args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
         log.info(f"class distribution in training set is {counts}")
-        log.info(checkpoints.message)
+        checkpoints.tell(log)
         if world.size > 1 and world.device.type == "cuda":
             method = torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
         elif world.size > 1:
@@ -62,7 +64,7 @@ def main() -> None:
 
         what = f"{args.dataset} {args.experiment[-40:]}"
         each = len(loader.sampler) * world.size
-        bar = progress(args.epochs * each, start * each, what, world.main)
+        bar = progress(args.epochs * each, start * each, what, world.main and not args.quiet)
         if start == args.epochs == 0:
             checkpoints.save(0)
         for epoch in checkpoints.epochs(start):
@@ -76,6 +78,7 @@ def main() -> None:
                 monitor.report(method.encoder, epoch, log, bad)
             checkpoints.save(epoch)
         bar.close()
+        log.result(outcome(args, start, time.perf_counter() - started, checkpoints.folder))
 
 
 if __name__ == "__main__":

@@ -90,12 +90,13 @@ def _extract(archive: Path, images: Iterator[Image], folder: Path) -> tuple[Coun
     return listed, written
 
 
-def extract(split: str, archive: Path, out: Path, classes: list[str], published: bool) -> str:
+def extract(split: str, archive: Path, out: Path, classes: list[str], published: bool, quiet: bool) -> str:
     """Unpack the archive of a split into out/SPLIT and count what is there then.
 
     Args:
         classes: of the validation images.
         published: it is the published archive, so all of its images must be there, and no others.
+        quiet: without a progress bar.
 
     Returns:
         A line that says what was done.
@@ -107,7 +108,7 @@ def extract(split: str, archive: Path, out: Path, classes: list[str], published:
     there = sum(path.stat().st_size + 1024 for path in folder.glob("*/*.JPEG"))  # with a tar's header and padding
     check_space(out, archive.stat().st_size - there, archive)
     images = _train_images(archive) if split == "train" else _val_images(archive, classes)
-    bar = tqdm(images, desc=split, unit=" images", total=total[0], disable=None)
+    bar = tqdm(images, desc=split, unit=" images", total=total[0], disable=quiet or None)
     listed, written = _extract(archive, bar, folder)
     here = Counter(path.parent.name for path in folder.glob("*/*.JPEG"))
     if published and (here.total(), len(here)) != total:
@@ -120,12 +121,12 @@ def _count(images: Counter[str]) -> str:
     return f"{images.total():,} images in {len(images):,} classes"
 
 
-def check_md5(kind: str, archive: Path) -> None:
-    """Raise InputError unless an archive ('train', 'val', 'devkit') is the published one."""
+def check_md5(kind: str, archive: Path, quiet: bool) -> None:
+    """Raise InputError unless an archive ('train', 'val', 'devkit') is the published one; quiet: no progress bar."""
     from torchvision.datasets.imagenet import ARCHIVE_META  # takes seconds
 
     (name, published), md5 = ARCHIVE_META[kind], hashlib.md5(usedforsecurity=False)
-    progress = {"total": archive.stat().st_size, "desc": f"MD5 of {kind}", "disable": None}
+    progress = {"total": archive.stat().st_size, "desc": f"MD5 of {kind}", "disable": quiet or None}
     with archive.open("rb") as file, tqdm.wrapattr(file, "read", **progress) as stream:
         while block := stream.read(1 << 20):
             md5.update(block)
@@ -156,12 +157,12 @@ def main() -> None:
             raise InputError(f"--{kind} {path} does not exist: get it from image-net.org")
     for kind, path in archives.items():
         if args.check_md5 or kind == "devkit":
-            check_md5(kind, path)
+            check_md5(kind, path, args.quiet)
     classes = read_devkit(args.devkit) if args.devkit else []
     with locked(args.out):
         for split in ("train", "val"):
             if split in archives:
-                print(extract(split, archives[split], args.out, classes, args.check_md5), flush=True)
+                print(extract(split, archives[split], args.out, classes, args.check_md5, args.quiet), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,15 @@ def signed(value: float) -> str:
     return f"{round(value, 2) + 0.0:+.2f}"
 
 
+def duration(seconds: float) -> str:
+    """Such as `41 s`, `1 min 55 s`, `9 h 35 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def align(lines: list[tuple[str, ...]]) -> str:
     """Rows of equally many words as text, each column as wide as its longest word."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
