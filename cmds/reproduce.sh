@@ -60,7 +60,7 @@ done
 
 if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then exit 0; fi
 parse_options "$@"
-if [ "$only_pretraining" = True ]; then exit 0; fi
+if [ "$only_pretraining" = True ] || [ "$check" = True ]; then exit 0; fi
 options=(--dataset "$dataset" --method "${methods[@]}" --root "$root" --experiments "${experiments[@]}")
 if [ "$split" = ImageNet_LT_train ] && [ $paper = sdclr ]; then options+=(--shape pareto); fi
 # shellcheck disable=SC2206

@@ -35,6 +35,9 @@ class PathList:
     sha1: str
     source: str
 
+    def __len__(self) -> int:
+        return len(self.paths)
+
 
 SOME = 300  # files of a list that are opened before a run
 

@@ -292,3 +292,12 @@ def view_loader(
     if isinstance(dataset.transform, PretrainViews | ShiftedViews):
         return BatchedLoader(dataset, sampler, batch, device)
     return make_loader(dataset, sampler, batch, workers, device)
+
+
+def whole_batches(
+    loader: DataLoader | BatchedLoader, device: torch.device, stream: "torch.cuda.Stream | None"
+) -> Iterator[Batch]:
+    """Batches of an epoch, over and over, on the device; short ones only where the epoch has no other."""
+    whole = min(loader.batch_size, len(loader.sampler))
+    while True:
+        yield from (batch for batch in on_device(loader, device, stream) if len(batch.index) + batch.lost == whole)

@@ -2,7 +2,7 @@
 
     python -m features.embed --dataset digits --model res20_s --checkpoint checkpoints_digits/NAME/model.pt \\
         --out tsne.png
-    python -m features.embed --dataset cifar100 --data datasets --features features.npz --method pca --colour group \\
+    python -m features.embed --dataset cifar100 --data datasets --features features.npz --method pca \\
         --groupSplit cifar100_imbSub_with_subsets/cifar100_split1_D_i.npy --out pca.pdf
 
 t-SNE (van der Maaten and Hinton, JMLR 2008) is of the first 50 principal components, starts from the first two, and
@@ -21,12 +21,9 @@ import numpy as np
 
 from data.groups import GROUPS, groups_of
 from data.sets.base import ListSpec
-from data.sets.files import PRETRAIN_LISTS
 from data.sets.memory import load
 from data.sets.registry import find_spec
 from features.save import add_feature_options, features_of, some
-from probe.lists import long_tailed_list
-from run.checkpoint import read_checkpoint
 from split.ensure import ensure_list, ensure_path_list
 from split.lists import group_sizes, read_list, read_path_list
 from utils.cli import Parser, natural, positive
@@ -43,80 +40,52 @@ OF_GROUPS = dict(zip(GROUPS, (STYLES[0]._replace(colour="#CCCCCC"), STYLES[1], S
 
 
 def parse() -> argparse.Namespace:
-    """The flags.
-
-    Raises:
-        InputError: an unknown flag or a value out of range, or not one of --checkpoint and --features.
-    """
+    """The flags; raises InputError where they are wrong, or do not go together."""
     parser = Parser(__doc__)
     add_feature_options(parser)
     add = parser.add_argument
     add("--features", default="", help="in place of --checkpoint, the .npz file that features.save wrote")
     add("--method", default="tsne", choices=["tsne", "pca"])
-    add("--colour", choices=["class", "group"], help=f"default class, of more than {MOST_CLASSES} classes group")
-    add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
-        "default: the one that the checkpoint was pre-trained on, or its long-tailed twin")  # fmt: skip
+    add("--colour", choices=["class", "group"], help="default class; with --groupSplit group")
+    add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few")
     add("--images", type=positive, default=5000, help="at most so many, a random subset")
     add("--seed", type=natural, default=0, help="of the subset and the method")
     add("--out", type=Path, required=True, help="the .png or .pdf file to write")
     args = parser.parse_args()
     if bool(args.checkpoint) == bool(args.features):
         raise InputError("give one of --checkpoint and --features (see --help)")
+    args.colour = args.colour or ("group" if args.groupSplit else "class")
+    if (args.colour == "group") != bool(args.groupSplit):
+        raise InputError("--colour group and --groupSplit LIST, a long-tailed one, go together")
     if args.out.suffix not in FORMATS:
         raise InputError(f"--out {args.out} must end in {' or '.join(FORMATS)}")
     return args
 
 
 def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """`features` [N, C] float32 and `labels` [N] of a file that features.save wrote; no pickle is loaded.
-
-    Raises:
-        InputError: it is missing or damaged, or another file.
-    """
+    """`features` [N, C] float32 and `labels` [N] of a file that features.save wrote; InputError of another one."""
     file = Path(path)
     if not file.is_file():
         raise InputError(f"--features {path} does not exist: python -m features.save writes it")
     try:
         with zipfile.ZipFile(file) as archive:
-            expanded = sum(member.file_size for member in archive.infolist())
-        # They are not compressed, but NumPy expands what is.
-        if expanded > file.stat().st_size:
-            raise ValueError("its parts are larger than it is")
+            # They are not compressed, but NumPy expands what is.
+            if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
+                raise ValueError("its parts are larger than it is")
         with warnings.catch_warnings(action="ignore"), np.load(file, allow_pickle=False) as arrays:
             values, labels = arrays["features"], arrays["labels"]
-        fits = values.ndim == 2 and labels.shape == values.shape[:1] and (values.dtype, labels.dtype) == ("f4", "i8")
+        if values.ndim != 2 or labels.shape != values.shape[:1] or (values.dtype, labels.dtype) != ("f4", "i8"):
+            raise ValueError("not features [N, C] float32 and labels [N] int64")
     except Exception as error:
-        # NumPy raises anything on a bad file, from BadZipFile to TokenError.
-        raise InputError(f"--features {path} is not a whole .npz file of features and labels; make it again") from error
-    if not fits:
-        raise InputError(f"--features {path} is not of features.save: features [N, C] float32 and labels [N] int64")
+        # NumPy raises anything on a bad file, from BadZipFile to TokenError, and may quote the file.
+        why = str(error)[:99]
+        raise InputError(f"--features {path} is not a whole file of features.save ({why}); make it again") from error
     return values, labels
 
 
-def group_list(args: argparse.Namespace, spec: Any) -> str:
-    """Name of the long-tailed list: --groupSplit, or the one that the checkpoint says; '' if neither does."""
-    config = {} if args.groupSplit or args.features else read_checkpoint(args.checkpoint).get("config")
-    if not isinstance(config, dict) or not config:
-        return args.groupSplit
-    says = {k: str(config.get(k) or "")[:300] for k in ("dataset", "experiment", "trainSplit", "imagenetCustomSplit")}
-    dataset, default = PRETRAIN_LISTS.get(says["dataset"], (says["dataset"], ""))
-    if {"cifar": "cifar10"}.get(dataset, dataset) != spec.name:
-        return ""
-    if isinstance(spec, ListSpec):
-        name = says["imagenetCustomSplit"] or default
-        return spec.grouping_list(f"{Path(name).stem}_res") or spec.grouping_list(says["experiment"]) or name
-    name = says["trainSplit"] if "/" in says["trainSplit"] else ""  # the default, all images, has no folder
-    return long_tailed_list(name, spec) or long_tailed_list(says["experiment"], spec) or name
-
-
 def find_groups(args: argparse.Namespace, spec: Any) -> dict[str, list[int]]:
-    """The classes of Many, Medium and Few.
-
-    Raises:
-        InputError: no long-tailed list is named, or it is bad, or all its classes are of one size.
-    """
-    if not (name := group_list(args, spec)):
-        raise InputError("which classes are Many, Medium and Few? Give --groupSplit LIST, a long-tailed one")
+    """The classes of Many, Medium and Few; raises InputError if the list is bad, or its classes are of one size."""
+    name = args.groupSplit
     if isinstance(spec, ListSpec):
         chosen, labels = read_path_list(ensure_path_list(name, spec, args.data), spec), None
     else:
@@ -124,16 +93,12 @@ def find_groups(args: argparse.Namespace, spec: Any) -> dict[str, list[int]]:
         chosen = read_list(ensure_list(name, spec, labels), spec)
     sizes = group_sizes(chosen, labels, spec.classes)
     if min(sizes) == max(sizes):
-        raise InputError(f"all classes of {name} have {sizes[0]} images: give --groupSplit LIST, a long-tailed one")
+        raise InputError(f"all classes of {name} have {sizes[0]} images: give a long-tailed list")
     return groups_of(sizes, isinstance(spec, ListSpec))
 
 
 def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Points [N, 2] of features [N, C], and the names of the axes.
-
-    Raises:
-        InputError: too few images or features, or they are all the same, or not finite.
-    """
+    """Points [N, 2] of features [N, C], and the names of the axes; InputError where there is nothing to see."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -149,9 +114,8 @@ def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[
         values = values.astype(np.float64)
         points = pca.fit_transform(values - values.mean(0))  # so that a far-off mean costs no digits
         if method == "pca":
-            return points, [
-                f"PCA {i} ({s:.1%} of the variance)" for i, s in enumerate(pca.explained_variance_ratio_, 1)
-            ]
+            shares = enumerate(pca.explained_variance_ratio_, 1)
+            return points, [f"PCA {i} ({share:.1%} of the variance)" for i, share in shares]
         tsne = TSNE(perplexity=min(30, (count - 1) / 3), init="pca", random_state=seed)
         # Of any scale: it works in float32, and its perplexity fits the scale.
         return tsne.fit_transform(points / points.std()), ["t-SNE 1", "t-SNE 2"]
@@ -160,13 +124,14 @@ def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[
 def class_styles(classes: list[int]) -> dict[int, Style]:
     """A style for each class: Petroff's ten colours for colour-blind readers (arXiv:2107.02270), and markers.
 
-    Raises:
-        InputError: there are too many.
+    More classes have the colours of the rainbow: that classes are apart can be seen, but not which ones.
     """
-    from matplotlib import style
+    from matplotlib import colormaps, style
+    from matplotlib.colors import to_hex
 
     if len(classes) > MOST_CLASSES:
-        raise InputError(f"{len(classes)} classes cannot be told apart: choose --colour group")
+        rainbow = colormaps["turbo"](np.linspace(0, 1, len(classes)))
+        return {c: Style(to_hex(colour), "", "o", "-") for c, colour in zip(classes, rainbow, strict=True)}
     colours = style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
     # By the class where there are so few, so that figures of one data set agree.
     places = classes if max(classes, default=0) < MOST_CLASSES else range(len(classes))
@@ -206,10 +171,12 @@ def main() -> None:
         return
     if len(labels) and not 0 <= labels.min() <= labels.max() < spec.classes:
         raise InputError(f"{args.features} has labels outside 0..{spec.classes - 1}: it is not of {spec.name}")
-    classes = np.unique(labels).tolist()
-    args.colour = args.colour or ("class" if len(classes) <= MOST_CLASSES else "group")
+    note = ""
     if args.colour == "class":
-        parts = [(str(c), labels == c, style) for c, style in class_styles(classes).items()]
+        styles = class_styles(np.unique(labels).tolist())
+        mark = "_" if len(styles) > MOST_CLASSES else ""  # what begins with it is not in the legend
+        parts = [(f"{mark}{c}", labels == c, style) for c, style in styles.items()]
+        note = mark and f" ({len(styles)}, too many for a legend: --groupSplit LIST shows Many, Medium and Few)"
     else:
         parts = [(g, np.isin(labels, members), OF_GROUPS[g]) for g, members in find_groups(args, spec).items()]
         parts = [part for part in parts if part[1].any()]
@@ -217,7 +184,7 @@ def main() -> None:
     write_figure(draw(points, axes, parts, f"{spec.name}: {len(points)} images by {args.colour}"), args.out)
     most = f", {args.images} of {args.listed} at random (seed {args.seed})" if args.images < args.listed else ""
     source = args.features or f"{args.list} by {args.checkpoint}"
-    print(f"{args.out}: {args.method} of {len(points)} images{most}, by {args.colour}; {spec.name} {source}")
+    print(f"{args.out}: {args.method} of {len(points)} images{most}, by {args.colour}{note}; {spec.name} {source}")
 
 
 if __name__ == "__main__":

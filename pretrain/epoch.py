@@ -23,6 +23,15 @@ from utils.distributed import World
 WARMUP_EPOCHS = 10
 
 
+def step(
+    model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, compute: Compute, measure: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One update of the weights; returns the losses [n] of the images, and the gradient's norm where it is measured."""
+    with compute.autocast():
+        losses = model(batch.views, batch.index)
+    return losses, compute.update(losses.mean(), optimizer, measure)
+
+
 def one_epoch(
     model: nn.Module,
     loader: Iterable[Batch],
@@ -52,7 +61,7 @@ def one_epoch(
     before, first, data_time, train_time = meters.images, meters.done, Average(), Average()
 
     def read() -> None:
-        meters.read(world, lambda step: f"epoch {epoch}, step {step}, lr {_rate(args, epoch, step, steps):g}")
+        meters.read(world, lambda s: f"epoch {epoch}, step {s}, lr {_rate(args, epoch, s, steps):g}")
 
     had_before(bar, before * world.size)
     lr = _rate(args, epoch, steps - 1, steps)
@@ -63,9 +72,7 @@ def one_epoch(
             log.board.views(batch.views, epoch)
         data_time.add(time.perf_counter() - start)
         lr, told = set_rate(optimizer, _rate(args, epoch, i, steps)), i % args.print_freq == 0
-        with compute.autocast():
-            losses = model(batch.views, batch.index)
-        norm = compute.update(losses.mean(), optimizer, measure=told)
+        losses, norm = step(model, batch, optimizer, compute, measure=told)
         meters.add(losses, batch.index)
         if told:
             meters.measure("grad_norm", norm)

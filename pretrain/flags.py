@@ -8,7 +8,7 @@ from data.sets.memory import SPECS
 from models import MODELS
 from run.board import check_board
 from run.compute import add_compute_options
-from run.flags import add_experiment, add_resume
+from run.flags import add_check, add_experiment, add_resume
 from run.optim import WEIGHT_DECAY
 from utils.cli import Parser, natural, not_negative, number, positive
 from utils.errors import InputError
@@ -79,6 +79,7 @@ def parse(description: str) -> argparse.Namespace:
     add("--save_freq", type=positive, default=100, help="epochs between model_<epoch>.pt")
     add("--mask_save_freq", type=positive, default=100, help="epochs between mask_<epoch>.pt")
     add("--checkpoint", default="", help="weights to start from")
+    add_check(parser)
     add_resume(parser, "the experiment's newest checkpoint, or from --checkpoint with its epoch")
     add("--local_rank", "--local-rank", type=int, help="given by old launchers; the environment decides")
     parser.add_flag("--testContrastiveAcc", help="accepted; without effect, as published")

@@ -14,25 +14,25 @@ from data.views import arrays
 from data.views.batches import PretrainViews
 from data.views.boost import Boost
 from data.views.published import pretrain_transform
-from split.ensure import ensure_list, ensure_path_list, known_list
 from split.lists import read_list, read_path_list
+from split.open import Lists
 from utils.distributed import World
 from utils.errors import InputError
 
 
-def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int]]:
+def training_images(args: argparse.Namespace, lists: Lists | None = None) -> tuple[AugmentedImages, list[int]]:
     """The images of the training list, two views each, and their number per class.
 
     Raises:
         InputError: the data or the list is missing or bad.
     """
+    lists = lists or Lists()
     boost = Boost(args.rand_k, args.rand_strength, args.rand_floor) if args.bcl else None
     if args.dataset in PRETRAIN_LISTS:
         name, default = PRETRAIN_LISTS[args.dataset]
         spec = LIST_SPECS[name]
-        path = ensure_path_list(args.imagenetCustomSplit or default, spec, args.data)
-        held_out = tuple(read_path_list(p, spec) for name in (spec.val, spec.test) if (p := known_list(spec, name)))
-        chosen = read_path_list(path, spec, held_out)
+        path = lists.find(args.imagenetCustomSplit or default, spec, args.data)
+        chosen = read_path_list(path, spec, lists.held_out(spec))
         size, fast = args.image_size or spec.size, args.augment != "pillow"
         images, labels = ImageFiles(args.data, chosen, fast, args.on_bad_image), chosen.labels
         if fast:
@@ -43,9 +43,8 @@ def training_images(args: argparse.Namespace) -> tuple[AugmentedImages, list[int
         data = load(spec_of(args.dataset), args.data, train=True, download=args.download)
         spec = data.spec
         name = spec.train_list if args.trainSplit == "trainIdxList.npy" else args.trainSplit
-        path = ensure_list(name, spec, data.labels)
-        val = read_list(ensure_list(spec.val_list, spec, data.labels), spec)
-        chosen = read_list(path, spec, disjoint_from=val)
+        path = lists.find(name, spec, data.labels)
+        chosen = read_list(path, spec, disjoint_from=lists.indices(spec.val_list, spec, data.labels))
         images, labels = ImageArrays(data.images[chosen.indices], chosen.indices), data.labels[chosen.indices]
         how = spec.size, spec.flip, args.strength, args.resizeLower
         if args.augment == "pillow":

@@ -27,8 +27,7 @@ from run.bad_images import BadImages
 from run.compute import Compute
 from run.log import Log
 from run.randomness import undisturbed
-from split.ensure import ensure_list, ensure_path_list
-from split.lists import read_list, read_path_list
+from split.open import Lists
 from utils.distributed import World, take_buffers
 
 BATCH = 256  # images that go through the network at once, whatever the processes: so features are the same
@@ -46,20 +45,27 @@ class Monitor:
     """
 
     def __init__(
-        self, images: AugmentedImages, counts: list[int], args: argparse.Namespace, compute: Compute, world: World
+        self,
+        images: AugmentedImages,
+        counts: list[int],
+        args: argparse.Namespace,
+        compute: Compute,
+        world: World,
+        lists: Lists | None = None,
     ) -> None:
+        lists = lists or Lists()
         self.compute, self.world, self.classes = compute, world, len(counts)
         files, data = args.dataset in PRETRAIN_LISTS, images.images.images
         if files:
             spec = LIST_SPECS[PRETRAIN_LISTS[args.dataset][0]]
-            val = read_path_list(ensure_path_list(spec.val, spec, args.data), spec, (data,))
+            val = lists.paths(spec.val, spec, args.data, apart=(data,))
             size = args.image_size or spec.size
             args = argparse.Namespace(**{**vars(args), "image_size": size, "test_batch_size": BATCH})
             file_test_loader(val, args, world)  # looks whether they are there
         else:
             whole = load(spec_of(args.dataset), args.data, train=True, download=args.download)
             spec, data = whole.spec, ImageSet(whole.spec, data, images.labels)
-            val = subset(whole, read_list(ensure_list(spec.val_list, spec, whole.labels), spec))
+            val = subset(whole, lists.indices(spec.val_list, spec, whole.labels))
         self.args, self.bank, self.val = args, data, val
         groups = groups_of(counts, files) if max(counts) > min(counts) else {}
         self.groups = {"All": list(range(self.classes)), **{name: groups.get(name, []) for name in GROUPS}}

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from run.check import duration
 from run.folder import done_before
 from run.log import last_metrics
-from utils.text import duration
 
 
 def outcome(args: argparse.Namespace, done: int, seconds: float, folder: Path) -> str:

@@ -19,6 +19,22 @@ from run.schedule import pretrain_lr, probe_lr
 from utils.distributed import World
 
 
+def step(
+    network: Network,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    measure: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One update of what is trained, on `Network.inputs` and labels [n].
+
+    Returns:
+        The losses [n], and the gradient's norm where it is measured.
+    """
+    losses = F.cross_entropy(network.logits(inputs), labels, reduction="none")
+    return losses, network.compute.update(losses.mean(), optimizer, measure)
+
+
 def train_epoch(
     network: Network,
     loader: Iterable[Batch],
@@ -64,8 +80,7 @@ def train_epoch(
             if i <= meters.done:
                 continue
             lr, told = set_rate(optimizer, _rate(args, epoch, i - 1, steps)), (i - 1) % args.log_interval == 0
-            losses = F.cross_entropy(network.logits(x), labels, reduction="none")
-            norm = network.compute.update(losses.mean(), optimizer, measure=told)
+            losses, norm = step(network, x, labels, optimizer, measure=told)
             meters.add(losses, index)
             if told:
                 meters.measure("grad_norm", norm)

@@ -22,7 +22,7 @@ from utils.errors import InputError
 # Settings that older checkpoints of ours do not name.
 _NEW = {
     "precision", "memory_format", "tf32", "deterministic", "augment", "overwrite", "accept_changes", "save_steps",
-    "quiet",
+    "check", "untrained", "quiet",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from models import MODELS
 from probe.network import STAGES
 from probe.protocols import DEFAULT_LIST, FEATURE_EPOCHS, FEATURE_PROTOCOLS, FEATURE_SEED, PROTOCOLS
 from run.compute import add_compute_options
-from run.flags import add_experiment, add_resume
+from run.flags import add_check, add_experiment, add_resume
 from utils.cli import Parser, milestones, natural, not_negative, number, positive
 from utils.errors import InputError
 
@@ -39,6 +39,8 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
     add("--checkpoint", default="", help="weights to start from")
     parser.add_flag("--cvt_state_dict", help="--checkpoint is of pre-training: drop its head")
     add("--bnNameCnt", type=int, default=-1, choices=[-1, 0, 1], help="of dual batch norm: 0 dense, 1 pruned")
+    add_check(parser)
+    parser.add_flag("--untrained", help="with --check: random weights where --checkpoint is not there yet")
     add_resume(parser, "the experiment's newest checkpoint")
     add("--start-epoch", type=natural, default=0, help="epochs taken as done when not resuming")
     parser.add_flag("--test_only", help="evaluate the experiment's best_model.pt")
@@ -57,6 +59,8 @@ def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
              if getattr(args, name, None) not in (None, parser.get_default(name))]  # fmt: skip
     if features and given:
         raise InputError(f"--protocol {args.protocol} trains on its own lists, anew each time: leave out --{given[0]}")
+    if args.untrained and not args.check:
+        raise InputError("--untrained goes with --check: a probe of random weights has no --checkpoint")
     if args.test_only and args.overwrite:
         raise InputError("--test_only evaluates what --overwrite would remove: choose one")
     if not args.test_only and args.start_epoch >= args.epochs:

@@ -6,12 +6,12 @@ import re
 from data.images import ImageSet, PathList
 from data.sets.base import ListSpec, Spec
 from probe.protocols import DEFAULT_LIST, FEATURE_PROTOCOLS
-from split.ensure import ensure_list, ensure_path_list
-from split.lists import IndexList, read_list, read_path_list
+from split.lists import IndexList
+from split.open import Lists
 from utils.errors import InputError
 
 
-def find_lists(args: argparse.Namespace, data: ImageSet) -> dict[str, IndexList | None]:
+def find_lists(args: argparse.Namespace, data: ImageSet, lists: Lists | None = None) -> dict[str, IndexList | None]:
     """The checked lists: 'train', 'val' (None for the test set), 'group' (None if no split is named).
 
     Of BCL's probes 'train1', ... in place of 'train' and 'val'.
@@ -19,10 +19,10 @@ def find_lists(args: argparse.Namespace, data: ImageSet) -> dict[str, IndexList 
     Raises:
         InputError: a list is bad, or training and validation share an image.
     """
-    spec = data.spec
+    spec, lists = data.spec, lists or Lists()
 
     def read(name: str, apart: IndexList | None = None) -> IndexList:
-        return read_list(ensure_list(name, spec, data.labels), spec, apart)
+        return lists.indices(name, spec, data.labels, apart)
 
     group = args.groupSplit or long_tailed_list(args.experiment, spec)
     groups = {"group": read(group) if group else None}
@@ -50,7 +50,7 @@ def long_tailed_list(experiment: str, spec: Spec) -> str:
     return spec.split_list(f"{match.group(1)}_D_i") if match else ""
 
 
-def find_path_lists(args: argparse.Namespace, spec: ListSpec) -> dict[str, PathList | None]:
+def find_path_lists(args: argparse.Namespace, spec: ListSpec, lists: Lists | None = None) -> dict[str, PathList | None]:
     """The checked lists of image files: 'train', 'val', 'test', 'group' (None if the experiment's name tells none).
 
     An evaluation alone needs no 'train' and 'val'. Of BCL's probes 'train1', ... in place of both.
@@ -59,8 +59,10 @@ def find_path_lists(args: argparse.Namespace, spec: ListSpec) -> dict[str, PathL
         InputError: a list is bad, or training, validation and test share an image.
     """
 
+    lists = lists or Lists()
+
     def read(name: str, *apart: PathList) -> PathList:
-        return read_path_list(ensure_path_list(name, spec, args.data), spec, apart)
+        return lists.paths(name, spec, args.data, apart)
 
     test = read(spec.test)
     group = args.groupSplit or spec.grouping_list(args.experiment)

@@ -34,7 +34,10 @@ def log_validation(log: Log, epoch: int, scores: dict[str, Any], files: bool = F
 
 def origin(lists: dict[str, IndexList | PathList | None]) -> dict[str, dict[str, str] | None]:
     """File name, hash and source of each list."""
-    return {k: {"path": v.path.name, "sha1": v.sha1, "source": v.source} if v else None for k, v in lists.items()}
+    return {
+        k: {"path": v.path.name, "sha1": v.sha1, "source": v.source} if v is not None else None
+        for k, v in lists.items()
+    }
 
 
 def pretraining_of(checkpoint: str) -> dict[str, str] | None:

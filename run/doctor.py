@@ -18,6 +18,7 @@ from pathlib import Path
 from utils.cli import Parser
 from utils.errors import run
 from utils.files import PROJECT
+from utils.text import size
 
 SHARED_MEMORY = Path("/dev/shm")
 LITTLE = 2**30  # bytes of disk or shared memory below which a warning is due
@@ -40,11 +41,6 @@ class Report:
         if level == "ok" and self.quiet:
             return
         print(f"{level:<9}{what:<14}{detail}", flush=True)
-
-
-def size(amount: float) -> str:
-    """An amount of bytes for people, in MiB or GiB."""
-    return f"{amount / 2**30:.2f} GiB" if amount >= 2**30 else f"{amount / 2**20:.3g} MiB"
 
 
 def check_packages(report: Report, requirements: Path, level: str) -> None:

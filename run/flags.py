@@ -27,3 +27,10 @@ def add_resume(parser: Parser, source: str) -> None:
     parser.add_flag("--overwrite", help="remove the run that the experiment's folder holds, and start over")
     parser.add_flag("--accept_changes", help="resume with settings that change the result")
     parser.add_argument("--save_steps", type=natural, default=0, help="save every so many steps of an epoch; 0: never")
+
+
+def add_check(parser: Parser) -> None:
+    """--check: the same in every script that trains."""
+    parser.add_flag(
+        "--check", help="set everything up, do one real step, tell what it took and the run would take; write nothing"
+    )

@@ -25,7 +25,7 @@ from utils.errors import InputError
 from utils.files import locked
 
 
-def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) -> Path:
+def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT, *, fetching: bool = True) -> Path:
     """Path of the list `name`: a file, or a path below split/ as in the published commands.
 
     A missing list is fetched with its data set's other published lists; where those cannot be had, or there are
@@ -33,6 +33,7 @@ def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) ->
 
     Args:
         name: such as `cifar10_imbSub_with_subsets/split1_D_i.npy`. labels: [N] of all training images.
+        fetching: off, a missing list is made without looking for a published one, and not noted as made here.
 
     Raises:
         InputError: nothing makes a list of that name, or generating it would mix the two kinds.
@@ -41,7 +42,7 @@ def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) ->
         if path.is_file():
             return path
     if name in (n for shots in spec.shots for n in spec.shot_lists(shots)):
-        return _ensure_shots(name, spec, labels, root)
+        return _ensure_shots(name, spec, labels, root, fetching)
     settings = settings_of(spec, name) or {}
     lists = make_lists(spec, labels, **settings)
     if name not in lists:
@@ -50,13 +51,13 @@ def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) ->
     own = "imb_factor" in settings
     if own:
         # A list of another shape goes beside those that are here, and keeps off their validation images.
-        val = read_list(ensure_list(spec.val_list, spec, labels, root), spec)
+        val = read_list(ensure_list(spec.val_list, spec, labels, root, fetching=fetching), spec)
         lists = make_lists(spec, labels, val=val.indices, **settings)
     with locked(root):
         if (root / name).is_file():
             return root / name
         why = ""
-        if spec.fetchable and not own:
+        if fetching and spec.fetchable and not own:
             try:
                 fetch(spec, root)
                 print(f"{name} was missing: fetched the published lists of {spec.name}", flush=True)
@@ -65,21 +66,23 @@ def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT) ->
                 why = f" ({error})"
         if not own:
             _refuse_to_mix(spec, root)
-        written = write_lists(lists, root)
-        print(f"{name} was missing: generated {len(written)} lists of {spec.name} in {root}{why}", flush=True)
+        written = write_lists(lists, root, note=fetching)
+        where = f" in {root}" if fetching else ""
+        print(f"{name} was missing: generated {len(written)} lists of {spec.name}{where}{why}", flush=True)
     return root / name
 
 
-def _ensure_shots(name: str, spec: Spec, labels: np.ndarray, root: Path) -> Path:
+def _ensure_shots(name: str, spec: Spec, labels: np.ndarray, root: Path, fetching: bool) -> Path:
     """BCL's few-shot lists go with the training list that is in use: published with a published one, if there are."""
-    train = read_list(ensure_list(spec.train_list, spec, labels, root), spec)
+    train = read_list(ensure_list(spec.train_list, spec, labels, root, fetching=fetching), spec)
     with locked(root):
         if not (root / name).is_file():
-            if train.source == "published" and name in _published_paths(spec):
+            if fetching and train.source == "published" and name in _published_paths(spec):
                 fetch(spec, root)
             else:
-                write_lists(make_shots(spec, labels, train.indices), root)
-                print(f"{name} was missing: generated the few-shot lists of {spec.name} in {root}", flush=True)
+                write_lists(make_shots(spec, labels, train.indices), root, note=fetching)
+                where = f" in {root}" if fetching else ""
+                print(f"{name} was missing: generated the few-shot lists of {spec.name}{where}", flush=True)
     return root / name
 
 
@@ -99,7 +102,7 @@ def known_list(spec: ListSpec, name: str, root: Path = ROOT) -> Path | None:
     return path if path.is_file() else None
 
 
-def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT) -> Path:
+def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT, *, fetching: bool = True) -> Path:
     """Path of a list of image files: a file, or the published name of a list (with or without .txt).
 
     A missing list is fetched with the others that its authors published; one that they did not publish, or all where
@@ -107,7 +110,7 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT) ->
     authors have no counterpart of, apart from the images of theirs and with their labels.
 
     Args:
-        name: such as `imageNet_100_LT_train`. data: the data folder.
+        name: such as `imageNet_100_LT_train`. data: the data folder. fetching: as in ensure_list.
 
     Raises:
         InputError: nothing makes a list of that name, or generating it would mix the two kinds.
@@ -122,7 +125,7 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT) ->
         if (root / relative).is_file():
             return root / relative
         here = [read_path_list(p, spec) for p in sorted((root / spec.folder).glob("*.txt"))]
-        why = _fetch_path_lists(relative, spec, root, here)
+        why = _fetch_path_lists(relative, spec, root, here) if fetching else ""
         if (root / relative).is_file():
             print(f"{relative} was missing: fetched the published lists of {spec.name}", flush=True)
             return root / relative
@@ -135,8 +138,9 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT) ->
         except InputError as error:
             raise InputError(f"list {relative} is missing and cannot be generated: {error}{why}") from error
         mine = {k: v for k, v in lists.items() if not theirs or k not in _published_paths(spec)}
-        written = write_files(mine, root)
-        print(f"{relative} was missing: generated {len(written)} lists of {spec.name} in {root}{why}", flush=True)
+        written = write_files(mine, root, note=fetching)
+        where = f" in {root}" if fetching else ""
+        print(f"{relative} was missing: generated {len(written)} lists of {spec.name}{where}{why}", flush=True)
     return root / relative
 
 

@@ -32,6 +32,9 @@ class IndexList:
     sha1: str
     source: str
 
+    def __len__(self) -> int:
+        return len(self.indices)
+
 
 def blob_sha1(content: bytes) -> str:
     """git's id of a file: SHA-1 of `blob <bytes>\\0` and the content."""
@@ -92,16 +95,18 @@ def npy(indices: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write_lists(lists: dict[str, np.ndarray], root: Path = ROOT, overwrite: bool = False) -> list[str]:
+def write_lists(
+    lists: dict[str, np.ndarray], root: Path = ROOT, overwrite: bool = False, note: bool = True
+) -> list[str]:
     """write_files for lists of indices."""
-    return write_files({relative: npy(indices) for relative, indices in lists.items()}, root, overwrite)
+    return write_files({relative: npy(indices) for relative, indices in lists.items()}, root, overwrite, note)
 
 
-def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = False) -> list[str]:
-    """Write the lists that are not there yet, all or none, and note their hashes in generated.tsv.
+def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = False, note: bool = True) -> list[str]:
+    """Write the lists that are not there yet, all or none, and note their hashes in split/generated.tsv.
 
     Args:
-        lists: path below root -> content.
+        lists: path below root -> content. note: off, the hashes are not noted.
 
     Returns:
         Paths below root that were written.
@@ -120,7 +125,7 @@ def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = Fa
     known = generated_lists()
     for relative, content in contents.items():
         replace_file(root / relative, content)
-        if blob_sha1(content) not in known:
+        if note and blob_sha1(content) not in known:
             with (ROOT / "generated.tsv").open("a") as ledger:
                 ledger.write(f"{blob_sha1(content)}\t{relative}\n")
     return list(contents)

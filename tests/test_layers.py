@@ -35,7 +35,6 @@ ONLY = {
 NEVER = {"analysis": {"split.ensure"}}
 # Each with the reason why it is still there.
 EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("features/embed.py", "probe.lists"): "goes with the search for groups",
     ("analysis/rows.py", "split.ensure"): "results.json does not record the class sizes' source yet, so lists are read",
 }
 

@@ -1,7 +1,4 @@
-"""Unpack archives from strangers: nothing lands outside the target, nothing stays half done, nothing is executed.
-
-zip, tar, tar.gz, tar.bz2 and tar.xz, with the standard library; only plain files, and of these only the content.
-"""
+"""Unpack archives from strangers: zip, and what tarfile reads; only plain files, and of these only the content."""
 
 import filecmp
 import shutil
@@ -9,24 +6,18 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from utils.errors import InputError
 
-_BLOCK = 1 << 20
-_SPECIAL = "{} is not safe to unpack: {!r} is a link, a device or another special file"
-Member = tuple[str, int, IO[bytes] | None]  # name, size that its header declares, content; None for a folder
-
 LOGS = ("log.txt", "bash_log.txt")
+_BLOCK = 1 << 20
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header: a damaged or missing one, which tarfile takes for the archive's end, is an error.
-
-    So is one that tarfile would loop on, or read into memory however large: a name, or a comment.
-    """
+    """A damaged header is an error, not the archive's end; so is one that tarfile loops on, or reads into memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
@@ -41,6 +32,17 @@ class _Header(tarfile.TarInfo):
         return info
 
 
+def plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """tarfile's data filter, which raises FilterError, for files and folders alone: no links, no devices.
+
+    Older Pythons follow links that pass it out of the folder (CVE-2025-4517).
+    """
+    # A comment can make the size negative. The content of a sparse file is of any size that it likes.
+    if member.size < 0 or member.issparse() or not (member.isreg() or member.isdir()):
+        raise tarfile.SpecialFileError(member)
+    return tarfile.data_filter(member, folder)
+
+
 @contextmanager
 def reading(archive: Path) -> Iterator[None]:
     """Turn whatever unpacking a bad archive, or to a bad disk, raises into an InputError that names the archive."""
@@ -48,6 +50,8 @@ def reading(archive: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except tarfile.FilterError as error:
+        raise InputError(f"{archive} is not safe to unpack: {error}") from error
     except Exception as error:
         # zipfile, tarfile and the decompressors raise anything from struct.error to an OSError without a number.
         why = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
@@ -63,98 +67,70 @@ def check_space(folder: Path, needed: int, source: Path | str) -> None:
         raise InputError(f"{source} needs {needed / 1e9:.3g} GB in {folder}, where {free / 1e9:.3g} GB are free")
 
 
-def tar_members(archive: Path | str, file: IO[bytes] | None = None) -> Iterator[Member]:
-    """The files and folders of a tar, compressed or not; with `file`, of a plain one that lies in there.
-
-    Raises:
-        InputError: one is a link or a device.
-        Exception: it is damaged; to be read within `reading`.
-    """
-    with tarfile.open(archive, "r:" if file else "r:*", file, tarinfo=_Header) as tar:
-        for info in tar:
-            # A comment can make the size negative. The content of a sparse file is of any size that it likes.
-            if info.size < 0 or not (info.isdir() or (info.isreg() and not info.issparse())):
-                raise InputError(_SPECIAL.format(archive, info.name))
-            if info.name != ".":
-                yield info.name, info.size, tar.extractfile(info)
-        tar.fileobj.read(_BLOCK)  # the padding, after which the decompressor checks its sum
-        if tar.fileobj.read(1):
-            raise tarfile.ReadError("it goes on after its end")
-
-
-def _zip_members(archive: Path) -> Iterator[Member]:
-    with zipfile.ZipFile(archive) as source:
-        for info in source.infolist():
-            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise InputError(_SPECIAL.format(archive, info.filename))
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile expands them in memory
-                raise InputError(f"{archive} is not safe to unpack: {info.filename!r} is neither deflated nor stored")
-            yield info.filename, info.file_size, None if info.is_dir() else source.open(info)
+def _members(archive: Path, folder: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+    """Name, size and content of what is in an archive, as far as it is safe; content None for a folder."""
+    with archive.open("rb") as stream:
+        # Not zipfile.is_zipfile, which takes a tar that ends in a zip, as torch's checkpoints are, for a zip.
+        zipped = stream.read(4) in (b"PK\3\4", b"PK\5\6")
+    if zipped:
+        with zipfile.ZipFile(archive) as source:
+            for info in source.infolist():
+                member = tarfile.TarInfo(info.filename)
+                if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    member.type = tarfile.SYMTYPE
+                plain(member, str(folder))
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise zipfile.BadZipFile(f"{info.filename!r} is of a kind that zipfile expands in memory")
+                yield info.filename, info.file_size, None if info.is_dir() else source.open(info)
+    else:
+        with tarfile.open(archive, tarinfo=_Header) as tar:
+            for info in tar:
+                yield info.name, info.size, tar.extractfile(plain(info, str(folder)))
+            tar.fileobj.read(_BLOCK)  # the padding, after which the decompressor checks its sum
 
 
 def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int) -> list[tuple[str, Path]]:
-    """Write the plain files of an archive to folder/0, folder/1, ..., whatever they are called.
-
-    Returns:
-        Name in the archive, and where it is now.
+    """Write the files of an archive to folder/0, folder/1, ...; returns names in the archive, and where they are now.
 
     Raises:
-        InputError: it is missing, no archive, truncated, damaged, encrypted, too large for the bounds or for the disk,
-            or has a member that is a link or a device, or that would land outside.
+        InputError: it is missing, no archive, damaged, encrypted, not safe, over the bounds, or too large for the disk.
     """
     files, total = [], 0
     with reading(archive):
-        with archive.open("rb") as stream:
-            # Not zipfile.is_zipfile, which takes a tar that ends in a zip, as torch's checkpoints are, for a zip.
-            zipped = stream.read(4) in (b"PK\3\4", b"PK\5\6")
-        for count, (name, size, content) in enumerate(_zip_members(archive) if zipped else tar_members(archive), 1):
+        for count, (name, size, content) in enumerate(_members(archive, folder), 1):
             total += size
             if total > max_bytes or count > max_files:
                 raise InputError(f"{archive} is over the limit of {max_bytes / 1e9:g} GB, {max_files:,} files unpacked")
-            if name.startswith("/") or ".." in name.split("/"):
-                raise InputError(f"{archive} is not safe to unpack: {name!r} leads out of the folder")
-            if content is None:
-                continue
-            check_space(folder, size, archive)
-            files.append((name, folder / str(count)))
-            with content, files[-1][1].open("xb") as out:
-                shutil.copyfileobj(content, out)  # neither kind gives more than the size
-                if out.tell() != size:
-                    raise zipfile.BadZipFile(f"{name!r} has {out.tell()} bytes, not {size}")
+            if content:
+                check_space(folder, size, archive)
+                with content, (folder / str(count)).open("xb") as out:
+                    shutil.copyfileobj(content, out)  # neither kind gives more than the size
+                files.append((name, folder / str(count)))
     return files
 
 
 def place(files: Mapping[str, Path], target: Path, overwrite: bool) -> None:
-    """Move files to their places below `target`: all of them, or none.
+    """Move files to their places below `target`, once all of these were found to be free.
 
     Args:
-        files: path below target -> file, on the same disk.
-        overwrite: replace files of other content; those of the same content are left as they are.
-            Without it, logs are left, too.
+        files: path below target -> file, on the same disk; what is there with the same content is left.
+        overwrite: replace files of other content, and logs, to which an evaluation may have written since.
 
     Raises:
         InputError: a path leads out of target, or something else is there.
     """
-    base = target.resolve()
-    with ExitStack() as undo:
-        for path, file in files.items():
-            there = base / path
-            if there.resolve() != there or base not in there.parents or not path.isprintable():
-                raise InputError(f"{str(target / path)!r} leads out of {target}, is behind a link, or unprintable")
-            if there.is_file() and filecmp.cmp(file, there, shallow=False):
-                continue
-            if there.is_file() and there.name in LOGS and not overwrite:
-                continue  # an evaluation has written to it since
-            if there.exists():
-                if there.is_dir() or not overwrite:
-                    raise InputError(f"{there} is there with other content: move it, or use --overwrite True")
-                old = file.with_suffix(".old")
-                there.replace(old)
-                undo.callback(old.replace, there)
-            for folder in reversed(there.parents):
-                if not folder.is_dir():
-                    folder.mkdir()
-                    undo.callback(folder.rmdir)
-            file.replace(there)
-            undo.callback(there.unlink)
-        undo.pop_all()
+    base, moves = target.resolve(), []
+    for path, file in files.items():
+        there = base / path
+        named = path.isprintable() and all(len(part.encode()) < 256 for part in Path(path).parts)
+        if not named or there.resolve() != there or base not in there.parents:
+            raise InputError(f"{str(target / path)!r} leads out of it, is behind a link, unprintable, or too long")
+        if there.is_file() and (filecmp.cmp(file, there, False) or (there.name in LOGS and not overwrite)):
+            continue
+        first = next(p for p in (there, *there.parents) if p.exists())
+        if not (there.is_file() and overwrite if first == there else first.is_dir()):
+            raise InputError(f"{first} is there with other content: move it, or use --overwrite True")
+        moves.append((file, there))
+    for file, there in moves:
+        there.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(there)

@@ -18,16 +18,12 @@ def signed(value: float) -> str:
     return f"{round(value, 2) + 0.0:+.2f}"
 
 
-def duration(seconds: float) -> str:
-    """Such as `41 s`, `1 min 55 s`, `9 h 35 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def align(lines: list[tuple[str, ...]]) -> str:
     """Rows of equally many words as text, each column as wide as its longest word."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def size(amount: float) -> str:
+    """An amount of bytes for people, in MiB or GiB."""
+    return f"{amount / 2**30:.2f} GiB" if amount >= 2**30 else f"{amount / 2**20:.3g} MiB"

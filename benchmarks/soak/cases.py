@@ -71,7 +71,7 @@ def command_line(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
         )
         return [*words, unknown, *rng.choice([[], ["1"]])]
     if how == "missing":
-        return [*words, option + "=" if option in ("--LT", "--overwrite", "--check_md5") else option] if (
+        return [*words, option + "=" if option in ("--LT", "--overwrite") else option] if (
             OPTIONS[script][option] is not FLAG) else [*words, f"{option}="]  # fmt: skip
     if how == "junk":
         return [*words, f"{option}={_junk(rng)}"]
@@ -186,7 +186,7 @@ def archive(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
             rng.choice([b"sdclr-cifar10\n", b"sdclr-cifar10\tx\n", b"\xff\t\0"])
         )
     if rng.random() < 0.2:
-        return ["data.imagenet_extract", "--train", "a.zip", "--out", "images", "--check_md5", "False"]
+        return ["data.imagenet_extract", "--train", "a.zip", "--out", "images"]
     return ["recipes.pretrained", "get", "sdclr-cifar10", "--from", "a.zip", "--root", ".", "--max_gb", "0.001"]
 
 

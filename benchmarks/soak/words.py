@@ -75,7 +75,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
     },
     "recipes.launch": {"--nproc_per_node": INT[:-1], "--master_port": ["x", "99999999", "-1"],
                         "--nnodes": ["x", "0:0"]},
-    "data.imagenet_extract": {"--train": GONE, "--val": GONE, "--devkit": GONE, "--check_md5": FLAG},
+    "data.imagenet_extract": {"--train": GONE, "--val": GONE, "--devkit": GONE},
 }  # fmt: skip
 CONTRADICTIONS = [
     ["train_simCLR.py", "--prune_dual_bn"], ["train_simCLR.py", "--prune", "--focal"],
@@ -105,7 +105,7 @@ CONTRADICTIONS = [
     ["tail", "--scores", "memorisation"], ["tail", "--mask", "CHECKPOINT"],
     ["tail", "--model", "res18"],
     ["features.export", "--model", "res18"], ["features.export", "--out", "CHECKPOINT"],
-    ["data.imagenet_extract", "--val", "file"], ["data.imagenet_extract", "--train", "file", "--check_md5", "False"],
+    ["data.imagenet_extract", "--val", "file"],
     ["data.imagenet_extract", "--train", "file"], ["recipes.launch", "none.py"], ["recipes.launch", "none.py", "--x"],
 ]  # fmt: skip
 EXPERIMENTS = ["", " ", "../x", "../../x", "/soak-x", "a/../../b", ".", "..", "a\x1bb", "a\nb",

@@ -28,6 +28,8 @@ precision=auto augment=auto compile=False compute_options=()
 monitor='' monitor_freq='' tensorboard='' quiet=False
 # What is kept, and what becomes of a run that is there.
 overwrite=False accept_changes=False save_steps=0 saving_options=()
+# True: try one step of each command, and write nothing.
+check=False check_failed=False check_options=() probe_check=()
 family=memory
 
 parse_options() {
@@ -44,7 +46,7 @@ parse_options() {
                 --model | --seed | --only_finetuning | --test_only | --few_shot_only | --prune | --prune_dual_bn | \
                 --resume | --paper | --weight_decay | --head_layers | --focal_gamma | --momentum_loss_beta | \
                 --rand_k | --rand_strength | --linear_epochs | --precision | --augment | --compile | \
-                --overwrite | --accept_changes | --save_steps | --monitor | --monitor_freq | \
+                --overwrite | --accept_changes | --save_steps | --check | --monitor | --monitor_freq | \
                 --tensorboard | --quiet) name=${option#--} ;;
             *)
                 name=$("${family}_option" "$option")
@@ -56,7 +58,7 @@ parse_options() {
         esac
         case $name in
             only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume | overwrite | accept_changes | compile | \
-                tensorboard | quiet)
+                check | tensorboard | quiet)
                 case ${2:-} in
                     True | False) ;;
                     *) stop "$option takes True or False, not '${2:-}'" ;;
@@ -153,14 +155,19 @@ set_method() {
     if [ "$overwrite" = True ]; then saving_options+=(--overwrite True); fi
     if [ "$accept_changes" = True ]; then saving_options+=(--accept_changes True); fi
     if [ "$save_steps" != 0 ]; then saving_options+=(--save_steps "$save_steps"); fi
+    if [ "$check" = True ]; then
+        check_options=(--check True)
+        # The checkpoint of a pre-training that comes first is not there yet.
+        if [ "$only_finetuning" = False ] && [ "$few_shot_only" = False ]; then probe_check=(--untrained True); fi
+    fi
     if [ "$compile" = True ]; then method_options+=(--compile True); fi
     for name in monitor monitor_freq tensorboard; do
         if [ -n "${!name}" ]; then method_options+=("--$name" "${!name}"); fi
     done
-    check_options
+    refuse_contradictions
 }
 
-check_options() {
+refuse_contradictions() {
     if [ "$prune_dual_bn" = True ] && [ "$prune" = False ]; then stop "--prune_dual_bn True needs --prune True"; fi
     if [ "$GPU_NUM" = 0 ]; then stop "-g counts processes, one for each GPU or one on a CPU: it is at least 1"; fi
     if [ "$nodes" = 0 ]; then stop "-n counts machines: it is at least 1"; fi
@@ -207,11 +214,22 @@ run() {
         echo "$line"
         return
     fi
-    if [ "$quiet" = False ]; then echo "$line"; fi
+    # What a check has to say does not name the run.
+    if [ "$quiet" = False ] || [ "$check" = True ]; then echo "$line"; fi
+    if [ "$check" = True ]; then
+        "$@" || check_failed=True  # and on with the next one: all that is wrong is told
+        return
+    fi
     mkdir -p "$folder"
     echo "$line" >>"$folder/bash_log.txt"
     forwarding "$@"
 }
+
+# What a check of several commands ends with.
+end_of_checks() {
+    if [ $check_failed = True ]; then exit 2; fi
+}
+trap end_of_checks EXIT
 
 # set_launch STEP: sets `launch`, what comes before the script; STEP tells apart what meets at one place.
 set_launch() {
@@ -231,7 +249,7 @@ pretrain() {
         --trainSplit "$list_dir/$split.npy" --model "$model" --epochs "$epochs" --batch_size "$batch_size"
         --optimizer sgd --lr "$lr" --scheduler cosine --temperature "$temp" --output_ch "$output_ch" --seed "$seed"
         --num_workers "$workers" --print_freq "$print_freq" --resume "$resume" "${extra[@]}" "${compute_options[@]}"
-        "${method_options[@]}" "${saving_options[@]}")
+        "${method_options[@]}" "${saving_options[@]}" "${check_options[@]}")
     if [ "$prune" = True ]; then
         options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn"
             --random_prune_percent "$random_prune_percent")
@@ -247,6 +265,7 @@ probe() {
         --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True "${compute_options[@]}")
     if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
     if [ "$test_only" = True ]; then options+=(--test_only True); else options+=("${saving_options[@]}"); fi
+    options+=("${check_options[@]}" "${probe_check[@]}")
     run "$PYTHON" train_cifar.py "$1" "${options[@]}"
 }
 
@@ -257,7 +276,7 @@ probe_features() {
         if [ "$few_shot_only" = True ] && [ $protocol = bcl-full ]; then continue; fi
         options=(--save-dir "$tune_dir" --dataset "$dataset" --data "$data" --model "$model" --protocol $protocol
             --num_workers "$workers" --checkpoint "$save_dir/$experiment/model_$epochs.pt" --cvt_state_dict True
-            --resume "$resume" "${saving_options[@]}")
+            --resume "$resume" "${saving_options[@]}" "${check_options[@]}" "${probe_check[@]}")
         if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
         if [ $family = files ]; then
             script=train_imagenet.py
@@ -314,7 +333,7 @@ pretrain_files() {
         --temperature "$temp" --model "$model" --dataset "$pretrain_dataset" --imagenetCustomSplit "$split"
         --save-dir "$save_dir" --optimizer sgd --num_workers "$workers" --seed "$seed" --data "$data"
         --print_freq "$print_freq" --resume "$resume" "${file_options[@]}" "${method_options[@]}"
-        "${saving_options[@]}")
+        "${saving_options[@]}" "${check_options[@]}")
     if [ "$prune" = True ]; then
         options+=(--prune True --prune_percent "$prune_percent" --prune_dual_bn "$prune_dual_bn")
     fi
@@ -331,6 +350,7 @@ probe_files() {
         --test_freq "$6" --seed "$7" --data "$data" --resume "$resume" "${file_options[@]}")
     if [ "$prune_dual_bn" = True ]; then options+=(--bnNameCnt 0); fi
     if [ "$test_only" = True ]; then options+=(--test_only True); else options+=("${saving_options[@]}"); fi
+    options+=("${check_options[@]}" "${probe_check[@]}")
     run "${launch[@]}" train_imagenet.py "$2" "${options[@]}"
 }
 

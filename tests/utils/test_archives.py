@@ -1,6 +1,5 @@
 """Archives from strangers: where their files land, and what is refused."""
 
-import gzip
 import io
 import random
 import shutil
@@ -87,29 +86,29 @@ def test_whole_archives(unpacked, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["../exp/model.pt", "/tmp/exp/model.pt", "a/../../model.pt", "exp/.."])
+@pytest.mark.parametrize("name", ["../exp/model.pt", "a/../../model.pt"])
 def test_names_that_lead_out(refused, tmp_path, kind, name):
-    refused(make(tmp_path / f"a.{kind}", {**FILES, name: b"x"}), repr(name), "leads out")
+    refused(make(tmp_path / f"a.{kind}", {**FILES, name: b"x"}), repr(name), "outside")
 
 
-@pytest.mark.parametrize("kind", ["SYMTYPE", "LNKTYPE", "CHRTYPE", "BLKTYPE", "FIFOTYPE"])
-@pytest.mark.parametrize("link", ["/etc", "../..", "exp_a"])
-def test_links_and_devices(refused, tmp_path, kind, link):
+@pytest.mark.parametrize("kind", ["SYMTYPE", "LNKTYPE", "CHRTYPE", "FIFOTYPE", "GNUTYPE_SPARSE"])
+def test_links_and_devices(refused, tmp_path, kind):
+    """Also those within the folder, and files with holes, which are larger than the archive says."""
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         info = tarfile.TarInfo("checkpoints/exp_b")
-        info.type, info.linkname = getattr(tarfile, kind), link
+        info.type, info.linkname = getattr(tarfile, kind), "exp_a"
         archive.addfile(info)
         archive.addfile(tarfile.TarInfo("checkpoints/exp_b/model.pt"))
-    refused(tmp_path / "a.tar", "'checkpoints/exp_b'", "link")
+    refused(tmp_path / "a.tar", "'checkpoints/exp_b'", "special file")
 
 
-@pytest.mark.parametrize("mode", [0o120777, 0o020666, 0o010666])
+@pytest.mark.parametrize("mode", [0o120777, 0o020666])
 def test_links_and_devices_in_a_zip(refused, tmp_path, mode):
     info = zipfile.ZipInfo("exp_b/model.pt")
     info.external_attr, info.create_system = mode << 16, 3
     with zipfile.ZipFile(make(tmp_path / "a.zip", FILES), "a") as archive:
         archive.writestr(info, "/etc/passwd")
-    refused(tmp_path / "a.zip", "'exp_b/model.pt'", "link")
+    refused(tmp_path / "a.zip", "'exp_b/model.pt'", "special file")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,64 +120,48 @@ def test_bounds(refused, unpacked, tmp_path, kind):
     assert len(unpacked(many, max_bytes=6, max_files=6)) == 6
 
 
-@pytest.mark.parametrize("size", [10, 2999, 3001, 10**5])
-def test_zip_with_lying_sizes(refused, tmp_path, size):
+def test_zip_bombs(refused, tmp_path):
+    """One that declares less than it has, and one that zipfile expands in memory."""
     content = make(tmp_path / "a.zip", FILES).read_bytes()
     assert content.count((3000).to_bytes(4, "little")) >= 2  # the local and the central header
-    (tmp_path / "a.zip").write_bytes(content.replace((3000).to_bytes(4, "little"), size.to_bytes(4, "little")))
+    (tmp_path / "a.zip").write_bytes(content.replace((3000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     refused(tmp_path / "a.zip", "damaged")
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_zips_that_zipfile_expands_in_memory(refused, tmp_path, method):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("exp/model.pt", bytes(1000))
-    refused(tmp_path / "a.zip", "neither deflated nor stored")
+    refused(tmp_path / "a.zip", "expands in memory")
 
 
-def test_a_bomb_behind_the_end(refused, tmp_path):
-    content = make(tmp_path / "a.tar", FILES).read_bytes() + bytes(10_000_000)
-    (tmp_path / "b.tar.gz").write_bytes(gzip.compress(content))
-    refused(tmp_path / "b.tar.gz", "goes on")
-
-
-@pytest.mark.parametrize("size", [-512, -1024, 10**9])
-@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE])
+@pytest.mark.parametrize("size", [-512, 10**9])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_tar_headers_that_tarfile_would_hang_on(refused, tmp_path, size, kind):
     """Negative sizes lead back to where it was; names and comments are read into memory, of any length."""
     info, pax = tarfile.TarInfo("exp/model.pt"), tarfile.TarInfo("exp/model.pt")
     info.size, info.type, pax.pax_headers = size, kind, {"size": str(size)}
     start = make(tmp_path / "a.tar", FILES).read_bytes()[:TAR_END]
     (tmp_path / "a.tar").write_bytes(start + info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
-    large = {tarfile.REGTYPE: "over the limit", tarfile.GNUTYPE_SPARSE: "special"} if size > 0 else {}
-    refused(tmp_path / "a.tar", large.get(kind, f"a header declares {size}"))
+    refused(tmp_path / "a.tar", "over the limit" if (size, kind) == (10**9, tarfile.REGTYPE) else "a header declares")
     (tmp_path / "a.tar").write_bytes(start + pax.tobuf(tarfile.PAX_FORMAT) + bytes(4096))
     refused(tmp_path / "a.tar", "limit" if size > 0 else "special")
+
+
+# ---- bad archives
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_truncated(refused, tmp_path, kind):
     content = make(tmp_path / f"whole.{kind}", FILES).read_bytes()
     end = TAR_END if kind == "tar" else len(content) - 1
-    for length in {0, 1, 3, 4, 100, 511, 512, 513, 1024, *range(0, end, end // 5), end - 9, end}:
-        (tmp_path / f"cut.{kind}").write_bytes(content[: min(length, end)])
+    for length in {0, 1, 4, 512, 513, *range(0, end, end // 5), end}:
+        (tmp_path / f"cut.{kind}").write_bytes(content[:length])
         refused(tmp_path / f"cut.{kind}", "truncated, damaged")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"<!DOCTYPE html><html>Quota exceeded</html>", NOISE])
-def test_no_archives(refused, tmp_path, content):
-    (tmp_path / "a.zip").write_bytes(content)
-    refused(tmp_path / "a.zip", "truncated, damaged")
+def test_no_archives(refused, tmp_path):
+    for content in (b"PK\3\4", b"<!DOCTYPE html><html>Quota exceeded</html>", NOISE):
+        (tmp_path / "a.zip").write_bytes(content)
+        refused(tmp_path / "a.zip", "truncated, damaged")
     refused(tmp_path / "none.zip", "No such file")
     refused(tmp_path / "deep", "directory")
-
-
-def test_encrypted_zip(refused, tmp_path):
-    content = bytearray(make(tmp_path / "a.zip", FILES).read_bytes())
-    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
-        content[content.index(signature) + offset] |= 1
-    (tmp_path / "a.zip").write_bytes(content)
-    refused(tmp_path / "a.zip", "encrypted", "password")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -186,7 +169,7 @@ def test_damaged_at_random(unpacked, tmp_path, kind):
     """Refused, or unpacked: where a checksum vouches for the content, only the true one."""
     content = make(tmp_path / f"whole.{kind}", FILES).read_bytes()
     random_numbers, refusals = random.Random(1), 0
-    for _ in range(30):
+    for _ in range(20):
         damaged = bytearray(content)
         for _ in range(random_numbers.choice([1, 1, 3, 30])):
             damaged[random_numbers.randrange(min(len(damaged), 6000))] = random_numbers.randrange(256)
@@ -197,18 +180,16 @@ def test_damaged_at_random(unpacked, tmp_path, kind):
         except InputError as error:
             refusals += 1
             assert f"a.{kind}" in str(error)
-    assert refusals >= 5
+    assert refusals >= 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_full_disk(refused, tmp_path, monkeypatch, kind):
-    archive = make(tmp_path / f"a.{kind}", FILES)
+def test_full_disk(refused, tmp_path, monkeypatch):
+    archive = make(tmp_path / "a.tar.gz", FILES)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 2999))
         refused(archive, "GB")
 
     def full(source, target):
-        target.write(source.read(100))
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
@@ -233,10 +214,10 @@ def test_places(fresh, tmp_path, out):
     assert not list((tmp_path / "fresh").iterdir())
 
 
-@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a\nb", "a\udcff", "a\0b"])
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a\nb", "a\udcff", "a\0b", "exp/" + "x" * 300])
 def test_places_that_lead_out(fresh, tmp_path, out, path):
     last = fresh.pop("exp/b")
-    with pytest.raises((InputError, ValueError), match="leads out|null"):
+    with pytest.raises(InputError, match="leads out"):
         place({**fresh, path: last}, out / "new", True)
     assert last.exists()
     assert tree(tmp_path / "deep") == {"er": b"/", "er/out": b"/"}
@@ -270,27 +251,10 @@ def test_files_that_are_there(fresh, out, tmp_path):
 
 
 @pytest.mark.parametrize("there", ["exp", "exp/b/"])
-def test_a_file_where_a_folder_should_be(fresh, out, tmp_path, there):
+def test_a_file_where_a_folder_should_be(fresh, out, there):
+    """And the other way round: before anything is moved."""
     (out / there).mkdir(parents=True) if there.endswith("/") else (out / there).write_text("mine")
     before = tree(out)
-    with pytest.raises((InputError, OSError), match=there.rstrip("/")):
-        place(fresh, out, True)
-    assert tree(out) == before
-
-
-@pytest.mark.parametrize("call_that_fails", [1, 2, 3])
-def test_a_failure_halfway_puts_everything_back(fresh, out, tmp_path, monkeypatch, call_that_fails):
-    (out / "exp").mkdir()
-    (out / "exp/b").write_text("mine")
-    before, calls, replace = tree(out), [], Path.replace
-
-    def failing(self, target):
-        calls.append(self)
-        if len(calls) == call_that_fails:
-            raise OSError(28, "No space left on device")
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", failing)
-    with pytest.raises(OSError, match="No space"):
-        place({"other/c": fresh["exp/a"], "exp/b": fresh["exp/b"]}, out, True)
+    with pytest.raises(InputError, match=f"{there.rstrip('/')} is there"):
+        place({"a/a": fresh["exp/a"], "exp/b": fresh["exp/b"]}, out, True)
     assert tree(out) == before

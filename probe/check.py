@@ -1,0 +1,120 @@
+"""--check of a probe: one real step of it, what that took, and what the whole probe would take."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from data.loader import whole_batches
+from data.sets.base import ListSpec, Spec
+from features.extract import Features
+from models.frozen import frozen_backbone
+from probe.epoch import step
+from probe.on_features import fit
+from probe.setup import Probe, set_up
+from run.bad_images import BadImages
+from run.check import check_folder, checkpoint_bytes, duration, measure_step, memory_used
+from run.log import Log
+from split.open import lists_on_trial
+from utils.distributed import join
+from utils.errors import InputError
+from utils.text import size
+
+
+def check(args: argparse.Namespace, spec: Spec | ListSpec) -> None:
+    """Do one real step of the probe, and tell what it took and what the probe would take. Nothing is written.
+
+    Of an evaluation alone, and of BCL's protocols, the step is a batch of images through the frozen backbone.
+
+    Raises:
+        InputError: as probe.setup.set_up; or the loss is not finite, or the disk is too full.
+    """
+    args.download = False  # it would be written
+    missing = _without_missing(args) if args.untrained else ""
+    with lists_on_trial() as lists:
+        probe = set_up(args, spec, lists)
+    if probe.of_files:
+        join(probe.world)
+    log = Log(None, probe.world.main)
+    log.info(str(probe))
+    if missing:
+        log.info(f"warning: {missing} is not there yet: checked with random weights")
+    for name, item in probe.sources.lists.items():
+        if item is not None:
+            log.info(f"{name}: {item.path.name}, {len(item):,} images, {item.source}")
+    log.info(probe.files.message)
+    bad = BadImages(args.on_bad_image, log)
+    if args.test_only or probe.on_features:
+        _check_features(probe, log, bad)
+    else:
+        _check_training(probe, log, bad)
+    log.info("nothing was written")
+
+
+def _without_missing(args: argparse.Namespace) -> str:
+    """The checkpoint, where it is not there yet; then the probe is made as one without."""
+    wanted = args.checkpoint
+    if Path(wanted).exists():
+        return ""
+    args.checkpoint, args.cvt_state_dict, args.bnNameCnt = "", False, -1
+    return wanted
+
+
+def _check_training(probe: Probe, log: Log, bad: BadImages) -> None:
+    args, world, network = probe.args, probe.world, probe.network()
+    optimizer, loader = probe.files.optimizer(), probe.training_loader(network)
+    network.train()
+    loader.sampler.set_epoch(probe.done + 1)
+    following = whole_batches(loader, world.device, probe.compute.stream)
+
+    def next_steps() -> int:
+        batch = next(following)
+        bad.take(batch, training=True)
+        inputs, each = network.inputs(batch.views[:, 0]), args.batch_size // world.size
+        for x, labels in zip(inputs.split(each), batch.labels.split(each), strict=True):
+            losses, _ = step(network, x, labels, optimizer)
+            if not torch.isfinite(losses).all():
+                raise InputError(f"the loss of a first step is {losses.mean().item()}: lower the learning rate")
+        return len(batch.labels)
+
+    taken = measure_step(next_steps, world.device)
+    images, epochs = len(loader.sampler), args.epochs - probe.done
+    log.info(
+        f"{taken.images * world.size} images took {taken.seconds:.3g} s, the first ones {taken.first:.3g} s; "
+        f"{memory_used(world.device)}"
+    )
+    numbered = args.epochs // 50 if probe.of_files else 0
+    needed = checkpoint_bytes(probe.files.content(probe.done)) * (4 + numbered)  # model, best model, those before them
+    time = duration(epochs * images / taken.images * taken.seconds)
+    log.info(
+        f"the probe: {epochs} epochs of {images * world.size:,} images, about {time} without validation; "
+        f"{size(needed)} of checkpoints in {probe.files.folder}, {check_folder(probe.files.folder, needed)}"
+    )
+
+
+def _check_features(probe: Probe, log: Log, bad: BadImages) -> None:
+    world, spec, sources = probe.world, probe.spec, probe.sources
+    backbone = frozen_backbone(probe.model, *probe.compute.placement)
+
+    def next_batch() -> int:
+        images, labels, _ = next(iter(sources.images("test", bad)))
+        backbone.features(images.to(world.device))
+        return len(labels)
+
+    taken = measure_step(next_batch, world.device)
+    log.info(
+        f"features of {taken.images} images took {taken.seconds:.3g} s, the first ones {taken.first:.3g} s; "
+        f"{memory_used(world.device)}"
+    )
+    training = [item for name, item in sources.lists.items() if name.startswith("train") and probe.on_features]
+    images = sum(map(len, training)) + sources.test_images
+    seconds = images / world.size / taken.images * taken.seconds
+    if probe.on_features:
+        for item in training:
+            values = torch.randn(len(item), backbone.channels, device=world.device)
+            labels = torch.arange(len(item), device=world.device) % spec.classes
+            one = measure_step(
+                lambda v=values, y=labels: len(fit(Features(v, y, y), spec.classes, 1).weight), world.device
+            )
+            seconds += probe.args.epochs * one.seconds
+    log.info(f"the probe: {images:,} images, about {duration(seconds)}; {check_folder(probe.files.folder, 0)}")

@@ -1,0 +1,81 @@
+"""--check: what one real step of a run took, and what the whole run would take; nothing is written."""
+
+import io
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from utils.errors import InputError
+from utils.text import size
+
+
+class Step(NamedTuple):
+    """What a step took: seconds of the first one and of the one after it, and the images of the latter."""
+
+    first: float
+    seconds: float
+    images: int
+
+
+def measure_step(step: Callable[[], int], device: torch.device) -> Step:
+    """Do a step, which returns the number of its images, twice: the first one also loads and tunes kernels.
+
+    The batch is part of the step.
+    """
+    taken, images = [], 0
+    for _ in range(2):
+        start = time.perf_counter()
+        images = step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - start)
+    return Step(*taken, images)
+
+
+def memory_used(device: torch.device) -> str:
+    """The most memory that this process has had so far, without workers; on CUDA also that of the GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    told = f"{size(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)} of memory"
+    if device.type == "cuda":
+        told += f", {size(torch.cuda.max_memory_reserved(device))} of the GPU's"
+    return told
+
+
+def checkpoint_bytes(content: dict[str, Any]) -> int:
+    """Size of a checkpoint's file in bytes; it is made in memory."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer().nbytes
+
+
+def check_folder(folder: Path, needed: int) -> str:
+    """The free space of the disk that an experiment's folder is or will be on.
+
+    Args:
+        needed: bytes that the run will write.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is too full.
+    """
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{place} cannot be written: choose another folder for the experiments")
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise InputError(f"{folder} needs {size(needed)} of disk, {size(free)} are free: free some, or choose another")
+    return f"{size(free)} free"
+
+
+def duration(seconds: float) -> str:
+    """A time for people, in three digits: of two minutes and more in minutes, and so on up to days."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"
