@@ -67,7 +67,7 @@ def test_a_run_that_goes_on_says_from_where_and_what_is_other(call, tmp_path):
     assert call("train_simCLR.py", "run", *options, 2, "--overwrite").returncode == 0
     done = call("train_simCLR.py", "run", *options, 3, "--resume", "--accept_changes")
     first, last = done.stdout.splitlines()
-    assert first.startswith("--epochs was 2, is 3 from here on")
+    assert first.startswith("epochs was 2, is 3 from here on")
     assert re.match(r"pre-trained run: 3 epochs, from epoch 3 on in \d[\d.]* s, loss ", last)
     one_line_error(call("train_simCLR.py", "run", *options, 3), "holds a run")
 
