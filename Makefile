@@ -1,4 +1,5 @@
-# make demo    pre-train, probe, tabulate and look for the tail on the embedded digits, in minutes
+# make demo    pre-train, probe, tabulate and look for the tail on the embedded digits, in minutes; into a file or a
+#              pipe, a line for each step, the tables, and where the logs are
 # make test    the tests, in 5 minutes on two cores; make test-all: the slow ones, too
 # make check   format and lint            make format  format, and mend what lint can mend
 # make bench   speed beside the published procedure, in one run of 10 minutes; QUICK=1: 3 minutes
@@ -20,7 +21,8 @@ JOBS ?= 2
 	@touch $@
 
 demo: .venv/installed
-	@SPLITS="$(SPLITS)" TAIL=1 cmds/reproduce.sh digits $(METHODS) -- --root demo
+	@quiet='--quiet True'; if [ -t 1 ]; then quiet=''; fi; \
+	    SPLITS="$(SPLITS)" TAIL=1 cmds/reproduce.sh digits $(METHODS) -- --root demo $$quiet
 
 # One thread for each of the processes: together they keep two cores busy.
 test: .venv/installed

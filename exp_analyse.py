@@ -73,10 +73,12 @@ def main() -> None:
         raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
     if args.out:
         for path in write_tables(tables, args.out):
-            print(f"table: {path}")
+            if not args.quiet:
+                print(f"table: {path}")
     if args.plot:
         for path in write_figures(panels, rows, args.plot, title):
-            print(f"figure: {path}")
+            if not args.quiet:
+                print(f"figure: {path}")
 
 
 def print_tables(args: argparse.Namespace) -> tuple[dict[str, list[Row]], list[Table]]:

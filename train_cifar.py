@@ -13,7 +13,7 @@ import time
 from data.sets.registry import spec_of
 from probe.check import check
 from probe.flags import parse_cifar
-from probe.record import report
+from probe.record import outcome, report
 from probe.setup import set_up
 from probe.stages import test, train
 from run.log import Log, provenance
@@ -29,15 +29,18 @@ def main() -> None:
     probe = set_up(args, spec)
 
     with probe.files.alone():
-        log = Log(probe.files.folder, probe.world.main)
+        log = Log(probe.files.folder, probe.world.main, quiet=args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{probe}, {provenance()}")
-        log.info(probe.files.message)
+        probe.files.tell(log)
         if not args.test_only and not probe.on_features:
             train(probe, log)
         scores, best = test(probe, log)
         lists, sizes, precision = probe.sources.lists, probe.sources.sizes, probe.compute.precision
-        report(args, spec, lists, sizes, precision, scores, best, time.perf_counter() - started, log)
+        seconds = time.perf_counter() - started
+        result = report(args, spec, lists, sizes, precision, scores, best, seconds, log)
+        if result:
+            log.result(outcome(args, probe.done, result, log.folder))
 
 
 if __name__ == "__main__":

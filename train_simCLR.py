@@ -7,9 +7,11 @@ The published recipes, with all their settings, are in cmds/shell_scrips. --chec
 """
 
 import sys
+import time
 
 from pretrain.epoch import one_epoch
 from pretrain.flags import parse
+from pretrain.record import outcome
 from pretrain.setup import check, distribute, set_up
 from run.bad_images import BadImages
 from run.board import Board
@@ -19,7 +21,7 @@ from utils.errors import run
 
 
 def main() -> None:
-    args = parse(__doc__)
+    args, started = parse(__doc__), time.perf_counter()
     if args.check:
         check(args)
         return
@@ -31,11 +33,11 @@ def main() -> None:
         files.alone(),
         Board(files.folder if args.tensorboard and world.main else None, start + 1) as board,
     ):
-        log = Log(files.folder, world.main, board)
+        log = Log(files.folder, world.main, board, args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
         log.info(f"class distribution in training set is {counts}")
-        log.info(files.message)
+        files.tell(log)
         if world.size > 1 and world.device.type != "cuda":
             log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
         bad, model = BadImages(args.on_bad_image, log), distribute(pretraining)
@@ -44,7 +46,7 @@ def main() -> None:
 
         what = f"{args.dataset} {args.experiment[-40:]}"
         each = len(loader.sampler) * world.size
-        bar = progress(args.epochs * each, start * each, what, world.main)
+        bar = progress(args.epochs * each, start * each, what, world.main and not args.quiet)
         if start == args.epochs == 0:
             files.save(0)
         for epoch in files.epochs(start):
@@ -58,6 +60,7 @@ def main() -> None:
                 monitor.report(method.encoder, epoch, log, bad)
             files.save(epoch)
         bar.close()
+        log.result(outcome(args, start, time.perf_counter() - started, files.folder))
 
 
 if __name__ == "__main__":

@@ -216,11 +216,9 @@ def main() -> None:
         if args.only in (None, name):
             for row in part(args.quick):
                 rows.append(row)
-                print(
-                    f"{time.perf_counter() - started:5.0f} s  {table([row]).splitlines()[1]}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                if not args.quiet:
+                    told = f"{time.perf_counter() - started:5.0f} s  {table([row]).splitlines()[1]}"
+                    print(told, file=sys.stderr, flush=True)
     print(table(rows))
     if args.only and not args.out:
         return

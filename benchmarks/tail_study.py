@@ -82,7 +82,8 @@ def main() -> None:
         results.setdefault(key, []).append(found)
         scores = ", ".join(f"{name} {v['auc']:.3f}" for name, v in found.items() if v["auc"] is not None)
         each.append(f"{', '.join(key)}, {of}: {scores}")
-        print(each[-1], flush=True)
+        if not options.quiet:
+            print(each[-1], flush=True)
     results = dict(sorted(results.items()))
     text = (
         "Few against Many by the scores of python -m tail, mean ± population standard deviation over splits or seeds\n"

@@ -10,6 +10,7 @@
 #
 # DATASET: digits, fashion_mnist, cifar10, cifar100; imagenet100, imagenet, places, which have one split.
 # METHOD: untrained, simclr, focal, sdclr, bcl-i, bcl-d; default simclr sdclr. With `-- --paper bcl`, it is BCL's table.
+# --quiet True behind --: a line for each step, the tables, and where the logs are.
 # TAIL=1: tail of each method's first split, too.
 source "$(dirname "${BASH_SOURCE[0]}")/shell_scrips/common.sh"
 
@@ -72,11 +73,19 @@ elif [ $paper = bcl ]; then
 else
     options+=(--LT --probe linear fewShot)
 fi
-"$PYTHON" exp_analyse.py "${options[@]}" --plot "${root%/}/figures_$dataset"
+if [ "$quiet" = True ]; then options+=(--quiet True); fi
+"$PYTHON" exp_analyse.py "${options[@]}" --out "${root%/}/tables_$dataset" --plot "${root%/}/figures_$dataset"
 
 if [ -n "${TAIL:-}" ]; then
     for i in "${!methods[@]}"; do
         echo "== tail of $dataset, ${methods[$i]}"
-        "$PYTHON" -m tail --checkpoint "${checkpoints[$i]}" --out "${root%/}/tail_$dataset/${methods[$i]}"
+        "$PYTHON" -m tail --checkpoint "${checkpoints[$i]}" --out "${root%/}/tail_$dataset/${methods[$i]}" --quiet "$quiet"
     done
+fi
+
+if [ "$quiet" = True ]; then
+    folder=$(dirname "$(dirname "${checkpoints[0]}")")
+    echo
+    echo "logs: log.txt in each folder of $folder and ${folder}_tune"
+    echo "tables: ${root%/}/tables_$dataset; figures: ${root%/}/figures_$dataset${TAIL:+; tail: ${root%/}/tail_$dataset}"
 fi

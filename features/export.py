@@ -154,6 +154,8 @@ def main() -> None:
     kind, stem = content["architecture"], content["stem"]
     which = {"cifar": "CIFAR's stem (3x3 convolution, no max-pool)", "imagenet": "ImageNet's stem"}[stem]
     print(f"{args.out}: {kind}, {which}, {content['features']} features, by {args.checkpoint}")
+    if args.quiet:
+        return
     print(f"largest difference between its features and ours on random images: {difference:.2g}")
     print(f"input: RGB in [0, 1], then (x - mean) / std, mean {content['mean']}, std {content['std']}; to load it:")
     print(how_to_load(args.out, kind, stem))

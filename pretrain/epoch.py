@@ -108,7 +108,7 @@ def _record(log: Log, epoch: int, lr: float, meters: Meters, **more: float | Non
     measured = {name: meters.mean(name) for name in ("grad_norm", *MEASURES)}
     log.metrics(epoch=epoch, loss=meters.loss, lr=lr, **more, **measured)
     if measured["spread"] is not None and measured["spread"] < COLLAPSED:
-        log.info(
+        log.warn(
             f"warning: the features have collapsed in epoch {epoch}: their standard deviation is "
             f"{measured['spread']:.3f} of uniform ones' "
             "(lower the learning rate, or see whether the views differ too much)"

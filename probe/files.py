@@ -22,7 +22,10 @@ from utils.distributed import World
 from utils.errors import InputError
 
 # Settings that older checkpoints of ours do not name.
-_NEW = {"precision", "memory_format", "tf32", "deterministic", "augment", "overwrite", "accept_changes", "save_steps"}
+_NEW = {
+    "precision", "memory_format", "tf32", "deterministic", "augment", "overwrite", "accept_changes", "save_steps",
+    "check", "untrained", "quiet",
+}  # fmt: skip
 
 
 class Files(RunFiles):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import platform
+from pathlib import Path
 from typing import Any
 
 from data.groups import groups_of, summarise
@@ -10,6 +11,7 @@ from data.images import ImageList
 from data.sets.base import ListSpec, Spec
 from probe.protocols import FEATURE_PROTOCOLS, PROTOCOL_VERSION, protocol_of
 from run.checkpoint import read_checkpoint
+from run.folder import done_before
 from run.log import Log, provenance
 from utils.errors import InputError
 from utils.files import replace_file
@@ -57,12 +59,15 @@ def report(
     best: dict[str, Any],
     seconds: float,
     log: Log,
-) -> None:
-    """Print the published result lines and write results.json, the whole record of the evaluation.
+) -> dict[str, Any]:
+    """Print the published result lines and write results.json, the whole record of the evaluation; returns it.
 
     Args:
         counts: images per class of the grouping list, None where it is not known. precision: of the features.
         scores, best: from probe.evaluate and Files.load_best. seconds: wall time of the run.
+
+    Returns:
+        What results.json holds; {} in other processes than the main one.
     """
     files = isinstance(spec, ListSpec)
     log.info(_per_class(scores, files))
@@ -81,9 +86,9 @@ def report(
     groups = None
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], groups_of(counts, files))
-        log.info("  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in groups.items()))
+        log.info(_numbers(groups))
     if not log.main:
-        return
+        return {}
     # An evaluation alone reports the lists of the training, too.
     trained_on = {k: v for k, v in (best["lists"] or {}).items() if k in ("train", "val")}
     result = {
@@ -108,3 +113,20 @@ def report(
         "seconds": round(seconds, 1),
     }
     replace_file(log.folder / "results.json", json.dumps(result, indent=1).encode())
+    return result
+
+
+def _numbers(numbers: dict[str, float | None]) -> str:
+    return "  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in numbers.items())
+
+
+def outcome(args: argparse.Namespace, done: int, result: dict[str, Any], folder: Path) -> str:
+    """What a quiet probe says at its end, one line: the run, its protocol, its accuracies in percent, its log.
+
+    Args:
+        done: epochs that were done before. result: from report.
+    """
+    how = ", ".join(filter(None, [result["protocol"], done_before(done, args.epochs)]))
+    found = _numbers(result["groups"] or {"top1": result["top1"], "top5": result["top5"]})
+    verb = "evaluated" if args.test_only else "probed"
+    return f"{verb} {args.experiment} ({how}): {found}, log in {folder / 'log.txt'}"

@@ -28,7 +28,7 @@ def train(probe: Probe, log: Log) -> None:
     network = probe.network()
     loader = probe.training_loader(network)
     each = len(loader.sampler) * world.size
-    bar = progress(args.epochs * each, probe.done * each, f"{probe.spec.name} probe", world.main)
+    bar = progress(args.epochs * each, probe.done * each, f"{probe.spec.name} probe", world.main and not args.quiet)
     for epoch in files.epochs(probe.done):
         train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
         if epoch % args.test_freq == 0 or epoch == args.epochs:
@@ -59,4 +59,5 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
         found.append(extract(backbone, probe.sources.images(name, bad), probe.world.device))
         bad.report()
     *training, testing = found
-    return on_features.run(training, testing, classes, args.epochs, args.seed, probe.world.main), LAST_EPOCH
+    show = probe.world.main and not args.quiet
+    return on_features.run(training, testing, classes, args.epochs, args.seed, show), LAST_EPOCH

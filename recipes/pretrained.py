@@ -105,8 +105,13 @@ def _places(archive: Archive, file: Path, temporary: Path, max_bytes: int) -> tu
     return places, len(members) - len(places)
 
 
-def get(archive: Archive, root: Path, source: Path | None, max_bytes: int, overwrite: bool = False) -> str:
+def get(
+    archive: Archive, root: Path, source: Path | None, max_bytes: int, overwrite: bool = False, quiet: bool = False
+) -> str:
     """Download an archive, or take it from the file `source`, and put its experiments into their folder below root.
+
+    Args:
+        quiet: without a progress bar.
 
     Returns:
         A line that says what was done.
@@ -121,7 +126,7 @@ def get(archive: Archive, root: Path, source: Path | None, max_bytes: int, overw
         file = source or Path(name) / archive.name
         try:
             if not source:
-                _download(archive, file, max_bytes)
+                _download(archive, file, max_bytes, quiet or not sys.stderr.isatty())
             with reading(file), file.open("rb") as stream:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             known = recorded(folder).get(archive.name, [sha256])[0]
@@ -142,7 +147,7 @@ def get(archive: Archive, root: Path, source: Path | None, max_bytes: int, overw
     return f"{done}; other files of the archive, left out: {others}; SHA-256 {sha256}"
 
 
-def _download(archive: Archive, file: Path, max_bytes: int) -> None:
+def _download(archive: Archive, file: Path, max_bytes: int, quiet: bool) -> None:
     def watch(done: int, total: int | None) -> None:
         if max(done, total or 0) > max_bytes:
             raise InputError("it is larger than --max_gb: raise it if that is right")
@@ -151,7 +156,7 @@ def _download(archive: Archive, file: Path, max_bytes: int) -> None:
     try:
         import gdown  # nothing else needs it
 
-        options = {"quiet": not sys.stderr.isatty(), "use_cookies": False, "timeout": 60, "retries": 3}
+        options = {"quiet": quiet, "use_cookies": False, "timeout": 60, "retries": 3}
         gdown.download(id=archive.drive, output=str(file), progress=watch, **options)
     except InputError:
         raise
@@ -194,7 +199,8 @@ def main() -> None:
     if not args.names or (args.source and len(args.names) > 1):
         raise InputError("name what to get, one NAME if it is --from a file; the command list shows what there is")
     for name in args.names:
-        print(get(ARCHIVES[name], args.root, args.source, int(args.max_gb * 1e9), args.overwrite), flush=True)
+        largest = int(args.max_gb * 1e9)
+        print(get(ARCHIVES[name], args.root, args.source, largest, args.overwrite, args.quiet), flush=True)
 
 
 if __name__ == "__main__":

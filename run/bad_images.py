@@ -42,8 +42,8 @@ class BadImages:
         if self.policy == "skip":
             self.seen = union_over_processes(self.seen)
             for message in sorted(self.seen - self.told):
-                self.log.info(f"left out: {message}")
+                self.log.warn(f"left out: {message}")
             if self.seen - self.told:
-                self.log.info(f"images left out so far: {len(self.seen)}")
+                self.log.warn(f"images left out so far: {len(self.seen)}")
             self.told = set(self.seen)
         return len(self.seen)

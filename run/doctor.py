@@ -25,14 +25,21 @@ LITTLE = 2**30  # bytes of disk or shared memory below which a warning is due
 
 
 class Report:
-    """Lines `ok|warning|error  what  detail` on the terminal, printed as they come; `counts` has how many of each."""
+    """Lines `ok|warning|error  what  detail` on the terminal, printed as they come; `counts` has how many of each.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: without those that are ok.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
         self.counts: Counter[str] = Counter()
+        self.quiet = quiet
 
     def line(self, level: str, what: str, detail: str) -> None:
         """Print one line of level ok, warning or error."""
         self.counts[level] += 1
+        if level == "ok" and self.quiet:
+            return
         print(f"{level:<9}{what:<14}{detail}", flush=True)
 
 
@@ -121,8 +128,7 @@ def check_space(report: Report, what: str, folder: Path, advice: str) -> None:
 
 
 def main() -> None:
-    Parser(__doc__).parse_args()
-    report = Report()
+    report = Report(Parser(__doc__).parse_args().quiet)
     report.line("ok", "python", platform.python_version())
     check_packages(report, PROJECT / "requirements.txt", "error")
     check_packages(report, PROJECT / "requirements-dev.txt", "warning")

@@ -12,7 +12,7 @@ from run.checkpoint import newest_checkpoint, previous_of, write_checkpoint
 from run.compute import Compute
 from run.flags import ACCEPT_CHANGES, RESUME, RESUME_OR_START_OVER, START_OVER
 from run.lock import experiment_lock
-from run.log import forget_metrics
+from run.log import Log, forget_metrics
 from run.meters import Meters
 from run.randomness import generator_states, set_generators
 from run.signals import Signals
@@ -24,7 +24,7 @@ HARMLESS = frozenset([
     "experiment", "save_dir", "data", "download", "num_workers", "print_freq", "log_interval", "save_freq",
     "save_steps", "mask_save_freq", "protocol", "resume", "overwrite", "accept_changes", "start_epoch", "no_cuda",
     "local_rank", "world_size", "port", "testContrastiveAcc", "testContrastiveAccTest", "test_batch_size", "test_only",
-    "monitor", "monitor_freq", "tensorboard", "check", "untrained",
+    "monitor", "monitor_freq", "tensorboard", "check", "untrained", "quiet",
     "on_bad_image",  # while there is none, `error` and `skip` do the same
     "trainSplit", "imagenetCustomSplit", "customSplit", "fullset", "valiSplit", "groupSplit",  # but what they hold
 ])  # fmt: skip
@@ -51,12 +51,16 @@ class RunFiles:
         self.settings = {**vars(args), "processes": world.size, **settings}
         self.told, self.signals = [], None
         self._within: dict[str, Any] = {}  # of a checkpoint within an epoch
-        self._damaged, self._stop = False, 0
+        self._damaged, self._changed, self._stop = False, False, 0
 
     @property
     def message(self) -> str:
         """What the run starts from."""
         return "; ".join(self.told)
+
+    def tell(self, log: Log) -> None:
+        """Log what the run starts from; as a warning where that is not what was asked for."""
+        (log.warn if self._damaged or self._changed else log.info)(self.message)
 
     def own(self) -> tuple[Path, dict[str, Any]] | None:
         """The experiment's newest whole checkpoint, where --resume asks for it.
@@ -107,6 +111,7 @@ class RunFiles:
         if content.get("within") and changed.keys() & OF_AN_EPOCH:
             raise InputError(f"{told}: it stopped within an epoch, whose steps are others then")
         self.told += [f"{change} from here on" for change in changes]
+        self._changed = bool(changes)
 
     def take_up(self, path: Path, content: dict[str, Any]) -> None:
         """Take the random numbers, and what an epoch had done.
@@ -230,6 +235,13 @@ class RunFiles:
             kept = name == "best_model.pt" or name == "model.pt" and not self._damaged
             write_checkpoint(path, content, previous_of(path) if kept else None)
             self._damaged = self._damaged and name != "model.pt"
+
+
+def done_before(done: int, epochs: int) -> str:
+    """What a run of so many epochs found done, for the line of its result; '' if nothing."""
+    if not done:
+        return ""
+    return "finished before" if done == epochs else f"from epoch {done + 1} on"
 
 
 @contextmanager

@@ -20,26 +20,39 @@ class Log:
         folder: the experiment's; made when the first line is written; None for the terminal alone.
         main: only one process writes.
         board: TensorBoard's, which has the numbers, too.
+        quiet: the terminal has warnings and results alone; the files are the same.
+
+    What could steer a terminal, in a file's name say, is escaped.
     """
 
-    def __init__(self, folder: Path | None, main: bool = True, board: Board | None = None) -> None:
-        self.folder, self.main, self.board = folder, main, board or Board(None)
+    def __init__(self, folder: Path | None, main: bool = True, board: Board | None = None, quiet: bool = False) -> None:
+        self.folder, self.main, self.board, self.quiet = folder, main, board or Board(None), quiet
 
     def info(self, line: str) -> None:
-        """One line to the terminal and log.txt; what could steer a terminal, in a file's name say, is escaped."""
-        if self.main:
-            line = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
-            tqdm.write(line)
-            sys.stdout.flush()
-            self._append("log.txt", line)
+        """One line to the terminal, unless it is to be quiet, and to log.txt."""
+        self._tell(line, shown=not self.quiet)
+
+    def warn(self, line: str) -> None:
+        """One line to the terminal, even where it is to be quiet, and to log.txt."""
+        self._tell(line, shown=True)
 
     def detail(self, line: str) -> None:
         """A line that a progress bar makes superfluous: to log.txt, and to the terminal where there is no bar."""
-        if sys.stderr.isatty():
-            if self.main:
-                self._append("log.txt", line)
-        else:
-            self.info(line)
+        self._tell(line, shown=not self.quiet and not sys.stderr.isatty())
+
+    def result(self, line: str) -> None:
+        """What came of a quiet run, to the terminal alone: log.txt, and who is not quiet, has the published lines."""
+        self._tell(line, shown=self.quiet, kept=False)
+
+    def _tell(self, line: str, shown: bool, kept: bool = True) -> None:
+        if not self.main:
+            return
+        line = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
+        if shown:
+            tqdm.write(line)
+            sys.stdout.flush()
+        if kept:
+            self._append("log.txt", line)
 
     def metrics(self, **numbers: Any) -> None:
         """One JSON object to metrics.jsonl, with the time in seconds since 1970."""
@@ -63,6 +76,15 @@ def forget_metrics(folder: Path, epoch: int) -> None:
         kept = [line for line in lines if _epoch(line) <= epoch]
         if kept != lines:
             replace_file(path, "".join(line + "\n" for line in kept).encode())
+
+
+def last_metrics(folder: Path, epoch: int) -> dict[str, float]:
+    """The numbers that metrics.jsonl has of an epoch; {} where it has none."""
+    path, found = folder / "metrics.jsonl", {}
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
+        if _epoch(line) == epoch:
+            found |= {name: value for name, value in json.loads(line).items() if isinstance(value, int | float)}
+    return found
 
 
 def _epoch(line: str) -> float:

@@ -68,7 +68,7 @@ def main() -> None:
     for name in args.dataset:
         with locked(args.out):
             written = fetch(published[name], args.out, args.server, args.overwrite)
-        for relative in written:
+        for relative in () if args.quiet else written:
             print(f"fetched  {args.out / relative}")
         print(f"{name}: {len(written)} lists fetched and verified; the others were here")
 

@@ -181,6 +181,9 @@ def main() -> None:
         lists = in_memory_lists(args)
     with locked(args.out):
         written = write_files(lists, args.out, args.overwrite)
+    if args.quiet:
+        print(f"{len(written)} lists made below {args.out}, {len(lists) - len(written)} unchanged")
+        return
     for relative, content in lists.items():
         images = content.count(b"\n") if of_files else len(np.load(io.BytesIO(content)))
         print(f"{'made' if relative in written else 'unchanged'}  {args.out / relative}  {images} images")

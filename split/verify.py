@@ -74,8 +74,8 @@ def related(item: ImageList, lists: list[ImageList]) -> list[ImageList]:
     return [o for o in lists if o is not item and (not (found := _SPLIT.search(o.path.stem)) or found.group() == same)]
 
 
-def verify(spec: Spec, root: Path, labels: np.ndarray | None) -> tuple[int, list[str]]:
-    """Print all lists of a data set below `root`; returns how many there are, and what failed."""
+def verify(spec: Spec, root: Path, labels: np.ndarray | None, show: bool = True) -> tuple[int, list[str]]:
+    """Look at all lists of a data set below `root`, and print them; returns how many there are, and what failed."""
     lists, failures = [], []
     val_path = root / spec.val_list
     folders = [val_path.parent, (root / spec.split_list("x")).parent]
@@ -86,13 +86,13 @@ def verify(spec: Spec, root: Path, labels: np.ndarray | None) -> tuple[int, list
             lists.append(read_list(path, spec, read_list(against, spec) if against else None))
         except InputError as error:
             failures.append(str(error))
-    for item in lists:
+    for item in lists if show else ():
         print(item.path.relative_to(root))
         print(*describe(item, labels, related(item, lists)), sep="\n")
     return len(paths), failures
 
 
-def verify_paths(spec: ListSpec, root: Path, data: str) -> tuple[int, list[str], list[str]]:
+def verify_paths(spec: ListSpec, root: Path, data: str, show: bool = True) -> tuple[int, list[str], list[str]]:
     """verify for the lists of image files; with `data`, that their images exist.
 
     Returns:
@@ -119,13 +119,9 @@ def verify_paths(spec: ListSpec, root: Path, data: str) -> tuple[int, list[str],
             failures.append(str(error))
     lacking, absent = [], 0
     for item in lists:
-        print(item.path.relative_to(root))
-        print(f"  size {len(item.paths)}  source {item.source}  hash {item.sha1}")
-        print(*_counts(item.labels, spec.classes), sep="\n")
-        groups = thresholds(np.bincount(item.labels, minlength=spec.classes).tolist())
-        print("  classes with more than 100 / 20 to 100 / fewer than 20 images", *map(len, groups.values()))
-        shared = [f"{o.path.stem} {len(set(o.paths).intersection(item.paths))}" for o in lists if o is not item]
-        print("  images shared with " + (", ".join(shared) or "no other list"))
+        if show:
+            print(item.path.relative_to(root))
+            print(*_describe_paths(item, spec, lists), sep="\n")
         if data and (gone := missing_files(item, Path(data))):
             absent += len(gone)
             lacking.append(f"{len(gone)} of {len(item.paths)} images of {item.path.name} are missing, {gone[0]} first")
@@ -134,6 +130,18 @@ def verify_paths(spec: ListSpec, root: Path, data: str) -> tuple[int, list[str],
     if absent == sum(len(item.paths) for item in lists):
         return len(paths), failures, lacking
     return len(paths), failures + lacking, []
+
+
+def _describe_paths(item: PathList, spec: ListSpec, lists: list[PathList]) -> list[str]:
+    groups = thresholds(np.bincount(item.labels, minlength=spec.classes).tolist())
+    sizes = " ".join(str(len(group)) for group in groups.values())
+    shared = [f"{o.path.stem} {len(set(o.paths).intersection(item.paths))}" for o in lists if o is not item]
+    return [
+        f"  size {len(item.paths)}  source {item.source}  hash {item.sha1}",
+        *_counts(item.labels, spec.classes),
+        f"  classes with more than 100 / 20 to 100 / fewer than 20 images {sizes}",
+        "  images shared with " + (", ".join(shared) or "no other list"),
+    ]
 
 
 def _right_download(spec: ListSpec, data: str) -> str:
@@ -170,11 +178,11 @@ def main() -> None:
     total, failures, elsewhere, recognised = 0, [], {}, False
     for name in args.dataset or [*SPECS, *LIST_SPECS]:
         if name in LIST_SPECS:
-            count, failed, elsewhere[name] = verify_paths(LIST_SPECS[name], args.root, args.data)
+            count, failed, elsewhere[name] = verify_paths(LIST_SPECS[name], args.root, args.data, not args.quiet)
             recognised |= count > 0 and not elsewhere[name]
         else:
             labels = labels_of(SPECS[name], args.data, args.labels)
-            count, failed = verify(SPECS[name], args.root, labels)
+            count, failed = verify(SPECS[name], args.root, labels, not args.quiet)
             recognised |= labels is not None and name != "digits"  # which need no --data
         total, failures = total + count, failures + failed
     for name, lacking in elsewhere.items():

@@ -38,7 +38,7 @@ from run.compute import Compute
 from run.log import Log
 from tail import scores
 from tail.figures import plot_sheet, plot_tail
-from tail.ranks import evaluate, group_names, table, to_csv
+from tail.ranks import evaluate, few_table, group_names, table, to_csv
 from utils.cli import Parser, positive
 from utils.distributed import World, world_from_environment
 from utils.errors import InputError, run
@@ -204,7 +204,7 @@ def main() -> None:
         figure = plot_tail(found, ranked, groups)
         for suffix in FORMATS:
             write_figure(figure, args.out / f"tail{suffix}")
-        print(text)
+        print(f"{few_table(found)}\n" if args.quiet else text)
     print(*told, f"{', '.join(ranked)}: {len(data):,} images in {args.out}", sep="\n")
 
 

@@ -73,8 +73,8 @@ def _shares(best: np.ndarray) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, {"images": len(part), **{g: float((part == g).mean()) for g in GROUPS}}
 
 
-def table(found: dict[str, dict[str, Any]]) -> str:
-    """Aligned text of evaluate()'s numbers, score -> numbers: first how well Few is found, then who is at the top."""
+def few_table(found: dict[str, dict[str, Any]]) -> str:
+    """Aligned text of evaluate()'s numbers, score -> numbers: how well Few is found."""
 
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
@@ -84,9 +84,14 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         (score, *(number(v[c]) for c in ("auc", "precision", "chance")), str(v["k"]), str(v["unscored"]))
         for score, v in found.items()
     ]
+    return f"Few against Many\n\n{align(rows)}"
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """few_table, and below it who is at the top."""
     parts = {"the whole list": next(iter(found.values()))["shares"]["all"]}
     for score, v in found.items():
         parts |= {f"{score}, top {part}": share for part, share in v["shares"].items() if part != "all"}
     lines = [("share in %", "images", *GROUPS)]
     lines += [(name, str(v["images"]), *(f"{100 * v[g]:.1f}" for g in GROUPS)) for name, v in parts.items()]
-    return f"Few against Many\n\n{align(rows)}\n\n{align(lines)}\n"
+    return f"{few_table(found)}\n\n{align(lines)}\n"

@@ -21,6 +21,8 @@ class Parser(argparse.ArgumentParser):
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
         self._flags: set[str] = set()
+        # Of every program, so that a script of a user's can give it to all of them.
+        self.add_flag("--quiet", help="no progress on the terminal: results, warnings and errors alone")
 
     def add_flag(self, *names: str, help: str = "") -> None:
         """A boolean option, off by default: `--flag`, `--flag True`, `--flag False`."""

@@ -24,8 +24,8 @@ nodes=1 rdzv='' only_pretraining=False linear_eval_seed='' few_shot_split=''
 image_size='' on_bad_image=error
 # How to compute; the numbers' meaning does not change.
 precision=auto augment=auto compile=False compute_options=()
-# What is told while pre-training runs.
-monitor='' monitor_freq='' tensorboard=''
+# What is told while a step runs.
+monitor='' monitor_freq='' tensorboard='' quiet=False
 # What is kept, and what becomes of a run that is there.
 overwrite=False accept_changes=False save_steps=0 saving_options=()
 # True: try one step of each command, and write nothing.
@@ -47,7 +47,7 @@ parse_options() {
                 --resume | --paper | --weight_decay | --head_layers | --focal_gamma | --momentum_loss_beta | \
                 --rand_k | --rand_strength | --linear_epochs | --precision | --augment | --compile | \
                 --overwrite | --accept_changes | --save_steps | --check | --monitor | --monitor_freq | \
-                --tensorboard) name=${option#--} ;;
+                --tensorboard | --quiet) name=${option#--} ;;
             *)
                 name=$("${family}_option" "$option")
                 if [ -z "$name" ]; then
@@ -58,7 +58,7 @@ parse_options() {
         esac
         case $name in
             only_* | test_only | few_shot_only | prune | prune_dual_bn | download | resume | overwrite | accept_changes | compile | \
-                check | tensorboard)
+                check | tensorboard | quiet)
                 case ${2:-} in
                     True | False) ;;
                     *) stop "$option takes True or False, not '${2:-}'" ;;
@@ -203,14 +203,19 @@ forwarding() {
     if [ $code != 0 ]; then end_with $code; fi
 }
 
-# run COMMAND...: echo the command, note it in the folder of the pre-training, run it.
+# run COMMAND...: echo the command unless it is to be quiet, note it in the folder of the pre-training, run it.
 run() {
     local folder=$save_dir/$experiment line
+    if [ "$quiet" = True ]; then set -- "$@" --quiet True; fi
     printf -v line '%q ' "$@"
     line=${line% }
     line=${line//\\,/,}
-    echo "$line"
-    if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then return; fi
+    if [ -n "${DRY_RUN:-}" ] && [ "$DRY_RUN" != 0 ]; then
+        echo "$line"
+        return
+    fi
+    # What a check has to say does not name the run.
+    if [ "$quiet" = False ] || [ "$check" = True ]; then echo "$line"; fi
     if [ "$check" = True ]; then
         "$@" || check_failed=True  # and on with the next one: all that is wrong is told
         return

@@ -173,6 +173,12 @@ def test_mean_and_deviation_are_the_checkpoints(export, tmp_path):
     check(content, model)
 
 
+def test_quiet_does_not_say_how_to_load_it(export, tmp_path):
+    checkpoint = save(network("res10"), tmp_path / "model.pt")
+    told, quiet = (export(checkpoint, *SMALL, *words)[1].splitlines() for words in ([], ["--quiet"]))
+    assert quiet == told[:1]
+
+
 def test_the_same_checkpoint_gives_the_same_file(export, call, tmp_path):
     checkpoint = save(network("res10"), tmp_path / "model.pt")
     export(checkpoint, *SMALL)

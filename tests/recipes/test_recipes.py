@@ -1,6 +1,7 @@
 """The shell recipes: published commands and names with DRY_RUN, then real runs at a tiny size in a copy."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -120,6 +121,12 @@ def test_how_to_compute_reaches_every_step_where_it_is_not_the_default(project_c
     usual = dry(project_copy, script, *more)
     same = dry(project_copy, script, *more, "--precision", "auto", "--augment", "auto", "--compile", "False")
     assert same == usual and len(usual) >= 2
+    # Its output is the same: DRY_RUN=1 is there to print the commands.
+    quiet = dry(project_copy, script, *more, "--quiet", "True")
+    assert [(words[:2], options(words)) for words in quiet] == [
+        (words[:2], options(words) | {"--quiet": "True"}) for words in usual
+    ]
+    assert dry(project_copy, script, *more, "--quiet", "False") == usual
     pretraining = {"--compile": "True", "--monitor": "knn", "--monitor_freq": "7", "--tensorboard": "False"}
     new = {"--precision": "fp32", "--augment": augment, **pretraining}
     assert not new.keys() & {word for words in usual for word in words}
@@ -258,9 +265,53 @@ def test_reproduce_goes_on_where_it_stopped_and_prints_the_tables(project_copy, 
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("(finished)") == 1 and "Loss" not in again.stdout
     assert again.stdout[again.stdout.index("digits, pre-trained on D_i, sdclr-linear") :] == tables
+    check_quiet(project_copy, tmp_path, args, tables)
     for bad in ([], ["mnist"], ["digits", "nonsense"], ["digits", "simclr", "-g", "2"]):
         done = bash(project_copy, "reproduce.sh", *bad, DRY_RUN="1")
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def check_quiet(project, root, args: list[str], tables: str) -> None:
+    """A line for each step, the tables, the tail, and where everything is; the commands are in bash_log.txt."""
+    (experiment,) = (root / "checkpoints_digits").iterdir()
+    before = (experiment / "bash_log.txt").read_text().splitlines()
+    done = bash(project, "reproduce.sh", *args, "--quiet", "True", SPLITS="2", TAIL="1")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "== digits, split 2, simclr"
+    assert re.match(r"pre-trained \S+: 1 epoch, finished before, loss .*, log in \S+/log.txt$", lines[1])
+    for line, protocol in zip(lines[2:4], ("sdclr-linear", "sdclr-fewshot"), strict=True):
+        assert re.match(rf"probed \S+ \({protocol}, finished before\): Many .*, log in \S+/log.txt$", line)
+    end = lines.index("== tail of digits, simclr")
+    assert lines[4:end] == ["", *(line for line in tables.splitlines() if not re.match("figure|table", line))]
+    assert lines[end + 1] == "Few against Many" and len(lines) - end <= 12
+    assert lines[-2:] == [
+        f"logs: log.txt in each folder of {root}/checkpoints_digits and {root}/checkpoints_digits_tune",
+        f"tables: {root}/tables_digits; figures: {root}/figures_digits; tail: {root}/tail_digits",
+    ]
+    assert (root / "tables_digits" / "tables.md").is_file()
+    launched = (experiment / "bash_log.txt").read_text().splitlines()[len(before) :]
+    assert launched == [f"{line} --quiet True" for line in before[-3:]]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_make_demo_is_quiet_where_its_output_is_no_terminal(project_copy, tmp_path, terminal):
+    shutil.copy(project_copy / "Makefile", tmp_path)
+    (tmp_path / "cmds").mkdir()
+    (tmp_path / "cmds" / "reproduce.sh").write_text('#!/bin/sh\necho "$SPLITS $TAIL $*"\n')
+    (tmp_path / "cmds" / "reproduce.sh").chmod(0o755)
+    command, wanted = ["make", "-o", ".venv/installed", "demo"], "1 1 digits simclr sdclr -- --root demo"
+    if not terminal:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == (f"{wanted} --quiet True\n", "")
+        return
+    ours, theirs = os.openpty()
+    try:
+        assert subprocess.run(command, cwd=tmp_path, stdout=theirs).returncode == 0
+        assert os.read(ours, 4096).decode().strip() == wanted
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_make_demo_runs_the_recipe(project_copy):

@@ -37,6 +37,12 @@ def test_this_machine(call, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_quiet_leaves_what_is_in_order_out(call):
+    told, quiet = (call(DOCTOR, *words).stdout.splitlines() for words in ([], ["--quiet"]))
+    kinds = [line.split()[:2] for line in told if not line.startswith("ok ")]  # free space may change
+    assert [line.split()[:2] for line in quiet] == kinds and len(quiet) < len(told)
+
+
 @pytest.mark.parametrize(("version", "level"), [("0.1", "warning"), (None, "error")])
 def test_packages_that_are_other_or_not_there(call, monkeypatch, version, level):
     real = metadata.version

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -253,6 +254,9 @@ def test_bad_images_are_left_out_counted_and_reported(run, damaged, tmp_path, pr
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("left out: ") == 2 and "images left out so far: 2" in done.stdout
     assert all(str(root / train[i]) in done.stdout for i in (3, 8))
+    quiet = run("train_simCLR.py", "z", *PRETRAIN, "--on_bad_image", "skip", "--quiet", data=root)
+    left_out = [line for line in done.stdout.splitlines() if "left out" in line]
+    assert (quiet.returncode, quiet.stderr, quiet.stdout.splitlines()[:-1]) == (0, "", left_out)
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 1]
     one_line_error(run("train_imagenet.py", "y", *options, data=root), test[5], "line 6 of ")
     done = run("train_imagenet.py", "y", *options, "--on_bad_image", "skip", "--resume", data=root)
@@ -290,6 +294,24 @@ def test_an_evaluation_alone_reports_the_lists_of_the_training(run, tmp_path, pr
     done = run("train_imagenet.py", "x", *options[:-1], 2, "--test_freq", 1, "--overwrite")
     assert done.returncode == 0
     one_line_error(run("train_imagenet.py", "x", *options, "--resume"), "epochs was 2, is 1")
+
+
+def test_a_quiet_probe_prints_its_result_alone(run, tmp_path, pretrained):
+    name = f"{TAILED}_res10_x"
+    options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 2]
+    for experiment, quiet in ((f"{name}__told", "False"), (f"{name}__quiet", "True")):
+        done = run("train_imagenet.py", experiment, *options, "--quiet", quiet)
+        assert (done.returncode, done.stderr) == (0, "")
+    folder = tmp_path / "checkpoints_imagenet_tune"
+    groups = "  ".join(f"{k} {v:.2f}" for k, v in result(folder / f"{name}__quiet")["groups"].items() if v is not None)
+    wanted = f"probed {name}__quiet (sdclr-fewshot): "
+    assert done.stdout.startswith(wanted) and done.stdout.count("\n") == 1
+    assert all(part in done.stdout for part in groups.split("  "))
+    assert done.stdout.endswith(f"log in {Path('checkpoints_imagenet_tune', f'{name}__quiet', 'log.txt')}\n")
+    told, quiet = ((folder / f"{name}__{kind}" / "log.txt").read_text().splitlines() for kind in ("told", "quiet"))
+    assert told[1:] == quiet[1:]  # below the command
+    again = run("train_imagenet.py", f"{name}__quiet", *options, "--quiet", "--resume")
+    assert again.stdout.startswith(f"probed {name}__quiet (sdclr-fewshot, finished before): ")
 
 
 @pytest.mark.parametrize("name", [SPEC.val, SPEC.test])

@@ -408,6 +408,18 @@ def test_verify_of_generated_lists(digit_lists, call):
     assert items["digits_imbSub_with_subsets/digits_split1_D_i.npy"]["factor"] == 20
 
 
+def test_quiet_programs_print_their_result_alone(tmp_path, call, ledger):
+    out = tmp_path / "lists"
+    made = call("split/make_splits.py", "--dataset", "digits", "--out", out, "--quiet")
+    count = len(list(out.rglob("*.npy")))
+    assert made.stdout == f"{count} lists made below {out}, 0 unchanged\n"
+    again = call("split/make_splits.py", "--dataset", "digits", "--out", out, "--quiet")
+    assert again.stdout == f"0 lists made below {out}, {count} unchanged\n"
+    done = call("split/verify.py", "--dataset", "digits", "--root", out, "--quiet")
+    # BCL's few-shot lists are not looked at.
+    assert done.returncode == 0 and re.fullmatch(r"\d+ lists, all in order\n", done.stdout), done.stdout
+
+
 def test_verify_without_labels(tmp_path, call):
     root = tmp_path / "root"
     write_lists(make_lists(SPECS["cifar10"], np.arange(50_000) % 10, (1,)), root)

@@ -386,6 +386,8 @@ def test_the_study_tabulates_runs(call, lists, tmp_path):
         r"digits, 45 images, epoch 7 +SDCLR, 50% pruned +2 +0\.\d{3} ± 0\.000 +- +0\.\d{3} ± 0\.\d{3} +0\.5", text
     )
     assert "tail, seed 2: disagreement" in text and str(tmp_path) not in text
+    quiet = call("benchmarks/tail_study.py", "a", "b", "--draws", 1, "--out", "tail.txt", "--quiet")
+    assert quiet.stdout == f"\n{text}\n" and done.stdout.endswith(quiet.stdout) and done.stdout != quiet.stdout
     one_line_error(call("benchmarks/tail_study.py", "c", "--out", "tail.txt"), "c has no checkpoint")
 
 
