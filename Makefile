@@ -1,5 +1,6 @@
 # make demo    pre-train, probe, tabulate and look for the tail on the embedded digits, in minutes
-# make test    the test suite          make check   format and lint
+# make test    the test suite; make test-all: with the slow tests
+# make check   format and lint
 # make bench   speed beside the published procedure, in one run of 10 minutes; QUICK=1: 3 minutes
 # make soak    kills, damaged checkpoints, bad input, memory: 10 minutes, summary in results/soak.txt; QUICK=1: a tenth
 PYTHON ?= python3
@@ -8,7 +9,7 @@ SPLITS ?= 1
 METHODS ?= simclr sdclr
 QUICK ?=
 
-.PHONY: demo test bench soak check format
+.PHONY: demo test test-all bench soak check format
 
 .venv/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
@@ -22,6 +23,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	@$(BIN)/python -m pytest
+
+test-all: .venv/installed
+	@$(BIN)/python -m pytest -m ""
 
 bench: .venv/installed
 	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
