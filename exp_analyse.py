@@ -15,6 +15,7 @@ from pathlib import Path
 
 from analysis import bcl_table
 from analysis.figures import write_figures
+from analysis.flags import add_choice
 from analysis.paired import TESTS
 from analysis.published import published
 from analysis.rows import Row, collect_as_told, names_of
@@ -46,9 +47,8 @@ def main() -> None:
     parser.add_argument(
         "--test", default="t", choices=list(TESTS), help="; ".join(f"{k}: {v}" for k, v in TESTS.items())
     )
-    parser.add_flag("--mix", help="show results in one table that differ in precision, lists, record, ...")
+    add_choice(parser)
     parser.add_argument("--root", type=Path, default=Path(), help="folder of the checkpoints folders")
-    parser.add_argument("--contains", default="", help="a part of the names, where several settings were run")
     parser.add_argument("--experiments", nargs="+", help="names of the pre-trainings to tabulate; default all")
     parser.add_argument("--epochs", type=int, help="of pre-training, where several were run")
     parser.add_argument("--shape", default="", help="lists of another shape, as in their names: pareto6_imb100")
@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a folder to write the tables to: Markdown, CSV, LaTeX, JSON")
     parser.add_argument("--plot", type=Path, help="a folder to write figures to, PNG and PDF")
     args = parser.parse_args()
+    if args.paper == "bcl" and (args.prune or args.fewShot):
+        raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
     # A split, method or protocol that is named twice is one.
     for name in ("splits", "method", "probe"):
         setattr(args, name, list(dict.fromkeys(getattr(args, name) or [])) or None)

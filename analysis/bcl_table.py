@@ -39,10 +39,8 @@ def print_tables(args: argparse.Namespace) -> tuple[dict[str, dict[str, Cells]],
         args: exp_analyse.py's flags.
 
     Raises:
-        InputError: flags of the other paper's tables, no result at all, one of no use, or some of another kind.
+        InputError: there is no result at all, one of no use, or some of another kind.
     """
-    if args.prune or args.fewShot:
-        raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
     datasets = [args.dataset] if args.dataset else list(DATASETS)
     collected = {p: {name: _collect(name, p, args) for name in datasets} for p in args.probe or ["bcl-100shot"]}
     panels: dict[str, dict[str, Cells]] = {}

@@ -35,7 +35,7 @@ def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, titl
         InputError: a file cannot be written.
     """
     if folder.suffix in FORMATS:
-        raise InputError(f"--plot {folder} must be a folder: several figures are written there")
+        raise InputError(f"{folder} must be a folder: several figures are written there")
     rows = {probe: with_result for probe, found in rows.items() if (with_result := [r for r in found if r.results])}
     # A method looks alike in all figures.
     everyone = [*METHODS.values(), *(method for methods in panels.values() for method in methods)]

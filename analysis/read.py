@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from analysis.flags import CHOOSE, CHOOSE_OR_MIX
 from utils.errors import InputError
 from utils.files import read_file
 from utils.text import one_line
@@ -66,7 +67,7 @@ def _other_protocol(file: Path, found: Any, protocol: str, mix: bool) -> set[str
     if found == protocol:
         return set()
     if not mix:
-        raise InputError(f"{file} is of protocol {found}, not {protocol}: choose by --contains")
+        raise InputError(f"{file} is of protocol {found}, not {protocol}: {CHOOSE}")
     return {one_line(f"protocol is {found}, not {protocol}")}
 
 
@@ -88,7 +89,7 @@ def check_alike(results: list[dict[str, Any]], mix: bool) -> list[str]:
         if len(values) > 1 and not mix:
             (a, first), (b, second), *_ = values.items()
             what = f"{key}: {a} in {first}, {b} in {second}"
-            raise InputError(f"results that differ in {what}; choose some, or put them into one table by --mix True")
+            raise InputError(f"results that differ in {what}; {CHOOSE_OR_MIX}")
         notes += [f"mixed results, {key}: {'; '.join(sorted(values))}"] if len(values) > 1 else []
     return notes
 

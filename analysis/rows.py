@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from analysis.flags import CHOOSE
 from analysis.read import read_result, read_text
 from data.groups import COLUMNS, groups_of, summarise
 from data.sets.base import ListSpec, Spec
@@ -16,6 +17,7 @@ from methods.names import METHODS
 from probe.protocols import FEATURE_PROTOCOLS, PROBES
 from split.counts import imagenet_100
 from split.ensure import ensure_list, known_list
+from split.fetch_published import FETCH
 from split.lists import read_list, read_path_list
 from utils.errors import InputError
 
@@ -66,7 +68,7 @@ def names_of(spec: Spec | ListSpec, split: int, long_tailed: bool, probe: str, s
     if isinstance(spec, ListSpec):
         # There is one split; ImageNet has a second pair of lists, of another shape.
         if shape not in ("", "pareto") or shape and len(spec.long_tailed) == 1:
-            raise InputError(f"--shape {shape} has no meaning for {spec.name}")
+            raise InputError(f"shape {shape} has no meaning for {spec.name}")
         base = spec.long_tailed[bool(shape)][not long_tailed]
         few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
         before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?:prune|wd|head|focal|bcl).*)?)"
@@ -126,7 +128,7 @@ def collect(
             settings.add(folder.name.replace(base, "*"))
             if len(settings) > 1:
                 names = ", ".join(sorted(settings))
-                raise InputError(f"several settings of {METHODS[method]} were run: {names}; choose by --contains")
+                raise InputError(f"several settings of {METHODS[method]} were run: {names}; {CHOOSE}")
             result = read_result(folder, PROBES[probe], spec.classes, mix)
             if result is None:
                 row.missing.append(f"{METHODS[method]}, {where}: no result in {folder}")
@@ -183,8 +185,8 @@ def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str)
         path = known_list(spec, tailed)
         chosen = read_path_list(path, spec) if path else None
         if chosen is None or chosen.source != "published":
-            fetch = f"python -m split.fetch_published --dataset {spec.name}"
-            raise InputError(f"class sizes of {tailed} are unknown: no distribution in {log}; run `{fetch}`")
+            why = f"no distribution in {log}; run `{FETCH} {spec.name}`"
+            raise InputError(f"class sizes of {tailed} are unknown: {why}")
         return np.bincount(chosen.labels, minlength=spec.classes).tolist()
     try:
         labels = load(spec, data, train=True).labels

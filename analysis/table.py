@@ -82,7 +82,7 @@ def make_table(
     if args.splits:
         table.splits = [1] if isinstance(spec, ListSpec) else args.splits
     if args.baseline and args.baseline not in rows:
-        raise InputError(f"--baseline {args.baseline} is not among the methods of the table: {', '.join(rows)}")
+        raise InputError(f"the baseline {args.baseline} is not among the methods of the table: {', '.join(rows)}")
     chosen = args.baseline or next((method for method, row in rows.items() if row.values), None)
     if chosen and len(rows) > 1:
         table.baseline = METHODS[chosen]

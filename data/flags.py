@@ -5,6 +5,10 @@ import argparse
 from utils.cli import Parser, natural, number
 from utils.errors import InputError
 
+GIVE_DATA = "give its folder by --data, or the one to fetch it to with --download True"
+GIVE_TREE = "give by --data the one that holds train/ and val/ of the images"
+SKIP_BAD = "leave out such images with --on_bad_image skip"
+
 
 def add_data_options(parser: Parser) -> None:
     """--data, --download, --num_workers: the same in every script."""

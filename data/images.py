@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data.flags import GIVE_TREE, SKIP_BAD
 from data.sets.base import Spec
 from utils.errors import InputError
 
@@ -83,17 +84,17 @@ class ImageFiles:
 
     def __init__(self, root: str, images: PathList, as_array: bool, on_bad_image: str = "skip") -> None:
         if not root or not Path(root).is_dir():
-            raise InputError(f"--data {root!r} is not a folder: give the one that holds train/ and val/ of the images")
+            raise InputError(f"{root!r} is not a folder: {GIVE_TREE}")
         # Some may be missing; where none of a hundred is there, it is another folder.
         some = images.paths[:: max(1, len(images.paths) // 100)]
         if not any((Path(root) / path).exists() for path in some):
-            raise InputError(f"no image of {images.path} is below --data {root!r}, {some[0]} say: it is another folder")
+            raise InputError(
+                f"no image of {images.path} is below the data folder {root!r}, {some[0]} say: it is another folder"
+            )
         self.root, self.images, self.as_array, self.names = Path(root), images, as_array, images.paths
         if on_bad_image == "error" and (bad := self.bad(SOME)):
             more = f"; {len(bad) - 3} more of those looked at" if len(bad) > 3 else ""
-            raise InputError(
-                f"{'; '.join(bad[:3])}{more}: get again, or leave out such images with --on_bad_image skip"
-            )
+            raise InputError(f"{'; '.join(bad[:3])}{more}: get again, or {SKIP_BAD}")
 
     def __len__(self) -> int:
         return len(self.images.paths)

@@ -107,7 +107,7 @@ class BCL(nn.Module):
         """
         own = self.memory()
         if not isinstance(memory, dict) or memory.keys() != own.keys():
-            raise InputError(f"{source} has no memory of losses: it was trained without --bcl")
+            raise InputError(f"{source} has no memory of losses: it was not trained by BCL")
         for name, buffer in own.items():
             new = memory[name]
             if not isinstance(new, torch.Tensor) or new.shape != buffer.shape or not torch.isfinite(new).all():

@@ -21,7 +21,7 @@ class ProjectionHead(nn.Module):
     def __init__(self, channels: int, out: int, layers: int, dual_bn: bool) -> None:
         super().__init__()
         if layers not in (2, 3):
-            raise InputError(f"--head_layers must be 2 or 3, not {layers}")
+            raise InputError(f"head_layers must be 2 or 3, not {layers}")
         norm = dual_batch_norm_1d if dual_bn else nn.BatchNorm1d
         self.layers = layers
         for i in range(1, layers + 1):

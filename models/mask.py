@@ -44,9 +44,9 @@ def _convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
 def check_fractions(fraction: float, random_fraction: float = 0.0) -> None:
     """Raise InputError unless 0 <= random_fraction <= fraction < 1."""
     if not 0 <= fraction < 1:
-        raise InputError(f"--prune_percent must be in [0, 1), not {fraction}")
+        raise InputError(f"prune_percent must be in [0, 1), not {fraction}")
     if not 0 <= random_fraction <= fraction:
-        raise InputError(f"--random_prune_percent must be in [0, {fraction}], not {random_fraction}")
+        raise InputError(f"random_prune_percent must be in [0, {fraction}], not {random_fraction}")
 
 
 def compute_masks(

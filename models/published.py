@@ -44,9 +44,9 @@ def select_batch_norm(state: State, index: int) -> State:
     """
     dual = has_dual_batch_norm(state)
     if dual and index not in (0, 1):
-        raise InputError("the checkpoint has dual batch norm: choose --bnNameCnt 0 (dense branch) or 1 (pruned)")
+        raise InputError("the checkpoint has dual batch norm: choose bnNameCnt 0 (dense branch) or 1 (pruned)")
     if not dual and index >= 0:
-        raise InputError(f"the checkpoint has single batch norm: leave out --bnNameCnt {index}")
+        raise InputError(f"the checkpoint has single batch norm: leave out bnNameCnt {index}")
     other = f".bn_list.{1 - index}."
     return {re.sub(r"\.bn_list\.\d", "", k): v for k, v in state.items() if not dual or other not in k}
 
@@ -70,7 +70,7 @@ def load_state(model: nn.Module, state: State, source: str, head: bool = True) -
     own = {k: v for k, v in model.state_dict().items() if head or not k.startswith("fc.")}
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
-    hint = "choose the --model and options it was made with, or another file"
+    hint = "choose the model and options it was made with, or another file"
     if missing or extra:
         what = f"it lacks {missing[0]}" if missing else f"it also has {extra[0]}"
         count = f"{len(missing)} keys missing, {len(extra)} left over"

@@ -110,5 +110,6 @@ def _record(log: Log, epoch: int, lr: float, meters: Meters, **more: float | Non
     if measured["spread"] is not None and measured["spread"] < COLLAPSED:
         log.info(
             f"warning: the features have collapsed in epoch {epoch}: their standard deviation is "
-            f"{measured['spread']:.3f} of uniform ones' (lower --lr, or see whether the views differ too much)"
+            f"{measured['spread']:.3f} of uniform ones' "
+            "(lower the learning rate, or see whether the views differ too much)"
         )

@@ -69,7 +69,7 @@ class Checkpoints(RunFiles):
         load_state(self.method.encoder, from_published(content["state_dict"]), str(file))
         epoch = resume_optimizer(self.optimizer, content, file)
         if epoch > self.args.epochs:
-            raise InputError(f"{file} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
+            raise InputError(f"{file} is at epoch {epoch}, beyond the {self.args.epochs} epochs of this run")
         self.take_up(file, content)
         if isinstance(self.method, BCL):
             self.method.load_memory(content.get("memory"), str(file))

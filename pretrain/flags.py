@@ -6,9 +6,8 @@ from data.flags import add_augment, add_data_options, add_image_file_options, ch
 from data.sets.files import PRETRAIN_LISTS
 from data.sets.memory import SPECS
 from models import MODELS
-from run.board import check_board
 from run.compute import add_compute_options
-from run.flags import add_check, add_experiment, add_resume
+from run.flags import add_board, add_check, add_experiment, add_resume, check_board
 from run.optim import WEIGHT_DECAY
 from utils.cli import Parser, natural, not_negative, number, positive
 from utils.errors import InputError
@@ -96,7 +95,6 @@ def parse(description: str) -> argparse.Namespace:
 
 def add_monitor_options(parser: Parser) -> None:
     """--tensorboard, --monitor, --monitor_freq: none of them changes the training."""
-    parser.add_flag("--tensorboard", help="write TensorBoard's events; default: where it is installed")
-    parser.set_defaults(tensorboard=None)
+    add_board(parser)
     parser.add_argument("--monitor", default="none", choices=["none", "knn"], help="kNN on the validation list")
     parser.add_argument("--monitor_freq", type=positive, default=25, help="epochs between; and after the last one")

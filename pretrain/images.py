@@ -63,9 +63,9 @@ def two_view_loader(dataset: AugmentedImages, args: argparse.Namespace, world: W
         InputError: the batch size does not divide by the processes, or leaves a batch of one.
     """
     if args.batch_size % world.size:
-        raise InputError(f"--batch_size {args.batch_size} is not divisible by {world.size} processes")
+        raise InputError(f"the batch of {args.batch_size} images is not divisible by {world.size} processes")
     sampler = EpochSampler(dataset, world.size, world.rank, shuffle=True, seed=args.seed)
     batch = args.batch_size // world.size
     if batch == 1 or args.prune and len(sampler) % batch == 1:
-        raise InputError(f"--batch_size {args.batch_size} leaves a batch of one image, which batch norm cannot take")
+        raise InputError(f"batch_size {args.batch_size} leaves a batch of one image, which batch norm cannot take")
     return view_loader(dataset, sampler, batch, args.num_workers, world.device)

@@ -10,10 +10,12 @@ from torch import nn
 
 from models.mask import apply_masks, compute_masks
 from models.published import from_published, has_dual_batch_norm, load_state, select_batch_norm, to_backbone
+from probe.flags import CONVERT
 from probe.network import freeze
 from probe.protocols import FEATURE_PROTOCOLS
 from run.checkpoint import previous_of, read_checkpoint, resume_optimizer
 from run.compute import Compute
+from run.flags import START_OVER
 from run.folder import RunFiles
 from run.optim import sgd
 from utils.distributed import World
@@ -67,7 +69,7 @@ class Files(RunFiles):
             else:
                 state = from_published(content["state_dict"])
                 if any(k.startswith("fc.fc") for k in state):
-                    raise InputError(f"{args.checkpoint} is of pre-training: add --cvt_state_dict")
+                    raise InputError(f"{args.checkpoint} is of pre-training: {CONVERT}")
             load_state(self.model, state, args.checkpoint, head=not args.cvt_state_dict)
             self.told.append(f"backbone: {args.checkpoint}, epoch {content.get('epoch')}")
         if args.prune:
@@ -80,13 +82,13 @@ class Files(RunFiles):
         self.compare(own, content, *(["checkpoint"] if frozen.before else []))  # its weights are compared below
         load_state(self.model, from_published(content["state_dict"]), str(own))
         if self.args.checkpoint and frozen.moved(self.model):
-            raise InputError(f"{own} is of another backbone than {self.args.checkpoint}: --overwrite True starts over")
+            raise InputError(f"{own} is of another backbone than {self.args.checkpoint}: {START_OVER}")
         best = content.get("best_prec1")
         if not isinstance(best, int | float):
             raise InputError(f"cannot resume from {own}: its best_prec1 is {best!r}")
         epoch = resume_optimizer(self.optimizer(), content, own)
         if epoch > self.args.epochs:
-            raise InputError(f"{own} is at epoch {epoch}, beyond --epochs {self.args.epochs}")
+            raise InputError(f"{own} is at epoch {epoch}, beyond the {self.args.epochs} epochs of this run")
         self.take_up(own, content)
         self.best, self._resumed = best, content
         self.compute.load_scaler(content.get("scaler"))
@@ -112,7 +114,7 @@ class Files(RunFiles):
             except InputError as error:
                 reasons.append(str(error))
         if reasons:
-            raise InputError(f"{reasons[0]}; --overwrite True starts over")
+            raise InputError(f"{reasons[0]}; {START_OVER}")
 
     def optimizer(self) -> torch.optim.Optimizer:
         """SGD on what is not frozen, in the state of the resumed run."""
@@ -155,7 +157,7 @@ class Files(RunFiles):
         """
         path = self.folder / "best_model.pt"
         if not path.is_file():
-            raise InputError(f"{path} does not exist: run the probe without --test_only first, or get the file")
+            raise InputError(f"{path} does not exist: train the probe first, or get the file")
         content = read_checkpoint(path)
         state = from_published(content["state_dict"])
         if has_dual_batch_norm(state):

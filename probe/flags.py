@@ -13,6 +13,8 @@ from run.flags import add_check, add_experiment, add_resume
 from utils.cli import Parser, milestones, natural, not_negative, number, positive
 from utils.errors import InputError
 
+CONVERT = "add --cvt_state_dict"
+
 
 def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float, lr: float, falls: str) -> Parser:
     """The flags that both scripts have, with each one's published defaults."""

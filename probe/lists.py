@@ -37,7 +37,7 @@ def _probe_lists(protocol: str, spec: Spec | ListSpec) -> list[str]:
     names = spec.probe_lists(protocol)
     if not names:
         others = ", ".join(p for p in FEATURE_PROTOCOLS if spec.probe_lists(p))
-        raise InputError(f"{spec.name} has no lists for --protocol {protocol}, only for {others}")
+        raise InputError(f"{spec.name} has no lists for protocol {protocol}, only for {others}")
     return names
 
 

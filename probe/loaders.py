@@ -31,7 +31,7 @@ def file_train_loader(images: PathList, args: argparse.Namespace, world: World) 
         InputError: --data is no folder, an image is bad, or the batch size does not divide by the processes.
     """
     if args.batch_size % world.size:
-        raise InputError(f"--batch-size {args.batch_size} is not divisible by {world.size} processes")
+        raise InputError(f"the batch of {args.batch_size} images is not divisible by {world.size} processes")
     fast, size = args.augment != "pillow", args.image_size
     transform = arrays.ProbeView(size) if fast else file_probe_transform(size)
     files, fill = ImageFiles(args.data, images, fast, args.on_bad_image), args.on_bad_image == "skip"

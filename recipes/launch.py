@@ -84,7 +84,7 @@ def main() -> int:
         return 2
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        print(f"error: cannot start the processes, choose another --port perhaps: {reason}", file=sys.stderr)
+        print(f"error: cannot start the processes, choose another port perhaps: {reason}", file=sys.stderr)
         return 2
     return 0
 

@@ -3,29 +3,15 @@
 tensorboard --logdir checkpoints
 """
 
-import argparse
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from run.flags import INSTALL_BOARD
 from utils.errors import InputError
 
 SHOWN = 8  # images of the grid of views
-_FIX = "`python -m pip install -r requirements.txt`, or leave it out with --tensorboard False"
-
-
-def check_board(args: argparse.Namespace) -> None:
-    """Fill in --tensorboard where it is not given: on where the package is installed.
-
-    Raises:
-        InputError: it is asked for, and not installed.
-    """
-    installed = find_spec("tensorboard") is not None
-    if args.tensorboard and not installed:
-        raise InputError(f"--tensorboard True needs the package tensorboard, which is not installed: {_FIX}")
-    args.tensorboard = installed if args.tensorboard is None else args.tensorboard
 
 
 def events(folder: Path) -> list[Path]:
@@ -50,7 +36,7 @@ class Board:
             try:
                 from torch.utils.tensorboard import SummaryWriter  # takes a while, which others need not wait
             except (ImportError, TypeError, AttributeError) as error:  # versions of other packages do not fit
-                raise InputError(f"tensorboard cannot be imported ({error}): {_FIX}") from error
+                raise InputError(f"tensorboard cannot be imported ({error}): {INSTALL_BOARD}") from error
             self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
     def __enter__(self) -> "Board":

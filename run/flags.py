@@ -1,9 +1,17 @@
 """Flags of a run: its name and folder, and how it is resumed."""
 
 import argparse
+from importlib.util import find_spec
 from pathlib import PurePath
 
 from utils.cli import Parser, natural
+from utils.errors import InputError
+
+START_OVER = "--overwrite True starts over"
+RESUME = "--resume True goes on"
+RESUME_OR_START_OVER = f"{RESUME} with it, {START_OVER}"
+ACCEPT_CHANGES = "--accept_changes True goes on with the new ones"
+INSTALL_BOARD = "`python -m pip install -r requirements.txt`, or leave it out with --tensorboard False"
 
 
 def add_experiment(parser: Parser, save_dir: str) -> None:
@@ -34,3 +42,21 @@ def add_check(parser: Parser) -> None:
     parser.add_flag(
         "--check", help="set everything up, do one real step, tell what it took and the run would take; write nothing"
     )
+
+
+def add_board(parser: Parser) -> None:
+    """--tensorboard."""
+    parser.add_flag("--tensorboard", help="write TensorBoard's events; default: where it is installed")
+    parser.set_defaults(tensorboard=None)
+
+
+def check_board(args: argparse.Namespace) -> None:
+    """Fill in --tensorboard where it is not given: on where the package is installed.
+
+    Raises:
+        InputError: it is asked for, and not installed.
+    """
+    installed = find_spec("tensorboard") is not None
+    if args.tensorboard and not installed:
+        raise InputError(f"--tensorboard True needs the package tensorboard, which is not installed: {INSTALL_BOARD}")
+    args.tensorboard = installed if args.tensorboard is None else args.tensorboard

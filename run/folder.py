@@ -10,6 +10,7 @@ from typing import Any
 from run.board import events
 from run.checkpoint import newest_checkpoint, previous_of, write_checkpoint
 from run.compute import Compute
+from run.flags import ACCEPT_CHANGES, RESUME, RESUME_OR_START_OVER, START_OVER
 from run.lock import experiment_lock
 from run.log import forget_metrics
 from run.meters import Meters
@@ -66,17 +67,17 @@ class RunFiles:
         """
         args, names = self.args, {p.name for p in self.folder.glob("*")}
         if args.resume and args.overwrite:
-            raise InputError("--resume goes on with what --overwrite would remove: choose one")
+            raise InputError("a run is either resumed or overwritten: choose one")
         if args.overwrite and Path(args.checkpoint).parent.resolve() == self.folder.resolve() and args.checkpoint:
-            raise InputError(f"--overwrite would remove {args.checkpoint}: copy it to another folder")
+            raise InputError(f"overwriting would remove {args.checkpoint}: copy it to another folder")
         held = {name for name in names if CHECKPOINTS.fullmatch(name)}
         if (held or names & {"best_model.pt", "results.json"}) and not args.resume and not args.overwrite:
-            raise InputError(f"{self.folder} holds a run: --resume True goes on with it, --overwrite True starts over")
+            raise InputError(f"{self.folder} holds a run: {RESUME_OR_START_OVER}")
         if not args.resume or not self.resumable:
             return None
         found = newest_checkpoint(self.folder)
         if found is None and "results.json" in names:
-            raise InputError(f"{self.folder} has results but no checkpoint to resume: --overwrite True starts over")
+            raise InputError(f"{self.folder} has results but no checkpoint to resume: {START_OVER}")
         if found is None:
             self.told.append(f"nothing to resume in {self.folder}")
             return None
@@ -99,10 +100,10 @@ class RunFiles:
         # Older ones do not say what stood for None and auto.
         changed = {k: v for k, v in now.items() if before.get(k) not in (None, "auto", v)}
         names = {"processes": "the number of processes"}
-        changes = [HASHES.get(k) or f"{names.get(k, '--' + k)} was {before[k]!r}, is {v!r}" for k, v in changed.items()]
+        changes = [HASHES.get(k) or f"{names.get(k, k)} was {before[k]!r}, is {v!r}" for k, v in changed.items()]
         told = f"cannot resume from {path} with other settings: {'; '.join(changes)}"
         if changes and not self.args.accept_changes:
-            raise InputError(f"{told}; or --accept_changes True")
+            raise InputError(f"{told}; {ACCEPT_CHANGES}")
         if content.get("within") and changed.keys() & OF_AN_EPOCH:
             raise InputError(f"{told}: it stopped within an epoch, whose steps are others then")
         self.told += [f"{change} from here on" for change in changes]
@@ -213,7 +214,7 @@ class RunFiles:
             if self.signals:
                 self.signals.settle()
             wait_for_all()
-            raise Interrupted(self._stop, f"saved after {where} in {self.folder}; --resume True goes on")
+            raise Interrupted(self._stop, f"saved after {where} in {self.folder}; {RESUME}")
 
     def content(self, epoch: int) -> dict[str, Any]:
         """What a checkpoint holds after `epoch`."""

@@ -59,7 +59,7 @@ class Meters:
             self.last, self.total = value, self.total + value * len(losses)
             self.images += len(losses)
             if not math.isfinite(value):
-                message = f"the loss is {value} in {where(step)}, {_named(losses, index)}: lower --lr"
+                message = f"the loss is {value} in {where(step)}, {_named(losses, index)}: lower the learning rate"
                 raise InputError(message) if world.main else SystemExit(2)
         self._read = self.done
         self._unread.clear()

@@ -56,7 +56,7 @@ def build_optimizer(
         raise InputError(f"unknown optimizer {name!r}; choose one of {', '.join(WEIGHT_DECAY)}")
     decay = WEIGHT_DECAY[name] if weight_decay is None else weight_decay
     if lr < 0 or decay < 0:
-        raise InputError(f"--lr and --weight_decay must not be negative, not {lr} and {decay}")
+        raise InputError(f"lr and weight_decay must not be negative, not {lr} and {decay}")
     if name == "adam":
         return torch.optim.Adam(params, lr, weight_decay=decay, fused=True)
     if name == "lars":

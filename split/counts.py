@@ -19,7 +19,7 @@ def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp",
         InputError: imb_factor < 1, alpha <= 0, or an unknown shape.
     """
     if not (1 <= imb_factor < np.inf and 0 < alpha < np.inf):
-        raise InputError(f"--imb_factor must be at least 1 and --alpha positive, not {imb_factor} and {alpha}")
+        raise InputError(f"imb_factor must be at least 1 and alpha positive, not {imb_factor} and {alpha}")
     rank = np.arange(classes)
     if classes == 1:
         return np.array([head])
@@ -31,9 +31,9 @@ def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp",
             tail = head / imb_factor
             counts = tail + (head - tail) * (law - law[-1]) / (law[0] - law[-1])
     else:
-        raise InputError(f"unknown --shape {shape!r}; choose exp or pareto")
+        raise InputError(f"unknown shape {shape!r}; choose exp or pareto")
     if not np.isfinite(counts).all():
-        raise InputError(f"--alpha {alpha} is too small: the power law overflows")
+        raise InputError(f"alpha {alpha} is too small: the power law overflows")
     # A count that is an integer in exact arithmetic must not fall below it by rounding.
     return np.maximum(np.floor(counts + 1e-9), 1).astype(np.int64)
 

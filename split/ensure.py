@@ -6,7 +6,7 @@ import numpy as np
 
 from data.images import PathList
 from data.sets.base import ListSpec, Spec
-from split.fetch_published import fetch
+from split.fetch_published import FETCH, fetch
 from split.lists import (
     ROOT,
     blob_sha1,
@@ -20,7 +20,7 @@ from split.lists import (
     write_lists,
 )
 from split.make_image_lists import make_image_lists, scan
-from split.make_splits import make_lists, make_shots, settings_of
+from split.make_splits import MAKE, make_lists, make_shots, settings_of
 from utils.errors import InputError
 from utils.files import locked
 
@@ -92,7 +92,7 @@ def _refuse_to_mix(spec: Spec, root: Path) -> None:
     if any(origin(blob_sha1(p.read_bytes()))[0] == "published" for p in here):
         raise InputError(
             f"a list of {spec.name} is missing beside published ones, and generated lists do not go with those: "
-            f"run `python -m split.fetch_published --dataset {spec.name}`"
+            f"run `{FETCH} {spec.name}`"
         )
 
 
@@ -132,7 +132,7 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT, *,
         theirs = [item for item in here if item.source == "published"]
         apart = frozenset(path for item in theirs if Path(item.path).stem != spec.test for path in item.paths)
         if not data:
-            raise InputError(f"list {relative} is missing{why}: give --data to generate it, or fetch it")
+            raise InputError(f"list {relative} is missing{why}: give the data folder to generate it, or fetch it")
         try:
             lists = make_image_lists(spec, scan(spec, Path(data), _classes(theirs, spec)), apart=apart)
         except InputError as error:
@@ -165,7 +165,7 @@ def _fetch_path_lists(relative: str, spec: ListSpec, root: Path, here: list[Path
     if "generated" in sources and "published" not in sources:
         raise InputError(
             f"{root / relative} is missing beside generated lists: make all again, with the settings they were made "
-            f"with, by `python -m split.make_splits --dataset {spec.name} --data DIR`"
+            f"with, by `{MAKE} {spec.name}`"
         )
     try:
         here += [read_path_list(root / fetched, spec) for fetched in fetch(spec, root)]

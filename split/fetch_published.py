@@ -20,6 +20,7 @@ from utils.errors import InputError, run
 from utils.files import locked, replace_file
 
 SERVER = "https://raw.githubusercontent.com"
+FETCH = "python -m split.fetch_published --dataset"  # the command, for messages; a data set follows
 TIMEOUT = 20  # seconds, per list
 
 

@@ -82,7 +82,7 @@ def read_npy(path: Path) -> tuple[np.ndarray, bytes]:
             warnings.simplefilter("ignore")  # an old header's
             return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), content
     except FileNotFoundError as error:
-        raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error
+        raise InputError(f"list {path} does not exist: `python -m split.make_splits` makes a data set's") from error
     except Exception as error:
         # A header is Python code that NumPy parses: on a bad one it raises anything, a TokenError say.
         raise InputError(f"list {path} is not a readable .npy file of integers; make or fetch it again") from error
@@ -120,7 +120,7 @@ def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = Fa
         if path.exists() and path.read_bytes() == content:
             continue
         if path.exists() and not overwrite:
-            raise InputError(f"{path} is another list of the same name: keep it, or replace it with --overwrite True")
+            raise InputError(f"{path} is another list of the same name: keep it, or replace it with overwrite True")
         contents[relative] = content
     known = generated_lists()
     for relative, content in contents.items():
@@ -185,7 +185,7 @@ def read_path_list(path: Path, spec: ListSpec, apart: tuple[PathList, ...] = ())
         content = read_file(path, LARGEST)
         lines = content.decode("utf-8-sig").splitlines()  # some editors put a mark before the first line
     except FileNotFoundError as error:
-        raise InputError(f"list {path} does not exist: see `python -m split.make_splits --help`") from error
+        raise InputError(f"list {path} does not exist: `python -m split.make_splits` makes a data set's") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"list {path} is not a readable text file ({error}); make or fetch it again") from error
     sha1 = blob_sha1(content)
@@ -218,7 +218,7 @@ def _parse(line: str, where: str, spec: ListSpec) -> tuple[str, int]:
         raise InputError(f"{where}: label {label} is out of range 0..{spec.classes - 1} of {spec.name}")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
-        raise InputError(f"{where}: {name!r} leaves the data folder; paths are below --data")
+        raise InputError(f"{where}: {name!r} leaves the data folder; paths are relative to it")
     # One name for one image, so that it is seen to be in two lists: `find .` writes ./train/...
     return "/".join(parts), int(label)
 

@@ -43,7 +43,7 @@ def scan(spec: ListSpec, root: Path, classes: list[str] | None = None) -> Tree:
     """
     for part in ("train", "val"):
         if not (root / part).is_dir():
-            raise InputError(f"--data {str(root)!r} has no folder {part}/: the right download is {spec.download}")
+            raise InputError(f"data folder {str(root)!r} has no folder {part}/: the right download is {spec.download}")
     there = sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir() and entry.name.isprintable())
     published = imagenet_100()[0] if spec.name == "imagenet-100" else []
     known = bool(published) and set(published) <= set(there)
@@ -90,7 +90,7 @@ def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, sc
             raise InputError(
                 f"a class of {count} images is wanted and the largest that is left has {largest}: "
                 # A little less, lest the rounded figure asks for an image more than there is.
-                f"take --scale {0.995 * scale * largest / count:.3g} or less for a smaller set of the same shape"
+                f"take scale {0.995 * scale * largest / count:.3g} or less for a smaller set of the same shape"
             )
         free.remove(fitting[0])
         sizes[fitting[0]] = count
@@ -123,7 +123,7 @@ def make_image_lists(
         InputError: a class has too few images, or scale or seed is out of range.
     """
     if not 0 < scale <= 1 or not 0 <= seed < 2**31:
-        raise InputError(f"--scale must be in (0, 1] and --seed from 0 to 2^31 - 1, not {scale} and {seed}")
+        raise InputError(f"scale must be in (0, 1] and seed from 0 to 2^31 - 1, not {scale} and {seed}")
 
     def scaled(counts: np.ndarray | int) -> np.ndarray:
         return np.maximum(np.round(np.asarray(counts) * scale), 1).astype(np.int64)
@@ -163,7 +163,7 @@ def _draw(
         if len(order) < count:
             where = images[0].rsplit("/", 1)[0] if images else "a class"
             raise InputError(
-                f"{where} has {len(order)} images to draw from, {count} are wanted: take a smaller --scale, or the "
+                f"{where} has {len(order)} images to draw from, {count} are wanted: take a smaller scale, or the "
                 "whole download"
             )
         drawn.append(order[:count])

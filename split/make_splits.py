@@ -28,6 +28,7 @@ from utils.cli import Parser
 from utils.errors import InputError, run
 from utils.files import locked
 
+MAKE = "python -m split.make_splits --data DIR --dataset"  # the command, for messages; a data set follows
 SPLITS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")
 

@@ -201,11 +201,11 @@ def main() -> None:
         text = f"{_title(args, content, groups)}\n\n{table(found)}"
         replace_file(args.out / "tail.txt", text.encode())
         replace_file(args.out / "tail.json", json.dumps(found, indent=1).encode())
-        figure = plot_tail(found, scores, groups)
+        figure = plot_tail(found, ranked, groups)
         for suffix in FORMATS:
             write_figure(figure, args.out / f"tail{suffix}")
         print(text)
-    print(*told, f"{', '.join(scores)}: {len(data):,} images in {args.out}", sep="\n")
+    print(*told, f"{', '.join(ranked)}: {len(data):,} images in {args.out}", sep="\n")
 
 
 def _title(args: argparse.Namespace, content: dict[str, Any], groups: np.ndarray) -> str:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import pytest
 import torch
 
-import run.folder
 import split.lists
 import split.make_splits
 from tests.figure_checks import figures  # noqa: F401 - a fixture of all tests
@@ -153,7 +152,7 @@ class Called:
 @pytest.fixture
 def interrupted(monkeypatch):
     """After so many steps of a run, and of those that go on with it."""
-    monkeypatch.setattr(run.folder, "Signals", Called)
+    monkeypatch.setattr("run.folder.Signals", Called)
 
     def after(*steps: int, code: int = 143) -> None:
         Called.steps, Called.code = list(steps), code

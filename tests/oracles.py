@@ -30,3 +30,19 @@ def nt_xent_with_mask(view1: torch.Tensor, view2: torch.Tensor, temperature: flo
     positive = torch.exp((a * b).sum(-1) / temperature)
     positive = torch.cat([positive, positive])
     return -torch.log(positive / (positive + negative))
+
+
+def hits_within(logits, labels, best: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """For each image, whether its label is surely, and whether it may be, among the `best` largest of [N, C] logits.
+
+    Where the label's is as close to another as rounding in float32, which depends on the processor and the batch, both
+    answers are right; few images may be like that.
+    """
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    slack = 1e-4 * np.abs(logits).max()
+    own = logits[np.arange(len(labels)), labels][:, None]
+    others = np.arange(logits.shape[1]) != labels[:, None]
+    sure = ((logits > own - slack) & others).sum(1) < best
+    may_be = ((logits > own + slack) & others).sum(1) < best
+    assert (sure != may_be).mean() < 0.1
+    return sure, may_be

@@ -1,6 +1,7 @@
 """Who may import whom: a package imports only what stands below it (docs/design.md); what a package may not hold."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,23 @@ def test_utils_stay_small():
     files = files_of("utils")
     assert len(files) <= 10
     assert sum(len(file.read_text().splitlines()) for file in files) <= 1000
+
+
+def options_in_errors(file: Path) -> set[str]:
+    """Texts with a command-line option in them that a file raises, as `line: text`."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.Raise):
+            continue
+        texts = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        found |= {f"{node.lineno}: {text}" for text in texts if re.search(r"(^|[\s`'\"(])--[a-zA-Z]", text)}
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_libraries_do_not_name_options(room):
+    """Only the files that define options (`flags.py`, or a program with a parser of its own) tell users of them."""
+    files = [f for f in files_of(room) if f.name != "flags.py" and f != PROJECT / "utils" / "cli.py"]
+    files = [f for f in files if "Parser(" not in f.read_text()]
+    found = {file.relative_to(PROJECT).as_posix(): texts for file in files if (texts := options_in_errors(file))}
+    assert found == {}

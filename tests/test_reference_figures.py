@@ -1,8 +1,10 @@
 """The published procedure's numbers: models, both branches, masks, loss, gradients, four-step trainings.
 
-Weights are loaded through the reader of the authors' checkpoints, from files that `torch.save` wrote.
+Weights are loaded through the reader of the authors' checkpoints, from files that `torch.save` wrote. The figures are
+of float32, ours of float64, which no processor's order of sums changes: what lies between is the figures' rounding.
 """
 
+import copy
 import hashlib
 import importlib
 
@@ -22,6 +24,8 @@ from tests.oracles import nt_xent_with_mask
 from tests.reference import arrays, figures, images_of, relative_error, state_of
 
 CASES = ["res18", "res32_s", "res50_imagenet"]
+# In training mode, res50's last batch norms divide by the deviation of few numbers, which enlarges the rounding.
+OF_TRAINING = {"res18": 1e-4, "res32_s": 1e-4, "res50_imagenet": 1e-3}
 
 
 def encoder_of(name: str, sdclr: bool) -> torch.nn.Module:
@@ -44,9 +48,11 @@ def test_simclr_features_and_projections(name, tmp_path):
     images = images_of(case["image_seed"], case["images"])
     with torch.no_grad():
         encoder.eval()
-        assert relative_error(encoder.features(images), expected["features"]) < 1e-4
-        assert relative_error(encoder(images), expected["projection"]) < 1e-4
-        assert relative_error(encoder.train()(images), expected["projection_train"]) < 1e-4
+        assert relative_error(encoder.features(images), expected["features"]) < 1e-4  # in float32, too
+        encoder, images = encoder.double(), images.double()
+        assert relative_error(encoder.features(images), expected["features"]) < 1e-5
+        assert relative_error(encoder(images), expected["projection"]) < 1e-5
+        assert relative_error(encoder.train()(images), expected["projection_train"]) < OF_TRAINING[name]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -67,14 +73,13 @@ def test_sdclr_branches_and_masks(name, tmp_path):
     images = images_of(case["image_seed"], case["images"])
     with torch.no_grad():
         # Evaluation first: a forward in training mode moves the running statistics.
-        encoder.eval()
-        assert relative_error(encoder(images), expected["target/projection"]) < 1e-4
-        with pruned(encoder):
-            assert relative_error(encoder(images), expected["pruned/projection"]) < 1e-4
-        encoder.train()
-        assert relative_error(encoder(images), expected["target/projection_train"]) < 1e-4
-        with pruned(encoder):
-            assert relative_error(encoder(images), expected["pruned/projection_train"]) < 1e-4
+        assert relative_error(encoder.eval()(images), expected["target/projection"]) < 1e-4  # in float32, too
+        encoder, images = encoder.double(), images.double()
+        for key, tolerance in (("projection", 1e-5), ("projection_train", OF_TRAINING[name])):
+            encoder.train(key == "projection_train")
+            assert relative_error(encoder(images), expected[f"target/{key}"]) < tolerance
+            with pruned(encoder):
+                assert relative_error(encoder(images), expected[f"pruned/{key}"]) < tolerance
 
 
 @pytest.mark.parametrize("temperature", [0.2, 0.5])
@@ -88,59 +93,69 @@ def test_nt_xent_and_its_gradients(temperature):
     assert relative_error(view2.grad, expected["grad2"]) < 1e-4
 
 
+# Each step of the published training enlarges the rounding of the one before: the figures' losses are within 1e-6, 1e-4
+# and, from the third on, a few percent of those of float64.
+OF_LOSS = (1e-5, 1e-4, 0.1, 0.1)
+
+
 @pytest.mark.parametrize("kind", ["simclr", "sdclr"])
 def test_four_training_steps(kind, tmp_path, monkeypatch):
-    """Losses, learning rates and final norms of the published training.
+    """Losses, learning rates and final norms of the published training, with our models, masks, loss, and schedule.
 
-    The training is chaotic: a loss that differs in its last float32 bit moves the fourth loss by 1 to 4%, and so
-    does float64. The trajectory is therefore driven by the published form of the loss, with our models, masks,
-    single backward, schedule and optimiser; at each of its four states our own loss must give the same value
-    and the same gradient.
+    At each of the four states the published form of the loss has the same value and the same gradient, and the
+    optimizer's step is the formula's.
     """
     all_figures = figures()
     case = all_figures[f"train_{kind}_res32_s"]
     encoder = encoder_of("res32_s", kind == "sdclr")
     load_as_published(encoder, all_figures[f"{kind}_res32_s"], tmp_path)
-    t = case["temperature"]
+    t, decay = case["temperature"], case["weight_decay"]
     method = SDCLR(encoder, t, case["prune_percent"]) if kind == "sdclr" else SimCLR(encoder, t)
-    optimizer = build_optimizer("sgd", method.parameters(), case["lr"], case["weight_decay"])
+    method = method.double().train()
+    optimizer = build_optimizer("sgd", method.parameters(), case["lr"], decay)
     module = importlib.import_module(f"methods.{kind}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    # Where convolutions round otherwise than where the figures were made, chaos leaves only the first steps equal.
-    outputs = images_of(all_figures[f"{kind}_res32_s"]["image_seed"], all_figures[f"{kind}_res32_s"]["images"])
-    key = "projection" if kind == "simclr" else "target/projection"
-    with torch.no_grad():
-        same_rounding = torch.equal(encoder.eval()(outputs), arrays(f"{kind}_res32_s")[key])
-    method.train()
     method.start_epoch(1)
-    losses, lrs = [], []
+    start, velocity = parameters(method), 0
     for step in range(case["steps"]):
         lr = pretrain_lr(step, case["total_steps"], case["warmup_steps"], case["lr"])
+        assert lr == pytest.approx(case["lrs"][step], rel=1e-9)
         optimizer.param_groups[0]["lr"] = lr
-        lrs.append(lr)
         views = images_of(case["image_seed"] + step, [2 * case["batch"], 3, case["size"], case["size"]])
         views, index = views.unflatten(0, (-1, 2)), torch.arange(case["batch"])
-        ours, our_gradient = loss_and_gradient(method, views, index)
+        if step == 0:  # in float32, which takes some ReLUs for the other side
+            single, single_gradient = loss_and_gradient(copy.deepcopy(method).float(), views, index)
+        views = views.double()
         with monkeypatch.context() as patch:
             patch.setattr(module, "contrast", nt_xent_with_mask)
-            loss, gradient = loss_and_gradient(method, views, index)
-        if same_rounding or step < 2:
-            assert ours == pytest.approx(case["losses"][step], rel=1e-4)
-        assert relative_error(our_gradient, gradient) < 1e-4
-        losses.append(loss)
+            theirs, their_gradient = loss_and_gradient(method, views, index)
+        loss, gradient = loss_and_gradient(method, views, index)
+        if step == 0:
+            assert single == pytest.approx(loss, rel=1e-4) and relative_error(single_gradient, gradient) < 0.02
+        assert loss == pytest.approx(theirs, rel=1e-10) and relative_error(gradient, their_gradient) < 1e-8
+        assert loss == pytest.approx(case["losses"][step], rel=OF_LOSS[step])
+        before = parameters(method)
+        velocity = 0.9 * velocity + gradient + decay * before
         optimizer.step()
-    torch.set_num_threads(threads)
-    assert lrs == pytest.approx(case["lrs"], rel=1e-9)
-    assert losses[:2] == pytest.approx(case["losses"][:2], rel=1e-4)
-    if not same_rounding:
-        pytest.skip("convolutions round differently here: compared two steps of four")
-    assert losses == pytest.approx(case["losses"], rel=1e-4)
-    norms = {k: float(p.detach().double().norm()) for k, p in encoder.named_parameters()}
+        torch.testing.assert_close(parameters(method), before - lr * velocity, rtol=1e-10, atol=1e-13)
+    moved = dict(
+        zip([k for k, _ in encoder.named_parameters()], split_like(parameters(method) - start, encoder), strict=True)
+    )
+    norms = {k: float(p.detach().norm()) for k, p in encoder.named_parameters()}
     published = from_published(case["param_l2"])
-    assert norms.keys() == published.keys()
+    assert norms.keys() == published.keys() == moved.keys()
+    # The last step's directions differ somewhat; those of another momentum would move all tensors by far more.
+    assert np.median([abs(norm / published[key] - 1) for key, norm in norms.items()]) < 2e-3
     for key, norm in norms.items():
-        assert norm == pytest.approx(published[key], rel=1e-3), key
+        assert abs(norm - published[key]) < 0.4 * float(moved[key].norm()), key
+        assert key.endswith("bias") or norm == pytest.approx(published[key], rel=0.03), key
+
+
+def parameters(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def split_like(flat: torch.Tensor, model: torch.nn.Module) -> tuple[torch.Tensor, ...]:
+    return flat.split([p.numel() for p in model.parameters()])
 
 
 def loss_and_gradient(method, views, index) -> tuple[float, torch.Tensor]:

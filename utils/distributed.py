@@ -52,7 +52,7 @@ def launched_by_hand(local_rank: int | None, world_size: int, port: int) -> None
     if "RANK" in os.environ or world_size == 1:
         return
     if local_rank is None or not 0 <= local_rank < world_size:
-        raise InputError(f"--world_size {world_size} needs --local_rank 0 to {world_size - 1}, or start with torchrun")
+        raise InputError(f"world_size {world_size} needs local_rank 0 to {world_size - 1}, or start with torchrun")
     here = {"RANK": local_rank, "LOCAL_RANK": local_rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
     os.environ.update({name: str(value) for name, value in here.items()})
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -75,9 +75,7 @@ def join(world: World) -> None:
         except (RuntimeError, ValueError) as error:
             where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             reason = str(error).splitlines()[0]
-            raise InputError(
-                f"the processes cannot join at {where}, choose another --port perhaps: {reason}"
-            ) from error
+            raise InputError(f"the processes cannot join at {where}, choose another port perhaps: {reason}") from error
 
 
 def _several() -> bool:

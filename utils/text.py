@@ -26,4 +26,4 @@ def align(lines: list[tuple[str, ...]]) -> str:
 
 def size(amount: float) -> str:
     """An amount of bytes for people, in MiB or GiB."""
-    return f"{amount / 2**30:.2f} GiB" if amount >= 2**30 else f"{amount / 2**20:.3g} MiB"
+    return f"{amount / 2**30:.2f} GiB" if amount >= 1000 * 2**20 else f"{amount / 2**20:.3g} MiB"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.flags import GIVE_DATA
 from data.images import ImageSet
 from data.sets.base import Spec
 from utils.errors import InputError
@@ -33,14 +34,14 @@ def load(spec: Spec, root: str, train: bool, download: bool = False) -> ImageSet
 
     Args:
         spec: the data set, one of SPECS.
-        root: folder of the data (`--data`); digits need none.
+        root: folder of the data; digits need none.
         download: fetch CIFAR or Fashion-MNIST with torchvision where they are missing.
 
     Raises:
         InputError: no data at root, damaged files, images of another shape, or the download failed.
     """
     if spec.name != "digits" and not root:
-        raise InputError(f"--data is empty: give the folder of {spec.name}, or the one to --download it to")
+        raise InputError(f"{spec.name} needs a data folder: {GIVE_DATA}")
     if spec.name == "digits":
         images, labels = _digits(train, spec.size)
     elif spec.name == "fashion_mnist":
@@ -63,8 +64,9 @@ def load(spec: Spec, root: str, train: bool, download: bool = False) -> ImageSet
 
 def _missing(name: str, root: str | Path, download: bool, why: object) -> InputError:
     if download:
-        return InputError(f"{name} could not be downloaded to {str(root)!r} ({why}): get it otherwise, give --data DIR")
-    return InputError(f"{name} was not found in --data {str(root)!r} ({why}): give its folder, or --download True")
+        what = f"{name} could not be downloaded to {str(root)!r} ({why})"
+        return InputError(f"{what}: get it otherwise, and give its folder")
+    return InputError(f"{name} was not found in {str(root)!r} ({why}): {GIVE_DATA}")
 
 
 def _cifar(spec: Spec, root: str, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:

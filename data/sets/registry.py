@@ -14,7 +14,7 @@ def spec_of(dataset: str) -> Spec:
     """
     name = "cifar10" if dataset == "cifar" else dataset
     if name not in SPECS:
-        raise InputError(f"unknown --dataset {dataset!r}; choose one of cifar, {', '.join(SPECS)}")
+        raise InputError(f"unknown data set {dataset!r}; choose one of cifar, {', '.join(SPECS)}")
     return SPECS[name]
 
 

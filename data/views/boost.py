@@ -78,8 +78,8 @@ class Boost:
     def __init__(self, k: int = 1, strength: float = FULL, floor: float | None = None) -> None:
         floor = min(10 if k == 1 else 5, strength) if floor is None else floor
         if k < 1 or not 0 <= floor <= strength <= FULL:
-            limits = f"0 <= --rand_floor {floor} <= --rand_strength {strength} <= {FULL}"
-            raise InputError(f"--rand_k must be at least 1, and {limits} must hold")
+            limits = f"0 <= rand_floor {floor} <= rand_strength {strength} <= {FULL}"
+            raise InputError(f"rand_k must be at least 1, and {limits} must hold")
         self.k, self.strength, self.floor = k, strength, floor
 
     def draw(self) -> float:

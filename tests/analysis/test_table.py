@@ -222,7 +222,7 @@ def test_the_baseline_is_the_first_with_results_or_the_one_that_is_named(tmp_pat
     assert "no test: SDCLR" not in tables("--prune")
     for words in (["--prune"], ["--method", "sdclr", "focal"]):
         done = call("exp_analyse.py", "--dataset", "digits", "--LT", *words, "--baseline", "simclr")
-        one_line_error(done, "--baseline simclr")
+        one_line_error(done, "the baseline simclr")
     one_line_error(call("exp_analyse.py", "--test", "u"), "--test")
 
 

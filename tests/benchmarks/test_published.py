@@ -22,7 +22,7 @@ from probe.epoch import train_epoch
 from probe.network import Network, freeze, frozen_modules
 from run.compute import Compute
 from run.optim import build_optimizer
-from tests.oracles import nt_xent_loops
+from tests.oracles import hits_within, nt_xent_loops
 from tests.reference import relative_error
 from utils.distributed import world_from_environment
 
@@ -73,25 +73,33 @@ def parameters(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-# In float32, the rounding of the first step decides on which side of a ReLU some values of the second fall.
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 5e-3)])
+# In float32, rounding decides on which side of a ReLU some values fall.
+@pytest.mark.parametrize(("dtype", "of_loss", "of_step"), [(torch.float64, 1e-11, 1e-9), (torch.float32, 1e-4, 0.02)])
 @pytest.mark.parametrize("kind", ["simclr", "sdclr"])
-def test_steps_are_the_products(kind, dtype, tolerance):
-    """Two of them, so that momentum counts: the change of the parameters is the same, and so is the loss."""
+def test_steps_are_the_products(kind, dtype, of_loss, of_step):
+    """Two of them, so that momentum counts: the change of the parameters is the same, and so is the loss.
+
+    The second starts from the same weights and momentum, since a step enlarges what rounding has left.
+    """
     method, encoder = pair(kind, dtype)
     step = published.simclr_step if kind == "simclr" else published.sdclr_step
-    start, optimizers = parameters(encoder), (sgd(method), sgd(encoder))
+    optimizers, moves = (sgd(method), sgd(encoder)), []
     for seed in (1, 2):
+        start = parameters(encoder)
         views = torch.rand(6, 2, 3, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=dtype)
         loss = method(views, torch.arange(6)).mean()
         optimizers[0].zero_grad()
         loss.backward()
         optimizers[0].step()
         returned = step(encoder, optimizers[1], views, TEMPERATURE)
-        assert isinstance(returned, float) and returned == pytest.approx(loss.item(), rel=tolerance)
-    ours, theirs = parameters(method.encoder) - start, parameters(encoder) - start
-    assert ours.norm() > 0.01 * start.norm()
-    assert relative_error(theirs, ours) < tolerance
+        assert isinstance(returned, float) and returned == pytest.approx(loss.item(), rel=of_loss)
+        ours, theirs = parameters(method.encoder) - start, parameters(encoder) - start
+        assert ours.norm() > 0.01 * start.norm()
+        assert relative_error(theirs, ours) < of_step
+        moves.append(ours)
+        encoder.load_state_dict(method.encoder.state_dict())
+        optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+    assert relative_error(*moves) > 0.1
 
 
 def test_sdclr_step_moves_the_pruned_statistics_twice_and_no_others():
@@ -224,6 +232,8 @@ def test_probe_of_the_same_batches_is_the_products(monkeypatch):
     model = build_classifier("res20_s", 3)
     ours, start, passes, drawn = copy.deepcopy(model), copy.deepcopy(model.state_dict()), [], []
     model.register_forward_pre_hook(lambda _, x: passes.append((torch.is_grad_enabled(), x[0].clone())))
+    scores = []
+    model.register_forward_hook(lambda _, x, y: scores.append(y.detach()))
     original = published.Labelled.__getitem__
     monkeypatch.setattr(published.Labelled, "__getitem__", lambda s, i: (drawn.append(i), original(s, i))[1])
     accuracies, weights = [], []
@@ -232,6 +242,8 @@ def test_probe_of_the_same_batches_is_the_products(monkeypatch):
         weights.append(model.fc.weight.detach().clone())
     assert [grad for grad, _ in passes] == ([True] * 3 + [False] * 6) * 3, "training, training set, validation set"
     assert [len(x) for _, x in passes] == [8, 8, 4] * 9 and len(drawn) == 20 * (1 + 3 * 3), "one pass counts classes"
+    for best, second in (y.topk(2, 1).values.T for (grad, _), y in zip(passes, scores, strict=True) if not grad):
+        assert (best - second).min() > 1e-4 * best.abs().max(), "no accuracy hangs on rounding"
     shown = [(x, torch.from_numpy(labels[middles(x)])) for grad, x in passes if grad]
     batches = [Batch(x[:, None], torch.arange(len(x)), y, [], 0) for x, y in shown]
     assert sorted(sum((middles(b.views[:, 0]) for b in batches[:3]), [])) == list(range(20))
@@ -255,8 +267,10 @@ def test_probe_counts_classes_and_evaluates():
     data = published.Labelled(images, labels, T.ToTensor())
     loader = torch.utils.data.DataLoader(data, 8)
     assert published.count_classes(loader, 4).tolist() == np.bincount(labels, minlength=4).tolist()
+    torch.manual_seed(0)
     model = build_classifier("res20_s", 3).eval()
     loss, accuracy = published.evaluate(model, loader)
     scores = model(to_batch(images)).detach()
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels)).item(), rel=1e-5)
-    assert accuracy == pytest.approx(float((scores.argmax(1).numpy() == labels).mean()))
+    sure, may_be = hits_within(scores, labels)
+    assert sure.mean() - 1e-6 <= accuracy <= may_be.mean() + 1e-6

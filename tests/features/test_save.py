@@ -379,7 +379,7 @@ def test_the_best_model_of_a_probe_gives_its_backbones_features(features, root, 
 def test_images_in_memory_and_files_have_their_usual_networks(features, places, tmp_path, monkeypatch):
     """Without --model: res18 with the stem of CIFAR, res50 with that of ImageNet."""
     asked = []
-    monkeypatch.setattr(features.extract, "load_backbone", lambda *args: asked.append(args) or network("res20_s"))
+    monkeypatch.setattr("features.save.load_backbone", lambda *args: asked.append(args) or network("res20_s"))
     features("--dataset", "digits", "--checkpoint", "a.pt", "--list", S_B)
     features("--dataset", "places", "--data", places, "--checkpoint", "b.pt", "--bnNameCnt", 1, "--image_size", 16)
     assert asked == [("res18", "cifar", "a.pt", None), ("res50", "imagenet", "b.pt", 1)]
@@ -419,7 +419,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, places, tmp_path):
         ([*digits, "--checkpoint", good, "--image_size", 16], "--image_size", "digits"),
         ([*digits, "--checkpoint", good, "--augment", "opencv"], "--augment opencv", "digits"),
         ([*digits, "--checkpoint", good, "--bnNameCnt", 2], "--bnNameCnt"),
-        ([*digits, "--checkpoint", good, "--bnNameCnt", 1], "single batch norm", "--bnNameCnt 1"),
+        ([*digits, "--checkpoint", good, "--bnNameCnt", 1], "single batch norm", "bnNameCnt 1"),
         ([*digits, "--checkpoint", good, "--dataset", "mnist"], "--dataset"),
         (digits, "--checkpoint"),
         ([*files, "--checkpoint", good], "good.pt", "another model"),

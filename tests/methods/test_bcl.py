@@ -354,7 +354,7 @@ def test_strength_and_floor_of_the_command_line():
     assert seen[0] == 20 and seen[1] == pytest.approx(2 + 18 * 0.9999)
     assert Boost(1, strength=4).floor == 4
     for bad in ({"k": 0}, {"strength": 31}, {"strength": 5, "floor": 6}, {"floor": -1}):
-        with pytest.raises(InputError, match="--rand_"):
+        with pytest.raises(InputError, match="rand_"):
             Boost(**{"k": 1, **bad})
 
 
@@ -425,7 +425,7 @@ def test_resumed_bcl_training_equals_the_undisturbed_one(call, tmp_path):
     plain = call("train_simCLR.py", "plain", *PRETRAIN, "--epochs", 2)
     assert plain.returncode == 0
     boosted = [*PRETRAIN, *BOOSTED, "--epochs", 2, "--resume"]
-    one_line_error(call("train_simCLR.py", "plain", *boosted), "--bcl was False, is True")
+    one_line_error(call("train_simCLR.py", "plain", *boosted), "bcl was False, is True")
     one_line_error(call("train_simCLR.py", "plain", *boosted, "--accept_changes"), "no memory of losses")
 
 
@@ -446,7 +446,7 @@ def test_boosting_changes_nothing_in_the_first_epoch_and_something_later(call, t
         (["--bcl", "--momentum_loss_beta", "1"], ["--momentum_loss_beta"]),
         (["--bcl", "--rand_k", "0"], ["--rand_k"]),
         (["--bcl", "--rand_strength", "31"], ["--rand_strength"]),
-        (["--focal", "--prune"], ["--focal"]),
+        (["--focal", "--prune"], ["leave out prune or focal"]),
         (["--focal", "--focal_gamma", "-1"], ["--focal_gamma"]),
     ],
 )

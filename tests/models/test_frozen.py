@@ -20,6 +20,7 @@ from probe.network import Network, freeze, frozen_modules
 from run.compute import Compute
 from run.log import Log
 from run.optim import sgd
+from tests.oracles import hits_within
 from tests.reference import relative_error
 from utils.distributed import World
 
@@ -163,8 +164,8 @@ def slow_probe(model: nn.Module, loader) -> None:
                     p -= (LR / 10 if epoch == 3 else LR) * v
 
 
-# ... of bf16: features within 3e-2, on which nine steps are taken.
-@pytest.mark.parametrize(("how", "tolerance"), [("fp32", 1e-4), ("bf16", 3e-2)])
+# ... of bf16: features within a few times 2^-8, on which nine steps of a convex problem are taken: they enlarge little.
+@pytest.mark.parametrize(("how", "tolerance"), [("fp32", 1e-4), ("bf16", 16 * 2**-8)])
 def test_a_classifier_on_features_is_that_of_the_network_trained_as_a_whole(how, tolerance):
     model, loader = network("res20_s"), digits(90, 32)
     slow, start = copy.deepcopy(model), copy.deepcopy(model.state_dict())
@@ -202,8 +203,9 @@ def test_validation_features_are_extracted_once(calls):
     for _ in range(3):
         scores.append(net.evaluate(images_in_memory(val, 20), 10))
         hits = features(net.model, torch.from_numpy(val.images).permute(0, 3, 1, 2) / 255)
-        right = (net.model.fc(hits).argmax(1).numpy() == val.labels).mean()
-        assert scores[-1]["top1"] == pytest.approx(100 * right) and scores[-1]["images"] == 50
+        sure, may_be = hits_within(net.model.fc(hits).detach(), val.labels)
+        assert 100 * sure.mean() - 1e-6 <= scores[-1]["top1"] <= 100 * may_be.mean() + 1e-6
+        assert scores[-1]["images"] == 50
         with torch.no_grad():
             net.model.fc.weight.copy_(net.model.fc.weight.roll(1, 0))  # the classifier is read anew
     assert calls == [20, 20, 10]
@@ -223,10 +225,10 @@ def test_a_backbone_that_trains_is_read_anew_at_each_evaluation(calls):
             for p in (model.layer3[2].bn2.weight, model.fc.weight):
                 p.normal_()
             model.fc.bias.copy_(-(features(model, x) @ model.fc.weight.T).mean(0))  # so that images tell classes apart
-            expected = copy.deepcopy(model).eval()(x).topk(5).indices.eq(labels[:, None]).any(1).float().mean() * 100
+            sure, may_be = hits_within(copy.deepcopy(model).eval()(x), labels, 5)
         calls.clear()
         top5.append(net.evaluate([(x, labels, torch.arange(40))], 10)["top5"])
-        assert top5[-1] == pytest.approx(float(expected)) and calls == [40]
+        assert 100 * sure.mean() - 1e-6 <= top5[-1] <= 100 * may_be.mean() + 1e-6 and calls == [40]
     assert top5[0] != top5[1]
 
 

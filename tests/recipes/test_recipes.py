@@ -150,7 +150,7 @@ def test_dry_run_writes_nothing_and_a_failing_step_stops_with_its_status(project
     assert sorted(project_copy.rglob("*")) == before
     done = bash(project_copy, "shell_scrips/digits-LT.sh", "--temp", "-1", "--root", "failed")
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["error: --temperature must be positive, not -1.0"]
+    assert done.stderr.splitlines() == ["error: temperature must be positive, not -1.0"]
     assert "train_cifar.py" not in done.stdout
     logs = list((project_copy / "failed").rglob("bash_log.txt"))
     assert len(logs) == 1 and logs[0].read_text().strip() in done.stdout

@@ -21,17 +21,17 @@ PRETRAIN_MISTAKES = {
     "no data named": (["--dataset", "fashion_mnist"], "--data"),
     "no such list": (["--trainSplit", "digits_imbSub_with_subsets/none.npy"], "none.npy"),
     "list of another set": (["--trainSplit", "cifar10_imbSub_with_subsets/split1_D_i.npy"], "split1_D_i.npy"),
-    "all pruned": (["--prune", "--prune_percent", "1"], "--prune_percent"),
-    "negative pruning": (["--prune", "--prune_percent", "-0.5"], "--prune_percent"),
-    "random beyond": (["--prune", "--prune_percent", "0.5", "--random_prune_percent", "0.6"], "--random_prune_percent"),
-    "dual without prune": (["--prune_dual_bn"], "--prune"),
-    "head": (["--head_layers", "4"], "--head_layers"),
-    "temperature": (["--temperature", "0"], "--temperature"),
-    "no temperature": (["--temperature", "nan"], "--temperature"),
+    "all pruned": (["--prune", "--prune_percent", "1"], "prune_percent must"),
+    "negative pruning": (["--prune", "--prune_percent", "-0.5"], "prune_percent must"),
+    "random beyond": (["--prune", "--prune_percent", "0.5", "--random_prune_percent", "0.6"], "random_prune_percent"),
+    "dual without prune": (["--prune_dual_bn"], "needs prune"),
+    "head": (["--head_layers", "4"], "head_layers must"),
+    "temperature": (["--temperature", "0"], "temperature must"),
+    "no temperature": (["--temperature", "nan"], "temperature must"),
     "seed": (["--seed", "99999999999999999999"], "--seed"),
     "jitter": (["--strength", "6"], "--strength"),
-    "pruning without --prune": (["--prune_percent", "1.5"], "--prune_percent"),
-    "a batch of one": (["--prune", "--batch_size", "101"], "--batch_size"),
+    "pruning without --prune": (["--prune_percent", "1.5"], "prune_percent must"),
+    "a batch of one": (["--prune", "--batch_size", "101"], "batch_size 101"),
     "crop": (["--resizeLower", "1.5"], "--resizeLower"),
     "flag": (["--prune", "True", "--prune_dual_bn", "Maybe"], "Maybe"),
     "no checkpoint": (["--checkpoint", "none.pt"], "none.pt"),
@@ -105,9 +105,9 @@ def test_contradictions_around_checkpoints(call, tmp_path):
     checkpoints(tmp_path)
     one_line_error(call("train_cifar.py", "run", *PROBE, "--checkpoint", "good.pt"), "--cvt_state_dict")
     options = ["--checkpoint", "good.pt", "--cvt_state_dict"]
-    one_line_error(call("train_cifar.py", "run", *PROBE, *options, "--bnNameCnt", "0"), "--bnNameCnt")
+    one_line_error(call("train_cifar.py", "run", *PROBE, *options, "--bnNameCnt", "0"), "leave out bnNameCnt 0")
     one_line_error(call("train_cifar.py", "run", *PROBE, "--test_only"), "best_model.pt")
-    one_line_error(call("train_cifar.py", "run", *PROBE, "--prune", "--prune_percent", "1"), "--prune_percent")
+    one_line_error(call("train_cifar.py", "run", *PROBE, "--prune", "--prune_percent", "1"), "prune_percent must")
     done = call("train_simCLR.py", "run", *PRETRAIN, "--checkpoint", "good.pt", "--resume", "True")
     one_line_error(done, "good.pt", "optimizer")
 
@@ -115,7 +115,7 @@ def test_contradictions_around_checkpoints(call, tmp_path):
 def test_batch_that_the_processes_cannot_share(call, tmp_path, monkeypatch):
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "3"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
-    one_line_error(call("train_simCLR.py", "run", *PRETRAIN), "--batch_size 256", "3 processes")
+    one_line_error(call("train_simCLR.py", "run", *PRETRAIN), "256 images", "3 processes")
     monkeypatch.setenv("RANK", "1")
     done = call("train_simCLR.py", "run", *PRETRAIN)
     assert (done.returncode, done.stderr) == (2, "")

@@ -12,7 +12,8 @@ from data.loader import AugmentedImages, BatchedLoader
 from data.views.batches import PretrainViews
 from run.checkpoint import read_checkpoint
 from tests.conftest import PROJECT, interrupted_after, one_line_error
-from tests.scripts.test_train_scripts import PRETRAIN, S_B, same, weights
+from tests.reference import relative_error
+from tests.scripts.test_train_scripts import D_I, PRETRAIN, S_B, same, weights
 
 HOW = {
     "bf16-batched": ["--precision", "bf16", "--augment", "batched"],
@@ -53,19 +54,28 @@ def test_resumed_training_equals_the_undisturbed_one_to_the_bit(call, tmp_path, 
 
 
 def test_precision_and_views_change_the_numbers_and_hardly_the_loss(call, tmp_path):
-    found = {}
-    for precision in ("fp32", "bf16"):
-        for augment in ("pillow", "batched"):
-            name, options = f"{precision}-{augment}", ["--precision", precision, "--augment", augment]
-            done = call("train_simCLR.py", name, *PRETRAIN, "--lr", "0.01", "--epochs", 1, *options)
-            assert done.returncode == 0, done.stderr
-            found[name] = tmp_path / "checkpoints" / name
-            assert read_checkpoint(found[name] / "model.pt")["config"]["augment"] == augment
-    states = [weights(folder) for folder in found.values()]
+    """At a rate of 0, so that each step is a first one: further on, losses of two precisions part by any amount."""
+
+    def loss(precision: str, augment: str, images: str) -> float:
+        name = f"{precision}-{augment}-{images == S_B}"
+        options = ["--precision", precision, "--augment", augment, "--trainSplit", images]
+        done = call("train_simCLR.py", name, *PRETRAIN, *options, "--lr", "0", "--epochs", 1)
+        assert done.returncode == 0, done.stderr
+        folder = tmp_path / "checkpoints" / name
+        assert read_checkpoint(folder / "model.pt")["config"]["augment"] == augment
+        states.append(weights(folder))
+        return metrics(folder)[0]["loss"]
+
+    states: list[dict] = []
+    for augment in ("pillow", "batched"):
+        losses = [loss(precision, augment, S_B) for precision in ("fp32", "bf16")]
+        assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=6 * 2**-8)
+    # Statistics differ, and nothing else, as the rate is 0.
     assert all(not same(a, b) for i, a in enumerate(states) for b in states[:i])
-    # The first epoch's mean over 405 images, whose views are others.
-    losses = [metrics(folder)[0]["loss"] for folder in found.values()]
-    assert max(losses) - min(losses) < 0.05 * max(losses)
+    assert all(torch.equal(state["module.conv1.weight"], states[0]["module.conv1.weight"]) for state in states)
+    # The mean over 405 images, whose views are others.
+    pillow, batched = (loss("fp32", augment, D_I) for augment in ("pillow", "batched"))
+    assert pillow != batched and pillow == pytest.approx(batched, rel=0.05)
 
 
 @pytest.mark.parametrize("how", ["bf16-batched", "fp32-pillow", "bf16-boosted"])
@@ -82,7 +92,7 @@ def test_two_processes_train_and_resume(script, tmp_path, how):
 
     assert f"2 process(es) on cpu, precision {how[:4]}" in train("whole", "--epochs", 2)
     train("parts", "--epochs", 1)  # while the rate rises, it does not depend on the number of epochs
-    assert "--epochs was 1, is 2 from here on" in train("parts", "--epochs", 2, "--resume", "--accept_changes")
+    assert "epochs was 1, is 2 from here on" in train("parts", "--epochs", 2, "--resume", "--accept_changes")
     folder = tmp_path / "checkpoints"
     assert same(weights(folder / "whole"), weights(folder / "parts"))
     assert not same(weights(folder / "whole"), weights(folder / "parts", "model_1.pt"))
@@ -127,7 +137,7 @@ def test_what_changes_on_resuming_is_refused_or_told(call, tmp_path):
     small = [*PRETRAIN, "--trainSplit", S_B, "--resume"]
     plain, changed = [*small, "--precision", "fp32", "--augment", "pillow"], [*small, "--precision", "bf16"]
     assert call("train_simCLR.py", "run", *plain, "--epochs", 2).returncode == 0
-    changes = "--augment was 'pillow', is 'batched'", "--precision was 'fp32', is 'bf16'", "--epochs was 2, is 3"
+    changes = "augment was 'pillow', is 'batched'", "precision was 'fp32', is 'bf16'", "epochs was 2, is 3"
     line = one_line_error(call("train_simCLR.py", "run", *changed, "--epochs", 3), "other settings", *changes)
     assert "batch_size" not in line
     done = call("train_simCLR.py", "run", *changed, "--epochs", 3, "--accept_changes")
@@ -145,13 +155,23 @@ def test_a_compiled_network_trains_the_same(call, tmp_path, monkeypatch):
         original(self, *args, backend="eager", **kwargs)
 
     monkeypatch.setattr(torch.nn.Module, "compile", compile)
-    options = [*PRETRAIN, "--lr", "0.1", "--trainSplit", S_B, "--epochs", 2]
+    # One step: its gradient is in the momentum.
+    options = [*PRETRAIN, "--lr", "0.1", "--trainSplit", S_B, "--epochs", 1, "--precision", "fp32"]
+    losses, gradients = [], []
     for name, more in (("plain", ["--compile", "False"]), ("compiled", ["--compile"])):
         done = call("train_simCLR.py", name, *options, *more)
         assert done.returncode == 0, done.stderr
         assert compiled == (["SmallResNet"] if name == "compiled" else [])
-    found = [weights(tmp_path / "checkpoints" / name) for name in ("plain", "compiled")]
-    assert same(*found)
+        folder = tmp_path / "checkpoints" / name
+        losses += [row["loss"] for row in metrics(folder)]
+        state = read_checkpoint(folder / "model.pt")["optim"]["state"]
+        gradients.append(torch.cat([entry["momentum_buffer"].flatten() for entry in state.values()]))
+    assert len(losses) == 2 and losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert gradients[0].norm() > 0 and relative_error(*gradients) < 0.1
+    plain, ours = (weights(tmp_path / "checkpoints" / name) for name in ("plain", "compiled"))
+    assert plain.keys() == ours.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(ours[key], value, rtol=1e-3, atol=1e-3)
 
 
 def test_a_best_model_from_before_these_options_is_evaluated(call, tmp_path):

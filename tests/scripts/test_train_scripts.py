@@ -155,7 +155,7 @@ def test_torchrun_with_two_processes(script, tmp_path):
 
     done = script(*launch, program, "odd", *PRETRAIN, "--batch_size", "255", "--epochs", "1")
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["error: --batch_size 255 is not divisible by 2 processes"]
+    assert done.stderr.splitlines() == ["error: the batch of 255 images is not divisible by 2 processes"]
     assert not (tmp_path / "checkpoints/odd").exists()
 
 
@@ -325,7 +325,7 @@ def test_the_probe_notices_frozen_weights_that_move(call, pretrained, monkeypatc
         with torch.no_grad():
             network.model.layer3[0].conv1.weight[0, 0, 0, 0] += 1
 
-    monkeypatch.setattr(probe.epoch, "train_epoch", move)
+    monkeypatch.setattr("probe.stages.train_epoch", move)
     with pytest.raises(RuntimeError, match=r"layer3\.0\.conv1"):
         call("train_cifar.py", "moved", *options, "--epochs", 1)
 

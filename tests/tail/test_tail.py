@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-import pretrain.epoch
 import split.ensure
 import split.lists
 import tail.__main__
@@ -306,20 +305,25 @@ def test_every_image_comes_once_and_the_last_batch_is_full(images, batch):
 
 
 def test_memory_of_a_training_names_the_images_that_it_is_of(call, lists, tmp_path, monkeypatch):
-    """The two views of a black image are the same, so its losses are the lowest from the first epoch on."""
-    chosen, black = of_list(lists)[0], [3, 7, 20, 41]
+    """The two views of a black image are the same, so its losses are the lowest from the first epoch on.
+
+    At a rate of 0: what a network learns in some steps depends on how the first of them was rounded.
+    """
+    chosen, black = of_list(lists)[0], [7, 41]
     whole = load(spec_of("digits"), "", train=True)
     images = whole.images.copy()
     images[chosen[black]] = 0
-    monkeypatch.setattr(pretrain.epoch, "load", lambda *_, **__: ImageSet(whole.spec, images, whole.labels))
+    monkeypatch.setattr("pretrain.images.load", lambda *_, **__: ImageSet(whole.spec, images, whole.labels))
     run = "train_simCLR.py run --dataset digits --trainSplit tail.npy --model res20_s --bcl --batch_size 16 --epochs 3"
-    done = call(*run.split(), "--optimizer", "sgd", "--lr", 0.1, "--temperature", 0.2, "--save-dir", tmp_path)
+    run += " --optimizer sgd --lr 0 --temperature 0.2 --precision fp32"
+    done = call(*run.split(), "--save-dir", tmp_path)
     assert done.returncode == 0, done.stderr
     done = call("tail/__main__.py", "--checkpoint", "run/model.pt", "--out", "out", "--scores", "memorisation")
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "out/memorisation.csv")
-    assert sorted(int(row["sample_id"]) for row in rows[-4:]) == black
-    assert sorted(row["path"] for row in rows[-4:]) == sorted(str(i) for i in chosen[black])
+    assert sorted(int(row["sample_id"]) for row in rows[-2:]) == black
+    assert sorted(row["path"] for row in rows[-2:]) == sorted(str(i) for i in chosen[black])
+    assert float(rows[-3]["score"]) - float(rows[-2]["score"]) > 0.01  # nothing that rounding could turn round
 
 
 # ---- rankings
@@ -406,7 +410,7 @@ def test_image_files(call, lists, places, tmp_path, whole_figures):
               "imagenetCustomSplit": "", "augment": "pillow", "image_size": 16, "batch_size": 50}  # fmt: skip
     checkpoint = save(model, tmp_path / "model.pt", config)
     command = ["tail/__main__.py", "--checkpoint", checkpoint, "--out", "out", "--draws", 1, "--num_workers", 0]
-    one_line_error(call(*command), "--data 'moved' is not a folder")
+    one_line_error(call(*command), "'moved' is not a folder", "--data")
     paths = [line.split()[0] for line in (lists / PLACES.path("Places_LT_train")).read_text().splitlines()]
     damaged, whole = places / paths[3], (places / paths[3]).read_bytes()
     damaged.write_bytes(whole[:200])
@@ -497,7 +501,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, tmp_path):
         ([bad("long", {**CONFIG, "trainSplit": "x" * 10_000})], "long.pt", "trainSplit"),
         ([bad("line", {**CONFIG, "trainSplit": "a\nb"})], "line.pt", "not text"),
         ([bad("zero", {**CONFIG, "temperature": 0.0})], "--temperature"),
-        ([bad("part", {**CONFIG, "prune_percent": 1.5})], "--prune_percent"),
+        ([bad("part", {**CONFIG, "prune_percent": 1.5})], "prune_percent must"),
         ([bad("none", {**CONFIG, "trainSplit": "none.npy"})], "none.npy"),
         ([bad("text", "settings")], "--dataset"),
         ([bad("both", "settings", memory=memory(n - 1)), *flags, "--scores", "memorisation"], "another list"),
