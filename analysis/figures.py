@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 Panels = dict[str, dict[str, Cells]]  # title -> method -> column -> (mean, std) in percent
 # Few-shot probes, and those with all labels to see them against, the same paper's first.
 FULL = {
-    "fewShot": ("linear", "bcl-full"), "bcl-100shot": ("bcl-full", "linear"), "bcl-50shot": ("bcl-full", "linear")
-}  # fmt: skip
+    "fewShot": ("linear", "bcl-full"),
+    "bcl-100shot": ("bcl-full", "linear"),
+    "bcl-50shot": ("bcl-full", "linear"),
+}
 
 
 def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, title: str) -> list[Path]:

@@ -66,4 +66,9 @@ def protocol_of(config: dict[str, Any], spec: Spec | ListSpec) -> tuple[str, dic
     return name, departs
 
 
-PROBES = {"linear": "sdclr-linear", "fewShot": "sdclr-fewshot", **{name: name for name in FEATURE_PROTOCOLS}}
+# What exp_analyse.py calls the protocols.
+PROBES = {
+    "linear": "sdclr-linear",
+    "fewShot": "sdclr-fewshot",
+    **{name: name for name in FEATURE_PROTOCOLS},
+}

@@ -132,7 +132,7 @@ def verify_paths(spec: ListSpec, root: Path, data: str, show: bool = True) -> tu
     return len(paths), failures + lacking, []
 
 
-def _describe_paths(item: PathList, spec: ListSpec, lists: list[PathList]) -> list[str]:
+def _describe_paths(item: ImageList, spec: ListSpec, lists: list[ImageList]) -> list[str]:
     groups = thresholds(np.bincount(item.labels, minlength=spec.classes).tolist())
     sizes = " ".join(str(len(group)) for group in groups.values())
     shared = [f"{o.path.stem} {len(set(o.paths).intersection(item.paths))}" for o in lists if o is not item]

@@ -1,4 +1,4 @@
-"""Every command of README runs: recipes with DRY_RUN, the training scripts for one epoch, the rest as it stands."""
+"""Every command of README and docs/ runs: recipes with DRY_RUN, training for one epoch, the rest as it stands."""
 
 import functools
 import http.server
@@ -22,7 +22,27 @@ from tests.conftest import PROJECT
 from tests.warm import environment, python
 
 PUBLISHED = PROJECT.parent / "shared" / "published_splits"
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", (PROJECT / "README.md").read_text(), re.M | re.S)
+DOCUMENTS = {file.relative_to(PROJECT).as_posix(): file.read_text() for file in [
+    PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")), PROJECT / "CONTRIBUTING.md"
+]}  # fmt: skip
+COMMANDS = [
+    (name, block)
+    for name, text in DOCUMENTS.items()
+    if name != "CONTRIBUTING.md"  # whose commands need what its steps make: test_contributing.py
+    for block in re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
+]
+ROOMS = "analysis|benchmarks|cmds|data|docs|features|methods|models|pretrain|probe|recipes|results|run|split|tail|utils"
+# What a command's block is here: at most one epoch of training; of CIFAR there are no images; there is no network to
+# get archives from, and no ImageNet to unpack or to make lists of.
+HERE = {
+    r"--epochs \d+": "--epochs 1",
+    r"model_100\.pt": "model_1.pt",
+    r"--dataset cifar100 --data \w+": "--dataset digits",
+    r"(train_cifar\.py \w+_)cifar100_split1_D_i": r"\1digits_split1_D_i",
+    r"(recipes\.pretrained get) .*": r"\1 --help",
+    r"(data\.imagenet_extract) .*": r"\1 --help",
+    r"(split\.\w+) .*(--data /path/to/|--dataset imagenet).*": r"\1 --help",
+}
 PROBES = ("f2layer4_d10d20_wd0_lr30_freezeBN", "{}S_b_f2layer4_d40d60_wd0_lr30_freezeBN")
 
 
@@ -124,23 +144,33 @@ def ready(project_copy, tmp_path_factory):
     server.shutdown()
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.split("\n")[0][:40])
-def test_commands_of_readme(ready, block):
-    if "fetch_published" in block and not PUBLISHED.exists():
-        pytest.skip("the published lists are not here")
-    script = re.sub(r"--epochs \d+", "--epochs 1", block).replace("model_100.pt", "model_1.pt")
-    if "python train_cifar.py" in block:  # of CIFAR there are no images here
-        script = re.sub(r"--dataset cifar100 --data \w+", "--dataset digits", script)
-        script = script.replace("cifar100_split1_D_i", "digits_split1_D_i")
-    for name in re.findall(r"utils\.pretrained get ((?:[a-z][a-z0-9-]+ ?)+)", block):
+def trains(block: str) -> bool:
+    """Whether a block trains or extracts for real, which takes seconds; a check does one step."""
+    return bool(re.search(r"\btrain_\w+\.py (?!.* --check$)|-m (tail|features)\b", block, re.M))
+
+
+def command_params() -> list:
+    """The blocks as parameters, named by file and first line."""
+    return [
+        pytest.param(
+            block, marks=[pytest.mark.slow] if trains(block) else [], id=f"{name}: {block.split(chr(10))[0][:50]}"
+        )
+        for name, block in COMMANDS
+    ]
+
+
+@pytest.mark.parametrize("block", command_params())
+def test_commands_of_documents(ready, block):
+    for name in re.findall(r"recipes\.pretrained get ((?:[a-z][a-z0-9-]+ ?)+)", block):
         assert set(name.split()) <= set(ARCHIVES)
-    # There is no network to get archives from, and no ImageNet to unpack or to make lists of.
-    script = re.sub(r"(split\.\w+ .*(imagenet|--data \$DATA)).*", r"\1 --help", script)
-    script = re.sub(r"data\.imagenet_extract .*", "data.imagenet_extract --help", script)
-    script = re.sub(r"utils\.pretrained get .*", "recipes.pretrained get --help", script)
+    script = block
+    for ours, here in HERE.items():
+        script = re.sub(ours, here, script)
+    if not PUBLISHED.exists():
+        script = re.sub(r"(split\.fetch_published).*", r"\1 --help", script)
     script = 'make() { command make -n "$@"; }\n' + script
     path = f"{Path(python()).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = environment(PATH=path, DRY_RUN="1")
+    env = environment(PATH=path, DRY_RUN="" if "--check True" in block else "1")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], cwd=ready, env=env, capture_output=True, text=True, timeout=300
     )
@@ -154,23 +184,81 @@ def test_commands_of_readme(ready, block):
             assert done.stdout.count(" --protocol bcl-") == 5 * 5 * 3 + 5 * 2
         if "exp_analyse" in line:
             assert "missing:" not in done.stdout
+        if re.search(r"--check( True)?$", line):
+            assert done.stdout.count("nothing was written") == (3 if "digits-LT.sh" in line else 1)
 
 
-def test_readme_has_the_commands():
-    text = "".join(BLOCKS)
+def test_documents_have_the_commands():
+    text = "".join(block for _, block in COMMANDS)
     for name in ("make demo", "make test", "cifar-10-LT.sh", "cifar-100-LT.sh", "digits-LT.sh", "fashion-mnist-LT.sh",
                  "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun",
                  "imagenet-100-res50-LT.sh", "imagenet-res50", "places-res50-LT.sh", "recipes.pretrained",
-                 "bcl-cifar-100-LT.sh", "--paper bcl", "features.save", "--protocol bcl-100shot",
-                 "run.doctor", "-m tail", "features.embed", "features.export"):  # fmt: skip
+                 "bcl-cifar-100-LT.sh", "--paper bcl", "features.save", "--protocol bcl-100shot", "cmds/reproduce.sh",
+                 "run.doctor", "-m tail", "features.embed", "features.export", "--check", "split.fetch_published",
+                 "split.make_splits", "data.imagenet_extract", "--monitor knn"):  # fmt: skip
         assert name in text
 
 
-def test_readme_is_finished():
-    text = (PROJECT / "README.md").read_text()
-    assert not re.search(r"^[A-Z]+_[A-Z]+$|\b(DEMO|TIME|DIGITS)_[A-Z]+", text, re.M)
-    for link in re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r"`(results/[^`]+)`", text):
-        assert (PROJECT / link).is_file(), link
+def programs() -> dict[str, set[str]]:
+    """Of docs/programs.md: program -> the options that it says it has."""
+    text, found = DOCUMENTS["docs/programs.md"], {}
+    for program, rest in re.findall(r"^\| `python (-m [\w.]+|\w+\.py)(.*)", text, re.M):
+        found[program] = set(re.findall(r"(?<![\w-])--[\w-]+", rest))
+    shared = set(re.findall(r"`(--[\w-]+)", text[text.index("All three take") : text.index("Of image files, there")]))
+    return {program: found[program] | (shared if "train_" in program else set()) for program in found}
+
+
+@pytest.mark.parametrize("program", programs())
+def test_programs_have_the_options_that_are_told(script, program):
+    done = script(*program.split(), "--help")
+    assert done.returncode == 0, done.stderr
+    missing = {option for option in programs()[program] if not re.search(rf"(?<![\w-]){option}(?![\w-])", done.stdout)}
+    assert not missing
+
+
+def test_recipes_have_the_options_that_are_told():
+    text, shell = DOCUMENTS["docs/recipes.md"], (PROJECT / "cmds" / "shell_scrips" / "common.sh").read_text()
+    text = text[text.index("\n## Options") : text.index("\n## Training scripts")]
+    rows = re.findall(r"^\|([^|]*)\|", text, re.M)
+    options = {option for row in rows for option in re.findall(r"`(--?\w+)", row)}
+    assert len(options) > 30
+    assert not {option for option in options if not re.search(rf"(?<=\s){option}(?=[ )])", shell)}
+
+
+def test_make_has_the_targets_that_are_told():
+    rules = re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), re.M)
+    told = [target for text in DOCUMENTS.values() for target in re.findall(r"`make ([a-z-]+)", text)]
+    assert {"demo", "test", "test-all", "check", "bench", "soak"} <= set(told) <= set(rules)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_placeholder_remains(name):
+    assert not re.findall(r"<!-- .* here.*-->", DOCUMENTS[name])
+
+
+def test_readme_is_short():
+    assert len(DOCUMENTS["README.md"].splitlines()) <= 200
+
+
+def anchors(text: str) -> set[str]:
+    """What links to the headings of a document end with, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name):
+    folder = (PROJECT / name).parent
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", DOCUMENTS[name]):
+        target = folder / link if link else PROJECT / name
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target.read_text()), f"{link}#{anchor}"
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "CONTRIBUTING.md"])
+def test_files_that_are_named_exist(name):
+    for file in re.findall(rf"`((?:{ROOMS}|tests)/[\w./-]*)`", DOCUMENTS[name]):
+        assert (PROJECT / file).exists() or file == "cmds/shell_scrips/NAME.sh", file
 
 
 @pytest.mark.parametrize("table", ["sdclr-linear", "sdclr-fewshot"])
@@ -182,4 +270,4 @@ def test_the_results_of_digits_beat_the_untrained_network(table):
     }
     assert accuracy.keys() == {"untrained", "SimCLR", "Focal", "SDCLR", "BCL-I", "BCL-D"}
     assert min(v for k, v in accuracy.items() if k != "untrained") > accuracy["untrained"] + 10
-    assert all(row in (PROJECT / "README.md").read_text() for row in rows)
+    assert all(row in DOCUMENTS["README.md"] for row in rows)
