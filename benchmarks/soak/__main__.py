@@ -34,7 +34,7 @@ from utils.cli import Parser, natural
 from utils.distributed import cores
 from utils.errors import InputError, run
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 D_I = "digits_imbSub_with_subsets/digits_split1_D_i.npy"
 SDCLR = ["--prune", "--prune_percent", "0.9", "--prune_dual_bn", "--random_prune_percent", "0.1"]
 METHODS = {"simclr": [], "sdclr": SDCLR, "bcl-i": ["--bcl"], "bcl-d": [*SDCLR, "--bcl", "--rand_k", "2"]}

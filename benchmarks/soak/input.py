@@ -33,7 +33,7 @@ from utils.cli import Parser, natural, positive
 from utils.distributed import cores
 from utils.errors import InputError, run
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 SECONDS, RESIDENT, VIRTUAL = 60, 2 << 30, 12 << 30  # limits of a case; bytes
 LOGS = re.compile(r"log\.txt|metrics\.jsonl|events\.out\.tfevents\..*")
 MEMORY = ".soak-memory"

@@ -147,7 +147,7 @@ def test_bars_reach_their_end_and_tell_loss_and_rate(call, tmp_path, monkeypatch
         bars.append(tqdm(total=total, initial=done, file=io.StringIO()))
         return bars[-1]
 
-    for name in ("train_simCLR", "train_cifar"):
+    for name in ("train_simCLR", "probe.stages"):
         monkeypatch.setattr(importlib.import_module(name), "progress", shown)
     assert call("train_simCLR.py", "run", *SMALL, "--epochs", 2).returncode == 0
     probe = ["--dataset", "digits", "--model", "res20_s", "--epochs", 3, "--fixto", "layer4", "--fixbn"]

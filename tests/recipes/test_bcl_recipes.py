@@ -149,7 +149,7 @@ def build(words: list[str]) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     words = [*words, "--model", "res20_s"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)
-        args = parse("")
+        args = parse_pretraining("")
     method = build_method(args, "cifar", 5)
     return method, build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
 
@@ -584,7 +584,7 @@ def project(project_copy, tmp_path_factory):
     ):  # fmt: skip
         assert before in stand_in
         stand_in = stand_in.replace(before, after)
-    with (target / "data" / "datasets.py").open("a") as file:
+    with (target / "data" / "sets" / "memory.py").open("a") as file:
         file.write(stand_in)
     return target
 

@@ -188,7 +188,7 @@ def test_the_published_recipe_for_real_on_a_tiny_cifar(project_copy, tmp_path):
     """Pre-train, probe, few-shot, table, and evaluation only: the published commands, on 400 images."""
     project = tmp_path / "project"
     shutil.copytree(project_copy, project)
-    with (project / "data" / "datasets.py").open("a") as file:
+    with (project / "data" / "sets" / "memory.py").open("a") as file:
         file.write(TINY_CIFAR)
     args = ["-g", "1", "-w", "0", "--split", "split1_D_i", *PRUNED, "-e", "1", "--few_shot_epochs", "5"]
     done = bash(project, "shell_scrips/cifar-10-LT.sh", *args, "--model", "res20_s")
@@ -228,7 +228,7 @@ def test_the_published_balanced_recipe_for_real_on_a_tiny_cifar100(project_copy,
     """SimCLR on D_b: the other data set, the other kind of list, the other method."""
     project = tmp_path / "project"
     shutil.copytree(project_copy, project)
-    with (project / "data" / "datasets.py").open("a") as file:
+    with (project / "data" / "sets" / "memory.py").open("a") as file:
         file.write(TINY_CIFAR)
     args = ["-g", "1", "-p", "4867", "-w", "0", "--split", "cifar100_split2_D_b", "-e", "1", "--few_shot_epochs", "5"]
     done = bash(project, "shell_scrips/cifar-100-LT.sh", *args, "--model", "res20_s")

@@ -21,8 +21,10 @@ from utils.files import locked
 
 # It prints `holds` when it has the lock, and ends with its standard input.
 HOLD = """
-import os, pathlib, signal, sys, utils.lock
-with getattr(utils.lock, sys.argv[1])(pathlib.Path(sys.argv[2])):
+import os, pathlib, signal, sys
+from run.lock import experiment_lock
+from utils.files import locked
+with {"experiment_lock": experiment_lock, "locked": locked}[sys.argv[1]](pathlib.Path(sys.argv[2])):
     child = os.fork() if "fork" in sys.argv else None
     if child == 0:  # like a worker that loads images
         signal.pause()

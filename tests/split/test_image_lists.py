@@ -608,7 +608,7 @@ SPOILS = {
     "class that is empty": (lambda root: emptied(root / "train" / ONE), ONE),
     "class without images": (lambda root: write(emptied(root / "train" / ONE) / "a.txt", ""), ONE),
     "class that is a file": (lambda root: emptied(root / "val" / ONE).rmdir() or (root / "val" / ONE).touch(), ONE),
-    "too few images": (lambda root: [p.unlink() for p in root.glob("train/*/*_train_[01].JPEG")], "--scale"),
+    "too few images": (lambda root: [p.unlink() for p in root.glob("train/*/*_train_[01].JPEG")], "scale"),
 }
 
 
