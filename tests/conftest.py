@@ -5,6 +5,7 @@ import importlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,13 @@ from tests.warm import environment, python
 from utils.errors import run
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def slow_but(kept: object, values: Iterable) -> list:
+    """Values of a parametrized test, of which all but one are of make test-all alone."""
+    return [
+        v if v == kept else pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=pytest.mark.slow) for v in values
+    ]
 
 
 @pytest.fixture

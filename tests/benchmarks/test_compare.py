@@ -79,6 +79,7 @@ def test_several_take_turns_and_are_compared_with_the_first():
     assert "".join(asked) == "tababt"
 
 
+@pytest.mark.slow
 def test_children_take_turns_keep_their_own_memory_and_environment_and_end(tmp_path):
     """One that fills memory shows it; what its parent or the other one has filled does not show."""
     path, filled, mine = str(tmp_path / "turns"), np.ones(400 << 20, np.uint8), dict(os.environ)

@@ -195,6 +195,7 @@ def test_both_views_share_the_strength_for_two_operations_and_have_it_full_for_o
         assert stats.kstest(u[0::2].numpy(), "uniform").pvalue > LEAST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blur", [False, True])
 def test_statistics_of_pixels_are_distributed_as_pillows(blur):
     """Mean, spread, colour and grain of each view of a photograph's part."""
@@ -235,6 +236,7 @@ def test_shifted_views_are_crops_of_the_image_in_black(size, flip):
         np.testing.assert_array_equal(view.permute(1, 2, 0).numpy(), crop.astype(np.float32) / 255)
 
 
+@pytest.mark.slow
 def test_shifts_and_flips_are_as_common_as_torchvisions():
     """All 81 shifts, each mirrored or not, told from the pixels of a view."""
     image = np.dstack(np.broadcast_arrays(np.arange(32)[:, None], np.arange(32), 0)).astype(np.uint8) + 40

@@ -126,6 +126,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_hold_all_products():
     """8,192 anchors have 256 MiB of products; 2^18 of them at once have 1 MiB."""

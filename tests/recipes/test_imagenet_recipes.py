@@ -132,6 +132,7 @@ def project(project_copy, tmp_path_factory):
     return target
 
 
+@pytest.mark.slow
 def test_the_published_recipe_for_real_on_two_processes(project):
     """Pre-train, probe, few-shot, tables, and evaluation only, on 1,221 long-tailed images."""
     port = str(free_port())
@@ -170,7 +171,7 @@ def test_the_published_recipe_for_real_on_two_processes(project):
 @pytest.mark.parametrize(
     ("data", "folder", "classes", "split"),
     [
-        ("imagenet", "checkpoints_imagenet", 1000, "imageNet_LT_exp_train"),
+        pytest.param("imagenet", "checkpoints_imagenet", 1000, "imageNet_LT_exp_train", marks=pytest.mark.slow),
         ("places", "checkpoints_places", 365, "Places_BL_train"),
     ],
 )

@@ -224,6 +224,7 @@ def test_the_published_recipe_for_real_on_a_tiny_cifar(project_copy, tmp_path):
     assert second.stdout == first.stdout
 
 
+@pytest.mark.slow
 def test_the_published_balanced_recipe_for_real_on_a_tiny_cifar100(project_copy, tmp_path):
     """SimCLR on D_b: the other data set, the other kind of list, the other method."""
     project = tmp_path / "project"
@@ -249,6 +250,7 @@ def test_the_published_balanced_recipe_for_real_on_a_tiny_cifar100(project_copy,
         assert re.search(rf"^SimCLR +1 .* {result['groups']['All']:.2f}$", printed.stdout, re.M), printed.stdout
 
 
+@pytest.mark.slow
 def test_reproduce_goes_on_where_it_stopped_and_prints_the_tables(project_copy, tmp_path):
     args = ["digits", "simclr", "--", "-e", "1", "-w", "0", "--few_shot_epochs", "2", "--linear_epochs", "2"]
     args += ["--root", str(tmp_path)]

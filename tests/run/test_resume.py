@@ -21,7 +21,7 @@ import run.folder
 import utils.files
 from run.checkpoint import newest_checkpoint, previous_of, read_checkpoint, write_checkpoint
 from run.log import Log
-from tests.conftest import PROJECT, one_line_error
+from tests.conftest import PROJECT, one_line_error, slow_but
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, PROBE, S_B, SDCLR, same
 from tests.warm import environment, python
 from utils.errors import InputError
@@ -68,7 +68,7 @@ def flat(value, name: str = "") -> dict[str, torch.Tensor]:
     return {f"{name}={value}": torch.zeros(())}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", slow_but("bcl-d", METHODS))
 def test_pretraining_interrupted_at_any_step_is_the_undisturbed_one(call, tmp_path, interrupted, method):
     options, folder = [*SMALL, *METHODS[method]], tmp_path / "checkpoints"
     assert call("train_simCLR.py", "whole", *options).returncode == 0
@@ -336,7 +336,10 @@ def start(*command: str, folder: Path, **options) -> subprocess.Popen:
     )
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 85)])
+SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 85)]
+
+
+@pytest.mark.parametrize(("number", "code"), slow_but(SIGNALS[0], SIGNALS))
 def test_signals_save_and_end(call, tmp_path, number, code):
     options = list(map(str, [*SMALL, "--epochs", 15, "--print_freq", 1, *SDCLR, *BOOSTED]))
     run = start(str(PROJECT / "train_simCLR.py"), "parts", *options, folder=tmp_path, stdout=subprocess.PIPE)

@@ -152,6 +152,7 @@ def test_the_parts():
 # ---- in two processes, and in recipes
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     program = [python(), "-m", "recipes.launch", "--nproc_per_node=2", str(PROJECT / "train_simCLR.py")]
     command = [*program, "run", *PRETRAIN, *SDCLR, "--epochs", "2", "--check"]
@@ -191,6 +192,7 @@ def test_a_recipe_tells_all_that_is_wrong(project):
     assert done.stderr.count("model_100.pt does not exist") == 2
 
 
+@pytest.mark.slow
 def test_all_splits_are_checked(project):
     done = bash(project, "reproduce.sh", "digits", "simclr", "--", "-w", "0", "--check", "True", SPLITS="1 2")
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import pretrain.files
 from data.loader import AugmentedImages, BatchedLoader
 from data.views.batches import PretrainViews
 from run.checkpoint import read_checkpoint
-from tests.conftest import PROJECT, interrupted_after, one_line_error
+from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
 from tests.reference import relative_error
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, S_B, same, weights
 
@@ -31,7 +31,7 @@ def metrics(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", slow_but("bf16-boosted", HOW))
 def test_resumed_training_equals_the_undisturbed_one_to_the_bit(call, tmp_path, monkeypatch, how):
     options, folder = [*SMALL, *HOW[how]], tmp_path / "checkpoints"
     done = call("train_simCLR.py", "whole", *options)
@@ -78,7 +78,7 @@ def test_precision_and_views_change_the_numbers_and_hardly_the_loss(call, tmp_pa
     assert pillow != batched and pillow == pytest.approx(batched, rel=0.05)
 
 
-@pytest.mark.parametrize("how", ["bf16-batched", "fp32-pillow", "bf16-boosted"])
+@pytest.mark.parametrize("how", slow_but("bf16-batched", ["bf16-batched", "fp32-pillow", "bf16-boosted"]))
 def test_two_processes_train_and_resume(script, tmp_path, how):
     def train(name: str, *more: object):
         with socket.socket() as free:

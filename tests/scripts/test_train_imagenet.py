@@ -17,7 +17,7 @@ from data.sets.files import LIST_SPECS
 from models import build_classifier
 from models.published import from_published
 from probe.flags import parse_imagenet
-from tests.conftest import interrupted_after, one_line_error
+from tests.conftest import interrupted_after, one_line_error, slow_but
 from tests.oracles import hits_within
 from tests.trees import make_listed_tree, take_lists_from
 
@@ -173,7 +173,7 @@ def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(run, tmp_path,
     assert result(folder / "whole")["per_class"] == result(folder / "parts")["per_class"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", slow_but(0, [0, 2]))
 def test_interrupted_within_an_epoch_of_image_files(run, tmp_path, pretrained, interrupted, workers):
     """Loaded by workers or not, boosted; the probe's batches are steps of their own."""
     options = [*PRETRAIN, "--epochs", 2, "--bcl", "--num_workers", workers, "--print_freq", 1]

@@ -254,6 +254,7 @@ def test_untrained_network_is_a_checkpoint_like_any_other(tmp_path):
         load_state(build_encoder("res20_s", 16, 3), build_encoder("res20_s", 16, 2).state_dict(), "file")
 
 
+@pytest.mark.slow
 def test_progress_bar_on_a_terminal(tmp_path):
     """On a terminal there is a bar with ETA, and the lines that it makes superfluous go to log.txt only."""
     program = [sys.executable, str(PROJECT / "train_simCLR.py"), "run", *PRETRAIN, "--epochs", "2", "--print_freq", "1"]

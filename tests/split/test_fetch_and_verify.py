@@ -373,6 +373,7 @@ def test_verify_of_the_published_cifar10_lists(tmp_path, script):
         assert (D_b["size"], D_b["factor"]) == (11160, 1)
 
 
+@pytest.mark.slow
 @needs_published
 def test_verify_of_the_published_cifar100_lists(tmp_path, call):
     root = copy_published("cifar100", tmp_path / "root")

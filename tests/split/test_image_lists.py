@@ -30,7 +30,7 @@ from split.ensure import ensure_path_list
 from split.fetch_published import fetch
 from split.lists import class_folders, published_lists, read_path_list, write_files
 from split.make_image_lists import Tree, assign, make_image_lists, scan
-from tests.conftest import PROJECT, one_line_error
+from tests.conftest import PROJECT, one_line_error, slow_but
 from tests.split.test_fetch_and_verify import Server, closed_port, files_below
 from tests.trees import names
 from utils.errors import InputError
@@ -104,6 +104,7 @@ def test_good_lists(tmp_path_factory, lines, end, last):
     assert (images.path, images.source, images.sha1) == (path, "own", blob(text.encode()))
 
 
+@pytest.mark.slow
 @quick
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(lambda s: s.encode("utf-8", "surrogatepass")))
 def test_anything_is_read_or_refused_on_one_line(tmp_path_factory, content):
@@ -386,7 +387,7 @@ def check_promises(
     return sizes
 
 
-@pytest.mark.parametrize("spec", [IN100, IMAGENET, PLACES], ids=lambda s: s.name)
+@pytest.mark.parametrize("spec", slow_but(PLACES, [IN100, IMAGENET, PLACES]), ids=lambda s: s.name)
 def test_lists_at_published_size(spec):
     """Of a tree that has hardly more images than they need; 370,000 for ImageNet."""
     tailed = {

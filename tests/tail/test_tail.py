@@ -164,6 +164,7 @@ def loss_by_loops(model: nn.Module, args, draws: int) -> np.ndarray:
 # ---- scores
 
 
+@pytest.mark.slow
 def test_dual_batch_norm_and_the_loss_equal_loops_over_images(call, lists, tmp_path, whole_figures):
     """SDCLR with BCL's memory: all three scores, files and figures; a second run writes the same."""
     model, (chosen, images, labels) = network("res20_s", dual_bn=True), of_list(lists)
