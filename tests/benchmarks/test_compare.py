@@ -102,6 +102,7 @@ def test_children_take_turns_keep_their_own_memory_and_environment_and_end(tmp_p
     assert pair.ours_peak - before > 300 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "words"), [("made", "cannot be made"), ("step", "cannot step"), ("died", "code 7")])
 def test_failures_reach_the_parent(kind, words):
     with pytest.raises(RuntimeError, match=words) as error:  # noqa: SIM117 (the child may fail as it is made)

@@ -22,6 +22,7 @@ from probe.epoch import train_epoch
 from probe.network import Network, freeze, frozen_modules
 from run.compute import Compute
 from run.optim import build_optimizer
+from tests.conftest import slow_but
 from tests.oracles import hits_within, nt_xent_loops
 from tests.reference import relative_error
 from utils.distributed import world_from_environment
@@ -133,7 +134,7 @@ def test_sdclr_step_does_three_forwards_and_two_backwards(monkeypatch):
     assert not any(m.pruned for m in prunes)
 
 
-@pytest.mark.parametrize("name", ["res18", "res20_s"])
+@pytest.mark.parametrize("name", slow_but("res20_s", ["res18", "res20_s"]))
 @pytest.mark.parametrize("ties", [False, True])
 def test_masks_are_the_products_bit_for_bit(name, ties):
     torch.manual_seed(1)

@@ -411,6 +411,7 @@ def test_workers_that_persist_see_each_epochs_scores():
 BOOSTED = ["--bcl", "--momentum_loss_beta", "0.9"]
 
 
+@pytest.mark.slow
 def test_resumed_bcl_training_equals_the_undisturbed_one(call, tmp_path):
     options = [*PRETRAIN, *BOOSTED, "--rand_k", "2", "--prune", "--prune_percent", "0.5", "--prune_dual_bn"]
     options += ["--scheduler", "constant", "--resume", "--accept_changes"]

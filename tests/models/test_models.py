@@ -36,7 +36,12 @@ def test_every_model_runs_and_projects(name, dual_bn):
 
 @pytest.mark.parametrize(
     ("name", "theirs"),
-    [("res18", "resnet18"), ("res34", "resnet34"), ("res50", "resnet50"), ("res50w2", "wide_resnet50_2")],
+    [
+        ("res18", "resnet18"),
+        ("res34", "resnet34"),
+        ("res50", "resnet50"),
+        pytest.param("res50w2", "wide_resnet50_2", marks=pytest.mark.slow),
+    ],
 )
 def test_imagenet_stem_is_torchvisions_network(name, theirs):
     ours, reference = build_classifier(name, 10, stem="imagenet"), getattr(torchvision.models, theirs)(num_classes=10)

@@ -380,6 +380,7 @@ def imagenet(call, lists, options, tmp_path):
     return run_imagenet
 
 
+@pytest.mark.slow
 def test_probe_of_files_is_the_same_for_any_number_of_processes(imagenet, options, script, root, tmp_path):
     """365 labelled and 365 test images in batches of 200: the third process has none."""
     name, more = "Places_LT_train_res10_x", ["--protocol", "bcl-100shot", "--epochs", "40"]

@@ -623,6 +623,7 @@ def row_by_hand(result: dict) -> list[str]:
     return [*means, f"{np.std([float(m) for m in means], ddof=1):.2f}"]
 
 
+@pytest.mark.slow
 def test_bcls_recipe_for_real_on_a_tiny_cifar100(project, runs):
     """Pre-train with two methods, three probes each, and the table."""
     for method in ("bcl-d", "focal"):

@@ -159,6 +159,7 @@ def test_the_rate_falls_after_the_epoch_and_the_best_top5_is_kept(run, tmp_path,
     assert result(folder)["top5"] == 7
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(run, tmp_path, pretrained, monkeypatch):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 4]
     assert run("train_imagenet.py", "whole", *options).returncode == 0

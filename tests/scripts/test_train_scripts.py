@@ -28,7 +28,7 @@ from models import build_classifier, build_encoder
 from models.published import from_published, load_state
 from run.checkpoint import read_checkpoint
 from run.compute import has_bf16
-from tests.conftest import PROJECT, interrupted_after, one_line_error
+from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
 from tests.warm import spawn
 from utils.errors import InputError
 
@@ -89,7 +89,7 @@ def test_pretraining_leaves_the_published_files_and_lines(call, tmp_path):
     assert kept == pytest.approx(0.1, abs=1e-4)
 
 
-@pytest.mark.parametrize("method", [[], SDCLR])
+@pytest.mark.parametrize("method", slow_but(SDCLR, [[], SDCLR]))
 def test_one_seed_gives_identical_weights_whatever_the_workers(call, tmp_path, method):
     for name, workers in (("a", 0), ("b", 2)):
         done = call("train_simCLR.py", name, *PRETRAIN, *method, "--epochs", 2, "--num_workers", workers)
@@ -100,6 +100,7 @@ def test_one_seed_gives_identical_weights_whatever_the_workers(call, tmp_path, m
     assert not same(a, c)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_pretraining_equals_the_undisturbed_one(call, tmp_path, monkeypatch):
     options = [*PRETRAIN, *SDCLR, "--random_prune_percent", "0.2", "--epochs", 4]
     assert call("train_simCLR.py", "whole", *options).returncode == 0
@@ -204,6 +205,7 @@ def test_linear_probe_files_lines_and_result(call, tmp_path, pretrained):
     assert json.loads((folder / "results.json").read_text())["per_class"] == result["per_class"]
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(call, tmp_path, pretrained, monkeypatch):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--trainSplit", S_B]
     options += ["--epochs", 6, "--test_freq", 2]
