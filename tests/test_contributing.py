@@ -202,7 +202,7 @@ def test_a_protocol_is_tabulated(project):
     output = run(project, commands)
     assert table(output, "linear-100").keys() == {"SimCLR"}
     assert table(output, "sdclr-linear")["SimCLR"] != table(output, "linear-100")["SimCLR"]
-    assert "missing: " not in output and "not the protocol's" not in output
+    assert "\nmissing: " not in output and "not the protocol's" not in output
 
 
 def add_feature_protocol(project: Path) -> str:
