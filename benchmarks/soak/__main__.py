@@ -247,7 +247,7 @@ def damages(seed: int, share: int, scratch: Path) -> tuple[str, list[str]]:
 
 def inputs(seed: int, share: int, scratch: Path) -> tuple[str, list[str]]:
     n = 500 // share
-    command = [sys.executable, "-m", "benchmarks.soak_input", "--cases", str(n), "--seed", str(seed)]
+    command = [sys.executable, "-m", "benchmarks.soak.input", "--cases", str(n), "--seed", str(seed)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     lines = done.stdout.splitlines()
     failed = [f"  {line}" for line in lines if line.startswith("FAILED")] or [done.stderr] * (done.returncode > 0)

@@ -1,6 +1,6 @@
 """Bad command lines, lists, images, checkpoints and archives from a seed: each must end in one line and exit code 2.
 
-    python -m benchmarks.soak_input --cases 500 --seed 0 [--only image] [--out FILE.json]
+    python -m benchmarks.soak.input --cases 500 --seed 0 [--only image] [--out FILE.json]
 
 A case is a kind of mistake (benchmarks/soak/cases.py) in a folder of its own. It must end within the limits of time and
 memory, with exit code 2 and exactly one line on stderr, `error...`, and leave every file as it was; one that fails once

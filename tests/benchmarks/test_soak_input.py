@@ -359,3 +359,10 @@ def test_ledgers_with_bad_lines(tmp_path, line):
 def test_the_ledger_of_generated_lists_may_be_junk(ledger):
     ledger.write_bytes(b"\xff\xfe\n" + random.Random(0).randbytes(99))
     assert origin("0" * 40) == ("own", "")
+
+
+@pytest.mark.slow
+def test_the_soak_starts_its_bad_input(script):
+    done = script("-m", "benchmarks.soak", "--quick", "--only", "input")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "50 of 50 bad command lines" in done.stdout
