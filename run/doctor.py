@@ -129,7 +129,9 @@ def check_space(report: Report, what: str, folder: Path, advice: str) -> None:
 
 def main() -> None:
     report = Report(Parser(__doc__).parse_args().quiet)
-    report.line("ok", "python", platform.python_version())
+    recent = sys.version_info >= (3, 11, 4)  # tarfile's data filter
+    needed = "" if recent else ": 3.11.4 or newer is needed"
+    report.line("ok" if recent else "error", "python", f"{platform.python_version()}{needed}")
     check_packages(report, PROJECT / "requirements.txt", "error")
     check_packages(report, PROJECT / "requirements-dev.txt", "warning")
     if not report.counts["error"] and check_imports(report):

@@ -103,3 +103,9 @@ def test_a_full_disk_is_a_warning(call, monkeypatch):
 
 def test_it_takes_no_command_line(call):
     one_line_error(call(DOCTOR, "train_simCLR.py", "run"), "train_simCLR.py")
+
+
+def test_an_old_python_is_an_error(call, monkeypatch):
+    monkeypatch.setattr("run.doctor.sys.version_info", (3, 11, 3))
+    found = lines(call(DOCTOR))
+    assert found["python"][0][0] == "error" and "3.11.4 or newer" in found["python"][0][1]
