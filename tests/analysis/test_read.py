@@ -1,62 +1,10 @@
 """Logs in the authors' format."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from analysis.read import read_log
-from analysis.rows import Row, collect
-from data.sets.memory import SPECS
+from tests.analysis.experiments import CIFAR10_COUNTS, accuracies, authors_log, collect_all, experiment, write
 from utils.errors import InputError
-
-CIFAR10_COUNTS = [4500, 2697, 1617, 969, 581, 348, 208, 125, 75, 45]
-
-
-PRETRAINED = {
-    "cifar10": "res18_scheduling_sgd_temp0.2_wd1e-4_lr0.5_b512_twolayerProj_epoch2000_{split}_newNT_s10",
-    "cifar100": "res18_cifar100_scheduling_sgd_temp0.2_wd1e-4_lr0.5_b512_o128_twolayerProj_epoch2000_{split}_newNT_s10",
-    "digits": "res20_digits_sgd_epoch2000_{split}_newNT_s10",
-}
-
-
-FOLDER = {"cifar10": "checkpoints", "cifar100": "checkpoints_cifar100", "digits": "checkpoints_digits"}
-
-
-def experiment(root: Path, name: str, n: int, probe: str = "linear", suffix: str = "", kind: str = "D_i") -> tuple:
-    """Folders of an experiment's pre-training and probe, as METHODS, section 14, names them."""
-    split_name = f"{SPECS[name].prefix}split{n}"
-    pretrained = PRETRAINED[name].format(split=f"{split_name}_{kind}") + suffix
-    tail = "__f2layer4_d10d20_wd0_lr30_freezeBN"
-    if probe == "fewShot":
-        tail = f"__{split_name}_S_b_f2layer4_d40d60_wd0_lr30_freezeBN"
-    return root / FOLDER[name] / pretrained, root / f"{FOLDER[name]}_tune" / (pretrained + tail)
-
-
-def authors_log(per_class, finished: bool = True) -> str:
-    """A probe's log.txt: validations during training, then the best model's test."""
-    junk = "".join(f"{11.11 * ((c + 1) % 7):.2f} " for c in range(len(per_class)))
-    lines = ["Train Epoch: 1 [0/352]\tLoss: 2.302585\tlr: 30"]
-    lines += [f"Epoch: {e} Each class acc is {junk}" for e in (1, 2, 3)]
-    if finished:
-        lines += ["Each class acc is " + "".join(f"{a:.2f} " for a in per_class)]
-        lines += [f"On the best_model, test tacc is {np.mean(per_class):.2f}"]
-    return "\n".join(lines) + "\n"
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
-
-
-def accuracies(classes: int, seed: int) -> list[float]:
-    return np.round(np.random.RandomState(seed).uniform(5, 95, classes), 2).tolist()
-
-
-def collect_all(name: str, root: Path, method: str = "simclr", probe: str = "linear", **changes) -> Row:
-    options = {"splits": [1, 2, 3, 4, 5], "long_tailed": True, "contains": "", "data": "", **changes}
-    return collect(SPECS[name], root, method, probe, **options)
 
 
 def test_read_log(tmp_path):
