@@ -20,6 +20,7 @@ from models.published import from_published, load_state
 from run.checkpoint import read_checkpoint
 from run.optim import build_optimizer
 from run.schedule import pretrain_lr
+from tests.conftest import slow_but
 from tests.oracles import nt_xent_with_mask
 from tests.reference import arrays, figures, images_of, relative_error, state_of
 
@@ -98,7 +99,7 @@ def test_nt_xent_and_its_gradients(temperature):
 OF_LOSS = (1e-5, 1e-4, 0.1, 0.1)
 
 
-@pytest.mark.parametrize("kind", ["simclr", "sdclr"])
+@pytest.mark.parametrize("kind", slow_but("sdclr", ["simclr", "sdclr"]))
 def test_four_training_steps(kind, tmp_path, monkeypatch):
     """Losses, learning rates and final norms of the published training, with our models, masks, loss, and schedule.
 

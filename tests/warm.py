@@ -5,10 +5,12 @@ caller's folder, environment and standard streams. What it runs is the project's
 """
 
 import atexit
+import contextlib
 import functools
 import gc
 import json
 import os
+import random
 import runpy
 import select
 import signal
@@ -48,6 +50,15 @@ def python() -> str:
     atexit.register(folder.cleanup)
     atexit.register(server.kill)
     return str(program)
+
+
+def free_port() -> int:
+    """A port for processes to meet at, below those that the system hands out to whoever connects meanwhile."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -75,7 +75,8 @@ def join(world: World) -> None:
         except (RuntimeError, ValueError) as error:
             where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             reason = str(error).splitlines()[0]
-            raise InputError(f"the processes cannot join at {where}, choose another port perhaps: {reason}") from error
+            what = f"the processes cannot join at {where}, choose another port perhaps: {reason}"
+            raise InputError(what, each=True) from error  # of two, one may fail, and the other wait until it is ended
 
 
 def _several() -> bool:

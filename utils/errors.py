@@ -11,10 +11,14 @@ from utils.text import one_line
 
 
 class InputError(Exception):
-    """Bad input: the message says what is wrong, in which file, and what to do, on one line."""
+    """Bad input: the message says what is wrong, in which file, and what to do, on one line.
 
-    def __init__(self, message: str) -> None:
+    Of several processes that have not joined yet, only rank 0 prints it, as all meet it; or each, where `each` is True.
+    """
+
+    def __init__(self, message: str, each: bool = False) -> None:
         super().__init__(one_line(message))
+        self.each = each
 
 
 class Interrupted(Exception):
@@ -29,17 +33,18 @@ def run(main: Callable[[], None]) -> None:
     """Run a script's main(): an InputError, a file that cannot be written, or no memory is one line and exit code 2.
 
     Interrupted becomes one line of rank 0 and its own exit code.
-    Before the processes have joined, every process meets the same error, so only rank 0 prints it;
-    afterwards the line names the rank that met it.
+    Before the processes have joined, every process meets the same error, so only rank 0 prints it; afterwards, and
+    where joining itself failed, the line names the rank that met it.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         main()
     except (InputError, OSError, MemoryError) as error:
-        rank, joined = int(os.environ.get("RANK", 0)), _process_group() is not None
-        if rank == 0 or joined:
-            where = f" [rank {rank}]" if joined else ""
+        rank = int(os.environ.get("RANK", 0))
+        each = _process_group() is not None or getattr(error, "each", False)
+        if rank == 0 or each:
+            where = f" [rank {rank}]" if each else ""
             print(f"error{where}: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr, flush=True)
         sys.exit(2)
     except Interrupted as end:

@@ -33,6 +33,7 @@ from utils.files import read_file
 from utils.text import one_line
 
 
+@pytest.mark.slow
 def test_generated_bad_input(call, tmp_path):
     """Forty of the soak test's cases, two or three of each kind."""
     done = call("benchmarks/soak/input.py", "--cases", 40, "--seed", 2, "--out", "soak.json")

@@ -66,7 +66,7 @@ def check(content: dict, model: nn.Module, size: int = 40) -> None:
     ("name", "stem", "architecture", "more"),
     [
         ("res18", "cifar", "resnet18", []),  # the default
-        ("res50", "imagenet", "resnet50", []),  # the default of ImageNet's stem
+        pytest.param("res50", "imagenet", "resnet50", [], marks=pytest.mark.slow),  # the default of ImageNet's stem
         ("res18", "imagenet", "resnet18", ["--model", "res18"]),
         pytest.param("res50", "cifar", "resnet50", ["--model", "res50"], marks=pytest.mark.slow),
         ("res10", "cifar", "resnet10", SMALL),

@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import socket
 
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ from tests.probe.test_on_features import (
     tensors,
 )
 from tests.trees import make_tree, names
-from tests.warm import spawn
+from tests.warm import free_port, spawn
 from utils.distributed import World, gather_samples
 
 CPU = torch.device("cpu")
@@ -274,9 +273,6 @@ def test_images_that_cannot_be_read_are_left_out(features, call, places, tmp_pat
 @pytest.mark.parametrize("dataset", ["places", "digits"])
 def test_features_by_two_processes_are_those_by_one(features, script, places, root, tmp_path, dataset):
     """Batches of files, of 6, 6 and 4 images, are dealt out; one process computes those in memory; one writes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     if dataset == "places":
         model, chosen = network("res10", "imagenet"), root / PLACES.path(PLACES.test)
         options = ["--data", places, "--model", "res10", "--image_size", 16, "--test-batch-size", 6]
@@ -286,7 +282,14 @@ def test_features_by_two_processes_are_those_by_one(features, script, places, ro
     options += ["--dataset", dataset, "--checkpoint", save(model, tmp_path / "model.pt"), "--list", chosen]
     one = features(*options)
     assert len(one["ids"]) == {"places": 16, "digits": 4}[dataset]
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}", "-m", "features.save"]
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        f"--master_port={free_port()}",
+        "-m",
+        "features.save",
+    ]
     done = script(*launch, *options, "--num_workers", 0, "--no-cuda", "--out", "two.npz")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"features of each of {len(one['ids'])} images") == 1

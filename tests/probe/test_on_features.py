@@ -2,7 +2,6 @@
 
 import json
 import math
-import socket
 import sys
 
 import numpy as np
@@ -27,6 +26,7 @@ from probe.on_features import fit
 from split.lists import read_path_list
 from tests.conftest import one_line_error
 from tests.trees import make_tree, names
+from tests.warm import free_port
 from utils.errors import InputError
 
 PLACES = LIST_SPECS["places"]
@@ -395,10 +395,7 @@ def test_probe_of_files_is_the_same_for_any_number_of_processes(imagenet, option
         "from pathlib import Path\nimport split.ensure, train_imagenet\nfrom utils.errors import run\n"
         f"split.ensure.ensure_path_list.__defaults__ = (Path({str(root)!r}),)\nrun(train_imagenet.main)\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=3", f"--master_port={port}", program]
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=3", f"--master_port={free_port()}", program]
     # The same batches in one thread each, as here: the features are equal to the bit, and so is all that follows.
     done = script(*launch, name, *options, *more, "--save-dir", "three", env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr

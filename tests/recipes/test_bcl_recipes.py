@@ -21,7 +21,7 @@ from methods import BCL, SDCLR, Focal, SimCLR, build_method
 from pretrain.flags import parse as parse_pretraining
 from probe.flags import parse_cifar, parse_imagenet
 from run.optim import build_optimizer
-from tests.conftest import one_line_error, slow_but
+from tests.conftest import one_line_error
 from tests.recipes.test_recipes import TINY_CIFAR, bash, dry, options
 from tests.warm import environment, python
 from utils.errors import InputError
@@ -680,7 +680,8 @@ def test_bcls_recipe_for_real_on_a_tiny_cifar100(project, runs):
     assert "missing: imagenet: no result below" in printed.stdout
 
 
-@pytest.mark.parametrize("paper", slow_but("bcl", PAPERS))
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", PAPERS)
 def test_reproduce_for_real_prints_the_tables_of_either_paper(project, runs, paper):
     done = runs(paper)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from models import build_classifier
 from tests import warm
 from tests.recipes.test_recipes import bash, dry, options
 from tests.trees import make_tree, names
-from tests.warm import environment
+from tests.warm import environment, free_port
 
 LINEAR, FEW = "__lr30_wd0_epoch30_b512_d10d20", "__{}_lr30_fix2layer4_wd0_epoch30_b512_d10d20"
 OURS = {"--print_freq", "--resume", "--on_bad_image"}  # no setting of the published procedure
@@ -23,12 +23,6 @@ SDCLR = ["--prune", "True", "--prune_percent", "0.3", "--prune_dual_bn", "True",
 EVALUATE = ["--only_finetuning", "True", "--test_only", "True"]
 TINY = ["-w", "0", "-e", "1", "--image_size", "32", "--model", "res10", "--pretrain_batch_size", "60",
         "--linear_epochs", "1", "--few_shot_epochs", "1"]  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 PUBLISHED = [
@@ -168,10 +162,11 @@ def test_the_published_recipe_for_real_on_two_processes(project):
     assert python(project, *table).stdout == printed.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "folder", "classes", "split"),
     [
-        pytest.param("imagenet", "checkpoints_imagenet", 1000, "imageNet_LT_exp_train", marks=pytest.mark.slow),
+        ("imagenet", "checkpoints_imagenet", 1000, "imageNet_LT_exp_train"),
         ("places", "checkpoints_places", 365, "Places_BL_train"),
     ],
 )
@@ -235,7 +230,7 @@ def test_a_bad_image_in_one_of_two_processes_is_one_line(project, tmp_path):
     done = bash(project, "shell_scrips/imagenet-100-res50-LT.sh", *args)
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if "lost the other processes" not in line]
-    assert len(errors) == 1 and image in errors[0] and "line 1 of" in errors[0]
+    assert len(errors) == 1 and image in errors[0] and "line 1 of" in errors[0], done.stderr + done.stdout
     assert "Traceback" not in done.stderr and "train_imagenet.py" not in done.stdout
 
 

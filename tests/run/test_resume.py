@@ -8,7 +8,6 @@ import random
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from run.checkpoint import newest_checkpoint, previous_of, read_checkpoint, writ
 from run.log import Log
 from tests.conftest import PROJECT, one_line_error, slow_but
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, PROBE, S_B, SDCLR, same
-from tests.warm import environment, python
+from tests.warm import environment, free_port, python
 from utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -377,10 +376,7 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(script, tmp_path):
     options = list(map(str, [*SMALL, *SDCLR, *BOOSTED, "--print_freq", 1, "--epochs", 8]))
 
     def command(name: str, *more: str) -> list[str]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        launch = ["-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={port}"]
+        launch = ["-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={free_port()}"]
         return [*launch, str(PROJECT / "train_simCLR.py"), name, *options, *more]
 
     run = start(*command("parts"), folder=tmp_path, stdout=subprocess.PIPE)

@@ -14,8 +14,7 @@ import torch.distributed as dist
 
 from run.signals import PATIENCE, Signals
 from tests.conftest import PROJECT
-from tests.recipes.test_imagenet_recipes import free_port
-from tests.warm import environment, python, spawn
+from tests.warm import environment, free_port, python, spawn
 from utils.distributed import World
 from utils.errors import Interrupted
 

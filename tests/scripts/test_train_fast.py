@@ -1,7 +1,6 @@
 """train_simCLR.py end to end: each precision with each kind of views, resumed, by two processes, compiled, boosted."""
 
 import json
-import socket
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from run.checkpoint import read_checkpoint
 from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
 from tests.reference import relative_error
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, S_B, same, weights
+from tests.warm import free_port
 
 HOW = {
     "bf16-batched": ["--precision", "bf16", "--augment", "batched"],
@@ -81,10 +81,7 @@ def test_precision_and_views_change_the_numbers_and_hardly_the_loss(call, tmp_pa
 @pytest.mark.parametrize("how", slow_but("bf16-batched", ["bf16-batched", "fp32-pillow", "bf16-boosted"]))
 def test_two_processes_train_and_resume(script, tmp_path, how):
     def train(name: str, *more: object):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+        launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
         options = [*PRETRAIN, "--lr", "0.1", *HOW[how], *more]
         done = script(*launch, PROJECT / "train_simCLR.py", name, *options, env={"OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr

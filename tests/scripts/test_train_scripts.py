@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import re
-import socket
 import struct
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from models.published import from_published, load_state
 from run.checkpoint import read_checkpoint
 from run.compute import has_bf16
 from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
-from tests.warm import spawn
+from tests.warm import free_port, spawn
 from utils.errors import InputError
 
 D_I = "digits_imbSub_with_subsets/digits_split1_D_i.npy"
@@ -141,10 +140,7 @@ def test_loss_that_is_not_finite_stops_the_run(call, tmp_path):
 
 
 def test_torchrun_with_two_processes(script, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={port}"]
+    launch = ["-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={free_port()}"]
     program = str(PROJECT / "train_simCLR.py")
     done = script(*launch, program, "run", *PRETRAIN, *SDCLR, "--epochs", "1", "--print_freq", "1")
     assert done.returncode == 0, done.stderr
