@@ -9,10 +9,11 @@ The published recipes, with all their settings, are in cmds/shell_scrips. --chec
 import sys
 import time
 
+from pretrain.check import check
 from pretrain.epoch import one_epoch
 from pretrain.flags import parse
 from pretrain.record import outcome
-from pretrain.setup import check, distribute, set_up
+from pretrain.setup import distribute, set_up
 from run.bad_images import BadImages
 from run.board import Board
 from run.log import Log, progress, provenance

@@ -249,7 +249,7 @@ def our_classifier(classes: int, images: int = 40_000, batch: int = 128) -> Step
 
     def step() -> None:
         for x, y in zip(features.split(batch), labels.split(batch), strict=True):
-            compute.update(torch.nn.functional.cross_entropy(layer(x), y), optimizer)
+            compute.step(torch.nn.functional.cross_entropy(layer(x), y), optimizer)
 
     return step
 

@@ -29,7 +29,7 @@ def step(
     """One update of the weights; returns the losses [n] of the images, and the gradient's norm where it is measured."""
     with compute.autocast():
         losses = model(batch.views, batch.index)
-    return losses, compute.update(losses.mean(), optimizer, measure)
+    return losses, compute.step(losses.mean(), optimizer, measure)
 
 
 def one_epoch(

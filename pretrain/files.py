@@ -73,7 +73,7 @@ class Checkpoints(RunFiles):
         self.take_up(file, content)
         if isinstance(self.method, BCL):
             self.method.load_memory(content.get("memory"), str(file))
-        self.compute.load_scaler(content.get("scaler"))
+        self.compute.load_state_dict(content)
         finished = " (finished)" * (epoch == self.args.epochs)
         self.told.append(f"resuming from {file} after epoch {epoch}{self.steps_done}{finished}")
         return epoch
@@ -99,7 +99,7 @@ class Checkpoints(RunFiles):
         Raises:
             Interrupted: a signal has come; model.pt is of this epoch.
         """
-        last, stopping = epoch == self.args.epochs, self.check()
+        last, stopping = epoch == self.args.epochs, self.signalled()
         if self.world.main and self.args.prune and epoch and (last or epoch % self.args.mask_save_freq == 0):
             masks = {name: mask.cpu() for name, mask in get_masks(self.method.encoder).items()}
             write_checkpoint(self.folder / f"mask_{epoch}.pt", {"epoch": epoch, "pruneMask": masks})

@@ -1,4 +1,4 @@
-"""--check of a probe: one real step of it, what that took, and what the whole probe would take."""
+"""--check of a probe: real steps of it, what they took, and what the whole probe would take."""
 
 import argparse
 from pathlib import Path
@@ -22,20 +22,20 @@ from utils.text import size
 
 
 def check(args: argparse.Namespace, spec: Spec | ListSpec) -> None:
-    """Do one real step of the probe, and tell what it took and what the probe would take. Nothing is written.
+    """Do real steps of the probe, and tell what they took and what the probe would take. Nothing is written.
 
     Of an evaluation alone, and of BCL's protocols, the step is a batch of images through the frozen backbone.
 
     Raises:
         InputError: as probe.setup.set_up; or the loss is not finite, or the disk is too full.
     """
-    args.download = False  # it would be written
+    args.download = None if args.download else False  # it would be written
     missing = _without_missing(args) if args.untrained else ""
     with lists_on_trial() as lists:
         probe = set_up(args, spec, lists)
     if probe.of_files:
         join(probe.world)
-    log = Log(None, probe.world.main)
+    log = Log(None, probe.world.main, quiet=args.quiet)
     log.info(str(probe))
     if missing:
         log.info(f"warning: {missing} is not there yet: checked with random weights")
@@ -44,11 +44,9 @@ def check(args: argparse.Namespace, spec: Spec | ListSpec) -> None:
             log.info(f"{name}: {item.path.name}, {len(item):,} images, {item.source}")
     log.info(probe.files.message)
     bad = BadImages(args.on_bad_image, log)
-    if args.test_only or probe.on_features:
-        _check_features(probe, log, bad)
-    else:
-        _check_training(probe, log, bad)
+    time = (_check_features if args.test_only or probe.on_features else _check_training)(probe, log, bad)
     log.info("nothing was written")
+    log.result(f"checked {args.experiment}: {args.protocol or 'a probe'}, about {time}")
 
 
 def _without_missing(args: argparse.Namespace) -> str:
@@ -60,7 +58,8 @@ def _without_missing(args: argparse.Namespace) -> str:
     return wanted
 
 
-def _check_training(probe: Probe, log: Log, bad: BadImages) -> None:
+def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
+    """Steps of the training; returns the time that the probe would take."""
     args, world, network = probe.args, probe.world, probe.network()
     optimizer, loader = probe.files.optimizer(), probe.training_loader(network)
     network.train()
@@ -90,9 +89,11 @@ def _check_training(probe: Probe, log: Log, bad: BadImages) -> None:
         f"the probe: {epochs} epochs of {images * world.size:,} images, about {time} without validation; "
         f"{size(needed)} of checkpoints in {probe.files.folder}, {check_folder(probe.files.folder, needed)}"
     )
+    return time
 
 
-def _check_features(probe: Probe, log: Log, bad: BadImages) -> None:
+def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
+    """Batches through the frozen backbone, and steps of BCL's classifier; returns the time for all."""
     world, spec, sources = probe.world, probe.spec, probe.sources
     backbone = frozen_backbone(probe.model, *probe.compute.placement)
 
@@ -117,4 +118,6 @@ def _check_features(probe: Probe, log: Log, bad: BadImages) -> None:
                 lambda v=values, y=labels: len(fit(Features(v, y, y), spec.classes, 1).weight), world.device
             )
             seconds += probe.args.epochs * one.seconds
-    log.info(f"the probe: {images:,} images, about {duration(seconds)}; {check_folder(probe.files.folder, 0)}")
+    time = duration(seconds)
+    log.info(f"the probe: {images:,} images, about {time}; {check_folder(probe.files.folder, 0)}")
+    return time

@@ -32,7 +32,7 @@ def step(
         The losses [n], and the gradient's norm where it is measured.
     """
     losses = F.cross_entropy(network.logits(inputs), labels, reduction="none")
-    return losses, network.compute.update(losses.mean(), optimizer, measure)
+    return losses, network.compute.step(losses.mean(), optimizer, measure)
 
 
 def train_epoch(

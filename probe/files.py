@@ -94,7 +94,7 @@ class Files(RunFiles):
             raise InputError(f"{own} is at epoch {epoch}, beyond the {self.args.epochs} epochs of this run")
         self.take_up(own, content)
         self.best, self._resumed = best, content
-        self.compute.load_scaler(content.get("scaler"))
+        self.compute.load_state_dict(content)
         self.told.append(f"resuming from {own} after epoch {epoch}{self.steps_done}")
         return epoch
 
@@ -140,7 +140,7 @@ class Files(RunFiles):
             Interrupted: a signal has come; model.pt is of this epoch.
         """
         names = [f"model_{epoch}.pt"] if self.numbered and epoch % self.numbered == 0 else []
-        if self.check() or epoch % self.args.save_freq == 0 or epoch == self.args.epochs:
+        if self.signalled() or epoch % self.args.save_freq == 0 or epoch == self.args.epochs:
             names.append("model.pt")
         if names:
             self.write(self.content(epoch), *names)

@@ -1,9 +1,10 @@
-"""--check: what one real step of a run took, and what the whole run would take; nothing is written."""
+"""--check: what real steps of a run take, and what the whole run would take; nothing is written."""
 
 import io
 import os
 import resource
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -15,9 +16,11 @@ import torch
 from utils.errors import InputError
 from utils.text import size
 
+STEPS = 3  # that are measured, after the first one
+
 
 class Step(NamedTuple):
-    """What a step took: seconds of the first one and of the one after it, and the images of the latter."""
+    """What a step took: seconds of the first one, the median of those after it, and images of a step."""
 
     first: float
     seconds: float
@@ -25,18 +28,18 @@ class Step(NamedTuple):
 
 
 def measure_step(step: Callable[[], int], device: torch.device) -> Step:
-    """Do a step, which returns the number of its images, twice: the first one also loads and tunes kernels.
+    """Do a step, which returns the number of its images, and STEPS more: the first one also loads and tunes kernels.
 
-    The batch is part of the step.
+    Making the batch is part of the step.
     """
     taken, images = [], 0
-    for _ in range(2):
+    for _ in range(1 + STEPS):
         start = time.perf_counter()
         images = step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - start)
-    return Step(*taken, images)
+    return Step(taken[0], statistics.median(taken[1:]), images)
 
 
 def memory_used(device: torch.device) -> str:

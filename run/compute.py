@@ -72,9 +72,7 @@ class Compute:
         """Inside, the network computes in the run's precision."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
 
-    def update(
-        self, loss: torch.Tensor, optimizer: torch.optim.Optimizer, measure: bool = False
-    ) -> torch.Tensor | None:
+    def step(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer, measure: bool = False) -> torch.Tensor | None:
         """One step down the gradient of a scalar loss; nothing waits for the device but LARS in fp16.
 
         Returns:
@@ -91,12 +89,13 @@ class Compute:
         self.scaler.update()
         return norm
 
-    def state(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, object]:
         """What a checkpoint keeps: in fp16 'scaler', the gradients' scale."""
         return {"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
 
-    def load_scaler(self, state: object) -> None:
-        """Take up the gradients' scale of a checkpoint, where it has one; else it is found anew in a few steps."""
+    def load_state_dict(self, content: dict[str, object]) -> None:
+        """Take up a checkpoint's scale of the gradients, where it has one; else it is found anew in a few steps."""
+        state = content.get("scaler")
         if self.scaler.is_enabled() and isinstance(state, dict) and state.keys() == self.scaler.state_dict().keys():
             self.scaler.load_state_dict(state)
 

@@ -140,7 +140,7 @@ class RunFiles:
         self._within = {}
         if within:
             try:
-                meters.load(within["meters"])
+                meters.load_state_dict(within["meters"])
                 self.load_epoch_state(within["epoch_state"])
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
                 reason = f"what it had done of the epoch does not fit ({error})"
@@ -187,11 +187,11 @@ class RunFiles:
         with Signals(self.world) as self.signals:
             yield from range(done + 1, self.args.epochs + 1)
             # Several processes hear at the second call of what one of them had at the first.
-            _ = self.check() or self.check()
+            _ = self.signalled() or self.signalled()
         self.signals = None
         self.stop("the last epoch")
 
-    def check(self) -> int:
+    def signalled(self) -> int:
         """Exit code of a signal that has come, or 0; to be asked by all processes at the same place."""
         if self.signals and not self._stop:
             self._stop = self.signals.requested()
@@ -206,10 +206,10 @@ class RunFiles:
         Raises:
             Interrupted: a signal has come; all is saved.
         """
-        stopping, last = self.check(), meters.done == meters.steps  # then the epoch's own checkpoint comes next
+        stopping, last = self.signalled(), meters.done == meters.steps  # then the epoch's own checkpoint comes next
         if stopping or not last and self.args.save_steps and meters.done % self.args.save_steps == 0:
             read()
-            within = {"meters": meters.state(), "epoch_state": self.epoch_state()}
+            within = {"meters": meters.state_dict(), "epoch_state": self.epoch_state()}
             self.write({**self.content(epoch - 1), "within": within}, "model.pt")
         self.stop(f"epoch {epoch}, step {meters.done} of {meters.steps}")
 
@@ -228,7 +228,7 @@ class RunFiles:
     def write(self, content: dict[str, Any], *names: str) -> None:
         """Write a checkpoint of all processes under each of the names, and keep the model.pt that was there."""
         states = gather_objects(generator_states(self.world.device))
-        content = {**content, **self.compute.state(), "config": self.settings, "random": states}
+        content = {**content, **self.compute.state_dict(), "config": self.settings, "random": states}
         for name in names if self.world.main else ():
             path = self.folder / name
             # A damaged model.pt must not take the place of the whole one before it.

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from run.board import Board
 from utils.files import PROJECT, replace_file
+from utils.text import printable
 
 
 class Log:
@@ -47,7 +48,7 @@ class Log:
     def _tell(self, line: str, shown: bool, kept: bool = True) -> None:
         if not self.main:
             return
-        line = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
+        line = printable(line, kept="\t")
         if shown:
             tqdm.write(line)
             sys.stdout.flush()

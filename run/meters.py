@@ -80,13 +80,13 @@ class Meters:
         total, n = self._sums.get(name, (0.0, 0))
         return total / n if n else None
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What a checkpoint within the epoch keeps, once everything was read."""
         kept = {name: getattr(self, name) for name in ("done", "images", "total", "last")}
         return {**kept, "measured": self._sums}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state()`; its numbers must be those of an epoch of as many steps, else ValueError."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`; its numbers must be those of an epoch of as many steps, else ValueError."""
         if not 0 < state["done"] <= self.steps:
             raise ValueError(f"step {state['done']} of {self.steps}")
         self.done, self.images = int(state["done"]), int(state["images"])

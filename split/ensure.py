@@ -65,7 +65,7 @@ def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT, *,
             except InputError as error:
                 why = f" ({error})"
         if not own:
-            _refuse_to_mix(spec, root)
+            _refuse_to_mix(name, spec, root, fetching)
         written = write_lists(lists, root, note=fetching)
         where = f" in {root}" if fetching else ""
         print(f"{name} was missing: generated {len(written)} lists of {spec.name}{where}{why}", flush=True)
@@ -86,14 +86,19 @@ def _ensure_shots(name: str, spec: Spec, labels: np.ndarray, root: Path, fetchin
     return root / name
 
 
-def _refuse_to_mix(spec: Spec, root: Path) -> None:
+def _refuse_to_mix(name: str, spec: Spec, root: Path, fetching: bool) -> None:
     folders = [(root / name).parent for name in (spec.val_list, spec.split_list("x"))]
     here = [path for folder in folders for path in folder.glob("*.npy")]
     if any(origin(blob_sha1(p.read_bytes()))[0] == "published" for p in here):
-        raise InputError(
-            f"a list of {spec.name} is missing beside published ones, and generated lists do not go with those: "
-            f"run `{FETCH} {spec.name}`"
-        )
+        raise _not_fetched(name, spec, fetching)
+
+
+def _not_fetched(name: str, spec: Spec | ListSpec, fetching: bool) -> InputError:
+    """The error where a list is missing beside published ones, which generated lists do not go with."""
+    told = f"{name} is missing beside published lists of {spec.name}, and generated ones do not go with those"
+    if not fetching and spec.fetchable:
+        told += "; a run would fetch it, a check writes nothing"
+    return InputError(f"{told}: run `{FETCH} {spec.name}`")
 
 
 def known_list(spec: ListSpec, name: str, root: Path = ROOT) -> Path | None:
@@ -131,6 +136,8 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT, *,
             return root / relative
         theirs = [item for item in here if item.source == "published"]
         apart = frozenset(path for item in theirs if Path(item.path).stem != spec.test for path in item.paths)
+        if not fetching and theirs and relative in _published_paths(spec):
+            raise _not_fetched(relative, spec, fetching)
         if not data:
             raise InputError(f"list {relative} is missing{why}: give the data folder to generate it, or fetch it")
         try:

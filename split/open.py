@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from data.images import ImageList
 from data.sets.base import ListSpec, Spec
 from split.ensure import ensure_list, ensure_path_list, known_list
 from split.lists import ROOT, read_list, read_path_list
+from utils.errors import InputError
 
 
 class Lists:
@@ -49,8 +51,11 @@ class Lists:
         """
         path = self.find(name, spec, source)
         if isinstance(spec, ListSpec):
-            return read_path_list(path, spec, apart)
-        return read_list(path, spec, apart[0] if apart else None, source)
+            found = read_path_list(path, spec, apart)
+        else:
+            found = read_list(path, spec, apart[0] if apart else None, source)
+        made_on_trial = self._how and path.is_relative_to(self._how["root"]) and not path.is_symlink()
+        return replace(found, source="generated") if made_on_trial else found
 
     def held_out(self, spec: ListSpec) -> tuple[ImageList, ...]:
         """The validation and the test list of image files, as far as they are there."""
@@ -67,4 +72,7 @@ def lists_on_trial() -> Iterator[Lists]:
             link = root / path.relative_to(ROOT)
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(path)
-        yield Lists(root)
+        try:
+            yield Lists(root)
+        except InputError as error:
+            raise InputError(str(error).replace(str(root), str(ROOT.name))) from error

@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -41,6 +43,9 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except (InputError, OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python writes there at its end
+            sys.exit(128 + signal.SIGPIPE)
         rank = int(os.environ.get("RANK", 0))
         each = _process_group() is not None or getattr(error, "each", False)
         if rank == 0 or each:
@@ -66,6 +71,13 @@ def run(main: Callable[[], None]) -> None:
     finally:
         if group := _process_group():
             group.destroy_process_group()
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe that its reader has closed, as `head` does when it has seen enough."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
 def _process_group() -> ModuleType | None:

@@ -1,9 +1,14 @@
 """Text for people: one line, numbers in columns."""
 
 
+def printable(text: str, kept: str = "") -> str:
+    """The text; what could steer a terminal, or is no character, as in Python's repr, but for the characters kept."""
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+
+
 def one_line(text: str) -> str:
-    """The text on one line; what could steer a terminal, or is no character, as in Python's repr."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    """The text on one line, printable."""
+    return printable(" ".join(text.split()))
 
 
 def cell(value: tuple[float, float | None] | None) -> str:

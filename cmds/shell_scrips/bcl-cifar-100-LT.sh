@@ -9,4 +9,4 @@
 #
 #   ./cmds/shell_scrips/bcl-cifar-100-LT.sh --method bcl-i -w 8 --split cifar100_split1_D_i
 #   --method simclr|focal|sdclr|bcl-i|bcl-d
-exec "$(dirname "${BASH_SOURCE[0]}")/cifar-100-LT.sh" --paper bcl "$@"
+RECIPE=$(realpath "$0") exec "$(dirname "${BASH_SOURCE[0]}")/cifar-100-LT.sh" --paper bcl "$@"

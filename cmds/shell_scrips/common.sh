@@ -2,6 +2,7 @@
 # Sourced by the recipes, which set their data set's defaults and call `recipe "$@"`.
 # shellcheck shell=bash disable=SC2034,SC2154
 set -euo pipefail
+called=${RECIPE:-$(realpath "$0")}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 if [ -z "${PYTHON:-}" ]; then
@@ -36,6 +37,7 @@ parse_options() {
     while [ $# -gt 0 ]; do
         local option=$1
         case $option in
+            -h | --help) usage ;;
             -e | --epochs) name=epochs ;;
             -s | --split) name=split ;;
             -p | --port) name=port ;;
@@ -96,6 +98,15 @@ files_option() {
         --rdzv | --only_pretraining | --few_shot_split | --linear_eval_seed | --image_size | \
             --on_bad_image) echo "${1#--}" ;;
     esac
+}
+
+# The comment at the top of the script that was called, and the options that all recipes take.
+usage() {
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$called"
+    echo
+    echo "Options: docs/recipes.md"
+    trap - EXIT
+    exit 0
 }
 
 stop() {

@@ -29,13 +29,13 @@ SPECS = {
 }
 
 
-def load(spec: Spec, root: str, train: bool, download: bool = False) -> ImageSet:
+def load(spec: Spec, root: str, train: bool, download: bool | None = False) -> ImageSet:
     """The training or the test images of a data set.
 
     Args:
         spec: the data set, one of SPECS.
         root: folder of the data; digits need none.
-        download: fetch CIFAR or Fashion-MNIST with torchvision where they are missing.
+        download: fetch CIFAR or Fashion-MNIST with torchvision where they are missing; None: say that a run would.
 
     Raises:
         InputError: no data at root, damaged files, images of another shape, or the download failed.
@@ -62,14 +62,16 @@ def load(spec: Spec, root: str, train: bool, download: bool = False) -> ImageSet
     return ImageSet(spec, images, labels)
 
 
-def _missing(name: str, root: str | Path, download: bool, why: object) -> InputError:
+def _missing(name: str, root: str | Path, download: bool | None, why: object) -> InputError:
+    if download is None:
+        return InputError(f"{name} is not in {str(root)!r} yet: a run would download it, a check writes nothing")
     if download:
         what = f"{name} could not be downloaded to {str(root)!r} ({why})"
         return InputError(f"{what}: get it otherwise, and give its folder")
     return InputError(f"{name} was not found in {str(root)!r} ({why}): {GIVE_DATA}")
 
 
-def _cifar(spec: Spec, root: str, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+def _cifar(spec: Spec, root: str, train: bool, download: bool | None) -> tuple[np.ndarray, np.ndarray]:
     import torchvision  # takes seconds, which tables and lists do not need
 
     kind = torchvision.datasets.CIFAR10 if spec.name == "cifar10" else torchvision.datasets.CIFAR100
@@ -81,7 +83,7 @@ def _cifar(spec: Spec, root: str, train: bool, download: bool) -> tuple[np.ndarr
     return data.data, data.targets
 
 
-def _fashion_mnist(root: Path, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+def _fashion_mnist(root: Path, train: bool, download: bool | None) -> tuple[np.ndarray, np.ndarray]:
     stem = "train" if train else "t10k"
     # torchvision unpacks into FashionMNIST/raw; Debian's dataset-fashion-mnist keeps the .gz files in one folder.
     folders = [root, root / "FashionMNIST" / "raw"]

@@ -1,5 +1,6 @@
 """The shell recipes: published commands and names with DRY_RUN, then real runs at a tiny size in a copy."""
 
+import itertools
 import json
 import os
 import re
@@ -137,6 +138,17 @@ def test_how_to_compute_reaches_every_step_where_it_is_not_the_default(project_c
         assert options(words) == options(before) | wanted
     done = bash(project_copy, script, "--compile", "maybe", DRY_RUN="1")
     assert done.returncode == 2 and done.stderr.splitlines() == ["error: --compile takes True or False, not 'maybe'"]
+
+
+@pytest.mark.parametrize("script", ["reproduce.sh", "shell_scrips/digits-LT.sh", "shell_scrips/bcl-cifar-100-LT.sh"])
+def test_help_is_the_comment_at_the_top(project_copy, script):
+    """From any folder; no line of code is shown."""
+    path = os.path.relpath(project_copy / "cmds" / script, project_copy.parent)
+    done = subprocess.run(["bash", path, "--help"], cwd=project_copy.parent, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = (project_copy / "cmds" / script).read_text().splitlines()
+    comment = [line[2:] for line in itertools.takewhile(lambda line: line.startswith("#"), lines[1:])]
+    assert done.stdout.splitlines() == [*comment, "", "Options: docs/recipes.md"]
 
 
 @pytest.mark.parametrize("recipe", ["cifar-10", "cifar-100", "digits", "fashion-mnist"])

@@ -156,12 +156,12 @@ def test_a_first_step_that_the_scaler_skips_leaves_no_garbage():
     optimizer = sgd([weight], 0.5, 0.9, 0.0)
     garbage = [torch.full((512, 512), math.nan) for _ in range(8)]
     del garbage  # memory that is taken again
-    how.update((weight * 1e38).sum(), optimizer)
+    how.step((weight * 1e38).sum(), optimizer)
     assert (weight == 0).all() and how.scaler.get_scale() == 2**15
     assert (optimizer.state[weight]["momentum_buffer"] == 0).all()
-    how.update((weight * 2).sum(), optimizer)
+    how.step((weight * 2).sum(), optimizer)
     assert (weight == -1).all() and (optimizer.state[weight]["momentum_buffer"] == 2).all()
-    how.update((weight * 2).sum(), optimizer)
+    how.step((weight * 2).sum(), optimizer)
     torch.testing.assert_close(weight.detach(), torch.full((512, 512), -1 - 0.5 * (0.9 * 2 + 2)))
 
 
@@ -290,13 +290,13 @@ def test_meters_go_on_from_their_state():
             meters.measure("norm", torch.tensor(step / 7))
             meters.read(ALONE, str)
         if step == 1:
-            second.load(first.state())
-    assert second.state() == whole.state() and second.loss == whole.loss
+            second.load_state_dict(first.state_dict())
+    assert second.state_dict() == whole.state_dict() and second.loss == whole.loss
     for bad in ({"done": 5}, {"done": 0}, {"done": -1}, {"measured": {"norm": 1}}, {"total": None}):
         with pytest.raises((ValueError, TypeError)):
-            Meters(4, CPU).load(first.state() | bad)
+            Meters(4, CPU).load_state_dict(first.state_dict() | bad)
     with pytest.raises(KeyError):
-        Meters(4, CPU).load({"done": 1})
+        Meters(4, CPU).load_state_dict({"done": 1})
 
 
 def test_spread_is_1_for_uniform_features_and_0_for_collapsed_ones():
@@ -330,9 +330,9 @@ def test_gradient_norm(precision):
     loss = layer(torch.rand(7, 5)).square().sum()
     expected = torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
     rule = sgd(layer.parameters(), 0.1, 0.9, 0.0)
-    norm = how.update(loss, rule, measure=True)
+    norm = how.step(loss, rule, measure=True)
     assert norm.item() == pytest.approx(math.sqrt(sum(g.double().square().sum().item() for g in expected)), rel=1e-5)
-    assert how.update(layer(torch.rand(7, 5)).sum(), rule) is None
+    assert how.step(layer(torch.rand(7, 5)).sum(), rule) is None
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])

@@ -5,13 +5,17 @@ import shutil
 import subprocess
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 import pretrain.files
+from data.sets.memory import SPECS, load
 from pretrain.flags import parse
-from run.check import check_folder, checkpoint_bytes, duration, measure_step
-from split.lists import ROOT
+from run.check import STEPS, check_folder, checkpoint_bytes, duration, measure_step
+from split.lists import ROOT, write_lists
+from split.make_splits import make_lists
+from split.open import lists_on_trial
 from tests.conftest import PROJECT, interrupted_after, one_line_error
 from tests.recipes.test_recipes import bash
 from tests.scripts.test_train_imagenet import PRETRAIN as FILES_PRETRAIN
@@ -127,6 +131,38 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written(call, tmp_path, monkeyp
         check_folder(tmp_path / "a" / "b", 2**20 + 1)
 
 
+def test_a_quiet_check_is_a_line(call, tmp_path):
+    done = call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 7, "--check", "--quiet")
+    assert re.fullmatch(r"checked run: 7 epochs of pre-training, about .+\n", done.stdout), done.stdout
+    done = call("train_cifar.py", "digits_split1_D_i", *PROBE, "--epochs", 3, "--check", "--quiet")
+    assert re.fullmatch(r"checked digits_split1_D_i: a probe, about .+\n", done.stdout), done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_run_would_download_is_told(call, tmp_path):
+    command = ["train_simCLR.py", "run", "--dataset", "cifar", "--data", "later", "--check", "--download"]
+    assert "--download" not in one_line_error(call(*command), "later", "a run would download it")
+    assert not list(tmp_path.iterdir())
+
+
+def test_lists_made_on_trial(call, tmp_path, monkeypatch):
+    """They are generated ones; a published list that is missing is fetched by a run, which a check does not."""
+    for name in ("split.open", "split.lists"):
+        monkeypatch.setattr(f"{name}.ROOT", tmp_path / "split")
+    data = SPECS["digits"]
+    labels = load(data, "", train=True).labels
+    with lists_on_trial() as lists:
+        assert lists.open(data.train_list, data, labels).source == "generated"
+    cifar = SPECS["cifar10"]
+    write_lists(make_lists(cifar, np.arange(50_000) % 10, (1,)), tmp_path / "split")
+    gone = tmp_path / "split" / cifar.val_list
+    gone.unlink()
+    monkeypatch.setattr("split.ensure.origin", lambda sha1: ("published", "cifar10"))
+    with pytest.raises(InputError, match="a run would fetch it") as error, lists_on_trial() as lists:
+        lists.open(cifar.val_list, cifar, np.arange(50_000) % 10)
+    assert "/tmp" not in str(error.value)
+
+
 def test_untrained_is_of_checks_alone(call):
     one_line_error(call("train_cifar.py", "x", *PROBE, "--untrained"), "--untrained", "--check")
 
@@ -141,7 +177,7 @@ def test_a_check_changes_no_setting_of_a_run(monkeypatch):
 def test_the_parts():
     calls = []
     step = measure_step(lambda: calls.append(1) or 5, torch.device("cpu"))
-    assert len(calls) == 2 and step.images == 5 and min(step.first, step.seconds) >= 0
+    assert len(calls) == 1 + STEPS and step.images == 5 and min(step.first, step.seconds) >= 0
     assert [duration(s) for s in (0.5, 119, 120, 7199, 7200, 172800)] == [
         "0.5 s", "119 s", "2 minutes", "120 minutes", "2 hours", "2 days"
     ]  # fmt: skip
@@ -189,6 +225,13 @@ def test_a_recipe_tells_all_that_is_wrong(project):
     options = ["--split", "digits_split1_D_i", "--only_finetuning", "True", "-w", "0", "--check", "True"]
     done = bash(project, "shell_scrips/digits-LT.sh", *options)
     assert done.returncode == 2
+    assert done.stderr.count("model_100.pt does not exist") == 2
+
+
+def test_one_bad_recipe_does_not_end_the_check_of_all(project):
+    options = ["-w", "0", "--check", "True", "--only_finetuning", "True", "--few_shot_only", "True"]
+    done = bash(project, "reproduce.sh", "digits", "simclr", "--", *options, SPLITS="1 2")
+    assert done.returncode == 2 and done.stdout.count("== digits, split") == 2
     assert done.stderr.count("model_100.pt does not exist") == 2
 
 
