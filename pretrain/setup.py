@@ -1,4 +1,4 @@
-"""A pre-training from its command line: what train_simCLR.py loops with, and what --check does one step of."""
+"""Set up a pre-training from its command line, for train_simCLR.py and for --check."""
 
 import argparse
 from collections.abc import Callable, Iterable
@@ -76,7 +76,7 @@ def distribute(run: Pretraining) -> nn.Module:
 
 
 def check(args: argparse.Namespace) -> None:
-    """--check: do one real step of the run, and tell what it took and what the run would take. Nothing is written.
+    """--check: do one real step, and log its time and memory, and time and disk space of the whole run. Writes nothing.
 
     Raises:
         InputError: as set_up; or the loss is not finite, or the disk is too full.
@@ -129,7 +129,7 @@ def _steps(args: argparse.Namespace, run: Pretraining, log: Log) -> Callable[[],
 
 
 def _disk(args: argparse.Namespace, run: Pretraining) -> int:
-    """Bytes of all checkpoints that the run keeps: model.pt, the one before it, the numbered ones, and the masks."""
+    """Bytes of all checkpoints that the run keeps: model.pt, model.previous.pt, model_<epoch>.pt, and the masks."""
     coming = range(run.start + 1, args.epochs + 1)
     numbered = sum(e % args.save_freq == 0 or e == args.epochs for e in coming)
     total = checkpoint_bytes(run.files.content(run.start)) * (2 + numbered)

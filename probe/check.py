@@ -1,4 +1,4 @@
-"""--check of a probe: one real step of it, what that took, and what the whole probe would take."""
+"""--check of a probe: one real step, its time and memory, and an estimate for the whole probe."""
 
 import argparse
 from pathlib import Path
@@ -22,7 +22,7 @@ from utils.text import size
 
 
 def check(args: argparse.Namespace, spec: Spec | ListSpec) -> None:
-    """Do one real step of the probe, and tell what it took and what the probe would take. Nothing is written.
+    """Do one real step, and log its time and memory, and time and disk space of the whole probe. Writes nothing.
 
     Of an evaluation alone, and of BCL's protocols, the step is a batch of images through the frozen backbone.
 
@@ -52,7 +52,7 @@ def check(args: argparse.Namespace, spec: Spec | ListSpec) -> None:
 
 
 def _without_missing(args: argparse.Namespace) -> str:
-    """The checkpoint, where it is not there yet; then the probe is made as one without."""
+    """The checkpoint if it does not exist yet, else ''; args are then changed to those of a probe without one."""
     wanted = args.checkpoint
     if Path(wanted).exists():
         return ""
