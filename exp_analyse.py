@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--experiments", nargs="+", help="names of the pre-trainings to tabulate; default all")
     parser.add_argument("--epochs", type=int, help="of pre-training, where several were run")
     parser.add_argument("--shape", default="", help="lists of another shape, as in their names: pareto6_imb100")
-    parser.add_argument("--data", default="", help="folder of the data set, where only it can tell the class sizes")
+    parser.add_argument("--data", default="", help="folder of the data set, if no file has the class sizes")
     parser.add_argument("--out", type=Path, help="a folder to write the tables to: Markdown, CSV, LaTeX, JSON")
     parser.add_argument("--plot", type=Path, help="a folder to write figures to, PNG and PDF")
     args = parser.parse_args()

@@ -70,7 +70,7 @@ def shade(axis: "Axes", groups: dict[str, np.ndarray]) -> None:
     for i, (name, ranks) in enumerate(groups.items()):
         if i % 2 == 0:
             axis.axvspan(ranks[0] + 0.5, ranks[-1] + 1.5, color="0.92", linewidth=0, zorder=0)
-        # In the middle, but so that names of narrow groups stand side by side.
+        # In the middle, but shifted so that names of narrow groups do not overlap.
         middle = min(max((ranks.mean() + 0.5) / classes, 0.06 + 0.17 * i), 0.94 - 0.17 * (len(groups) - 1 - i))
         axis.text(middle, 1.01, name, fontsize=7, ha="center", va="bottom", transform=axis.transAxes)
     axis.set_xlim(0.5, classes + 0.5)

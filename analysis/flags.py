@@ -1,4 +1,4 @@
-"""Flags of exp_analyse.py that its messages advise: which of the results that are found make a table."""
+"""Flags of exp_analyse.py that its error messages name: they choose the results of a table."""
 
 from utils.cli import Parser
 

@@ -1,6 +1,7 @@
 """The difference between two methods over the splits that both have: how large it is, and how sure.
 
-Splits differ in their classes and images, so methods are compared split by split: what a split does to both cancels.
+Splits differ in their classes and images, so methods are compared split by split: what
+affects both alike cancels.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ TESTS = {"t": "paired t-test", "bootstrap": "percentile bootstrap and sign-flip 
 
 
 class Paired(NamedTuple):
-    """Mean difference over n pairs, its 95% interval and two-sided p; None where the pairs do not tell, and why."""
+    """Mean difference over n pairs, its 95% interval and two-sided p; missing ones are None, for the reason `why`."""
 
     n: int
     difference: float | None = None
@@ -55,6 +56,6 @@ def compare(ours: list[float], theirs: list[float], test: str = "t", seed: int =
     if not equal:
         found = bootstrap((gaps,), np.mean, confidence_level=LEVEL, method="percentile", **drawn)
         low, high = found.confidence_interval
-    # Rounded, so that ways that give the same mean are seen to.
+    # Rounded, so that means which differ only by rounding count as equal.
     flipped = permutation_test((np.round(gaps, 9),), np.mean, permutation_type="samples", vectorized=True, **drawn)
     return Paired(n, mean, float(low), float(high), float(flipped.pvalue))

@@ -22,7 +22,7 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
         folder: the probe's. protocol: its name. classes: of the data set. mix: take results of another protocol, too.
 
     Returns:
-        {'per_class': percent; 'class_counts': images, or None; 'top1', 'top5': percent, None where it is not told;
+        {'per_class': percent; 'class_counts': images, or None; 'top1', 'top5': percent, None where the file has none;
         'notes': what a reader of the table must know; 'file': Path; 'kind': what must be the same in all results of a
         table, name -> value in words}.
 
@@ -54,9 +54,9 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
 
 
 def _kind(result: dict[str, Any], sources: list[str]) -> dict[str, str]:
-    """What tells results apart that do not belong into one table."""
+    """What must be equal in all results of a table: name -> value in words."""
     named = {k: result.get(k, "not told") for k in ("protocol", "protocol_version", "dataset", "model")}
-    # Before results told their precision, there was only one.
+    # Results without a precision are older than that option: they are fp32.
     named |= {"precision": result.get("precision", "fp32"), "departs": result["departs"] or "nothing"}
     named["pretraining"] = result.get("pretraining") or "not told"
     words = {k: one_line(v if isinstance(v, str) else json.dumps(v, sort_keys=True)) for k, v in named.items()}
@@ -99,7 +99,7 @@ def _result_of_log(path: Path, protocol: str, classes: int, mix: bool) -> dict[s
     if per_class is None:
         return None
     text, notes = read_text(path), {f"a result was read from {LOG}"}
-    # Where the log repeats its command line, that tells the labelled images; else the folder's name is all there is.
+    # The list of labelled images is known only if the log repeats its command line; else the folder's name must do.
     lists = re.findall(r"\b(?:trainSplit|customSplit)='([^'\n]*)'", text)
     if lists and lists[-1] and protocol in ("sdclr-linear", "sdclr-fewshot"):
         few = re.search(r"_S_b\b|_sub_balance_", lists[-1])
@@ -151,7 +151,7 @@ def read_log(path: Path, classes: int) -> list[float] | None:
 
 
 def _tops_of_log(text: str) -> dict[str, float | None]:
-    """Top-1 and top-5 in percent; the result line of images in memory tells the first, of image files the second."""
+    """Top-1 and top-5 in percent; the result line has top-1 for images in memory, top-5 for image files."""
     lines = _last_evaluation(text)
     starts = [i for i, line in enumerate(lines) if re.search("(Each class acc|acc per class) is", line)]
     after, number = "\n".join(lines[starts[-1] + 1 :]), r"(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)(?![\d.])"

@@ -52,7 +52,7 @@ def folders_of(spec: Spec | ListSpec, root: Path) -> tuple[Path, Path]:
 
 
 class Names(NamedTuple):
-    """What tells a split's experiments: its name, and the probe's folder as a shell and as an expression has it."""
+    """Name of a split's experiments, and the probe's folder as a glob and as a regular expression."""
 
     base: str
     glob: str
@@ -103,7 +103,7 @@ def collect(
         root: folder of the checkpoints folders. method: of METHODS. probe: of PROBES.
         long_tailed: pre-trained on D_i (LT), else on D_b (BL).
         contains: a part of the names, where several settings were run.
-        data: folder of the data set, for class sizes that no file tells. epochs: of pre-training, where several ran.
+        data: folder of the data set, for class sizes that no file has. epochs: of pre-training, where several ran.
         shape: of the lists where it is not the published one, as in their names: `imb50`, `pareto6_imb100`.
         experiments: names of the pre-trainings to take, None for any. mix: take results of another protocol, too.
 
@@ -164,7 +164,7 @@ def _method_of(match: re.Match) -> str:
 def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str) -> list[int]:
     """Images per class of a split's D_i: from the pre-training log, else from the list and the labels.
 
-    For image files, `split` is the list of the pre-training, and the long-tailed one of the pair counts.
+    For image files, `split` is the list of the pre-training; the sizes are of the long-tailed list of its pair.
 
     Raises:
         InputError: neither is here.

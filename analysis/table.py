@@ -117,7 +117,7 @@ def main_lines(table: Table) -> Lines:
 
 
 def difference_lines(table: Table) -> tuple[str, Lines, list[str]]:
-    """Caption and lines of the differences to the baseline, none where no pair tells any; reasons for what is missing.
+    """Caption and lines of the differences to the baseline, empty if no pair has a difference; reasons for gaps.
 
     Names are indented, so that no two rows of the output begin alike.
     """
@@ -160,7 +160,7 @@ def split_lines(table: Table) -> Lines:
 
 
 def print_blocks(table: Table, name: str = "") -> None:
-    """What stands below a table: differences to the baseline, and the splits one by one.
+    """Print what follows a table: differences to the baseline, and the splits one by one.
 
     Args:
         name: of the data set, where several share a table.

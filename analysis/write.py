@@ -35,7 +35,7 @@ def write_tables(tables: list[Table], folder: Path) -> list[Path]:
 
 
 def markdown(tables: list[Table]) -> str:
-    """A heading, the table and what stands below it on the terminal, for each."""
+    """For each table a heading, the table, and what follows it on the terminal."""
     parts = []
     for table in tables:
         caption, differences, _ = difference_lines(table)

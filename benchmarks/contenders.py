@@ -197,7 +197,7 @@ def _backward(loss: Callable[..., torch.Tensor], pairs: int, times: int) -> Step
 
 
 def published_loss(pairs: int, times: int = 1) -> Step:
-    """NT-Xent of 128 numbers, forward and backward, several times: one alone is not longer than it takes to wake up."""
+    """NT-Xent of 128 numbers, forward and backward, several times: a single one is too short to be timed."""
     return _backward(published.nt_xent, pairs, times)
 
 

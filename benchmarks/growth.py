@@ -1,4 +1,4 @@
-"""How time and memory grow: with images, batch size, processes, pruning, classes; a table for README.
+"""How time and memory grow: with images, batch size, processes, pruning, classes; the table of docs/speed.md.
 
     python -m benchmarks.growth [--quick]
 
@@ -62,7 +62,7 @@ def pruning(quick: bool) -> Iterator[Line]:
 
 
 def classes(quick: bool) -> Iterator[Line]:
-    """The linear probe's classifier, on features that stand."""
+    """The linear probe's classifier, on features of a frozen backbone."""
     for n in (10, 1000) if quick else (10, 100, 1000):
         seconds, gib = measured("classifier", 2, classes=n)
         yield line("classes: an epoch of the classifier, 512 features of 40,000 images", n, seconds, gib)

@@ -1,7 +1,7 @@
-"""BCL's memory of losses as published: what benchmarks/run.py sets beside methods/bcl.py.
+"""BCL's memory of losses as published: benchmarks/run.py compares it with methods/bcl.py.
 
 The loop does for each sample what BCL's train.py does: the moving average, its write to the memory, and its write to
-the table of all epochs. Both end with the same memory (tests/test_bcl.py).
+the table of all epochs. Both end with the same memory (tests/methods/test_bcl.py).
 """
 
 import torch

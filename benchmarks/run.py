@@ -2,8 +2,8 @@
 
     python -m benchmarks.run [--quick] [--only WORD]     or     make bench [QUICK=1]
 
-Ratios are medians over rounds in which the sides take turns, each in a process of its own. "share" is the part of the
-machine's own bfloat16 matrix products, at their best size in this run, that a step's convolutions and products reach.
+Ratios are medians over rounds in which the sides take turns, each in a process of its own. "share": FLOP/s of the whole
+step, divided by those of the fastest bfloat16 matrix product on this processor, measured in the same run.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def losses(quick: bool) -> Iterator[Row]:
 
 
 def probes(quick: bool) -> Iterator[Row]:
-    """An epoch of the linear probe, steady state: the published one has 30, which all take as long."""
+    """A single epoch of the linear probe, after a first one; the published probe has 30."""
     train, val = (256, 32) if quick else (2048, 256)
     sizes, precisions = {"train": train, "val": val}, _precisions(quick)
     found = versus("probe", sizes, *({**sizes, "precision": p} for p in precisions), rounds=1 if quick else 4)
@@ -183,7 +183,7 @@ def machine() -> str:
 
 
 def table(rows: list[Row]) -> str:
-    """The lines that `make bench` prints and README quotes."""
+    """The lines that `make bench` prints."""
 
     def number(value: float | None, form: str = ".3g") -> str:
         return "-" if value is None else f"{value:,.0f}" if value >= 1000 else format(value, form)

@@ -31,12 +31,12 @@ def _count(folder: Path) -> tuple[int, int]:
 
 
 def _parse(kind: str, archive: Path, work: Path) -> None:
-    """torchvision's parser of an archive ('devkit', 'train', 'val') writes into `work`, which its `root` is."""
+    """torchvision's parser of an archive ('devkit', 'train', 'val') writes into `work`, given as its `root`."""
     from torchvision.datasets import imagenet  # takes seconds
 
     with reading(archive):
         try:
-            # Absolute, as it is joined to the root; not resolved, as the ending of the name tells the kind.
+            # Absolute, as it is joined to the root; not resolved, as torchvision recognises the format by the ending.
             getattr(imagenet, f"parse_{kind}_archive")(work, str(archive.absolute()))
         except RuntimeError as error:
             raise InputError(

@@ -49,7 +49,7 @@ def on_device(
 ) -> Iterator[Batch]:
     """The loader's Batches with views, ids and labels on the device.
 
-    On CUDA they are copied, or made, on `stream`, which is the run's for that, while the step before is computed.
+    On CUDA they are copied, or made, on `stream`, the run's stream for data, while the previous step is computed.
     """
     if device.type != "cuda":
         yield from loader
@@ -68,7 +68,7 @@ def on_device(
         yield Batch(*tensors, batch.bad, batch.lost)
 
 
-TRIES = 100  # images that are looked at in place of a bad one, before there is none
+TRIES = 100  # images that are tried in place of a bad one, before the sample is left out
 
 
 def mixed_seed(*numbers: int) -> int:
@@ -147,7 +147,7 @@ class AugmentedImages(Dataset):
                 bad.append(str(error))
             if not self.fill or len(bad) > TRIES:
                 return None, index, bad
-            # A neighbour would stand in for a whole missing folder, many times in an epoch.
+            # Drawn at random: a neighbour would replace all images of a missing folder, many times in an epoch.
             others = others or np.random.RandomState([self.seed, epoch, index])
             index = int(others.randint(len(self)))
 

@@ -37,7 +37,7 @@ class Focal(SimCLR):
     """SimCLR with the focal loss.
 
     Args:
-        encoder, temperature: as SimCLR's. gamma: how much less easy anchors count, at least 0.
+        encoder, temperature: as SimCLR's. gamma: focusing parameter, at least 0.
     """
 
     def __init__(self, encoder: torch.nn.Module, temperature: float, gamma: float = 2.0) -> None:

@@ -22,7 +22,7 @@ class SDCLR(nn.Module):
         encoder: prunable backbone (single batch norm: both branches share it) and projection head.
         temperature: t > 0 of NT-Xent.
         prune_percent: share of the convolution weights that the self-competitor lacks, in [0, 1).
-        random_prune_percent: the part of that share that falls at random, in [0, prune_percent].
+        random_prune_percent: the part of that share that is set to zero at random, in [0, prune_percent].
         seed: of the random part; equal on all processes, so that all prune alike.
 
     `projections` [2, N, D] are those of the last batch's views 1 and 2, to look at.

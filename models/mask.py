@@ -59,7 +59,7 @@ def compute_masks(
 
     Global magnitude pruning over all convolutions, stem and 1x1 shortcuts included, linear layers and batch
     norms not (SDCLR, section 3.2; its prune/mask.py). With `random_fraction` r the magnitude part is
-    p - r, and each survivor falls with probability r n / (n - pruned).
+    p - r, and each survivor is set to zero with probability r n / (n - pruned).
 
     Args:
         model: its convolution weights are read, not changed.

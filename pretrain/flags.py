@@ -64,14 +64,15 @@ def parse(description: str) -> argparse.Namespace:
     add("--output_ch", type=number(int, 1, 65536), default=512, help="numbers per projection")
     add("--head_layers", type=int, help="2 or 3; default as published: 3 with --prune_dual_bn, else 2")
     parser.add_flag("--focal", help="contrastive focal loss instead of NT-Xent")
-    add("--focal_gamma", type=not_negative, default=2.0, help="how much less easy anchors count")
+    add("--focal_gamma", type=not_negative, default=2.0,
+        help="focusing parameter gamma: larger values weigh down easy anchors more")  # fmt: skip
     parser.add_flag("--bcl", help="boosted: images that are memorised late get stronger augmentation")
     add("--momentum_loss_beta", type=number(float, 0, 1 - 1e-9), default=0.97, help="of the momentum loss, in [0, 1)")
     add("--rand_k", type=number(int, 1, 100), default=1, help="boosted operations per view: 1 in BCL-I, 2 in BCL-D")
     add("--rand_strength", type=number(float, 0, 30), default=30.0, help="largest strength of an operation")
-    add("--rand_floor", type=number(float, 0, 30), help="smallest; default 10 for --rand_k 1, else 5")
+    add("--rand_floor", type=number(float, 0, 30), help="smallest strength; default 10 for --rand_k 1, else 5")
     parser.add_flag("--prune", help="SDCLR: contrast with a pruned self-competitor")
-    add("--random_prune_percent", type=float, default=0.0, help="the part of it that falls at random")
+    add("--random_prune_percent", type=float, default=0.0, help="the part of it that is set to zero at random")
     parser.add_flag("--prune_dual_bn", help="one batch norm for each branch")
     add_monitor_options(parser)
     add("--print_freq", type=positive, default=50, help="steps")
@@ -97,4 +98,4 @@ def add_monitor_options(parser: Parser) -> None:
     """--tensorboard, --monitor, --monitor_freq: none of them changes the training."""
     add_board(parser)
     parser.add_argument("--monitor", default="none", choices=["none", "knn"], help="kNN on the validation list")
-    parser.add_argument("--monitor_freq", type=positive, default=25, help="epochs between; and after the last one")
+    parser.add_argument("--monitor_freq", type=positive, default=25, help="epochs between; always after the last one")

@@ -1,4 +1,4 @@
-"""A pre-training from its command line: what train_simCLR.py loops with, and --check does some steps of."""
+"""Set up a pre-training from its command line, for train_simCLR.py and for --check."""
 
 import argparse
 from collections.abc import Iterable

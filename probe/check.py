@@ -50,7 +50,7 @@ def check(args: argparse.Namespace, spec: Spec | ListSpec) -> None:
 
 
 def _without_missing(args: argparse.Namespace) -> str:
-    """The checkpoint, where it is not there yet; then the probe is made as one without."""
+    """The checkpoint if it does not exist yet, else ''; args are then changed to those of a probe without one."""
     wanted = args.checkpoint
     if Path(wanted).exists():
         return ""

@@ -59,7 +59,7 @@ class Files(RunFiles):
         """
         args = self.args
         if args.test_only:
-            self.load_best()  # a bad one is told before the log begins
+            self.load_best()  # a bad one is reported before the log begins
             self.told.append(f"evaluating {self.folder / 'best_model.pt'}")
             return 0
         found = self.own()
@@ -108,7 +108,7 @@ class Files(RunFiles):
         path, reasons = self.folder / "best_model.pt", []
         if self.best < 0:
             return
-        # The last one may be of an epoch that is run again, where it may not be found again.
+        # best_model.pt may be of an epoch that the resumed run repeats, perhaps with another accuracy.
         for file in (path, previous_of(path)):
             try:
                 if read_checkpoint(file).get("best_prec1") == self.best:

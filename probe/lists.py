@@ -53,7 +53,7 @@ def long_tailed_list(experiment: str, spec: Spec) -> str:
 def find_path_lists(
     args: argparse.Namespace, spec: ListSpec, lists: Lists | None = None
 ) -> dict[str, ImageList | None]:
-    """The checked lists of image files: 'train', 'val', 'test', 'group' (None if the experiment's name tells none).
+    """The checked lists of image files: 'train', 'val', 'test', 'group' (None if the experiment's name has none).
 
     An evaluation alone needs no 'train' and 'val'. Of BCL's probes 'train1', ... in place of both.
 

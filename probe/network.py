@@ -14,7 +14,7 @@ from utils.distributed import World
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
-AT_ONCE = 1024  # images that go through a backbone that stands together, whatever the classifier's batch
+AT_ONCE = 1024  # images that go through a frozen backbone together, whatever the classifier's batch
 
 
 class Frozen:
@@ -55,7 +55,7 @@ def freeze(model: nn.Module, fixto: str, fixbn: bool) -> Frozen:
 
 
 class Network:
-    """A model, and what of it the probe trains: all that is not frozen, or its classifier on features that stand.
+    """A model, and the part that the probe trains: all that is not frozen, or a classifier on a frozen backbone.
 
     Args:
         model: after `freeze`. still: modules whose batch norms do not move (frozen_modules). fixbn: whether they are
@@ -78,7 +78,7 @@ class Network:
             module.eval()
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
-        """What `logits` reads, of images [n, 3, H, W] in [0, 1]: features [n, C] where the whole backbone stands."""
+        """What `logits` reads, of images [n, 3, H, W] in [0, 1]: features [n, C] of a frozen backbone, else images."""
         return images if self.backbone is None else self.backbone.features(images)
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -89,7 +89,7 @@ class Network:
             return self.trained(inputs).float()
 
     def evaluate(self, images: Images, classes: int) -> dict[str, Any]:
-        """Accuracy on the validation images, the same ones each time: features that stand are extracted once."""
+        """Accuracy on the same validation images each time; features of a frozen backbone are extracted once."""
         if self.backbone is None:
             return evaluate(self.model, images, classes, self.compute)
         if self._validation is None:

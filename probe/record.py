@@ -40,7 +40,7 @@ def origin(lists: dict[str, ImageList | None]) -> dict[str, dict[str, str] | Non
 
 
 def pretraining_of(checkpoint: str) -> dict[str, str] | None:
-    """How a checkpoint's network was pre-trained, its 'precision' and 'augment'; None where the file does not tell."""
+    """How a checkpoint's network was pre-trained, its 'precision' and 'augment'; None where the file has neither."""
     try:
         config = read_checkpoint(checkpoint).get("config")
     except (InputError, OSError):
@@ -64,7 +64,7 @@ def report(
 
     Args:
         counts: images per class of the grouping list, None where it is not known. precision: of the features.
-        scores, best: from probe.evaluate and Files.load_best. seconds: wall time of the run.
+        scores, best: from features.accuracy.evaluate and Files.load_best. seconds: wall time of the run.
 
     Returns:
         What results.json holds; {} in other processes than the main one.
@@ -76,7 +76,7 @@ def report(
         log.info(f"On the best_model, test top5 tacc is {scores['top5']:.4f}")
     else:
         log.info(f"On the best_model, test tacc is {scores['top1']:.2f}")
-    # An evaluation alone reports the settings of the training; the authors' files do not tell theirs.
+    # An evaluation alone reports the settings of the training; the authors' files do not have theirs.
     config = best["config"] or vars(args)
     protocol, departs = protocol_of(config, spec)
     if wanted := FEATURE_PROTOCOLS.get(protocol):

@@ -71,7 +71,7 @@ class Probe(NamedTuple):
         return Network(self.model, still, self.args.fixbn, self.compute, self.world)
 
     def training_loader(self, network: Network) -> Iterable[Batch]:
-        """Batches of augmented images; of images in memory several steps' where the backbone stands."""
+        """Batches of augmented images; of images in memory, of several steps if the backbone is frozen."""
         return self.sources.training(1 if network.backbone is None else max(1, AT_ONCE // self.args.batch_size))
 
     def __str__(self) -> str:

@@ -24,7 +24,7 @@ from utils.files import PROJECT
 
 MAX_FILES = 10_000
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began before it wrote zip files
-TABLE = "pretrained.tsv"  # lines of name, SHA-256, bytes, date; the last one of a name holds
+TABLE = "pretrained.tsv"  # lines of name, SHA-256, bytes, date; the last line of a name counts
 _PRE = "SDCLR (Jiang et al., ICML 2021), pre-training"
 _TUNE = "SDCLR (Jiang et al., ICML 2021), fine-tuning"
 _BCL = "BCL (Zhou et al., ICML 2022), CIFAR-100 split 1, ResNet-18"
@@ -160,7 +160,7 @@ def _download(archive: Archive, file: Path, max_bytes: int, quiet: bool) -> None
         gdown.download(id=archive.drive, output=str(file), progress=watch, **options)
     except InputError:
         raise
-    except Exception as error:  # gdown, requests and what these stand on raise anything
+    except Exception as error:  # gdown, requests and their dependencies raise anything
         raise InputError(f"it could not be downloaded ({error})") from error
 
 

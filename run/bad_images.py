@@ -1,4 +1,4 @@
-"""What happens when an image is missing or cannot be decoded: the run ends, or goes on and tells."""
+"""What happens when an image is missing or cannot be decoded: the run ends, or goes on and reports it."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from utils.errors import InputError
 
 
 class Reported(Protocol):
-    """A batch that tells which of its images are bad, and how many of them nothing took the place of."""
+    """A batch with messages on its bad images (`bad`), and the number of those without a replacement (`lost`)."""
 
     bad: list[str]
     lost: int
@@ -26,7 +26,7 @@ class BadImages:
         self.told: set[str] = set()
 
     def take(self, batch: Reported, training: bool) -> None:
-        """Look at what the loader had to say with a batch.
+        """Take in the messages of a batch.
 
         Raises:
             InputError: an image is bad and the policy is `error`, or no image could take its place in training.
@@ -38,7 +38,7 @@ class BadImages:
         self.seen.update(batch.bad)
 
     def report(self) -> int:
-        """Tell of those that are new since the last time, of all processes; returns how many there are by now."""
+        """Log the bad images of all processes that are new since the last call; returns how many there are so far."""
         if self.policy == "skip":
             self.seen = union_over_processes(self.seen)
             for message in sorted(self.seen - self.told):

@@ -47,12 +47,12 @@ def _check(data: bytes) -> None:
 
 
 def previous_of(path: Path) -> Path:
-    """Where the checkpoint before the one at `path` is kept: model.previous.pt beside model.pt."""
+    """Path of the previous checkpoint of the one at `path`: model.previous.pt beside model.pt."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str] | None:
-    """The newest whole checkpoint of an experiment: model.pt or the one before, or a model_<epoch>.pt that is newer.
+    """The newest whole checkpoint of an experiment: model.pt, model.previous.pt, or a newer model_<epoch>.pt.
 
     Returns:
         Its path, its content, and a message on others that are damaged; None if there is none at all.

@@ -3,7 +3,7 @@
     python -m run.doctor
 
 A line for each: `ok`, `warning` or `error`, what was looked at, what was found. Exit code 0, or 2 with an error.
-Whether a training command would run is told by the training script itself, with --check.
+To check a training command, run the training script itself with --check.
 Nothing but the standard library is imported until it is known to be installed.
 """
 

@@ -19,7 +19,7 @@ from run.signals import Signals
 from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
 from utils.errors import InputError, Interrupted
 
-# Settings that change no result: where things are, what is told and kept, and how the run is started.
+# Settings that change no result: where things are, what is printed and kept, and how the run is started.
 HARMLESS = frozenset([
     "experiment", "save_dir", "data", "download", "num_workers", "print_freq", "log_interval", "save_freq",
     "save_steps", "mask_save_freq", "protocol", "resume", "overwrite", "accept_changes", "start_epoch", "no_cuda",
@@ -40,7 +40,7 @@ class RunFiles:
     Args:
         settings: of the run that change its result, besides the flags: the processes, what its lists hold.
 
-    `told` says, in parts, what the run starts from.
+    `told` has the parts of the message on what the run starts from.
     """
 
     resumable = True  # whether --resume has a checkpoint of its own to go on from
@@ -128,14 +128,14 @@ class RunFiles:
 
     @property
     def steps_done(self) -> str:
-        """Of an epoch that was interrupted, for the message."""
+        """Steps that are done of an interrupted epoch, in words."""
         try:
             return f" and {int(self._within['meters']['done'])} steps" if self._within else ""
         except (KeyError, TypeError, ValueError, OverflowError):
             return ""
 
     def meters(self, steps: int) -> Meters:
-        """Of the coming epoch: with what was had of it where the run was interrupted within."""
+        """Meters of the coming epoch, with the steps that were done of it before an interruption."""
         meters, within = Meters(steps, self.world.device), self._within
         self._within = {}
         if within:
@@ -148,7 +148,7 @@ class RunFiles:
         return meters
 
     def epoch_state(self) -> dict[str, Any]:
-        """What a checkpoint within an epoch keeps besides the usual."""
+        """What a checkpoint within an epoch has in addition."""
         return {}
 
     def load_epoch_state(self, state: dict[str, Any]) -> None:

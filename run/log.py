@@ -1,4 +1,4 @@
-"""What a run leaves for its readers: log.txt in the published format, metrics.jsonl, a progress bar; see board."""
+"""Output of a run: log.txt in the published format, metrics.jsonl, a progress bar. TensorBoard is in run/board.py."""
 
 import json
 import subprocess
@@ -38,11 +38,11 @@ class Log:
         self._tell(line, shown=True)
 
     def detail(self, line: str) -> None:
-        """A line that a progress bar makes superfluous: to log.txt, and to the terminal where there is no bar."""
+        """A line to log.txt. Shown only where there is no progress bar."""
         self._tell(line, shown=not self.quiet and not sys.stderr.isatty())
 
     def result(self, line: str) -> None:
-        """What came of a quiet run, to the terminal alone: log.txt, and who is not quiet, has the published lines."""
+        """The result line of a quiet run, to the terminal alone: log.txt has the published lines."""
         self._tell(line, shown=self.quiet, kept=False)
 
     def _tell(self, line: str, shown: bool, kept: bool = True) -> None:

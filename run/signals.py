@@ -30,7 +30,7 @@ class Signals:
 
     def __enter__(self) -> Self:
         if self.several:
-            # Of its own, on the CPU: the word must not wait behind the gradients, nor for a GPU.
+            # A group of its own, on the CPU: this exchange must not wait for gradients or for a GPU.
             try:
                 self.group = dist.new_group(backend="gloo")
             except (RuntimeError, ValueError) as error:
@@ -50,7 +50,7 @@ class Signals:
     def requested(self) -> int:
         """Exit code of the signal that any process has received, 0 for none; all processes call this after each step.
 
-        With several processes it answers for the call before: no step waits for the network.
+        With several processes it returns the answer to the previous call, so no step waits for the network.
         """
         if not self.several:
             return self.code
@@ -69,8 +69,8 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.owner:
-            # A loader's worker, forked with this handler. Ctrl-C and some schedulers signal all processes, and its
-            # batches are wanted until the owner ends; torch itself ends it by SIGTERM.
+            # A loader's worker, forked with this handler. Ctrl-C and some schedulers signal workers, too, but the owner
+            # needs their batches until it ends. Only SIGTERM, by which torch ends workers, ends them here.
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)

@@ -110,9 +110,9 @@ def known_list(spec: ListSpec, name: str, root: Path = ROOT) -> Path | None:
 def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT, *, fetching: bool = True) -> Path:
     """Path of a list of image files: a file, or the published name of a list (with or without .txt).
 
-    A missing list is fetched with the others that its authors published; one that they did not publish, or all where
-    they cannot be had, are generated from the tree of images. Among published lists only those are generated that the
-    authors have no counterpart of, apart from the images of theirs and with their labels.
+    A missing list is fetched with the other published lists of its data set. If the authors did not publish it, the
+    lists without a published counterpart are generated, with the labels of the published ones; no generated validation
+    image is in a published list. If the lists cannot be fetched, all are generated from the tree of images.
 
     Args:
         name: such as `imageNet_100_LT_train`. data: the data folder. fetching: as in ensure_list.
@@ -152,7 +152,7 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT, *,
 
 
 def _classes(theirs: list[ImageList], spec: ListSpec) -> list[str]:
-    """The classes' folders in the order of the labels of published lists; [] where those do not tell."""
+    """The classes' folders in the order of the labels of published lists; [] where those do not determine it."""
     folders: dict[int, set[str]] = {}
     for item in theirs:
         for label, found in class_folders(item).items():
@@ -168,7 +168,7 @@ def _published_paths(spec: Spec | ListSpec) -> set[str]:
 def _fetch_path_lists(relative: str, spec: ListSpec, root: Path, here: list[ImageList]) -> str:
     """Fetch the published lists unless generated ones are in use; returns why not, for the message."""
     sources = {item.source for item in here}
-    # Those beside published lists were made by default settings, hence can be made again, and are checked to be equal.
+    # Generated lists beside published ones have the default settings: they can be made again, and must come out equal.
     if "generated" in sources and "published" not in sources:
         raise InputError(
             f"{root / relative} is missing beside generated lists: make all again, with the settings they were made "

@@ -1,4 +1,7 @@
-"""Lists of image files, `<path below the data folder> <label>` a line: the checks that each passes when it is read."""
+"""Read, check and write lists: .npy files of indices, and text files of images; each is checked when it is read.
+
+A text file has a line `<path below the data folder> <label>` for each image.
+"""
 
 import hashlib
 import io
@@ -169,7 +172,7 @@ def read_path_list(path: Path, spec: ListSpec, apart: tuple[ImageList, ...] = ()
 
     Raises:
         InputError: the file is missing or not text, a line lacks its label, a label is out of range, a path leaves the
-            data folder or stands there twice, the list belongs to another data set, or it overlaps.
+            data folder or is in it twice, the list belongs to another data set, or it overlaps.
     """
     try:
         content = read_file(path, LARGEST)

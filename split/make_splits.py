@@ -80,7 +80,7 @@ def make_lists(
     alpha: float = 6.0,
     val: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """All lists of a data set: path below split/ -> indices. Other shapes and factors stand in the names.
+    """All lists of a data set: path below split/ -> indices. Other shapes and factors are part of the names.
 
     Args:
         val: validation indices that are in use already; then only the splits are made, apart from them.

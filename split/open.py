@@ -1,4 +1,4 @@
-"""The door to lists: from a data set and the name of a list to the checked list."""
+"""Open a list: from a data set and the name of a list to the checked list."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Print what every list is, and whether it keeps its promises.
+"""Print what every list is, and whether it passes its checks.
 
     python -m split.verify                                  # every list below split/
     python -m split.verify --dataset cifar100 --data DIR    # with class counts, which need the labels
@@ -96,8 +96,8 @@ def verify_paths(spec: ListSpec, root: Path, data: str, show: bool = True) -> tu
     """verify for the lists of image files; with `data`, that their images exist.
 
     Returns:
-        How many lists there are; what failed; and, where no image of any list is there, what failed for that: the
-        folder may be of another data set.
+        The number of lists; failures; and, if no image of any list exists, the failures of that kind apart: the folder
+        may be of another data set.
     """
     lists, failures, folders = [], [], {}
     # Nothing may share an image with validation or test but themselves; the small lists come first.
@@ -106,7 +106,7 @@ def verify_paths(spec: ListSpec, root: Path, data: str, show: bool = True) -> tu
     paths = sorted((root / spec.folder).glob("*.txt"), key=lambda p: (p not in apart, p))
     for path in paths:
         try:
-            # BCL's few-shot probe has no validation: of Places, its published list has 128 images of that one.
+            # BCL's few-shot probe has no validation, so its list may overlap the validation list (Places: 128 images).
             free = validated if spec.hundred_shot and path.stem == spec.hundred_shot else None
             item = read_path_list(path, spec, tuple(o for o in lists if o.path in apart and o.path != free))
             for label, names in class_folders(item).items():

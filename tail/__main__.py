@@ -1,7 +1,7 @@
 """Which training images look like the tail to a checkpoint: three rankings without labels, and how right they are.
 
-    python -m tail.__main__ --checkpoint checkpoints/NAME/model.pt --out tail
-    python -m tail.__main__ --checkpoint model_2000.pt --dataset cifar10 --data DIR --model res18 \\
+    python -m tail --checkpoint checkpoints/NAME/model.pt --out tail
+    python -m tail --checkpoint model_2000.pt --dataset cifar10 --data DIR --model res18 \\
         --trainSplit cifar10_imbSub_with_subsets/split1_D_i.npy --out tail --scores disagreement loss
 
 The scores (tail/scores.py): disagreement of the dense and the pruned network; memorisation, of BCL's
@@ -9,8 +9,8 @@ checkpoints; loss over augmented views. What no option says is as in the pre-tra
 checkpoints have no settings: give data set, list and model. Of each score, --out gets NAME.csv, all images from rank 1,
 the most tail-like, with their number in the training list, path (of images in memory the number in the data set), class
 and group, which no score knows; and NAME_sheet.png, the first and last 24. tail.txt, tail.json, tail.png and tail.pdf
-say how well the scores find the classes of Few: ROC AUC and precision against Many, and who is at the top. Files of an
-earlier run's other scores stay: give each checkpoint a folder of its own.
+say how well the scores find the classes of Few: ROC AUC and precision against Many, and who is at the top. Use a new
+--out for each checkpoint: files of scores that are not selected are not removed.
 """
 
 import argparse
@@ -72,6 +72,7 @@ def parse(words: list[str] | None = None) -> tuple[argparse.Namespace, dict[str,
         InputError: an option, or a setting of the checkpoint, is unknown or out of range; or the checkpoint is bad.
     """
     parser = Parser(__doc__)
+    parser.prog = "python -m tail"  # before Python 3.14 --help would say __main__.py
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="of pre-training")
     add("--out", type=Path, required=True, help="folder to write to")

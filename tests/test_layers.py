@@ -1,4 +1,4 @@
-"""Who may import whom: a package imports only what stands below it (docs/design.md); what a package may not hold."""
+"""Who may import whom: a package imports only packages below it (docs/design.md); what a package may not hold."""
 
 import ast
 import re

@@ -113,7 +113,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def held(path: Path, timeout: float) -> Iterator[None]:
-    # The kernel frees the lock of a killed process; the soft lock that filelock may fall back to would stay.
+    # The kernel releases the lock of a killed process; filelock's soft lock, its fallback, would remain.
     lock = FileLock(path, timeout, fallback_to_soft=False, on_acquired=_sign)
     while not lock.is_locked:
         try:
@@ -131,7 +131,7 @@ def held(path: Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            path.unlink()  # while it is held: filelock takes no lock whose file is gone, but makes the file anew
+            path.unlink()  # still locked here: whoever waits for this file finds it gone, and locks a new one
         lock.release()
 
 

@@ -13,7 +13,7 @@ FORMATS = (".png", ".pdf")
 
 
 class Style(NamedTuple):
-    """How something looks in every figure: hatch, marker and dashes tell apart in grey what colour tells otherwise."""
+    """How something looks in every figure: hatch, marker and dashes also distinguish it without colour."""
 
     colour: str
     hatch: str
@@ -43,7 +43,7 @@ STYLES = (
 
 
 def styles(names: list[str]) -> dict[str, Style]:
-    """A style for each name, by its place; after six they come again."""
+    """A style for each name, by its position; after six the styles repeat."""
     return {name: STYLES[i % len(STYLES)] for i, name in enumerate(names)}
 
 
@@ -55,7 +55,7 @@ def new_figure(
     No window is opened and nothing is left behind: it is not pyplot's.
 
     Args:
-        sharey: the panels have one y axis, whose label and numbers stand at the left.
+        sharey: the panels have one y axis, whose label and numbers are at the left.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -92,7 +92,7 @@ def legend_below(figure: "Figure", columns: int = 4) -> None:
     """One legend for all panels, below them, where it covers nothing; at most so many names in a row."""
     handles = {label: h for a in figure.axes for h, label in zip(*a.get_legend_handles_labels(), strict=True)}
     if handles:
-        # Rows of equal length: four names stand two by two, not three and one.
+        # Rows of equal length: four names are two by two, not three and one.
         columns = -(-len(handles) // -(-len(handles) // columns))
         figure.legend(
             handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=8

@@ -48,7 +48,7 @@ _SAFE = [
 
 
 def _check(content: Any) -> None:
-    """Raise ValueError if there are too many values, counted wherever they stand, or a tensor without numbers."""
+    """Raise ValueError if there are too many values, counted at any depth, or a tensor without numbers."""
     stack, count = [content], 0
     while stack:
         value = stack.pop()

@@ -5,8 +5,8 @@
 - kills: a pre-training on digits (SimCLR, SDCLR, BCL-I, BCL-D; a seed and --save_steps of its own) is ended by SIGKILL
   at a random moment and resumed; it must end with the weights, optimizer and memory of an undisturbed run, bit for bit.
   `pairs` is the same with two processes: both die, or the main one, and the launcher ends the other.
-- damage: checkpoints are truncated or have bytes changed; the one before is used and the end is that of the undisturbed
-  run, or the file is refused by name.
+- damage: checkpoints are truncated or have bytes changed; the previous one is used and the run ends as the
+  undisturbed one, or the file is refused by name.
 - input: benchmarks/soak/input.py.
 - memory: the resident memory of 300 epochs, last quarter against second.
 """
@@ -218,6 +218,7 @@ def many(case: Callable[[int, Path], Outcome], numbers: range, scratch: Path, at
 def parse() -> argparse.Namespace:
     """The flags."""
     parser = Parser(__doc__)
+    parser.prog = "python -m benchmarks.soak"  # before Python 3.14 --help would say __main__.py
     parser.add_flag("--quick", help="a tenth of it")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))

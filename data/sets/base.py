@@ -56,7 +56,7 @@ class ListSpec:
     few_shot: str  # one percent of the training images, balanced
     long_tailed: tuple[tuple[str, str], ...]  # (long-tailed list, its balanced twin), the recipes' first
     default: str  # what is trained on unless the command line says otherwise
-    download: str  # which one is the right one
+    download: str  # the right download, in words
     few_per_class: int
     val_per_class: int = 20
     hundred_shot: str = ""  # labelled images of BCL's few-shot probe (the authors' later repository has it)

@@ -1,9 +1,9 @@
 """The 224-pixel views in OpenCV and torch: the published Pillow pipeline's output, over twice as fast.
 
 Each class draws the random numbers of its Pillow counterpart in data/views/published.py in the same order, so one seed
-makes the same view in both. What is faster elsewhere at equal output is not Pillow's here (benchmarks/views.py
-measures each): resizing is torch's antialiased 8-bit kernel, brightness and contrast are look-up tables, saturation,
-hue and blur are OpenCV's.
+makes the same view in both. Each operation is taken from the fastest library whose output equals Pillow's but for
+rounding (benchmarks/views.py measures each): resizing is torch's antialiased 8-bit kernel, brightness and contrast are
+look-up tables, saturation, hue and blur are OpenCV's.
 Decoding stays Pillow's: OpenCV's saves a fifth of that step, but takes some damaged files for whole ones.
 """
 
@@ -87,7 +87,7 @@ _JITTER = (brightness, contrast, saturation, hue)
 
 
 class PretrainView:
-    """views.pretrain_transform(size, True, strength, resize_lower, blur=True) for an array.
+    """data.views.published.pretrain_transform(size, True, strength, resize_lower, blur=True) for an array.
 
     Args:
         size: pixels. strength: factor on the jitter (0.4, 0.4, 0.4, 0.1).
@@ -119,7 +119,7 @@ class PretrainView:
 
 
 class ProbeView:
-    """views.file_probe_transform for an array: random crop and flip, the probes' training augmentation."""
+    """data.views.published.file_probe_transform for an array: random crop and flip, the probes' augmentation."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -131,7 +131,7 @@ class ProbeView:
 
 
 class CentreView:
-    """views.centre_transform for an array: shorter side to size * 256 / 224, middle square of `size`."""
+    """data.views.published.centre_transform for an array: shorter side to size * 256 / 224, middle square of `size`."""
 
     def __init__(self, size: int) -> None:
         self.size = size

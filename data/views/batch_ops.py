@@ -2,7 +2,7 @@
 
 Images are float32 [n, 3, H, W] of whole levels 0 to 255, and stay so: Pillow rounds or cuts off after each of its
 steps. Brightness, contrast, saturation and grey are Pillow's to the bit, crops and hue but for a few pixels, and blur
-within 2 levels (tests/test_batch_ops.py). Formulas are those of Pillow 13.
+within 2 levels (tests/data/test_batch_ops.py). Formulas are those of Pillow 13.
 
 Parameters and masks are tensors on the CPU, with a row for each image. Subsets are chosen there, so that nothing waits
 for the device of the images. Products are of float32: TF32 or autocast would cost whole levels.
@@ -172,14 +172,14 @@ def saturation(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 def _hue_saturation_value(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Pillow's 8-bit mode HSV, [n, H, W] each; the hue is not cut off yet, and is in [0, 255).
 
-    Whole levels are at least 1 apart, so clamps of differences stand for comparisons: on a CPU these are many times
-    slower. The formula is that of colorsys.rgb_to_hsv, red before green before blue where two are the largest.
+    Whole levels are at least 1 apart, so clamps of differences replace comparisons, which are many times slower on a
+    CPU. The formula is that of colorsys.rgb_to_hsv, red before green before blue where two are the largest.
     """
     red, green, blue = images.unbind(1)
     value = torch.maximum(red, green).maximum(blue)
     no_red, no_green, no_blue = value - red, value - green, value - blue
     spread = torch.maximum(no_red, no_green).maximum(no_blue)
-    # Sixths of a turn, times the spread: for blue, green and red as the largest, each over the one before.
+    # Sixths of a turn, times the spread: blue, green and red as the largest; where equal, later ones win.
     turn = (no_green - no_red).add_(spread, alpha=4)
     turn.lerp_((no_red - no_blue).add_(spread, alpha=2), (1 - no_green).clamp_(min=0))
     around_red = no_blue - no_green

@@ -48,7 +48,7 @@ def draw_boxes(u: torch.Tensor, height: int, width: int, lower: float) -> torch.
 
 
 class PretrainViews:
-    """views.pretrain_transform(size, flip, strength, resize_lower, blur) for batches, and RandAugment behind it.
+    """data.views.published.pretrain_transform for batches, followed by RandAugment.
 
     Args:
         size: pixels. flip: mirror half of the images. strength: factor on the jitter (0.4, 0.4, 0.4, 0.1).
@@ -67,7 +67,7 @@ class PretrainViews:
     ) -> None:
         self.size, self.flip, self.lower, self.blur = size, flip, resize_lower, blur
         spread, middle = strength * torch.tensor(JITTER), torch.tensor([1.0, 1.0, 1.0, 0.0])
-        # Brightness, contrast and saturation do not fall below 0, and hue not below half a turn.
+        # Factors of brightness, contrast and saturation are at least 0, the shift of hue at least minus half a turn.
         self.range = (middle - spread).maximum(torch.tensor([0.0, 0.0, 0.0, -0.5])), middle + spread
         self.boost = None if boost is None else BatchBoost(boost)
         self.operations = 0 if boost is None else boost.k
@@ -98,7 +98,7 @@ class PretrainViews:
 
 
 class ShiftedViews:
-    """views.probe_transform(size, flip) for batches: a crop shifted by up to size // 8 pixels into black, and flip."""
+    """data.views.published.probe_transform for batches: crop shifted by up to size // 8 pixels into black, and flip."""
 
     def __init__(self, size: int, flip: bool) -> None:
         self.size, self.flip, self.pad = size, flip, size // 8

@@ -36,7 +36,7 @@ def paper() -> dict[tuple[str, str], dict[str, str]]:
 
 
 def folder(root: Path, data: str, method: str, n: int = 1, probe: str = "bcl-100shot", **changes: str) -> Path:
-    """The probe's folder; see tests/test_bcl_recipes.py, which runs the recipes for it."""
+    """The probe's folder; see tests/recipes/test_bcl_recipes.py, which runs the recipes for it."""
     decay = "1e-4" if method in ("sdclr", "bcl-d") else "5e-4"
     epochs, lr = changes.get("epochs", "2000"), changes.get("lr", "0.5")
     if data in ("cifar100", "digits"):
@@ -81,7 +81,7 @@ def read(printed: str) -> dict[str, dict[str, dict[str, str]]]:
     words = [(m.start(), m.group()) for m in re.finditer(r"[^\s|]+", columns)]
     rows: dict[str, dict[str, dict[str, str]]] = {}
     for line in lines:
-        if line.startswith("difference "):  # to the published row: tests/test_result_tables.py
+        if line.startswith("difference "):  # to the published row: tests/analysis/test_table.py
             continue
         if not re.match(r"[A-Z]|untrained", line):
             break

@@ -233,7 +233,7 @@ def test_a_backbone_that_trains_is_read_anew_at_each_evaluation(calls):
 
 
 def test_batch_norms_of_frozen_stages_move_unless_they_are_fixed():
-    """Without --fixbn the network runs as a whole, in training mode; features would not stand."""
+    """Without --fixbn the network runs as a whole, in training mode; features would change."""
     model = network("res20_s")
     before = copy.deepcopy(model.state_dict())
     freeze(model, "layer4", False)

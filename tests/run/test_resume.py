@@ -90,7 +90,7 @@ def test_pretraining_interrupted_at_any_step_is_the_undisturbed_one(call, tmp_pa
 
 @pytest.mark.parametrize("how", ["frozen", "whole"])
 def test_probe_interrupted_at_any_step_is_the_undisturbed_one(call, tmp_path, interrupted, how):
-    """With features of a network that stands, several steps' at once; and where all of it trains."""
+    """With features of a frozen network, of several steps at once; and with the whole network trained."""
     frozen = ["--fixto", "layer4", "--fixbn"] if how == "frozen" else ["--fixto", "nothing"]
     options = [*PROBE, *frozen, "--lr", "0.5", "--trainSplit", S_B, "--batch-size", "20", "--epochs", "3"]
     folder = tmp_path / "checkpoints_tune"
@@ -396,7 +396,7 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(script, tmp_path):
     one_line_error(again, "the number of processes was 2, is 1")
 
 
-# ---- found in review
+# ---- further cases
 
 
 def test_processes_that_see_different_checkpoints_stop(call, monkeypatch):
