@@ -46,7 +46,7 @@ def select_batch_norm(state: State, index: int) -> State:
     if dual and index not in (0, 1):
         raise InputError("the checkpoint has dual batch norm: bnNameCnt must be 0 (dense branch) or 1 (pruned)")
     if not dual and index >= 0:
-        raise InputError("the checkpoint has single batch norm: bnNameCnt is for dual batch norm, leave it out")
+        raise InputError(f"the checkpoint has single batch norm, of which bnNameCnt {index} has no meaning")
     other = f".bn_list.{1 - index}."
     return {re.sub(r"\.bn_list\.\d", "", k): v for k, v in state.items() if not dual or other not in k}
 
