@@ -11,56 +11,24 @@ Reads results.json of each experiment, or a log in the authors' format where the
 
 import argparse
 import sys
-from pathlib import Path
 
 from analysis import bcl_table
 from analysis.figures import write_figures
-from analysis.flags import add_choice
-from analysis.paired import TESTS
+from analysis.flags import parse
 from analysis.published import published
 from analysis.rows import Row, collect_as_told, names_of
 from analysis.table import Table, main_lines, make_table, print_blocks
 from analysis.write import write_tables
 from data.sets.base import ListSpec
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS
 from data.sets.registry import find_spec
 from methods.names import METHODS
 from probe.protocols import PROBES
-from utils.cli import Parser
 from utils.errors import InputError, run
 from utils.text import align
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("--paper", default="sdclr", choices=["sdclr", "bcl"], help="whose table; default sdclr")
-    choices = ["imagenet100", *SPECS, *LIST_SPECS]
-    parser.add_argument("--dataset", choices=choices, help="default cifar100; with --paper bcl its three data sets")
-    parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i, LT), else on the balanced ones (D_b, BL)")
-    parser.add_flag("--fewShot", help="few-shot probe instead of the linear one")
-    parser.add_flag("--prune", help="SDCLR instead of SimCLR")
-    parser.add_argument("--method", nargs="+", choices=list(METHODS), help="instead of --prune: one row for each")
-    parser.add_argument("--probe", nargs="+", choices=list(PROBES), help="instead of --fewShot: one table for each")
-    parser.add_argument("--splits", type=int, nargs="+", help="default 1 to 5; given, a line for each is shown, too")
-    parser.add_argument("--baseline", choices=list(METHODS), help="compare the others to it; default the first method")
-    parser.add_argument(
-        "--test", default="t", choices=list(TESTS), help="; ".join(f"{k}: {v}" for k, v in TESTS.items())
-    )
-    add_choice(parser)
-    parser.add_argument("--root", type=Path, default=Path(), help="folder of the checkpoints folders")
-    parser.add_argument("--experiments", nargs="+", help="names of the pre-trainings to tabulate; default all")
-    parser.add_argument("--epochs", type=int, help="of pre-training, where several were run")
-    parser.add_argument("--shape", default="", help="lists of another shape, as in their names: pareto6_imb100")
-    parser.add_argument("--data", default="", help="folder of the data set, if no file has the class sizes")
-    parser.add_argument("--out", type=Path, help="a folder to write the tables to: Markdown, CSV, LaTeX, JSON")
-    parser.add_argument("--plot", type=Path, help="a folder to write figures to, PNG and PDF")
-    args = parser.parse_args()
-    if args.paper == "bcl" and (args.prune or args.fewShot):
-        raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
-    # A split, method or protocol that is named twice is one.
-    for name in ("splits", "method", "probe"):
-        setattr(args, name, list(dict.fromkeys(getattr(args, name) or [])) or None)
+    args = parse(__doc__, list(METHODS))
     rows: dict[str, list[Row]] = {}
     if args.paper == "bcl":
         (panels, tables), title = bcl_table.print_tables(args), "pre-trained on long-tailed lists"

@@ -1,12 +1,55 @@
-"""Flags of exp_analyse.py that its error messages name: they choose the results of a table."""
+"""Flags of exp_analyse.py, and what its messages advise."""
 
+import argparse
+from pathlib import Path
+
+from analysis.paired import TESTS
+from data.sets.files import LIST_SPECS
+from data.sets.memory import SPECS
+from probe.protocols import PROBES
 from utils.cli import Parser
+from utils.errors import InputError
 
 CHOOSE = "choose by --contains"
 CHOOSE_OR_MIX = "choose some, or put them into one table by --mix True"
 
 
-def add_choice(parser: Parser) -> None:
-    """--mix, --contains: what to do where results of several kinds, or of several settings, are found."""
+def parse(description: str, methods: list[str]) -> argparse.Namespace:
+    """Which results are tabulated, and where the tables go.
+
+    Args:
+        methods: names of all of them; their package imports torch, which reading results does without.
+
+    Raises:
+        InputError: an unknown flag, or flags of two papers.
+    """
+    parser = Parser(description)
+    parser.add_argument("--paper", default="sdclr", choices=["sdclr", "bcl"], help="whose table; default sdclr")
+    choices = ["imagenet100", *SPECS, *LIST_SPECS]
+    parser.add_argument("--dataset", choices=choices, help="default cifar100; with --paper bcl its three data sets")
+    parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i, LT), else on the balanced ones (D_b, BL)")
+    parser.add_flag("--fewShot", help="few-shot probe instead of the linear one")
+    parser.add_flag("--prune", help="SDCLR instead of SimCLR")
+    parser.add_argument("--method", nargs="+", choices=methods, help="instead of --prune: one row for each")
+    parser.add_argument("--probe", nargs="+", choices=list(PROBES), help="instead of --fewShot: one table for each")
+    parser.add_argument("--splits", type=int, nargs="+", help="default 1 to 5; given, a line for each is shown, too")
+    parser.add_argument("--baseline", choices=methods, help="compare the others to it; default the first method")
+    parser.add_argument(
+        "--test", default="t", choices=list(TESTS), help="; ".join(f"{k}: {v}" for k, v in TESTS.items())
+    )
     parser.add_flag("--mix", help="show results in one table that differ in precision, lists, record, ...")
     parser.add_argument("--contains", default="", help="a part of the names, where several settings were run")
+    parser.add_argument("--root", type=Path, default=Path(), help="folder of the checkpoints folders")
+    parser.add_argument("--experiments", nargs="+", help="names of the pre-trainings to tabulate; default all")
+    parser.add_argument("--epochs", type=int, help="of pre-training, where several were run")
+    parser.add_argument("--shape", default="", help="lists of another shape, as in their names: pareto6_imb100")
+    parser.add_argument("--data", default="", help="folder of the data set, if no file has the class sizes")
+    parser.add_argument("--out", type=Path, help="a folder to write the tables to: Markdown, CSV, LaTeX, JSON")
+    parser.add_argument("--plot", type=Path, help="a folder to write figures to, PNG and PDF")
+    args = parser.parse_args()
+    if args.paper == "bcl" and (args.prune or args.fewShot):
+        raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
+    # A split, method or protocol that is named twice is one.
+    for name in ("splits", "method", "probe"):
+        setattr(args, name, list(dict.fromkeys(getattr(args, name) or [])) or None)
+    return args

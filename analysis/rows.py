@@ -17,7 +17,7 @@ from methods.names import METHODS
 from probe.protocols import FEATURE_PROTOCOLS, PROBES
 from split.counts import imagenet_100
 from split.ensure import ensure_list, known_list
-from split.fetch_published import FETCH
+from split.flags import FETCH
 from split.lists import read_list, read_path_list
 from utils.errors import InputError
 

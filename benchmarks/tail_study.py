@@ -16,6 +16,7 @@ import numpy as np
 from methods.names import METHODS
 from run.checkpoint import newest_checkpoint
 from tail import __main__
+from tail.flags import parse
 from tail.ranks import evaluate
 from tail.scores import SCORES
 from utils.cli import Parser, positive
@@ -42,7 +43,7 @@ def study(folder: Path, options: argparse.Namespace) -> tuple[tuple[str, str], s
         raise InputError(f"{folder} has no checkpoint with its settings")
     words = ["--checkpoint", str(newest[0]), "--out", ".", "--draws", str(options.draws)]
     config = newest[1]["config"]
-    args, content = __main__.parse([*words, *(["--data", options.data] if options.data else [])])
+    args, content = parse("", [*words, *(["--data", options.data] if options.data else [])])
     found = __main__.rank(args, content)
     if found.groups is None:
         raise InputError(f"{folder} was trained on a list without a tail")

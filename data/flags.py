@@ -1,6 +1,7 @@
-"""Flags of data, views and image files, the same in every script."""
+"""Flags of data, views and image files, the same in every script; those of data.imagenet_extract."""
 
 import argparse
+from pathlib import Path
 
 from utils.cli import Parser, natural, number
 from utils.errors import InputError
@@ -50,3 +51,27 @@ def check_augment(args: argparse.Namespace, files: bool) -> None:
         raise InputError(f"--augment batched is for images in memory, not for {args.dataset}: choose opencv or pillow")
     if args.augment == "auto":
         args.augment = "opencv" if files else "batched"
+
+
+def parse_extract(description: str) -> argparse.Namespace:
+    """Flags of data.imagenet_extract; `archives` has those that are given, by their kind.
+
+    Raises:
+        InputError: an unknown flag, a file that does not exist, or nothing to unpack.
+    """
+    parser = Parser(description)
+    add = parser.add_argument
+    add("--train", type=Path, help="ILSVRC2012_img_train.tar, of 1,000 archives")
+    add("--val", type=Path, help="ILSVRC2012_img_val.tar")
+    add("--devkit", type=Path, help="ILSVRC2012_devkit_t12.tar.gz, which has the classes of the validation images")
+    add("--out", type=Path, required=True, help="folder to make train/ and val/ in")
+    args = parser.parse_args()
+    args.archives = {kind: path for kind in ("train", "val", "devkit") if (path := getattr(args, kind))}
+    if not args.train and not args.val:
+        raise InputError("there is nothing to unpack: give --train, or --val and --devkit")
+    if args.val and not args.devkit:
+        raise InputError("--val needs --devkit, which has the classes of the validation images")
+    for kind, path in args.archives.items():
+        if not path.is_file():
+            raise InputError(f"--{kind} {path} does not exist: get it from image-net.org")
+    return args

@@ -15,8 +15,8 @@ import tarfile
 from collections import Counter
 from pathlib import Path
 
+from data.flags import parse_extract
 from utils.archives import check_space, plain, reading
-from utils.cli import Parser
 from utils.errors import InputError, run
 from utils.files import locked
 
@@ -77,27 +77,13 @@ def extract(part: str, archives: dict[str, Path], out: Path) -> str:
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    add = parser.add_argument
-    add("--train", type=Path, help="ILSVRC2012_img_train.tar, of 1,000 archives")
-    add("--val", type=Path, help="ILSVRC2012_img_val.tar")
-    add("--devkit", type=Path, help="ILSVRC2012_devkit_t12.tar.gz, which has the classes of the validation images")
-    add("--out", type=Path, required=True, help="folder to make train/ and val/ in")
-    args = parser.parse_args()
-    archives = {kind: path for kind in ("train", "val", "devkit") if (path := getattr(args, kind))}
-    if not {"train", "val"} & set(archives):
-        raise InputError("there is nothing to unpack: give --train, or --val and --devkit")
-    if args.val and not args.devkit:
-        raise InputError("--val needs --devkit, which has the classes of the validation images")
-    for kind, path in archives.items():
-        if not path.is_file():
-            raise InputError(f"--{kind} {path} does not exist: get it from image-net.org")
+    args = parse_extract(__doc__)
     # torchvision names no filter, which before Python 3.14 means none; this is the default of the whole process.
     tarfile.TarFile.extraction_filter = staticmethod(plain)
     with locked(args.out):
         for part in PUBLISHED:
-            if part in archives:
-                print(extract(part, archives, args.out), flush=True)
+            if part in args.archives:
+                print(extract(part, args.archives, args.out), flush=True)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ from data.groups import GROUPS, groups_of
 from data.sets.base import ListSpec
 from data.sets.memory import load
 from data.sets.registry import find_spec
-from features.save import add_feature_options, features_of, some
+from features.flags import SHOW_GROUPS, parse_embed
+from features.save import features_of, some
 from split.lists import group_sizes
 from split.open import Lists
-from utils.cli import Parser, natural, positive
 from utils.errors import InputError, run
-from utils.plotting import FORMATS, STYLES, Style, legend_below, new_figure, write_figure
+from utils.plotting import STYLES, Style, legend_below, new_figure, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,34 +39,11 @@ MARKERS = "os^DvPX<>p"
 OF_GROUPS = dict(zip(GROUPS, (STYLES[0]._replace(colour="#CCCCCC"), STYLES[1], STYLES[3]), strict=True))
 
 
-def parse() -> argparse.Namespace:
-    """The flags; raises InputError where they are wrong, or do not go together."""
-    parser = Parser(__doc__)
-    add_feature_options(parser)
-    add = parser.add_argument
-    add("--features", default="", help="in place of --checkpoint, the .npz file that features.save wrote")
-    add("--method", default="tsne", choices=["tsne", "pca"])
-    add("--colour", choices=["class", "group"], help="default class; with --groupSplit group")
-    add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few")
-    add("--images", type=positive, default=5000, help="at most so many, a random subset")
-    add("--seed", type=natural, default=0, help="of the subset and the method")
-    add("--out", type=Path, required=True, help="the .png or .pdf file to write")
-    args = parser.parse_args()
-    if bool(args.checkpoint) == bool(args.features):
-        raise InputError("give one of --checkpoint and --features (see --help)")
-    args.colour = args.colour or ("group" if args.groupSplit else "class")
-    if (args.colour == "group") != bool(args.groupSplit):
-        raise InputError("--colour group and --groupSplit LIST, a long-tailed one, go together")
-    if args.out.suffix not in FORMATS:
-        raise InputError(f"--out {args.out} must end in {' or '.join(FORMATS)}")
-    return args
-
-
 def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
     """`features` [N, C] float32 and `labels` [N] of a file that features.save wrote; InputError of another one."""
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"--features {path} does not exist: python -m features.save writes it")
+        raise InputError(f"{path} does not exist: python -m features.save writes it")
     try:
         with zipfile.ZipFile(file) as archive:
             # They are not compressed, but NumPy expands what is.
@@ -79,7 +56,7 @@ def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:
         # NumPy raises anything on a bad file, from BadZipFile to TokenError, and may quote the file.
         why = str(error)[:99]
-        raise InputError(f"--features {path} is not a whole file of features.save ({why}); make it again") from error
+        raise InputError(f"{path} is not a whole file of features.save ({why}); make it again") from error
     return values, labels
 
 
@@ -156,7 +133,7 @@ def draw(points: np.ndarray, axes: list[str], parts: list[tuple[str, np.ndarray,
 
 
 def main() -> None:
-    args = parse()
+    args = parse_embed(__doc__)
     spec = find_spec(args.dataset)
     if args.features:
         values, labels = read_features(args.features)
@@ -173,7 +150,7 @@ def main() -> None:
         styles = class_styles(np.unique(labels).tolist())
         mark = "_" if len(styles) > MOST_CLASSES else ""  # what begins with it is not in the legend
         parts = [(f"{mark}{c}", labels == c, style) for c, style in styles.items()]
-        note = mark and f" ({len(styles)}, too many for a legend: --groupSplit LIST shows Many, Medium and Few)"
+        note = mark and f" ({len(styles)}, too many for a legend: {SHOW_GROUPS})"
     else:
         parts = [(g, np.isin(labels, members), OF_GROUPS[g]) for g, members in find_groups(args, spec).items()]
         parts = [part for part in parts if part[1].any()]

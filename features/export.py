@@ -8,7 +8,6 @@ share, without `fc`), `architecture` and `stem`, `mean` and `std` (the input is 
 torchvision's network gives the same features of random images. Of dual batch norm it has the dense branch's.
 """
 
-import argparse
 import hashlib
 import sys
 from pathlib import Path
@@ -21,12 +20,11 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from features.extract import backbone_of
-from models import MODELS
+from features.flags import parse_export
 from models.published import State, from_published
 from models.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
 from run.checkpoint import read_checkpoint, write_checkpoint
 from run.log import provenance
-from utils.cli import Parser
 from utils.errors import InputError, run
 
 # What torchvision calls them; it has no name for resnet10.
@@ -34,27 +32,6 @@ NAMES = {name: name.replace("res", "resnet") for name in ("res10", "res18", "res
 NAMES["res50w2"] = "wide_resnet50_2"
 SIZES = {"cifar": (32, 33, 64), "imagenet": (64, 97, 224)}  # pixels of the random images
 CLOSE = 1e-5  # of the largest feature
-
-
-def parse() -> argparse.Namespace:
-    """The flags.
-
-    Raises:
-        InputError: an unknown flag or a value out of range.
-    """
-    parser = Parser(__doc__)
-    add = parser.add_argument
-    add("--checkpoint", required=True, help="of pre-training or of a probe")
-    add(
-        "--model", choices=MODELS, help="default the checkpoint's; where it has none, res18, with ImageNet's stem res50"
-    )
-    add("--out", type=Path, required=True, help="the file to write")
-    args = parser.parse_args()
-    if args.out.is_dir():
-        raise InputError(f"--out {args.out} is a folder: choose a file")
-    if args.out.exists() and Path(args.checkpoint).exists() and args.out.samefile(args.checkpoint):
-        raise InputError(f"--out {args.out} is the checkpoint itself: choose another file")
-    return args
 
 
 def torchvision_model(name: str, stem: str) -> TorchvisionResNet:
@@ -148,7 +125,7 @@ def how_to_load(path: Path, architecture: str, stem: str) -> str:
 
 
 def main() -> None:
-    args = parse()
+    args = parse_export(__doc__)
     content, difference = build(args.checkpoint, args.model)
     write_checkpoint(args.out, content)
     kind, stem = content["architecture"], content["stem"]

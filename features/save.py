@@ -14,62 +14,26 @@ left out.
 import argparse
 import io
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
+from data.flags import check_augment
 from data.images import ImageSet
 from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS, load
+from data.sets.memory import load
 from data.sets.registry import find_spec, spec_of
 from features.extract import Features, extract, load_backbone
+from features.flags import parse_save
 from features.images import file_test_loader, images_in_memory, images_of_files
-from models import MODELS
 from models.frozen import FrozenBackbone, frozen_backbone
 from run.bad_images import BadImages
-from run.compute import Compute, add_compute_options
+from run.compute import Compute
 from run.log import Log
 from split.open import Lists
-from utils.cli import Parser, positive
 from utils.distributed import World, join, world_from_environment
-from utils.errors import InputError, run
+from utils.errors import run
 from utils.files import replace_file
-
-
-def add_feature_options(parser: Parser) -> None:
-    """Which features of which images: the same in every program that asks for them."""
-    add = parser.add_argument
-    add("--dataset", required=True, choices=["cifar", *SPECS, *LIST_SPECS])
-    add_data_options(parser)
-    add_augment(parser)
-    add_image_file_options(parser)
-    add_compute_options(parser, precision="fp32")  # other programs read them
-    add("--checkpoint", default="", help="of pre-training or of a probe")
-    add("--model", choices=MODELS, help="default res18, of image files res50")
-    add("--bnNameCnt", type=int, choices=[0, 1], help="of dual batch norm: 0 dense branch, the default; 1 pruned")
-    add("--list", default="test", help="train, val or test, or the name of a list below split/; default test")
-    add("--test-batch-size", type=positive, default=128, help="images per step")
-    parser.add_flag("--no-cuda", help="compute on the CPU")
-    parser.set_defaults(images=None, seed=0)
-
-
-def parse() -> argparse.Namespace:
-    """The flags.
-
-    Raises:
-        InputError: an unknown flag or a value out of range.
-    """
-    parser = Parser(__doc__)
-    add_feature_options(parser)
-    parser.add_argument("--out", type=Path, required=True, help="the .npz file to write")
-    args = parser.parse_args()
-    if not args.checkpoint:
-        raise InputError("--checkpoint is missing: whose features? (see --help)")
-    if args.out.suffix != ".npz":
-        raise InputError(f"--out {args.out} must end in .npz")
-    return args
 
 
 def some(count: int, args: argparse.Namespace) -> np.ndarray:
@@ -133,7 +97,7 @@ def features_of(args: argparse.Namespace) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    args = parse()
+    args = parse_save(__doc__)
     if not (arrays := features_of(args)):
         return
     buffer = io.BytesIO()

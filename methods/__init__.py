@@ -22,14 +22,10 @@ def build_method(args: argparse.Namespace, stem: str, images: int = 0) -> SimCLR
         images: of the training list, for BCL's memory.
 
     Raises:
-        InputError: a flag is out of range, prunes without --prune, or there are two losses.
+        InputError: a flag is out of range. Which go together is for pretrain/flags.py to say.
     """
     if not 0 < args.temperature < float("inf"):
         raise InputError(f"temperature must be positive, not {args.temperature}")
-    if args.prune_dual_bn and not args.prune:
-        raise InputError("prune_dual_bn needs prune")
-    if args.prune and args.focal:
-        raise InputError("focal is a loss of SimCLR, not of SDCLR: leave out prune or focal")
     check_fractions(args.prune_percent, args.random_prune_percent if args.prune else 0)
     layers = (3 if args.prune_dual_bn else 2) if args.head_layers is None else args.head_layers
     encoder = build_encoder(args.model, args.output_ch, layers, stem, args.prune, args.prune_dual_bn)

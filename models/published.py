@@ -44,9 +44,9 @@ def select_batch_norm(state: State, index: int) -> State:
     """
     dual = has_dual_batch_norm(state)
     if dual and index not in (0, 1):
-        raise InputError("the checkpoint has dual batch norm: choose bnNameCnt 0 (dense branch) or 1 (pruned)")
+        raise InputError("the checkpoint has dual batch norm: bnNameCnt must be 0 (dense branch) or 1 (pruned)")
     if not dual and index >= 0:
-        raise InputError(f"the checkpoint has single batch norm: leave out bnNameCnt {index}")
+        raise InputError(f"the checkpoint has single batch norm, of which bnNameCnt {index} has no meaning")
     other = f".bn_list.{1 - index}."
     return {re.sub(r"\.bn_list\.\d", "", k): v for k, v in state.items() if not dual or other not in k}
 

@@ -6,8 +6,7 @@ from data.flags import add_augment, add_data_options, add_image_file_options, ch
 from data.sets.files import PRETRAIN_LISTS
 from data.sets.memory import SPECS
 from models import MODELS
-from run.compute import add_compute_options
-from run.flags import add_board, add_check, add_experiment, add_resume, check_board
+from run.flags import add_board, add_check, add_compute_options, add_experiment, add_resume, check_board
 from run.optim import WEIGHT_DECAY
 from utils.cli import Parser, natural, not_negative, number, positive
 from utils.errors import InputError
@@ -49,7 +48,7 @@ def parse(description: str) -> argparse.Namespace:
     """The published flags of train_simCLR.py with their published defaults, and a few of ours.
 
     Raises:
-        InputError: an unknown flag or a value out of range.
+        InputError: an unknown flag, a value out of range, or flags that do not go together.
     """
     parser = Parser(description)
     add = parser.add_argument
@@ -90,8 +89,21 @@ def parse(description: str) -> argparse.Namespace:
     if args.head_layers is None:
         args.head_layers = 3 if args.prune_dual_bn else 2
     fill_in_views(args)
+    check_method(args)
     check_board(args)
     return args
+
+
+def check_method(args: argparse.Namespace) -> None:
+    """Refuse flags that choose two methods, or a part of a method without it.
+
+    Raises:
+        InputError: they do not go together.
+    """
+    if args.prune_dual_bn and not args.prune:
+        raise InputError("--prune_dual_bn needs --prune")
+    if args.prune and args.focal:
+        raise InputError("--focal is a loss of SimCLR, not of SDCLR: leave out --prune or --focal")
 
 
 def add_monitor_options(parser: Parser) -> None:

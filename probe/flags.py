@@ -1,6 +1,7 @@
 """Command lines of the two probes: the published flags with their published defaults, and a few of ours."""
 
 import argparse
+import os
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
 from data.sets.files import LIST_SPECS
@@ -8,8 +9,7 @@ from data.sets.memory import SPECS
 from models import MODELS
 from probe.network import STAGES
 from probe.protocols import DEFAULT_LIST, FEATURE_EPOCHS, FEATURE_PROTOCOLS, FEATURE_SEED, PROTOCOLS
-from run.compute import add_compute_options
-from run.flags import add_check, add_experiment, add_resume
+from run.flags import add_check, add_compute_options, add_experiment, add_resume
 from utils.cli import Parser, milestones, natural, not_negative, number, positive
 from utils.errors import InputError
 
@@ -98,7 +98,7 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     """Flags of train_imagenet.py; `fixto` and `image_size` are filled in.
 
     Raises:
-        InputError: an unknown flag, a value out of range, or two lists at once.
+        InputError: an unknown flag, a value out of range, two lists at once, or processes without their ranks.
     """
     parser = _parser(description, "checkpoints_imagenet_tune", epochs=10, batch=512, wd=5e-4, lr=0.2, falls="3,6,9")
     add = parser.add_argument
@@ -117,6 +117,9 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     args = _parse(parser, epochs=10)
     if args.fullset and args.customSplit:
         raise InputError("--fullset and --customSplit name two training lists: choose one")
+    ranks = range(args.world_size)
+    if len(ranks) > 1 and args.local_rank not in ranks and "RANK" not in os.environ:
+        raise InputError(f"--world_size {len(ranks)} needs --local_rank 0 to {ranks[-1]}, or start with torchrun")
     args.fixto = "layer4" if args.checkpoint and not args.unfreeze else "nothing"
     args.image_size = args.image_size or LIST_SPECS[args.dataset].size
     args.save_freq = args.test_freq  # as published

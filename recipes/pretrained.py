@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from recipes.flags import ANY_HASH, FROM_FILE, RAISE_LIMIT, parse
 from utils.archives import LOGS, check_space, place, reading, unpack
-from utils.cli import Parser, not_negative
 from utils.errors import InputError, run
-from utils.files import PROJECT
 
 MAX_FILES = 10_000
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began before it wrote zip files
@@ -133,13 +132,13 @@ def get(
             if known != sha256 and not overwrite:
                 raise InputError(
                     f"{file} has SHA-256 {sha256}, but {known} is recorded in {folder / TABLE}: the authors changed "
-                    "it, or it is another file; --overwrite True takes it all the same"
+                    f"it, or it is another file; {ANY_HASH}"
                 )
             places, others = _places(archive, file, Path(name), max_bytes)
             with reading(file):
                 place(places, folder, overwrite)
         except InputError as error:
-            raise InputError(f"{archive.name}: {error} (browser: {archive.url}, then --from FILE)") from error
+            raise InputError(f"{archive.name}: {error} (browser: {archive.url}, then {FROM_FILE})") from error
         size = file.stat().st_size
     with (folder / TABLE).open("a") as table:
         table.write(f"{archive.name}\t{sha256}\t{size}\t{datetime.now(UTC):%Y-%m-%d %H:%M}\n")
@@ -150,7 +149,7 @@ def get(
 def _download(archive: Archive, file: Path, max_bytes: int, quiet: bool) -> None:
     def watch(done: int, total: int | None) -> None:
         if max(done, total or 0) > max_bytes:
-            raise InputError("it is larger than --max_gb: raise it if that is right")
+            raise InputError(f"it is larger than {max_bytes / 1e9:g} GB: {RAISE_LIMIT}")
         check_space(file.parent, (total or 0) - done, "the rest of it")
 
     try:
@@ -180,24 +179,10 @@ def _describe(archive: Archive, root: Path) -> str:
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    add = parser.add_argument
-    add("command", choices=["list", "get"])
-    add("names", nargs="*", metavar="NAME", help=", ".join(ARCHIVES))
-    add("--from", dest="source", type=Path, help="the archive, downloaded otherwise; with one NAME")
-    add("--root", type=Path, default=PROJECT, help="folder of checkpoints, ...; default the project's")
-    parser.add_flag("--overwrite", help="replace files of other content, and accept an archive of another hash")
-    add("--max_gb", type=not_negative, default=50.0, help="the largest archive to take, unpacked")
-    args = parser.parse_args()
-    if unknown := [name for name in args.names if name not in ARCHIVES]:
-        raise InputError(f"unknown archive {unknown[0]!r}: choose from {', '.join(ARCHIVES)}")
-    if not args.root.is_dir():
-        raise InputError(f"--root {args.root} is no folder")
+    args = parse(__doc__, list(ARCHIVES))
     if args.command == "list":
         print("\n".join(_describe(ARCHIVES[name], args.root) for name in args.names or ARCHIVES))
         return
-    if not args.names or (args.source and len(args.names) > 1):
-        raise InputError("name what to get, one NAME if it is --from a file; the command list shows what there is")
     for name in args.names:
         largest = int(args.max_gb * 1e9)
         print(get(ARCHIVES[name], args.root, args.source, largest, args.overwrite, args.quiet), flush=True)

@@ -32,7 +32,7 @@ class BadImages:
             InputError: an image is bad and the policy is `error`, or no image could take its place in training.
         """
         if batch.bad and self.policy == "error":
-            raise InputError(f"{batch.bad[0]}; get it again, or leave such images out with on_bad_image skip")
+            raise InputError(f"{batch.bad[0]}; get it again, or have such images skipped")
         if batch.lost and training:
             raise InputError(f"{batch.bad[-1]}, like all images that were tried in its place: the data is not there")
         self.seen.update(batch.bad)

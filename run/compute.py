@@ -7,21 +7,11 @@ import os
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from run.flags import PRECISIONS
 from utils.allocator import keep_memory
-from utils.cli import Parser
 from utils.distributed import World
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def add_compute_options(parser: Parser, precision: str = "auto") -> None:
-    """--precision, --memory_format, --tf32, --deterministic: the same in every script that runs a network."""
-    how = "of the network, but its loss, statistics and optimizer; auto: bf16 where the device has it, else fp32"
-    parser.add_argument("--precision", default=precision, choices=["auto", *DTYPES], help=how)
-    formats = ["channels_last", "contiguous_format"]
-    parser.add_argument("--memory_format", default=formats[0], choices=formats, help="of convolutions")
-    parser.add_flag("--tf32", help="on CUDA, float32 convolutions in TF32")
-    parser.add_flag("--deterministic", help="only operations that give the same bits each time (slower on CUDA)")
+DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -35,7 +25,7 @@ class Compute:
     """A run's precision and its update step.
 
     Args:
-        args: of add_compute_options; what `auto` stands for is filled in. device: the run's.
+        args: of run.flags' add_compute_options; what `auto` stands for is filled in. device: the run's.
 
     `precision` is fp32, bf16 or fp16, `dtype` its type; `stream` is CUDA's for data. Under `autocast`, convolutions and
     linear layers take the precision; weights, batch-norm statistics and optimizer state stay float32.

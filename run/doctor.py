@@ -15,7 +15,7 @@ from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
-from utils.cli import Parser
+from run.flags import AUTO_PRECISION, OTHER_FOLDER, parse_doctor
 from utils.errors import run
 from utils.files import PROJECT
 from utils.text import size
@@ -101,7 +101,7 @@ def check_devices(report: Report) -> None:
     native = has_bf16(device)
     for name, dtype in DTYPES.items():
         note = {"bf16": "native" if native else "not native, hence slow", "fp16": "scaled gradients"}.get(name, "")
-        auto = "what --precision auto takes" if name == ("bf16" if native else "fp32") else ""
+        auto = AUTO_PRECISION if name == ("bf16" if native else "fp32") else ""
         try:
             _convolution(device, dtype)
         except Exception as error:  # whatever a driver or a kernel raises
@@ -128,7 +128,7 @@ def check_space(report: Report, what: str, folder: Path, advice: str) -> None:
 
 
 def main() -> None:
-    report = Report(Parser(__doc__).parse_args().quiet)
+    report = Report(parse_doctor(__doc__).quiet)
     recent = sys.version_info >= (3, 11, 4)  # tarfile's data filter
     needed = "" if recent else ": 3.11.4 or newer is needed"
     report.line("ok" if recent else "error", "python", f"{platform.python_version()}{needed}")
@@ -138,7 +138,7 @@ def main() -> None:
         check_devices(report)
     if SHARED_MEMORY.is_dir():
         check_space(report, "shared memory", SHARED_MEMORY, "loaders' workers pass batches through it")
-    check_space(report, "disk", Path.cwd(), "checkpoints may not fit: free some, or choose another --save-dir")
+    check_space(report, "disk", Path.cwd(), f"checkpoints may not fit: free some, or {OTHER_FOLDER}")
     errors, warnings = report.counts["error"], report.counts["warning"]
     print(f"{report.counts.total()} checks: {errors} error(s), {warnings} warning(s)")
     if errors:

@@ -1,4 +1,4 @@
-"""Flags of a run: its name and folder, and how it is resumed."""
+"""Flags of a run: its name and folder, how it computes, and how it is resumed; those of run.doctor."""
 
 import argparse
 from importlib.util import find_spec
@@ -12,6 +12,9 @@ RESUME = "--resume True goes on"
 RESUME_OR_START_OVER = f"{RESUME} with it, {START_OVER}"
 ACCEPT_CHANGES = "--accept_changes True goes on with the new ones"
 INSTALL_BOARD = "`python -m pip install -r requirements.txt`, or leave it out with --tensorboard False"
+AUTO_PRECISION = "what --precision auto takes"
+OTHER_FOLDER = "choose another --save-dir"
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def add_experiment(parser: Parser, save_dir: str) -> None:
@@ -27,6 +30,16 @@ def _name(word: str) -> str:
     if word.startswith("/") or ".." in parts or any(len(part.encode()) > 255 for part in parts):
         raise argparse.ArgumentTypeError(f"{word[:80]!r} leads out of --save-dir, or is too long")
     return word
+
+
+def add_compute_options(parser: Parser, precision: str = "auto") -> None:
+    """--precision, --memory_format, --tf32, --deterministic: the same in every script that runs a network."""
+    how = "of the network, but its loss, statistics and optimizer; auto: bf16 where the device has it, else fp32"
+    parser.add_argument("--precision", default=precision, choices=["auto", *PRECISIONS], help=how)
+    formats = ["channels_last", "contiguous_format"]
+    parser.add_argument("--memory_format", default=formats[0], choices=formats, help="of convolutions")
+    parser.add_flag("--tf32", help="on CUDA, float32 convolutions in TF32")
+    parser.add_flag("--deterministic", help="only operations that give the same bits each time (slower on CUDA)")
 
 
 def add_resume(parser: Parser, source: str) -> None:
@@ -60,3 +73,12 @@ def check_board(args: argparse.Namespace) -> None:
     if args.tensorboard and not installed:
         raise InputError(f"--tensorboard True needs the package tensorboard, which is not installed: {INSTALL_BOARD}")
     args.tensorboard = installed if args.tensorboard is None else args.tensorboard
+
+
+def parse_doctor(description: str) -> argparse.Namespace:
+    """Flags of run.doctor, which has none of its own.
+
+    Raises:
+        InputError: an unknown flag.
+    """
+    return Parser(description).parse_args()

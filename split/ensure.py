@@ -6,7 +6,8 @@ import numpy as np
 
 from data.images import ImageList
 from data.sets.base import ListSpec, Spec
-from split.fetch_published import FETCH, fetch
+from split.fetch_published import fetch
+from split.flags import FETCH, MAKE
 from split.lists import (
     ROOT,
     blob_sha1,
@@ -20,7 +21,7 @@ from split.lists import (
     write_lists,
 )
 from split.make_image_lists import make_image_lists, scan
-from split.make_splits import MAKE, make_lists, make_shots, settings_of
+from split.make_splits import make_lists, make_shots, settings_of
 from utils.errors import InputError
 from utils.files import locked
 

@@ -14,13 +14,11 @@ from pathlib import Path
 from data.sets.base import ListSpec, Spec
 from data.sets.files import LIST_SPECS
 from data.sets.memory import SPECS
-from split.lists import ROOT, blob_sha1, dataset_of, published_lists
-from utils.cli import Parser
+from split.flags import REFETCH, ROOT, SERVER, parse_fetch
+from split.lists import blob_sha1, dataset_of, published_lists
 from utils.errors import InputError, run
 from utils.files import locked, replace_file
 
-SERVER = "https://raw.githubusercontent.com"
-FETCH = "python -m split.fetch_published --dataset"  # the command, for messages; a data set follows
 TIMEOUT = 20  # seconds, per list
 
 
@@ -42,7 +40,7 @@ def fetch(spec: Spec | ListSpec, root: Path = ROOT, server: str = SERVER, overwr
         if path.exists() and blob_sha1(path.read_bytes()) == sha1:
             continue
         if path.exists() and not overwrite:
-            raise InputError(f"{path} is not the published list: keep it, or replace it with --overwrite True")
+            raise InputError(f"{path} is not the published list: keep it, or {REFETCH}")
         url = f"{server}/{row['repository']}/{row['commit']}/{row['path']}"
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
@@ -58,13 +56,8 @@ def fetch(spec: Spec | ListSpec, root: Path = ROOT, server: str = SERVER, overwr
 
 
 def main() -> None:
-    published = {name: spec for name, spec in {**SPECS, **LIST_SPECS}.items() if spec.fetchable}
-    parser = Parser(__doc__)
-    parser.add_argument("--dataset", nargs="+", choices=list(published), default=["cifar10", "cifar100"])
-    parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
-    parser.add_argument("--server", default=SERVER, help="where the repositories' raw files are served")
-    parser.add_flag("--overwrite", help="replace lists of the same name")
-    args = parser.parse_args()
+    args = parse_fetch(__doc__)
+    published = {**SPECS, **LIST_SPECS}
     for name in args.dataset:
         with locked(args.out):
             written = fetch(published[name], args.out, args.server, args.overwrite)

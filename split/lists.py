@@ -15,10 +15,9 @@ from data.images import ImageList
 from data.sets.base import ListSpec, Spec
 from data.sets.files import LIST_SPECS
 from data.sets.memory import SPECS
+from split.flags import REMAKE, ROOT
 from utils.errors import InputError
 from utils.files import read_file, replace_file
-
-ROOT = Path(__file__).resolve().parent
 
 LARGEST = 500_000_000  # bytes of a list; that of all ImageNet has 50 million
 
@@ -109,7 +108,7 @@ def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = Fa
         if path.exists() and path.read_bytes() == content:
             continue
         if path.exists() and not overwrite:
-            raise InputError(f"{path} is another list of the same name: keep it, or replace it with overwrite True")
+            raise InputError(f"{path} is another list of the same name: keep it, or {REMAKE}")
         contents[relative] = content
     known = generated_lists()
     for relative, content in contents.items():

@@ -19,16 +19,15 @@ import numpy as np
 
 from data.sets.base import Spec
 from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS, load
+from data.sets.memory import load
 from data.sets.registry import spec_of
 from split.counts import class_counts
-from split.lists import ROOT, npy, read_list, write_files
+from split.flags import parse_make
+from split.lists import npy, read_list, write_files
 from split.make_image_lists import make_image_lists, scan
-from utils.cli import Parser
 from utils.errors import InputError, run
 from utils.files import locked
 
-MAKE = "python -m split.make_splits --data DIR --dataset"  # the command, for messages; a data set follows
 SPLITS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")
 
@@ -150,29 +149,8 @@ def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("--dataset", required=True, choices=[*SPECS, *LIST_SPECS])
-    parser.add_argument("--data", default="", help="folder of the data set")
-    parser.add_flag("--download", help="fetch the data set where it is missing")
-    memory = [
-        parser.add_argument("--splits", type=int, nargs="+", help="seeds; default 1 to 5"),
-        parser.add_argument("--imb_factor", type=float, help="largest over smallest class; default as published"),
-        parser.add_argument("--shape", choices=["exp", "pareto"], help="default exp"),
-        parser.add_argument("--alpha", type=float, help="of the Pareto shape; default 6"),
-    ]
-    files = [
-        parser.add_argument("--scale", type=float, help="image files: factor on all published counts, in (0, 1]"),
-        parser.add_argument("--seed", type=int, help="image files: of the draws; default 0"),
-    ]
-    parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
-    parser.add_flag("--overwrite", help="replace lists of the same name")
-    args = parser.parse_args()
+    args = parse_make(__doc__)
     of_files = args.dataset in LIST_SPECS
-    if of_files and args.download:
-        raise InputError(f"{args.dataset} cannot be downloaded for you: {LIST_SPECS[args.dataset].download}")
-    for option in memory if of_files else files:
-        if getattr(args, option.dest) is not None:
-            raise InputError(f"--{option.dest} has no meaning for {args.dataset}; see --help")
     if of_files:
         tree = scan(LIST_SPECS[args.dataset], Path(args.data))
         scale, seed = 1.0 if args.scale is None else args.scale, args.seed or 0

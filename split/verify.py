@@ -22,8 +22,8 @@ from data.images import ImageList
 from data.sets.base import ListSpec, Spec
 from data.sets.files import LIST_SPECS
 from data.sets.memory import SPECS, load
-from split.lists import ROOT, class_folders, read_list, read_npy, read_path_list
-from utils.cli import Parser
+from split.flags import GIVE_LABELS, parse_verify
+from split.lists import class_folders, read_list, read_npy, read_path_list
 from utils.errors import InputError, run
 
 _SPLIT = re.compile(r"split\d+(?=_)")
@@ -39,7 +39,7 @@ def labels_of(spec: Spec, data: str, file: str) -> np.ndarray | None:
         labels, _ = read_npy(Path(file))
         fits = labels.shape == (spec.train_images,) and np.issubdtype(labels.dtype, np.integer)
         if not fits or labels.min() < 0 or labels.max() >= spec.classes:
-            raise InputError(f"--labels {file} does not hold {spec.train_images} labels of {spec.name}")
+            raise InputError(f"{file} does not hold {spec.train_images} labels of {spec.name}")
         return labels.astype(np.int64)
     try:
         return load(spec, data, train=True).labels
@@ -51,7 +51,7 @@ def describe(item: ImageList, labels: np.ndarray | None, others: list[ImageList]
     """Lines on one list; `others` are the lists that it is compared with."""
     lines = [f"  size {len(item.ids)}  source {item.source}  hash {item.sha1}"]
     if labels is None:
-        lines.append("  class counts unknown: give the labels with --data or --labels")
+        lines.append(f"  class counts unknown: {GIVE_LABELS}")
     else:
         lines += _counts(labels[item.ids], len(np.unique(labels)))
     shared = ((other, len(np.intersect1d(item.ids, other.ids))) for other in others)
@@ -145,7 +145,7 @@ def _describe_paths(item: ImageList, spec: ListSpec, lists: list[ImageList]) -> 
 
 
 def _right_download(spec: ListSpec, data: str) -> str:
-    return f"--data {data} is not the folder of {spec.name}, or not complete; the right download: {spec.download}"
+    return f"{data} is not the data folder of {spec.name}, or not complete; the right download: {spec.download}"
 
 
 def missing_files(item: ImageList, data: Path) -> list[str]:
@@ -165,16 +165,7 @@ def missing_files(item: ImageList, data: Path) -> list[str]:
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("--dataset", nargs="+", choices=[*SPECS, *LIST_SPECS], help="default: all")
-    parser.add_argument("--data", default="", help="folder of the data set: for the labels, or to look for the images")
-    parser.add_argument("--labels", default="", help=".npy file of all training labels, instead of --data")
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the lists; default split/")
-    args = parser.parse_args()
-    if args.data and not Path(args.data).is_dir():
-        raise InputError(f"--data {args.data!r} is not a folder")
-    if args.labels and (len(args.dataset or []) != 1 or args.dataset[0] not in SPECS):
-        raise InputError(f"--labels needs one --dataset of {', '.join(SPECS)}")
+    args = parse_verify(__doc__)
     total, failures, elsewhere, recognised = 0, [], {}, False
     for name in args.dataset or [*SPECS, *LIST_SPECS]:
         if name in LIST_SPECS:

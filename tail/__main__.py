@@ -28,29 +28,21 @@ from data.loader import AugmentedImages, fingerprint, view_loader
 from data.sets.files import LIST_SPECS, PRETRAIN_LISTS
 from data.sets.registry import spec_of
 from features.images import Images, file_test_loader, images_in_memory, images_of_files
-from models.mask import check_fractions, compute_masks
+from models.mask import compute_masks
 from models.published import from_published
-from pretrain.flags import add_view_options, fill_in_views
 from pretrain.images import training_images
 from run.bad_images import BadImages
-from run.checkpoint import read_checkpoint, read_masks
+from run.checkpoint import read_masks
 from run.compute import Compute
 from run.log import Log
 from tail import scores
 from tail.figures import plot_sheet, plot_tail
+from tail.flags import LARGER_BATCHES, NO_MEMORY, OTHER_SCORES, parse
 from tail.ranks import evaluate, few_table, group_names, table, to_csv
-from utils.cli import Parser, positive
 from utils.distributed import World, world_from_environment
 from utils.errors import InputError, run
 from utils.files import replace_file
 from utils.plotting import FORMATS, write_figure
-
-# What is taken of a checkpoint's settings.
-SETTINGS = (
-    "dataset", "data", "augment", "image_size", "on_bad_image", "trainSplit", "imagenetCustomSplit", "batch_size",
-    "model", "temperature", "seed", "strength", "resizeLower",
-)  # fmt: skip
-LONGEST = 4096  # characters of a setting
 
 
 class Rankings(NamedTuple):
@@ -62,63 +54,6 @@ class Rankings(NamedTuple):
     told: list[str]
 
 
-def parse(words: list[str] | None = None) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The options, with the checkpoint's settings where they are not given, and the checkpoint's content.
-
-    Args:
-        words: the command line; None for this program's.
-
-    Raises:
-        InputError: an option, or a setting of the checkpoint, is unknown or out of range; or the checkpoint is bad.
-    """
-    parser = Parser(__doc__)
-    parser.prog = "python -m tail"  # before Python 3.14 --help would say __main__.py
-    add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="of pre-training")
-    add("--out", type=Path, required=True, help="folder to write to")
-    add("--scores", nargs="+", choices=scores.SCORES, help="default all that the checkpoint allows")
-    add("--draws", type=positive, default=10, help="augmented passes of the loss")
-    add("--mask", type=Path, help="a mask_<epoch>.pt, instead of pruning the checkpoint's weights")
-    parser.add_flag("--no-cuda", help="compute on the CPU")
-    add_view_options(parser, precision="fp32")
-    # Published: a temperature of 0.2; 90% of the weights pruned on CIFAR, 30% on image files.
-    parser.set_defaults(dataset=None, model=None, trainSplit="", temperature=0.2, prune_percent=None, bcl=False)
-    words = sys.argv[1:] if words is None else words
-    source = parser.parse_args(words).checkpoint
-    content = read_checkpoint(source)
-    try:
-        parser.parse_args(found := [f"--checkpoint={source}", "--out=.", *_settings(content.get("config"))])
-    except InputError as error:
-        raise InputError(f"{source} has settings of no use: {error}") from error
-    args = parser.parse_args([*found, *words])
-    files = args.dataset in PRETRAIN_LISTS
-    if files and not args.imagenetCustomSplit:
-        args.imagenetCustomSplit = PRETRAIN_LISTS[args.dataset][1]
-    for name in ("dataset", "model", "imagenetCustomSplit" if files else "trainSplit"):
-        if not getattr(args, name):
-            raise InputError(f"{source} does not say how it was trained: give --{name}")
-    if args.prune_percent is None:
-        args.prune_percent = 0.3 if files else 0.9
-    check_fractions(args.prune_percent)
-    if not 0 < args.temperature < float("inf"):
-        raise InputError(f"--temperature must be positive, not {args.temperature}")
-    fill_in_views(args)
-    if args.out.exists() and not args.out.is_dir():
-        raise InputError(f"--out {args.out} is no folder")
-    return args, content
-
-
-def _settings(config: Any) -> list[str]:
-    """The settings of a checkpoint as words of a command line; a stranger's may be anything."""
-    config = config if isinstance(config, dict) else {}
-    names = [*SETTINGS, *(["prune_percent"] if config.get("prune") is True else [])]
-    found = {name: config[name] for name in names if config.get(name) is not None}
-    for name, value in found.items():
-        if not isinstance(value, str | int | float) or len(str(value)) > LONGEST:
-            raise InputError(f"its {name} is no text or number")
-    return [f"--{name}={value}" for name, value in found.items()]
-
-
 def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
     """The scores that are asked for, of every image of the training list.
 
@@ -128,18 +63,18 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
     source, told = str(args.checkpoint), []
     names = args.scores or [n for n in scores.SCORES if n != "memorisation" or "memory" in content]
     if not args.scores and "memory" not in content:
-        told.append(f"memorisation is left out: {source} has no memory of losses, it was trained without --bcl")
+        told.append(f"memorisation is left out: {source} has no memory of losses, {NO_MEMORY}")
     compute = Compute(args, world_from_environment(args.no_cuda).device)
     data, counts = training_images(args)
     if "loss" in names and min(args.batch_size, len(data)) < 2:
-        raise InputError("one image in a batch has no negatives, so no loss: give a larger --batch_size")
+        raise InputError(f"one image in a batch has no negatives, so no loss: {LARGER_BATCHES}")
     data.fill = False  # a bad image has no score; another one's is not its own
     found, count = {}, len(data)
     if "memorisation" in names:
         config = content.get("config")
         known = config.get("images") if isinstance(config, dict) else None
         if isinstance(known, str) and known != fingerprint(data):
-            raise InputError(f"{source} remembers losses of other images than those of the list: choose other --scores")
+            raise InputError(f"{source} remembers losses of other images than those of the list: {OTHER_SCORES}")
         found["memorisation"] = scores.memorisation(content.get("memory"), count, source)
     found |= _of_network(args, from_published(content["state_dict"]), data, names, compute)
     ranked = {name: found[name].numpy() for name in dict.fromkeys(names)}
@@ -191,7 +126,7 @@ def _plain(args: argparse.Namespace, data: AugmentedImages, bad: BadImages, comp
 
 
 def main() -> None:
-    args, content = parse()
+    args, content = parse(__doc__)
     data, groups, ranked, told = rank(args, content)
     words = [f"{c}" if groups is None else f"{groups[i]} {c}" for i, c in enumerate(data.labels.tolist())]
     for name, values in ranked.items():

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+import split.flags
 import split.lists
-import split.make_splits
 from tests.figure_checks import figures  # noqa: F401 - a fixture of all tests
 from tests.warm import environment, python
 from utils.errors import run
@@ -59,7 +59,7 @@ def ledger(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "ledger"
     folder.mkdir()
     monkeypatch.setattr(split.lists, "ROOT", folder)
-    monkeypatch.setattr(split.make_splits, "ROOT", folder)
+    monkeypatch.setattr(split.flags, "ROOT", folder)
     return folder / "generated.tsv"
 
 

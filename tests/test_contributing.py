@@ -80,7 +80,7 @@ def project(project_copy, tmp_path) -> Path:
 
 def add_method(project: Path) -> tuple[str, str, str]:
     """Steps 1 to 6 of "Add a method"; returns the commands of step 7: the test, a pre-training, all of a split."""
-    module, name, imported, refused, built, flag, unpruned, named, taken, found, look, test, commands = blocks(
+    module, name, imported, built, flag, refused, unpruned, named, taken, found, look, test, commands = blocks(
         "Add a method"
     )
     (project / "methods" / "decoupled.py").write_text(module)
@@ -91,9 +91,9 @@ def add_method(project: Path) -> tuple[str, str, str]:
         Edit("methods/names.py", '    "bcl-d": "BCL-D",\n', name, "after"),
         Edit(registry, "from methods.focal", imported),
         Edit(registry, '__all__ = ["BCL", ', '"Decoupled", ', "after"),
-        Edit(registry, "    check_fractions(", refused),
         Edit(registry, "    else:\n        method = SimCLR(", built),
         Edit("pretrain/flags.py", '    add("--focal_gamma"', flag),
+        Edit("pretrain/flags.py", "    if args.prune_dual_bn and", refused),
         Edit(RECIPES, "        simclr | focal | bcl-i) prune=False prune_dual_bn=False ;;\n", unpruned, "instead"),
         Edit(RECIPES, "sdclr, bcl-i or bcl-d", ", decoupled", "after"),
         Edit(RECIPES, "        bcl-?)\n", named),

@@ -91,21 +91,72 @@ def test_utils_stay_small():
     assert sum(len(file.read_text().splitlines()) for file in files) <= 1000
 
 
-def options_in_errors(file: Path) -> set[str]:
-    """Texts with a command-line option in them that a file raises, as `line: text`."""
+# An option, or the dashes before a name that is filled in.
+OPTION = re.compile(r"(?:^|[\s`'\"(\[,;:/])--(?:[a-zA-Z{]|$)")
+
+
+def options_named(source: str) -> set[str]:
+    """Texts of a file's code, as `line: text`, that tell a user of an option.
+
+    Those are the texts with one in a `raise`, and the sentences with one anywhere else, as an error may come from a
+    name or a function; pieces of f-strings and adjacent literals are looked at as one text. Docstrings are for readers
+    of the code, and a word alone is no sentence: it is of another program's command line.
+    """
+    tree = ast.parse(source)
+    raised = {id(part) for node in ast.walk(tree) if isinstance(node, ast.Raise) for part in ast.walk(node)}
+    done = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if not isinstance(node, ast.Raise):
+    for node in ast.walk(tree):  # from the outside to the inside
+        if isinstance(node, ast.JoinedStr):
+            # What is filled in may hold texts in turn, which are looked at on their own.
+            done |= {id(part) for part in node.values if isinstance(part, ast.Constant)}
+            text = "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in done:
+            text = node.value
+        else:
             continue
-        texts = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-        found |= {f"{node.lineno}: {text}" for text in texts if re.search(r"(^|[\s`'\"(])--[a-zA-Z]", text)}
+        if OPTION.search(text) and (id(node) in raised or re.search(r"\w\s|\s\w", text)):
+            found.add(f"{node.lineno}: {text}")
     return found
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_libraries_do_not_name_options(room):
-    """Only the files that define options (`flags.py`, or a program with a parser of its own) tell users of them."""
+@pytest.mark.parametrize(
+    "code",
+    [
+        'raise InputError("give --data")',
+        'raise InputError("--data")',
+        "raise InputError(f'{path} is gone: `--data DIR` says where')",
+        'raise InputError(f"--data {path} is gone")',
+        'raise InputError(f"{path} is gone: " "give " f"--data")',
+        'raise InputError(f"{source} does not say: give --{name}")',
+        'raise InputError("{} is gone: give --data".format(path))',
+        'raise InputError("it is gone: give --" + name)',
+        'raise InputError("; ".join(["it is gone", "give (--data)"])) from error',
+        "raise InputError(f\"{path}: {'give --data' if path else 0}\")",
+        'why = "give --data"\nraise InputError(why)',
+        'def why(path):\n    """Of --data."""\n    return f"{path} is gone: give --data"',
+        'ADVICE = "python -m split.make_splits --data DIR"',
+    ],
+)
+def test_an_option_is_found(code):
+    assert len(options_named(code)) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        '"""--data: where."""\nraise InputError("give a folder")',
+        'def load():\n    """Load what --data says."""\n    return ["git", "describe", "--always"]',
+        'raise InputError(f"{path} is gone -- give {GIVE_DATA}")',
+    ],
+)
+def test_other_texts_are_not(code):
+    assert not options_named(code)
+
+
+@pytest.mark.parametrize("room", [*ROOMS, *SCRIPTS])
+def test_only_flags_name_options(room):
+    """Who defines options, `flags.py` of each room and utils/cli.py, tells users of them; others take its texts."""
     files = [f for f in files_of(room) if f.name != "flags.py" and f != PROJECT / "utils" / "cli.py"]
-    files = [f for f in files if "Parser(" not in f.read_text()]
-    found = {file.relative_to(PROJECT).as_posix(): texts for file in files if (texts := options_in_errors(file))}
+    found = {f.relative_to(PROJECT).as_posix(): texts for f in files if (texts := options_named(f.read_text()))}
     assert found == {}

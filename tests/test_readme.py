@@ -137,7 +137,7 @@ def ready(project_copy, tmp_path_factory):
     handler.log_message = lambda *_: None
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    module = project / "split" / "fetch_published.py"
+    module = project / "split" / "flags.py"
     local = f"http://127.0.0.1:{server.server_address[1]}"
     module.write_text(module.read_text().replace("https://raw.githubusercontent.com", local))
     yield project

@@ -129,7 +129,7 @@ def place(files: Mapping[str, Path], target: Path, overwrite: bool) -> None:
             continue
         first = next(p for p in (there, *there.parents) if p.exists())
         if not (there.is_file() and overwrite if first == there else first.is_dir()):
-            raise InputError(f"{first} is there with other content: move it, or replace it with overwrite True")
+            raise InputError(f"{first} is there with other content: move it, or have it overwritten")
         moves.append((file, there))
     for file, there in moves:
         there.parent.mkdir(parents=True, exist_ok=True)

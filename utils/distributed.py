@@ -46,13 +46,11 @@ def launched_by_hand(local_rank: int | None, world_size: int, port: int) -> None
 
     Where torchrun, or torch.distributed.launch, has set the environment, that decides.
 
-    Raises:
-        InputError: several processes, and the rank is missing or out of range.
+    Args:
+        local_rank: in 0..world_size - 1; None only of one process.
     """
     if "RANK" in os.environ or world_size == 1:
         return
-    if local_rank is None or not 0 <= local_rank < world_size:
-        raise InputError(f"world_size {world_size} needs local_rank 0 to {world_size - 1}, or start with torchrun")
     here = {"RANK": local_rank, "LOCAL_RANK": local_rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
     os.environ.update({name: str(value) for name, value in here.items()})
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import analysis.rows
+import split.flags
 import split.lists
-import split.make_splits
 from analysis.read import read_result
 from analysis.rows import Row
 from data.sets.memory import load
@@ -192,7 +192,7 @@ def test_unknown_class_sizes_are_an_error(tmp_path, monkeypatch):
 
 def test_balanced_pretraining_is_grouped_by_the_long_tailed_list(tmp_path, monkeypatch):
     """METHODS, section 2: D_b is judged in the groups of the same split's D_i."""
-    for module in (split.lists, split.make_splits):
+    for module in (split.lists, split.flags):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(analysis.rows, "ensure_list", partial(ensure_list, root=tmp_path / "lists"))
     pretrained, probed = experiment(tmp_path, "digits", 2, kind="D_b")

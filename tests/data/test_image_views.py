@@ -777,7 +777,7 @@ def test_policy_error_ends_at_the_first(tmp_path):
     with pytest.raises(InputError) as caught:
         bad.take(told("a.JPEG (line 3 of x.txt) does not exist", "b.JPEG (line 9 of x.txt) does not exist"), True)
     assert str(caught.value).startswith("a.JPEG (line 3 of x.txt) does not exist; ")
-    assert "on_bad_image skip" in str(caught.value)
+    assert "have such images skipped" in str(caught.value)
     assert "b.JPEG" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 

@@ -447,7 +447,7 @@ def test_boosting_changes_nothing_in_the_first_epoch_and_something_later(call, t
         (["--bcl", "--momentum_loss_beta", "1"], ["--momentum_loss_beta"]),
         (["--bcl", "--rand_k", "0"], ["--rand_k"]),
         (["--bcl", "--rand_strength", "31"], ["--rand_strength"]),
-        (["--focal", "--prune"], ["leave out prune or focal"]),
+        (["--focal", "--prune"], ["leave out --prune or --focal"]),
         (["--focal", "--focal_gamma", "-1"], ["--focal_gamma"]),
     ],
 )

@@ -12,6 +12,7 @@ from torch import nn
 from torchvision import transforms as T
 
 import split.ensure
+import split.flags
 import split.lists
 import split.make_splits
 from data.sets.files import LIST_SPECS
@@ -113,7 +114,7 @@ def root(tmp_path_factory):
 @pytest.fixture
 def lists(root, monkeypatch):
     """The folder that takes the place of split/."""
-    for module in (split.lists, split.make_splits):
+    for module in (split.lists, split.flags):
         monkeypatch.setattr(module, "ROOT", root)
     for function in (split.ensure.ensure_list, split.ensure.ensure_path_list):
         monkeypatch.setattr(function, "__defaults__", (root,))

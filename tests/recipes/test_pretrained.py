@@ -84,7 +84,7 @@ def test_files_that_are_there(get, tmp_path, root):
     weights = next(path for path in log.parent.iterdir() if path.suffix == ".pt")
     weights.write_text("mine")
     before = tree(tmp_path)
-    one_line_error(get("sdclr-cifar10", file), str(weights), "overwrite True")
+    one_line_error(get("sdclr-cifar10", file), str(weights), "have it overwritten")
     assert tree(tmp_path) == before
     assert get("sdclr-cifar10", file, "--overwrite", "True").returncode == 0
     assert contents(root) == FILES

@@ -325,8 +325,8 @@ def test_pretraining_on_held_out_images_is_refused(run, name):
     [
         (["--fullset"], ["--fullset and --customSplit"]),
         (["--dataset", "imagenet-200"], ["imagenet-200"]),
-        (["--world_size", "2"], ["needs local_rank 0 to 1"]),
-        (["--world_size", "2", "--local_rank", "2"], ["needs local_rank 0 to 1"]),
+        (["--world_size", "2"], ["needs --local_rank 0 to 1"]),
+        (["--world_size", "2", "--local_rank", "2"], ["needs --local_rank 0 to 1"]),
         (["--customSplit", "nonsense"], ["nonsense", TAILED]),
         (["--checkpoint", "gone.pt"], ["gone.pt"]),
         (["--batch-size", "0"], ["--batch-size"]),

@@ -548,7 +548,7 @@ def test_make_and_verify(small_tree, tmp_path, call):
     again = call(MAKE, *SMALL, "--data", small_tree, "--out", out)
     assert again.stdout == done.stdout.replace("made  ", "unchanged  ")
     other = call(MAKE, *SMALL, "--data", small_tree, "--out", out, "--seed", "1")
-    one_line_error(other, "overwrite True")
+    one_line_error(other, "split.make_splits with --overwrite True")
     assert files_below(out) == lists
     assert call(MAKE, *SMALL, "--data", small_tree, "--out", out, "--seed", "1", "--overwrite").returncode == 0
     changed = {name for name, content in files_below(out).items() if content != lists[name]}

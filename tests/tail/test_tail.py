@@ -14,6 +14,7 @@ from torch import nn
 import split.ensure
 import split.lists
 import tail.__main__
+import tail.flags
 from data.images import ImageFiles, ImageSet
 from data.loader import BatchedLoader
 from data.sets.files import LIST_SPECS
@@ -190,7 +191,7 @@ def test_dual_batch_norm_and_the_loss_equal_loops_over_images(call, lists, tmp_p
     last = rows_of(out / "memorisation.csv")[-2:]
     assert [(row["sample_id"], row["score"], row["rank"]) for row in last] == [("2", "", "44"), ("5", "", "45")]
 
-    args, _ = tail.__main__.parse(["--checkpoint", str(checkpoint), "--out", str(out)])
+    args, _ = tail.flags.parse("", ["--checkpoint", str(checkpoint), "--out", str(out)])
     np.testing.assert_allclose(by_id(out / "loss.csv"), loss_by_loops(choose(model, 0), args, 2), rtol=1e-4)
 
     for row in rows_of(out / "loss.csv"):
@@ -222,7 +223,7 @@ def test_single_batch_norm_gets_the_pruned_networks_statistics(call, lists, tmp_
     checkpoint = save(model, tmp_path / "model.pt", {**CONFIG, "prune": False})
     options = ["--checkpoint", checkpoint, "--out", tmp_path / "out", "--scores", "disagreement", "--augment", "pillow"]
     assert call("tail/__main__.py", *options, "--num_workers", 0).returncode == 0
-    args, _ = tail.__main__.parse(list(map(str, options)))
+    args, _ = tail.flags.parse("", list(map(str, options)))
     assert args.prune_percent == 0.9  # not 0.5, which this checkpoint was not trained with
     sparse = with_masks(model, masks_by_sorting(model, 0.9))
     # All batch norms' inputs, batch by batch, one after the other: the averages of the batches' statistics.

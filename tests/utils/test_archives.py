@@ -242,7 +242,7 @@ def test_files_that_are_there(fresh, out, tmp_path):
     (out / "exp/a").write_text("new a")
     (out / "exp/b").write_text("mine")
     before, inode = tree(out), (out / "exp/a").stat().st_ino
-    with pytest.raises(InputError, match="exp/b is there with other content.*overwrite True"):
+    with pytest.raises(InputError, match="exp/b is there with other content.*overwritten"):
         place(fresh, out, False)
     assert tree(out) == before
     place(fresh, out, True)

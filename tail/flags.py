@@ -1,0 +1,81 @@
+"""Flags of the package's program: those that none gives are as in the pre-training, by its checkpoint."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from data.sets.files import PRETRAIN_LISTS
+from models.mask import check_fractions
+from pretrain.flags import add_view_options, fill_in_views
+from run.checkpoint import read_checkpoint
+from tail.scores import SCORES
+from utils.cli import Parser, positive
+from utils.errors import InputError
+
+NO_MEMORY = "it was trained without --bcl"
+LARGER_BATCHES = "give a larger --batch_size"
+OTHER_SCORES = "choose other --scores"
+# What is taken of a checkpoint's settings.
+SETTINGS = (
+    "dataset", "data", "augment", "image_size", "on_bad_image", "trainSplit", "imagenetCustomSplit", "batch_size",
+    "model", "temperature", "seed", "strength", "resizeLower",
+)  # fmt: skip
+LONGEST = 4096  # characters of a setting
+
+
+def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The options, with the checkpoint's settings where they are not given, and the checkpoint's content.
+
+    Args:
+        words: the command line; None for this program's.
+
+    Raises:
+        InputError: an option, or a setting of the checkpoint, is unknown or out of range; or the checkpoint is bad.
+    """
+    parser = Parser(description)
+    parser.prog = "python -m tail"  # before Python 3.14 --help would say __main__.py
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="of pre-training")
+    add("--out", type=Path, required=True, help="folder to write to")
+    add("--scores", nargs="+", choices=SCORES, help="default all that the checkpoint allows")
+    add("--draws", type=positive, default=10, help="augmented passes of the loss")
+    add("--mask", type=Path, help="a mask_<epoch>.pt, instead of pruning the checkpoint's weights")
+    parser.add_flag("--no-cuda", help="compute on the CPU")
+    add_view_options(parser, precision="fp32")
+    # Published: a temperature of 0.2; 90% of the weights pruned on CIFAR, 30% on image files.
+    parser.set_defaults(dataset=None, model=None, trainSplit="", temperature=0.2, prune_percent=None, bcl=False)
+    words = sys.argv[1:] if words is None else words
+    source = parser.parse_args(words).checkpoint
+    content = read_checkpoint(source)
+    try:
+        parser.parse_args(found := [f"--checkpoint={source}", "--out=.", *_settings(content.get("config"))])
+    except InputError as error:
+        raise InputError(f"{source} has settings of no use: {error}") from error
+    args = parser.parse_args([*found, *words])
+    files = args.dataset in PRETRAIN_LISTS
+    if files and not args.imagenetCustomSplit:
+        args.imagenetCustomSplit = PRETRAIN_LISTS[args.dataset][1]
+    for name in ("dataset", "model", "imagenetCustomSplit" if files else "trainSplit"):
+        if not getattr(args, name):
+            raise InputError(f"{source} does not say how it was trained: give --{name}")
+    if args.prune_percent is None:
+        args.prune_percent = 0.3 if files else 0.9
+    check_fractions(args.prune_percent)
+    if not 0 < args.temperature < float("inf"):
+        raise InputError(f"--temperature must be positive, not {args.temperature}")
+    fill_in_views(args)
+    if args.out.exists() and not args.out.is_dir():
+        raise InputError(f"--out {args.out} is no folder")
+    return args, content
+
+
+def _settings(config: Any) -> list[str]:
+    """The settings of a checkpoint as words of a command line; a stranger's may be anything."""
+    config = config if isinstance(config, dict) else {}
+    names = [*SETTINGS, *(["prune_percent"] if config.get("prune") is True else [])]
+    found = {name: config[name] for name in names if config.get(name) is not None}
+    for name, value in found.items():
+        if not isinstance(value, str | int | float) or len(str(value)) > LONGEST:
+            raise InputError(f"its {name} is no text or number")
+    return [f"--{name}={value}" for name, value in found.items()]
