@@ -172,3 +172,13 @@ def print_blocks(table: Table, name: str = "") -> None:
     print(*(f"no test: {of}{reason}\n" for reason in why), sep="", end="")
     if table.splits:
         print(f"\n{of}each split{', Std with ddof 0' if name else ''}\n\n{align(split_lines(table))}")
+
+
+def print_table(table: Table) -> None:
+    """The table, the published numbers below ours where there are any, what is missing or departs, and differences."""
+    print(f"\n{table.title}: test accuracy in %, {table.shows}\n")
+    print(align(main_lines(table)))
+    if table.notes:
+        print(f"note: {'; '.join(table.notes)}")
+    print(*(f"missing: {what}\n" for what in table.missing), sep="", end="")
+    print_blocks(table)

@@ -1,0 +1,35 @@
+"""The tables of SDCLR's paper (Jiang et al., ICML 2021) from this project's results: one data set, one probe each."""
+
+import argparse
+
+from analysis.published import published
+from analysis.rows import Row, collect_as_told, names_of
+from analysis.table import Table, make_table, print_table
+from data.sets.base import ListSpec
+from data.sets.registry import find_spec
+from methods.names import METHODS
+from probe.protocols import PROBES
+
+
+def print_tables(args: argparse.Namespace) -> tuple[dict[str, list[Row]], list[Table]]:
+    """One table for each probe; returns the rows with a result, probe -> one for each method, and the tables.
+
+    Raises:
+        InputError: a result is of no use, or results do not belong together.
+    """
+    spec, found, tables = find_spec(args.dataset), {}, []
+    pretrained_on = f"D_{'i' if args.LT else 'b'}"
+    if isinstance(spec, ListSpec):
+        pretrained_on = names_of(spec, 1, args.LT, "linear", args.shape).base
+    for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
+        methods = args.method or ["sdclr" if args.prune else "simclr"]
+        rows = {method: collect_as_told(args, spec, method, probe, args.LT, args.shape) for method in methods}
+        # The papers' rows are of long-tailed pre-training on lists of their own shape.
+        theirs = {METHODS[m]: published(spec, m, probe) for m in rows} if args.LT and not args.shape else {}
+        table = make_table(args, spec, (spec.name, pretrained_on, PROBES[probe]), rows, theirs)
+        table.published_n = "1" if isinstance(spec, ListSpec) else "5"
+        print_table(table)
+        tables.append(table)
+        if any(row.values for row in rows.values()):
+            found[probe] = [row for row in rows.values() if row.values]
+    return found, tables
