@@ -105,6 +105,7 @@ def parse(words: list[str]) -> dict[str, Any]:
     parsers = {"train_simCLR.py": parse_pretraining, "train_cifar.py": parse_cifar, "train_imagenet.py": parse_imagenet}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)
+        patch.setenv("RANK", "0")  # as the launcher has it
         return vars(parsers[words[0]](""))
 
 
