@@ -15,6 +15,8 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import platform
+import re
 import resource
 import signal
 import statistics
@@ -29,6 +31,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from utils.distributed import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 Step = Callable[[], float | None]
@@ -208,3 +212,11 @@ def _serve(pipe: Connection) -> None:
 
 if __name__ == "__main__":
     _serve(Connection(int(sys.argv[1])))
+
+
+def machine() -> str:
+    """Processor and cores, as a file's name."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
+    name = found.group(1) if found else platform.processor() or platform.machine()
+    return re.sub("[^a-z0-9]+", "-", f"{name} {cores()} cores".lower()).strip("-")

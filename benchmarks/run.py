@@ -9,8 +9,6 @@ step, divided by those of the fastest bfloat16 matrix product on this processor,
 import argparse
 import json
 import os
-import platform
-import re
 import statistics
 import sys
 import time
@@ -20,13 +18,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.compare import Contender, Pair, flops, interleaved, matmul_peak
+from benchmarks.compare import Contender, Pair, flops, interleaved, machine, matmul_peak
 from benchmarks.contenders import encoder
 from methods import SDCLR, SimCLR
 from run.compute import has_bf16
 from run.log import provenance
 from utils.cli import Parser
-from utils.distributed import cores
 from utils.errors import run
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -172,14 +169,6 @@ PARTS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "memory": memories,
     "start": start_up,
 }
-
-
-def machine() -> str:
-    """Processor and cores, as a file's name."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
-    name = found.group(1) if found else platform.processor() or platform.machine()
-    return re.sub("[^a-z0-9]+", "-", f"{name} {cores()} cores".lower()).strip("-")
 
 
 def table(rows: list[Row]) -> str:

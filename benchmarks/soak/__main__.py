@@ -27,6 +27,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.compare import machine
 from run.checkpoint import read_checkpoint
 from run.log import provenance
 from tests.warm import environment, python
@@ -281,7 +282,8 @@ def main() -> None:
         print("\n".join(lines[-1 - len(wrong) :]), flush=True)
     made = provenance()
     lines.append(
-        f"seed {args.seed}, {cores()} cores, {time.perf_counter() - began:.0f} s in all, torch {made['torch']}"
+        f"seed {args.seed}, {machine()}, {time.perf_counter() - began:.0f} s in all, "
+        f"revision {made['git']}, torch {made['torch']}"
     )
     print(lines[-1])
     if args.out:
