@@ -18,6 +18,7 @@ from run.randomness import generator_states, set_generators
 from run.signals import Signals
 from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
 from utils.errors import InputError, Interrupted
+from utils.files import replace_file
 
 # Settings that change no result: where things are, what is printed and kept, and how the run is started.
 HARMLESS = frozenset([
@@ -51,6 +52,7 @@ class RunFiles:
         self.settings = {**vars(args), "processes": world.size, **settings}
         self.told, self.signals = [], None
         self._within: dict[str, Any] = {}  # of a checkpoint within an epoch
+        self._numbered: Path | None = None  # what is resumed, where it is newer than model.pt
         self._damaged, self._changed, self._stop = False, False, 0
 
     @property
@@ -86,7 +88,7 @@ class RunFiles:
             self.told.append(f"nothing to resume in {self.folder}")
             return None
         path, content, reasons = found
-        self._damaged = bool(reasons)
+        self._damaged, self._numbered = bool(reasons), path if path.stem[6:].isdecimal() else None
         self.told += [reasons, f"using {path.name}"] if reasons else []
         return path, content
 
@@ -171,10 +173,14 @@ class RunFiles:
             yield
 
     def prepare(self) -> None:
-        """Before the run, of the main process alone: with --overwrite, remove what there is of another run."""
+        """Before the run, of the main process alone: remove what --overwrite removes; let model.pt be the newest."""
         for path in [*self.folder.iterdir(), *events(self.folder)] if self.args.overwrite else ():
             if path.parent != self.folder or CHECKPOINTS.fullmatch(path.name) or RESULTS.fullmatch(path.name):
                 path.unlink()
+        if self._numbered:
+            # It is written before model.pt, and the run was killed in between, perhaps after its last epoch.
+            newest = self.folder / "model.pt"
+            replace_file(newest, self._numbered.read_bytes(), None if self._damaged else previous_of(newest))
 
     def epochs(self, done: int) -> Iterator[int]:
         """The epochs after `done`, 1-based; until they are over, a signal ends the run after a step, saved.

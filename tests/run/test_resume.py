@@ -285,6 +285,29 @@ def test_a_run_goes_on_from_the_one_before_and_does_not_lose_it(call, tmp_path, 
     one_line_error(call("train_simCLR.py", "run", *options, "--resume"), "model.pt", "truncated or damaged")
 
 
+def test_a_run_killed_between_its_last_two_files_ends_with_both(call, tmp_path, monkeypatch):
+    """model_<epoch>.pt is written first; the soak met a model.pt of an earlier epoch in a run that was through."""
+    folder, original = tmp_path / "checkpoints", run.folder.write_checkpoint
+    options = [*SMALL, "--epochs", "3", "--save_steps", "1"]
+    assert call("train_simCLR.py", "whole", *options).returncode == 0
+
+    def killed(path: Path, content: dict, previous: Path | None = None) -> None:
+        if path.name == "model.pt" and content["epoch"] == 3:
+            raise KeyboardInterrupt
+        original(path, content, previous)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.folder, "write_checkpoint", killed)
+        assert call("train_simCLR.py", "run", *options).returncode == 130
+    before = (folder / "run/model.pt").read_bytes()
+    assert read_checkpoint(folder / "run/model_3.pt")["epoch"] == 3 > read_checkpoint(folder / "run/model.pt")["epoch"]
+    done = call("train_simCLR.py", "run", *options, "--resume")
+    assert done.returncode == 0 and "model_3.pt after epoch 3 (finished)" in done.stdout, done.stderr
+    assert equal(folder / "whole", folder / "run")
+    assert (folder / "run/model.pt").read_bytes() == (folder / "run/model_3.pt").read_bytes()
+    assert (folder / "run/model.previous.pt").read_bytes() == before
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_a_full_disk_leaves_the_last_good_file(two, monkeypatch, links):
     before = {p.name: p.read_bytes() for p in two.iterdir()}
