@@ -2,7 +2,7 @@
 #              pipe, a line for each step, the tables, and where the logs are
 # make test    the tests, in at most 5 minutes on two idle cores; make test-all: the slow ones, too
 # make check   format and lint            make format  format, and mend what lint can mend
-# make bench   speed beside the published procedure, in one run of 10 minutes; QUICK=1: 3 minutes
+# make bench   speed beside the published procedure, in one run of 12 minutes; QUICK=1: 3 minutes
 # make soak    kills, damaged checkpoints, bad input, memory: 10 minutes, summary in results/soak.txt; QUICK=1: a tenth
 PYTHON ?= python3
 BIN := .venv/bin
