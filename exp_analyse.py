@@ -16,8 +16,8 @@ from analysis.figures import write_figures
 from analysis.flags import parse
 from analysis.rows import Row
 from analysis.write import write_tables
-from data.sets.registry import find_spec
-from methods.names import METHODS
+from data.sets.registry import data_set
+from methods import METHODS
 from probe.protocols import PROBES
 from utils.errors import InputError, run
 
@@ -31,7 +31,7 @@ def main() -> None:
         args.dataset = args.dataset or "cifar100"
         rows, tables = sdclr_table.print_tables(args)
         panels = {PROBES[probe]: {row.method: row.mean_and_std() for row in found} for probe, found in rows.items()}
-        title = f"{find_spec(args.dataset).name}, pre-trained on {'long-tailed' if args.LT else 'balanced'} lists"
+        title = f"{data_set(args.dataset).name}, pre-trained on {'long-tailed' if args.LT else 'balanced'} lists"
     if not panels:
         raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
     if args.out:

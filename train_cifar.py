@@ -10,24 +10,26 @@ The published protocols, with all their settings, are in cmds/shell_scrips. --ch
 import sys
 import time
 
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from probe.check import check
 from probe.flags import parse_cifar
 from probe.record import outcome, report
 from probe.setup import set_up
 from probe.stages import test, train
 from run.log import Log, provenance
+from utils.distributed import join
 from utils.errors import run
 
 
 def main() -> None:
     args, started = parse_cifar(__doc__), time.perf_counter()
-    spec = spec_of(args.dataset)
+    spec = data_set(args.dataset)
     if args.check:
         check(args, spec)
         return
     probe = set_up(args, spec)
 
+    join(probe.world)
     with probe.files.alone():
         log = Log(probe.files.folder, probe.world.main, quiet=args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))

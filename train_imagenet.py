@@ -12,20 +12,21 @@ nothing.
 import sys
 import time
 
-from data.sets.files import LIST_SPECS
+from data.sets.registry import data_set
 from probe.check import check
 from probe.flags import parse_imagenet
 from probe.record import outcome, report
 from probe.setup import set_up
 from probe.stages import test, train
 from run.log import Log, provenance
-from utils.distributed import join
+from utils.distributed import join, launched_by_hand
 from utils.errors import run
 
 
 def main() -> None:
     args, started = parse_imagenet(__doc__), time.perf_counter()
-    spec = LIST_SPECS[args.dataset]
+    spec = data_set(args.dataset)
+    launched_by_hand(args.local_rank, args.world_size, args.port)
     if args.check:
         check(args, spec)
         return

@@ -54,8 +54,8 @@ def main() -> None:
             method.start_epoch(epoch)
             meters = files.meters(len(loader))
             loader.sampler.set_epoch(epoch, meters.done * args.batch_size // world.size)
-            if args.bcl:
-                images.set_scores(method.score)
+            if (scores := method.scores()) is not None:
+                images.set_scores(scores)
             one_epoch(model, loader, optimizer, epoch, args, compute, world, log, bar, bad, meters, files)
             if monitor and (epoch % args.monitor_freq == 0 or epoch == args.epochs):
                 monitor.report(method.encoder, epoch, log, bad)

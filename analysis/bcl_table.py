@@ -12,9 +12,8 @@ from analysis.published import Cells, read_published
 from analysis.rows import Row, collect_as_told, folders_of
 from analysis.table import Table, make_table, print_blocks
 from data.groups import GROUPS
-from data.sets.base import ListSpec
-from data.sets.registry import find_spec
-from methods.names import METHODS
+from data.sets.registry import data_set
+from methods import METHODS
 from utils.errors import InputError
 from utils.text import align, cell, signed
 
@@ -60,9 +59,8 @@ def print_tables(args: argparse.Namespace) -> tuple[dict[str, dict[str, Cells]],
 
 
 def _collect(dataset: str, probe: str, args: argparse.Namespace) -> dict[str, Row]:
-    spec = find_spec(dataset)
-    # What BCL's paper calls ImageNet-LT is the second of its lists here.
-    shape = "pareto" if isinstance(spec, ListSpec) and len(spec.long_tailed) > 1 else args.shape
+    spec = data_set(dataset)
+    shape = spec.bcl_shape or args.shape
     methods = args.method or [m for m in ROWS if m in METHODS]
     return {method: collect_as_told(args, spec, method, probe, True, shape) for method in methods}
 
@@ -74,7 +72,7 @@ def _table(dataset: str, probe: str, rows: dict[str, Row], args: argparse.Namesp
         published = {ROWS.get(m, m): read_published("BCL-T1", DATASETS[dataset], ROWS.get(m, m)) for m in wanted}
     names = (DATASETS.get(dataset, dataset), "long-tailed lists", probe)
     # The Std of this table is of means over splits: no split has one of its own to compare.
-    table = make_table(args, find_spec(dataset), names, rows, published, COLUMNS, GROUPS, group_means)
+    table = make_table(args, data_set(dataset), names, rows, published, COLUMNS, GROUPS, group_means)
     table.shows = SHOWS
     return table
 
@@ -107,7 +105,7 @@ def _print_notes(rows: dict[str, dict[str, Row]], tables: dict[str, Table], args
         if tables[name].notes:
             print(f"note: {name}: {'; '.join(tables[name].notes)}")
         if not any(row.values for row in methods.values()):
-            print(f"missing: {name}: no result below {folders_of(find_spec(name), args.root)[1]}")
+            print(f"missing: {name}: no result below {folders_of(data_set(name), args.root)[1]}")
             continue
         for row in methods.values():
             print(*(f"missing: {name}, {what}" for what in row.missing), sep="\n", end="\n" if row.missing else "")

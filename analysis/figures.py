@@ -10,7 +10,7 @@ from analysis.curves import plot_curves
 from analysis.published import Cells
 from analysis.rows import Row
 from data.groups import GROUPS
-from methods.names import METHODS
+from methods import METHODS
 from probe.protocols import PROBES
 from utils.errors import InputError
 from utils.plotting import FORMATS, Style, finish, new_panels, styles, write_figure

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from analysis.paired import TESTS
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS
+from data.sets.registry import DATA_SETS
 from probe.protocols import PROBES
 from utils.cli import Parser
 from utils.errors import InputError
@@ -25,7 +24,7 @@ def parse(description: str, methods: list[str]) -> argparse.Namespace:
     """
     parser = Parser(description)
     parser.add_argument("--paper", default="sdclr", choices=["sdclr", "bcl"], help="whose table; default sdclr")
-    choices = ["imagenet100", *SPECS, *LIST_SPECS]
+    choices = ["imagenet100", *DATA_SETS]
     parser.add_argument("--dataset", choices=choices, help="default cifar100; with --paper bcl its three data sets")
     parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i, LT), else on the balanced ones (D_b, BL)")
     parser.add_flag("--fewShot", help="few-shot probe instead of the linear one")

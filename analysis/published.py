@@ -2,19 +2,17 @@
 
 import csv
 
-from data.sets.base import ListSpec, Spec
-from methods.names import METHODS
+from data.sets.base import DataSet
+from methods import METHODS
 from utils.files import PROJECT
-
-_PAPER_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "imagenet-100": "ImageNet-100"}
 
 Cells = dict[str, tuple[float, float | None]]  # column -> mean and standard deviation, None where there is none
 
 
-def published(spec: Spec | ListSpec, method: str, probe: str) -> Cells:
+def published(spec: DataSet, method: str, probe: str) -> Cells:
     """The SDCLR paper's numbers for a long-tailed data set, with their deviation over splits."""
     paper_table = {"linear": "SDCLR-linear", "fewShot": "SDCLR-fewshot"}.get(probe, "")
-    return read_published(paper_table, f"{_PAPER_NAMES.get(spec.name, '')}-LT", METHODS[method])
+    return read_published(paper_table, f"{spec.published_name}-LT", METHODS[method])
 
 
 def read_published(paper_table: str, dataset: str, method: str) -> Cells:

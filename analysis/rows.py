@@ -10,18 +10,16 @@ import numpy as np
 
 from analysis.flags import CHOOSE
 from analysis.read import read_result, read_text
-from data.groups import COLUMNS, groups_of, summarise
-from data.sets.base import ListSpec, Spec
+from data.groups import COLUMNS, summarise
+from data.sets.base import DataSet
 from data.sets.memory import load
-from methods.names import METHODS
+from methods import METHODS
 from probe.protocols import FEATURE_PROTOCOLS, PROBES
 from split.counts import imagenet_100
 from split.ensure import ensure_list, known_list
 from split.flags import FETCH
 from split.lists import read_list, read_path_list
 from utils.errors import InputError
-
-SPLITS = [1, 2, 3, 4, 5]
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Row:
         return {c: (float(np.mean(v)), float(np.std(v)) if len(v) > 1 else None) for c, v in columns.items() if v}
 
 
-def folders_of(spec: Spec | ListSpec, root: Path) -> tuple[Path, Path]:
+def folders_of(spec: DataSet, root: Path) -> tuple[Path, Path]:
     """Folders of pre-training and probes, as the recipes name them."""
     name = "checkpoints" + ("" if spec.name == "cifar10" else f"_{spec.name.removesuffix('-100')}")
     return root / name, root / f"{name}_tune"
@@ -59,22 +57,18 @@ class Names(NamedTuple):
     pattern: re.Pattern
 
 
-def names_of(spec: Spec | ListSpec, split: int, long_tailed: bool, probe: str, shape: str) -> Names:
+def names_of(spec: DataSet, split: int, long_tailed: bool, probe: str, shape: str) -> Names:
     """Names of the experiments on a split; see collect.
 
     Raises:
         InputError: there are no lists of that shape.
     """
-    if isinstance(spec, ListSpec):
-        # There is one split; ImageNet has a second pair of lists, of another shape.
-        if shape not in ("", "pareto") or shape and len(spec.long_tailed) == 1:
-            raise InputError(f"shape {shape} has no meaning for {spec.name}")
-        base = spec.long_tailed[bool(shape)][not long_tailed]
+    base = spec.split_name(split, long_tailed, shape)
+    if spec.style == "imagenet":
         few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
         before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?:prune|wd|head|focal|bcl).*)?)"
         start, after, glob = f"{base}_res*", rf"{re.escape(few_shot)}lr[\d.]+_.*", f"{few_shot}lr*"
     else:
-        base = f"{spec.prefix}split{split}" + (f"_{shape}" if shape else "")
         kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
         before = rf".+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*)"
         start, after, glob = f"*{base}_{kind}*", rf"{re.escape(few_shot)}f2layer4_.*", f"{few_shot}f2layer4_*"
@@ -84,7 +78,7 @@ def names_of(spec: Spec | ListSpec, split: int, long_tailed: bool, probe: str, s
 
 
 def collect(
-    spec: Spec | ListSpec,
+    spec: DataSet,
     root: Path,
     method: str,
     probe: str,
@@ -112,9 +106,9 @@ def collect(
     """
     pretrained, probed = folders_of(spec, root)
     row, settings = Row(METHODS[method]), set()
-    for split in [1] if isinstance(spec, ListSpec) else splits:
+    for split in splits:
         base, glob, pattern = names_of(spec, split, long_tailed, probe, shape)
-        where = base if isinstance(spec, ListSpec) else f"split {split}"
+        where = f"split {split}" if len(spec.splits) > 1 else base
         found = []
         for folder in sorted(probed.glob("*")):
             match = pattern.fullmatch(folder.name)
@@ -134,7 +128,7 @@ def collect(
                 row.missing.append(f"{METHODS[method]}, {where}: no result in {folder}")
                 continue
             counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
-            groups = groups_of(counts, isinstance(spec, ListSpec))
+            groups = spec.groups(counts)
             row.values[split] = summarise(result["per_class"], groups)
             row.results[split] = {**result, "class_counts": counts, "groups": groups}
             row.folders[split] = pretrained / pre, folder
@@ -143,11 +137,12 @@ def collect(
 
 
 def collect_as_told(
-    args: argparse.Namespace, spec: Spec | ListSpec, method: str, probe: str, long_tailed: bool, shape: str
+    args: argparse.Namespace, spec: DataSet, method: str, probe: str, long_tailed: bool, shape: str
 ) -> Row:
     """collect of what exp_analyse.py's flags choose."""
+    splits = list(spec.splits) if len(spec.splits) == 1 or not args.splits else args.splits
     only = (args.contains, args.data, args.epochs, shape, args.experiments, args.mix)
-    return collect(spec, args.root, method, probe, args.splits or SPLITS, long_tailed, *only)
+    return collect(spec, args.root, method, probe, splits, long_tailed, *only)
 
 
 def _method_of(match: re.Match) -> str:
@@ -161,7 +156,7 @@ def _method_of(match: re.Match) -> str:
     return "sdclr" if pruned else "simclr"
 
 
-def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str) -> list[int]:
+def class_counts(spec: DataSet, split: str, pretrained: Path, data: str) -> list[int]:
     """Images per class of a split's D_i: from the pre-training log, else from the list and the labels.
 
     For image files, `split` is the list of the pre-training; the sizes are of the long-tailed list of its pair.
@@ -170,15 +165,15 @@ def class_counts(spec: Spec | ListSpec, split: str, pretrained: Path, data: str)
         InputError: neither is here.
     """
     log = pretrained / "log.txt"
-    tailed = spec.grouping_list(f"{split}_res") if isinstance(spec, ListSpec) else "_D_i_"
-    if tailed in pretrained.name and log.is_file():
+    if spec.is_tailed(pretrained.name) and log.is_file():
         match = re.search(r"class distribution in training set is \[([^][]*)\]", read_text(log))
         words = match.group(1).replace(",", " ").split() if match else []
         if len(words) == spec.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
             return [int(float(word)) for word in words]
         if match:
             raise InputError(f"{log} is damaged: its class distribution is not one of {spec.classes} classes")
-    if isinstance(spec, ListSpec):
+    if spec.style == "imagenet":
+        tailed = spec.grouping_list(f"{split}_res")
         if spec.name == "imagenet-100":
             return imagenet_100()[1].tolist()
         # Generated lists give a class another size than the authors' do, so only theirs will do.

@@ -3,11 +3,10 @@
 import argparse
 
 from analysis.published import published
-from analysis.rows import Row, collect_as_told, names_of
+from analysis.rows import Row, collect_as_told
 from analysis.table import Table, make_table, print_table
-from data.sets.base import ListSpec
-from data.sets.registry import find_spec
-from methods.names import METHODS
+from data.sets.registry import data_set
+from methods import METHODS
 from probe.protocols import PROBES
 
 
@@ -17,17 +16,15 @@ def print_tables(args: argparse.Namespace) -> tuple[dict[str, list[Row]], list[T
     Raises:
         InputError: a result is of no use, or results do not belong together.
     """
-    spec, found, tables = find_spec(args.dataset), {}, []
-    pretrained_on = f"D_{'i' if args.LT else 'b'}"
-    if isinstance(spec, ListSpec):
-        pretrained_on = names_of(spec, 1, args.LT, "linear", args.shape).base
+    spec, found, tables = data_set(args.dataset), {}, []
+    pretrained_on = spec.list_kind(args.LT, args.shape)
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
         methods = args.method or ["sdclr" if args.prune else "simclr"]
         rows = {method: collect_as_told(args, spec, method, probe, args.LT, args.shape) for method in methods}
         # The papers' rows are of long-tailed pre-training on lists of their own shape.
         theirs = {METHODS[m]: published(spec, m, probe) for m in rows} if args.LT and not args.shape else {}
         table = make_table(args, spec, (spec.name, pretrained_on, PROBES[probe]), rows, theirs)
-        table.published_n = "1" if isinstance(spec, ListSpec) else "5"
+        table.published_n = str(len(spec.splits))
         print_table(table)
         tables.append(table)
         if any(row.values for row in rows.values()):

@@ -9,8 +9,8 @@ from analysis.published import Cells
 from analysis.read import TOPS, check_alike
 from analysis.rows import Row
 from data.groups import COLUMNS
-from data.sets.base import ListSpec, Spec
-from methods.names import METHODS
+from data.sets.base import DataSet
+from methods import METHODS
 from utils.errors import InputError
 from utils.text import align, cell, signed
 
@@ -58,7 +58,7 @@ class Table:
 
 def make_table(
     args: argparse.Namespace,
-    spec: Spec | ListSpec,
+    spec: DataSet,
     names: tuple[str, str, str],
     rows: dict[str, Row],
     published: dict[str, Cells],
@@ -80,7 +80,7 @@ def make_table(
     cells = {row.method: cells_of(row) for row in rows.values()}
     table = Table(*names, columns, list(rows.values()), cells, published, notes=notes, test=args.test)
     if args.splits:
-        table.splits = [1] if isinstance(spec, ListSpec) else args.splits
+        table.splits = list(spec.splits) if len(spec.splits) == 1 else args.splits
     if args.baseline and args.baseline not in rows:
         raise InputError(f"the baseline {args.baseline} is not among the methods of the table: {', '.join(rows)}")
     chosen = args.baseline or next((method for method, row in rows.items() if row.values), None)

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data.groups import COLUMNS
-from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from split.lists import npy
 from split.open import Lists
 from utils.cli import Parser, natural, positive
@@ -55,14 +54,14 @@ def parse() -> argparse.Namespace:
 
 def thinned(args: argparse.Namespace) -> dict[str, Path]:
     """The lists of the long-tailed and of the labelled images, every n-th of each class, written below the root."""
-    data = load(spec_of("fashion_mnist"), args.data, train=True)
+    data = data_set("fashion_mnist").open(args.data)
     paths = {}
     for name, whole in {
         "pretrain": data.spec.split_list("fashion_mnist_split1_D_i"),
         "linear": data.spec.train_list,
     }.items():
-        indices = Lists().open(whole, data.spec, data.labels).ids
-        labels = data.labels[indices]
+        chosen = Lists().open(whole, data)
+        indices, labels = chosen.ids, chosen.labels
         kept = np.concatenate([indices[labels == c][:: args.thin] for c in range(data.spec.classes)])
         paths[name] = args.root.absolute() / f"{name}_thin{args.thin}.npy"
         paths[name].parent.mkdir(parents=True, exist_ok=True)

@@ -26,19 +26,21 @@ from benchmarks.memory import BATCH, BETA, Loop
 from benchmarks.views import decode, jpegs
 from data.images import ImageSet
 from data.loader import AugmentedImages, BatchedLoader, EpochSampler
-from data.sets.base import Spec
+from data.opened import ArrayBatches
+from data.sets.registry import data_set
 from data.views import arrays
 from data.views.batches import PretrainViews, ShiftedViews
 from data.views.published import pretrain_transform
-from features.images import images_in_memory
-from methods import BCL, SDCLR, SimCLR
-from methods.simclr import nt_xent
+from features.images import images_of
+from methods.bcl import BCL
+from methods.sdclr import SDCLR
+from methods.simclr import SimCLR, nt_xent
 from models import build_classifier, build_encoder
 from models.mask import compute_masks
 from models.resnet import build_backbone
 from pretrain.epoch import one_epoch
 from probe.epoch import train_epoch
-from probe.network import AT_ONCE, Network, freeze, frozen_modules
+from probe.network import Network, freeze, frozen_modules
 from run.compute import Compute
 from run.log import Log, progress
 from run.optim import build_optimizer, sgd
@@ -230,13 +232,12 @@ def our_probe(train: int, val: int, precision: str) -> Step:
     freeze(model, "layer4", True)
     network = Network(model, frozen_modules(model, "layer4"), True, compute, ALONE)
     optimizer, epochs = sgd([p for p in model.parameters() if p.requires_grad], 30.0, 0.9, 0.0), itertools.count(1)
-    loader = _loader(images[:train], ShiftedViews(32, True), 1, AT_ONCE)
-    spec = Spec("patches", CLASSES, train, 32, True, 0, 0, 0, 0, "")
-    held_out = ImageSet(spec, images[train:], labels[train:])
+    loader = _loader(images[:train], ShiftedViews(32, True), 1, data_set("cifar10").at_once)
+    held_out = ArrayBatches(ImageSet(None, images[train:], labels[train:]), 128, ALONE)
 
     def step() -> float:
         train_epoch(network, loader, optimizer, next(epochs), args, ALONE, QUIET, _NoBadImages())
-        return network.evaluate(images_in_memory(held_out, 128), CLASSES)["top1"]
+        return network.evaluate(images_of(held_out, _NoBadImages()), CLASSES)["top1"]
 
     return step
 

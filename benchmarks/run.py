@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.compare import Contender, Pair, flops, interleaved, machine, matmul_peak
 from benchmarks.contenders import encoder
-from methods import SDCLR, SimCLR
+from methods.sdclr import SDCLR
+from methods.simclr import SimCLR
 from run.compute import has_bf16
 from run.log import provenance
 from utils.cli import Parser

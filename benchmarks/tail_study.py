@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from methods.names import METHODS
+from methods import METHODS
 from run.checkpoint import newest_checkpoint
 from tail import __main__
 from tail.flags import parse

@@ -1,8 +1,10 @@
 """Flags of data, views and image files, the same in every script; those of data.imagenet_extract."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
+from data.sets.base import DataSet
 from utils.cli import Parser, natural, number
 from utils.errors import InputError
 
@@ -39,18 +41,45 @@ def add_image_file_options(parser: Parser) -> None:
     add("--on_bad_image", default="error", choices=["error", "skip"], help="skip: leave out, count and report")
 
 
-def check_augment(args: argparse.Namespace, files: bool) -> None:
+def check_augment(args: argparse.Namespace, spec: DataSet) -> None:
     """Fill in what --augment auto stands for.
 
     Raises:
-        InputError: --augment or --image_size is not for images in memory, or not for image files.
+        InputError: --augment or --image_size is not for this data set.
     """
-    if not files and (getattr(args, "image_size", None) or args.augment == "opencv"):
-        raise InputError(f"--image_size and --augment opencv are for image files, not for {args.dataset}")
-    if files and args.augment == "batched":
-        raise InputError(f"--augment batched is for images in memory, not for {args.dataset}: choose opencv or pillow")
+    if getattr(args, "image_size", None) and not spec.any_size:
+        raise InputError(f"--image_size is for image files, not for {args.dataset}")
+    if args.augment not in ("auto", *spec.engines):
+        engines = " or ".join(spec.engines)
+        raise InputError(f"--augment {args.augment} is not for the images of {args.dataset}: choose {engines}")
     if args.augment == "auto":
-        args.augment = "opencv" if files else "batched"
+        args.augment = spec.engines[0]
+
+
+@dataclass(frozen=True)
+class Views:
+    """How images become views.
+
+    engine: what makes them: 'batched', 'opencv' or 'pillow'. size: pixels of a side. seed: of all draws. workers:
+    processes that make views of single images. skip_bad: images that cannot be read are left out, in training
+    replaced; else they are errors. strength: factor on the colour jitter of pre-training. smallest_crop: of its crops,
+    share of the area.
+    """
+
+    engine: str
+    size: int
+    seed: int
+    workers: int
+    skip_bad: bool = False
+    strength: float = 1.0
+    smallest_crop: float = 1.0
+
+
+def views_of(args: argparse.Namespace, spec: DataSet) -> Views:
+    """The settings of a command line, after check_augment."""
+    size, skip = getattr(args, "image_size", None) or spec.size, getattr(args, "on_bad_image", "error") == "skip"
+    jitter = (args.strength, args.resizeLower) if hasattr(args, "resizeLower") else ()
+    return Views(args.augment, size, args.seed, args.num_workers, skip, *jitter)
 
 
 def parse_extract(description: str) -> argparse.Namespace:

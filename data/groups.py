@@ -28,11 +28,6 @@ def thresholds(counts: list[int]) -> dict[str, list[int]]:
     return {"Many": many, "Medium": [c for c, n in enumerate(counts) if 20 <= n <= 100], "Few": few}
 
 
-def groups_of(counts: list[int], files: bool) -> dict[str, list[int]]:
-    """Classes of each group from the images of each class: thresholds for data sets of image files, else thirds."""
-    return (thresholds if files else thirds)(counts)
-
-
 def summarise(per_class: list[float], groups: dict[str, list[int]]) -> dict[str, float | None]:
     """Many, Medium, Few, Std, All of one evaluation, in percent.
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from data.flags import GIVE_TREE, SKIP_BAD
-from data.sets.base import Spec
+from data.sets.base import MemorySet
 from utils.errors import InputError
 
 
@@ -18,7 +18,7 @@ from utils.errors import InputError
 class ImageSet:
     """images [N, H, W, 3] uint8 RGB, labels [N] int64 in 0..classes-1."""
 
-    spec: Spec
+    spec: MemorySet
     images: np.ndarray
     labels: np.ndarray
 
@@ -79,7 +79,7 @@ class ImageFiles:
 
     Args:
         root: the data folder. images: the list. as_array: for data.views.arrays.
-        on_bad_image: `error` opens SOME of the files, `skip` none.
+        skip_bad: off, SOME of the files are opened.
 
     `names` [N] are the paths of the list.
 
@@ -87,7 +87,7 @@ class ImageFiles:
         InputError: root is no folder, or another one: none of the images is there; or one that was opened is bad.
     """
 
-    def __init__(self, root: str, images: ImageList, as_array: bool, on_bad_image: str = "skip") -> None:
+    def __init__(self, root: str, images: ImageList, as_array: bool, skip_bad: bool = True) -> None:
         if not root or not Path(root).is_dir():
             raise InputError(f"{root!r} is not a folder: {GIVE_TREE}")
         # Some may be missing; where none of a hundred is there, it is another folder.
@@ -97,12 +97,17 @@ class ImageFiles:
                 f"no image of {images.path} is below the data folder {root!r}, {some[0]} say: it is another folder"
             )
         self.root, self.images, self.as_array, self.names = Path(root), images, as_array, images.paths
-        if on_bad_image == "error" and (bad := self.bad(SOME)):
+        if not skip_bad and (bad := self.bad(SOME)):
             more = f"; {len(bad) - 3} more of those looked at" if len(bad) > 3 else ""
             raise InputError(f"{'; '.join(bad[:3])}{more}: get again, or {SKIP_BAD}")
 
     def __len__(self) -> int:
         return len(self.images.paths)
+
+    @property
+    def identity(self) -> bytes:
+        """What tells them from other images: the names of the files."""
+        return "\n".join(self.images.paths).encode()
 
     def __getitem__(self, index: int) -> Image.Image | np.ndarray:
         """Image of line `index` + 1.
@@ -150,6 +155,11 @@ class ImageArrays:
     def names(self) -> list[str]:
         """The numbers [N], as ImageFiles have paths."""
         return [str(n) for n in self.numbers.tolist()]
+
+    @property
+    def identity(self) -> np.ndarray:
+        """What tells them from other images: their pixels."""
+        return np.ascontiguousarray(self.images)
 
     def __len__(self) -> int:
         return len(self.images)

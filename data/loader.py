@@ -16,7 +16,6 @@ from torchvision import transforms as T
 from data.images import BadImage, ImageArrays, ImageFiles
 from data.views import arrays
 from data.views.batch_ops import sent
-from data.views.batches import PretrainViews, ShiftedViews
 from data.views.boost import Boost
 from utils.allocator import return_memory
 from utils.distributed import World, cores
@@ -165,10 +164,7 @@ class AugmentedImages(Dataset):
 def fingerprint(data: AugmentedImages) -> str:
     """SHA-256 of the labels and of the images, or of the names of their files, in order."""
     found = hashlib.sha256(np.ascontiguousarray(data.labels).tobytes())
-    if isinstance(data.images, ImageArrays):
-        found.update(np.ascontiguousarray(data.images.images))
-    else:
-        found.update("\n".join(data.images.images.paths).encode())
+    found.update(data.images.identity)
     return found.hexdigest()
 
 
@@ -239,11 +235,6 @@ def _one_thread(worker: int) -> None:
     return_memory()
 
 
-def to_batch(images: np.ndarray) -> torch.Tensor:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1]: the evaluation's whole transform."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255)
-
-
 class BatchedLoader:
     """Batches of a data set whose transform is for batches; a DataLoader's stand-in, without workers.
 
@@ -289,7 +280,7 @@ def view_loader(
     dataset: AugmentedImages, sampler: EpochSampler, batch: int, workers: int, device: torch.device
 ) -> DataLoader | BatchedLoader:
     """Batches of `batch` images, the last one short; `workers` make them where the transform is for single images."""
-    if isinstance(dataset.transform, PretrainViews | ShiftedViews):
+    if getattr(dataset.transform, "of_batches", False):
         return BatchedLoader(dataset, sampler, batch, device)
     return make_loader(dataset, sampler, batch, workers, device)
 

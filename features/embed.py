@@ -15,14 +15,13 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.groups import GROUPS, groups_of
-from data.sets.base import ListSpec
-from data.sets.memory import load
-from data.sets.registry import find_spec
+from data.groups import GROUPS
+from data.sets.base import DataSet
+from data.sets.registry import data_set
 from features.flags import SHOW_GROUPS, parse_embed
 from features.save import features_of, some
 from split.lists import group_sizes
@@ -60,15 +59,13 @@ def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
     return values, labels
 
 
-def find_groups(args: argparse.Namespace, spec: Any) -> dict[str, list[int]]:
+def find_groups(args: argparse.Namespace, spec: DataSet) -> dict[str, list[int]]:
     """The classes of Many, Medium and Few; raises InputError if the list is bad, or its classes are of one size."""
-    name, source = args.groupSplit, args.data
-    if not isinstance(spec, ListSpec):
-        source = load(spec, args.data, train=True, download=args.download).labels
-    sizes = group_sizes(Lists().open(name, spec, source), spec.classes)
+    listed = Lists().open(args.groupSplit, spec.open(args.data, args.download))
+    sizes = group_sizes(listed, spec.classes)
     if min(sizes) == max(sizes):
-        raise InputError(f"all classes of {name} have {sizes[0]} images: give a long-tailed list")
-    return groups_of(sizes, isinstance(spec, ListSpec))
+        raise InputError(f"all classes of {args.groupSplit} have {sizes[0]} images: give a long-tailed list")
+    return spec.groups(sizes)
 
 
 def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -134,7 +131,7 @@ def draw(points: np.ndarray, axes: list[str], parts: list[tuple[str, np.ndarray,
 
 def main() -> None:
     args = parse_embed(__doc__)
-    spec = find_spec(args.dataset)
+    spec = data_set(args.dataset)
     if args.features:
         values, labels = read_features(args.features)
         chosen = some(len(labels), args)

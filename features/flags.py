@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from data.flags import add_augment, add_data_options, add_image_file_options
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS
+from data.sets.registry import DATA_SETS
 from models import MODELS
 from run.flags import add_compute_options
 from utils.cli import Parser, natural, positive
@@ -18,7 +17,7 @@ SHOW_GROUPS = "--groupSplit LIST shows Many, Medium and Few"
 def add_feature_options(parser: Parser) -> None:
     """Which features of which images: the same in every program that asks for them."""
     add = parser.add_argument
-    add("--dataset", required=True, choices=["cifar", *SPECS, *LIST_SPECS])
+    add("--dataset", required=True, choices=["cifar", *DATA_SETS])
     add_data_options(parser)
     add_augment(parser)
     add_image_file_options(parser)

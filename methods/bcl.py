@@ -13,8 +13,8 @@ epoch it is 0. BCL-I is this on SimCLR, BCL-D on SDCLR; any method that gives th
 from typing import Any
 
 import torch
-from torch import nn
 
+from methods.base import Method, Wrapper
 from utils.distributed import gather_rows
 from utils.errors import InputError
 
@@ -28,7 +28,7 @@ def memorisation_score(momentum_loss: torch.Tensor) -> torch.Tensor:
     return torch.where(equal, 0.0, centred / extreme) / 2 + 0.5
 
 
-class BCL(nn.Module):
+class BCL(Wrapper):
     """A method and the memory of its losses.
 
     Args:
@@ -40,9 +40,9 @@ class BCL(nn.Module):
     the augmentation of the running epoch uses.
     """
 
-    def __init__(self, method: nn.Module, images: int, beta: float = 0.97) -> None:
-        super().__init__()
-        self.method, self.beta = method, beta
+    def __init__(self, method: Method, images: int, beta: float = 0.97) -> None:
+        super().__init__(method)
+        self.beta = beta
         self.register_buffer("momentum_loss", torch.zeros(images))
         self.register_buffer("epochs", torch.zeros(images, dtype=torch.long))
         self.register_buffer("score", torch.zeros(images), persistent=False)
@@ -50,19 +50,9 @@ class BCL(nn.Module):
         self.register_buffer("_keep", torch.zeros(images), persistent=False)
         self.epoch = 0
 
-    @property
-    def encoder(self) -> nn.Module:
-        """The wrapped method's backbone and projection head."""
-        return self.method.encoder
-
-    @property
-    def projections(self) -> torch.Tensor:
-        """The wrapped method's, [2, N, D] of the last batch's views 1 and 2."""
-        return self.method.projections
-
     def start_epoch(self, epoch: int) -> None:
         """Fix the scores of `epoch` (1-based): a function of the momentum losses alone, 0 in the first."""
-        self.method.start_epoch(epoch)
+        super().start_epoch(epoch)
         self.epoch = epoch
         # Share of its old value that an image's momentum loss keeps: all of it once it has had its turn in this epoch.
         self._keep.copy_(torch.where(self.epochs >= epoch, 1.0, torch.where(self.epochs > 0, self.beta, 0.0)))
@@ -71,9 +61,13 @@ class BCL(nn.Module):
         if epoch > 1 and seen.any():
             self.score[seen] = memorisation_score(self.momentum_loss[seen])
 
+    def scores(self) -> torch.Tensor:
+        """The scores [N] of the running epoch, in [0, 1]."""
+        return self.score
+
     def epoch_state(self) -> dict[str, torch.Tensor]:
         """The scores of the running epoch, whose momentum losses have moved, and the wrapped method's state."""
-        return {"bcl.score": self.score, **self.method.epoch_state()}
+        return {"bcl.score": self.score, **super().epoch_state()}
 
     def load_epoch_state(self, state: dict[str, torch.Tensor]) -> None:
         """Take up the epoch_state of an interrupted epoch; KeyError or ValueError if it is none of these images."""
@@ -82,15 +76,15 @@ class BCL(nn.Module):
         if score.shape != self.score.shape:
             raise ValueError("scores of other images")
         self.score.copy_(score)
-        self.method.load_epoch_state(state)
+        super().load_epoch_state(state)
 
     def measures(self) -> dict[str, float]:
         """'score_std' of the running epoch, the standard deviation of the scores, and the wrapped method's."""
-        return {**self.method.measures(), "score_std": self.score.std(correction=0).item()}
+        return {**super().measures(), "score_std": self.score.std(correction=0).item()}
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> losses [N]; in training the memory takes them in."""
-        loss = self.method(views, index)
+        loss = super().forward(views, index)
         if self.training:
             self.remember(index, loss.detach())
         return loss

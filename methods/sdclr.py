@@ -11,11 +11,12 @@ exactly their sum, so one forward of each branch and one backward do the same wo
 import torch
 from torch import nn
 
+from methods.base import Method
 from methods.simclr import contrast
 from models.mask import Masks, check_fractions, compute_masks, get_masks, pruned, set_masks
 
 
-class SDCLR(nn.Module):
+class SDCLR(Method):
     """View 1 goes through the dense branch, view 2 through the self-competitor; each with its batch norm.
 
     Args:
@@ -24,8 +25,6 @@ class SDCLR(nn.Module):
         prune_percent: share of the convolution weights that the self-competitor lacks, in [0, 1).
         random_prune_percent: the part of that share that is set to zero at random, in [0, prune_percent].
         seed: of the random part; equal on all processes, so that all prune alike.
-
-    `projections` [2, N, D] are those of the last batch's views 1 and 2, to look at.
 
     Raises:
         InputError: a share is out of range.
@@ -50,9 +49,13 @@ class SDCLR(nn.Module):
         masks = compute_masks(self.encoder, self.prune_percent, self.random_prune_percent, generator)
         set_masks(self.encoder, masks)
 
-    def epoch_state(self) -> Masks:
+    def masks(self) -> Masks:
         """The masks, made of the weights that the epoch began with."""
         return get_masks(self.encoder)
+
+    def epoch_state(self) -> Masks:
+        """The masks."""
+        return self.masks()
 
     def load_epoch_state(self, state: Masks) -> None:
         """Take up the masks of an interrupted epoch; InputError if they are another network's."""
@@ -60,7 +63,7 @@ class SDCLR(nn.Module):
 
     def measures(self) -> dict[str, float]:
         """'mask_density' of the running epoch: share of the convolution weights that the self-competitor keeps."""
-        masks = get_masks(self.encoder).values()
+        masks = self.masks().values()
         return {"mask_density": sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)}
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

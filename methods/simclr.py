@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from methods.base import Method
 from methods.log_sum_exp import LogSumExp
 from utils.distributed import all_gather
 
@@ -70,34 +71,18 @@ def contrast(z1: torch.Tensor, z2: torch.Tensor, temperature: float, loss: Loss 
     return loss(z1, z2, temperature, keys, offset)
 
 
-class SimCLR(nn.Module):
+class SimCLR(Method):
     """SimCLR as SDCLR's authors train it: all 2N views in one forward, so batch statistics mix both views.
 
     Args:
         encoder: backbone and projection head, [2N, 3, H, W] -> [2N, D].
         temperature: t > 0 of NT-Xent.
         loss: of nt_xent's arguments, losses [N].
-
-    `projections` [2, N, D] are those of the last batch's views 1 and 2, to look at.
     """
 
     def __init__(self, encoder: nn.Module, temperature: float, loss: Loss = nt_xent) -> None:
         super().__init__()
         self.encoder, self.temperature, self.loss = encoder, temperature, loss
-
-    def start_epoch(self, epoch: int) -> None:
-        """Nothing changes between epochs."""
-
-    def epoch_state(self) -> dict[str, torch.Tensor]:
-        """What start_epoch made, and weights that have moved since could not make again."""
-        return {}
-
-    def load_epoch_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up the epoch_state of an interrupted epoch, after start_epoch."""
-
-    def measures(self) -> dict[str, float]:
-        """What metrics.jsonl keeps of the running epoch besides losses: nothing."""
-        return {}
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import torch
 
 from data.loader import whole_batches
-from models.mask import get_masks
 from pretrain.epoch import step
 from pretrain.setup import Pretraining, distribute, set_up
 from run.bad_images import BadImages
@@ -55,8 +54,8 @@ def _steps(args: argparse.Namespace, run: Pretraining, log: Log) -> Callable[[],
     model.train()
     run.method.start_epoch(run.start + 1)
     run.loader.sampler.set_epoch(run.start + 1)
-    if args.bcl:
-        run.images.set_scores(run.method.score)
+    if (scores := run.method.scores()) is not None:
+        run.images.set_scores(scores)
 
     following = whole_batches(run.loader, run.world.device, run.compute.stream)
 
@@ -76,7 +75,5 @@ def _disk(args: argparse.Namespace, run: Pretraining) -> int:
     coming = range(run.start + 1, args.epochs + 1)
     numbered = sum(e % args.save_freq == 0 or e == args.epochs for e in coming)
     total = checkpoint_bytes(run.files.content(run.start)) * (2 + numbered)
-    if args.prune:
-        masks = sum(e % args.mask_save_freq == 0 or e == args.epochs for e in coming)
-        total += masks * sum(mask.nbytes for mask in get_masks(run.method.encoder).values())
-    return total
+    masks = sum(e % args.mask_save_freq == 0 or e == args.epochs for e in coming)
+    return total + masks * sum(mask.nbytes for mask in run.method.masks().values())

@@ -9,7 +9,6 @@ from torch import nn
 from tqdm import tqdm
 
 from data.loader import Batch, on_device
-from methods import BCL
 from methods.measures import COLLAPSED, MEASURES
 from run.bad_images import BadImages
 from run.compute import Compute
@@ -93,8 +92,8 @@ def one_epoch(
         start = time.perf_counter()
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
-    if isinstance(method, BCL):
-        log.board.histogram("score", method.score, epoch)
+    if (scores := method.scores()) is not None:
+        log.board.histogram("score", scores, epoch)
     rate = round((meters.images - before) * world.size / train_time.total, 1) if train_time.total else None
     _record(log, epoch, lr, meters, images_per_s=rate, **method.measures())
 

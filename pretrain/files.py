@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from data.sets.files import PRETRAIN_LISTS
-from methods import BCL
-from models.mask import get_masks
+from methods.base import Method
 from models.published import from_published, load_state
 from run.checkpoint import read_checkpoint, resume_optimizer, write_checkpoint
 from run.compute import Compute
@@ -20,8 +17,8 @@ from utils.errors import InputError
 
 
 class Checkpoints(RunFiles):
-    """The experiment's model.pt every 2 epochs (of image files every epoch), within epochs as --save_steps says;
-    model_<epoch>.pt as --save_freq and mask_<epoch>.pt as --mask_save_freq says.
+    """The experiment's model.pt every so many epochs, within epochs as --save_steps says; model_<epoch>.pt as
+    --save_freq and mask_<epoch>.pt as --mask_save_freq says.
 
     Each holds 'epoch', 'state_dict' (keys with `module.`, as published), 'optim', and what made it. Sample order,
     augmentation, learning rate and mask are functions of the seed and the epoch; what was drawn of random numbers
@@ -29,19 +26,21 @@ class Checkpoints(RunFiles):
 
     Args:
         images: a hash of the training images and their order, which a resumed run must have, too; '' if not known.
+        every: epochs between model.pt.
     """
 
     def __init__(
         self,
         args: argparse.Namespace,
-        method: nn.Module,
+        method: Method,
         optimizer: torch.optim.Optimizer,
         compute: Compute,
         world: World,
         images: str,
+        every: int = 2,
     ) -> None:
         super().__init__(args, compute, world, **({"images": images} if images else {}))
-        self.method, self.optimizer, self.provenance = method, optimizer, provenance()
+        self.method, self.optimizer, self.every, self.provenance = method, optimizer, every, provenance()
 
     def load(self) -> int:
         """Load what --checkpoint and --resume ask for; returns the epochs that are done.
@@ -71,8 +70,7 @@ class Checkpoints(RunFiles):
         if epoch > self.args.epochs:
             raise InputError(f"{file} is at epoch {epoch}, beyond the {self.args.epochs} epochs of this run")
         self.take_up(file, content)
-        if isinstance(self.method, BCL):
-            self.method.load_memory(content.get("memory"), str(file))
+        self.method.load_memory(content.get("memory"), str(file))
         self.compute.load_state_dict(content)
         finished = " (finished)" * (epoch == self.args.epochs)
         self.told.append(f"resuming from {file} after epoch {epoch}{self.steps_done}{finished}")
@@ -90,8 +88,8 @@ class Checkpoints(RunFiles):
         """The published three, BCL's memory, and what made them."""
         state = {f"module.{k}": v for k, v in self.method.encoder.state_dict().items()}
         content = {"epoch": epoch, "state_dict": state, "optim": self.optimizer.state_dict()}
-        memory = {"memory": self.method.memory()} if isinstance(self.method, BCL) else {}
-        return {**content, **memory, "provenance": self.provenance}
+        memory = self.method.memory()
+        return {**content, **({} if memory is None else {"memory": memory}), "provenance": self.provenance}
 
     def save(self, epoch: int) -> None:
         """Write the files that are due after `epoch`, in all processes; the main one writes.
@@ -100,10 +98,10 @@ class Checkpoints(RunFiles):
             Interrupted: a signal has come; model.pt is of this epoch.
         """
         last, stopping = epoch == self.args.epochs, self.signalled()
-        if self.world.main and self.args.prune and epoch and (last or epoch % self.args.mask_save_freq == 0):
-            masks = {name: mask.cpu() for name, mask in get_masks(self.method.encoder).items()}
+        masks = {name: mask.cpu() for name, mask in self.method.masks().items()}
+        if self.world.main and masks and epoch and (last or epoch % self.args.mask_save_freq == 0):
             write_checkpoint(self.folder / f"mask_{epoch}.pt", {"epoch": epoch, "pruneMask": masks})
         names = [f"model_{epoch}.pt"] if last or epoch % self.args.save_freq == 0 else []
-        if names or epoch % 2 == 0 or self.args.dataset in PRETRAIN_LISTS or stopping:
+        if names or epoch % self.every == 0 or stopping:
             self.write(self.content(epoch), *names, "model.pt")
         self.stop(f"epoch {epoch}")

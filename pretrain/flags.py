@@ -3,24 +3,25 @@
 import argparse
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
-from data.sets.files import PRETRAIN_LISTS
-from data.sets.memory import SPECS
+from data.sets.registry import pretraining_names, pretraining_set
 from models import MODELS
 from run.flags import add_board, add_check, add_compute_options, add_experiment, add_resume, check_board
 from run.optim import WEIGHT_DECAY
 from utils.cli import Parser, natural, not_negative, number, positive
 from utils.errors import InputError
 
+FULL_LIST = "trainIdxList.npy"  # the published default: the labelled training list of any data set
+
 
 def add_view_options(parser: Parser, precision: str = "auto") -> None:
     """Which images, views, network and loss: what training has in common with programs that look at its checkpoints."""
     add = parser.add_argument
-    add("--dataset", default="cifar", choices=["cifar", *SPECS, *PRETRAIN_LISTS])
+    add("--dataset", default="cifar", choices=pretraining_names())
     add_data_options(parser)
     add_augment(parser)
     add_image_file_options(parser)
     add_compute_options(parser, precision)
-    add("--trainSplit", default="trainIdxList.npy", help="list of training images: a path below split/, or a file")
+    add("--trainSplit", default=FULL_LIST, help="list of training images: a path below split/, or a file")
     add("--imagenetCustomSplit", default="", help="list of image files: its published name, or a file")
     add("--batch_size", type=positive, default=512, help="images per step, all processes together")
     add("--model", default="res18", choices=MODELS)
@@ -37,11 +38,19 @@ def fill_in_views(args: argparse.Namespace) -> None:
     Raises:
         InputError: one of them is out of range, or not for this data set.
     """
+    spec, _ = pretraining_set(args.dataset)
     if args.resizeLower is None:
-        args.resizeLower = 0.08 if args.dataset in PRETRAIN_LISTS else 0.1
-    check_augment(args, args.dataset in PRETRAIN_LISTS)
+        args.resizeLower = spec.smallest_crop
+    check_augment(args, spec)
     if not 0 < args.resizeLower <= 1:
         raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
+
+
+def training_list(args: argparse.Namespace) -> str:
+    """The list that the command line names, or the data set's in pre-training."""
+    spec, default = pretraining_set(args.dataset)
+    given = getattr(args, spec.list_flag)
+    return default if given in ("", FULL_LIST) else given
 
 
 def parse(description: str) -> argparse.Namespace:

@@ -4,25 +4,23 @@ Wu et al., CVPR 2018, section 3.4: an image takes the class whose training image
 similarity s of features before the head, have the largest sum of exp(s / 0.1). Nothing is trained, so it is cheap.
 """
 
-import argparse
-from itertools import islice
+from collections.abc import Iterable
 
 import numpy as np
 from torch import nn
 
-from data.groups import GROUPS, groups_of
-from data.images import ImageList, ImageSet
-from data.loader import AugmentedImages
-from data.sets.files import LIST_SPECS, PRETRAIN_LISTS
-from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.flags import Views
+from data.groups import GROUPS
+from data.images import ImageList
+from data.loader import Batch
 from features.accuracy import accuracy, count_hits
 from features.extract import extract
-from features.images import Images, file_test_loader, images_in_memory, images_of_files, subset
+from features.images import images_of
 from features.knn import knn_scores
 from models.frozen import frozen_backbone
 from models.published import has_dual_batch_norm, load_state, to_backbone
 from models.resnet import build_backbone
+from pretrain.images import TrainingImages
 from run.bad_images import BadImages
 from run.compute import Compute
 from run.log import Log
@@ -37,8 +35,8 @@ class Monitor:
     """kNN of a pre-training: images and lists are found, and checked, when it is made.
 
     Args:
-        images: the training images, the bank. counts: of them per class, which make Many, Medium and Few: thirds in
-            memory, thresholds of image files. Classes of one size have no groups.
+        training: the training images, un-augmented the bank; their class sizes make Many, Medium and Few, classes of
+            one size have no groups. views: how images become views. model: name of the backbone.
 
     Raises:
         InputError: the validation list is missing or bad, has images that are trained on, or its images are not there.
@@ -46,31 +44,22 @@ class Monitor:
 
     def __init__(
         self,
-        images: AugmentedImages,
-        counts: list[int],
-        args: argparse.Namespace,
+        training: TrainingImages,
+        views: Views,
+        model: str,
         compute: Compute,
         world: World,
         lists: Lists | None = None,
     ) -> None:
-        lists = lists or Lists()
-        self.compute, self.world, self.classes = compute, world, len(counts)
-        files, data = args.dataset in PRETRAIN_LISTS, images.images.images
-        if files:
-            spec = LIST_SPECS[PRETRAIN_LISTS[args.dataset][0]]
-            val = lists.open(spec.val, spec, args.data, apart=(data,))
-            size = args.image_size or spec.size
-            args = argparse.Namespace(**{**vars(args), "image_size": size, "test_batch_size": BATCH})
-            file_test_loader(val, args, world)  # looks whether they are there
-        else:
-            whole = load(spec_of(args.dataset), args.data, train=True, download=args.download)
-            spec, data = whole.spec, ImageSet(whole.spec, data, images.labels)
-            val = subset(whole, lists.open(spec.val_list, spec, whole.labels))
-        self.args, self.bank, self.val = args, data, val
-        groups = groups_of(counts, files) if max(counts) > min(counts) else {}
+        self.data, self.bank, counts = training.data, training.chosen, training.counts
+        spec, lists = self.data.spec, lists or Lists()
+        self.views, self.compute, self.world, self.classes = views, compute, world, spec.classes
+        self.val = lists.open(spec.val_list, self.data, (self.bank,))
+        self._batches(self.val)  # looks whether they are there
+        groups = spec.groups(counts) if max(counts) > min(counts) else {}
         self.groups = {"All": list(range(self.classes)), **{name: groups.get(name, []) for name in GROUPS}}
         with undisturbed(world.device):
-            self.backbone = compute.on_device(build_backbone(args.model, "imagenet" if files else "cifar"))
+            self.backbone = compute.on_device(build_backbone(model, spec.stem))
 
     def report(self, encoder: nn.Module, epoch: int, log: Log, bad: BadImages) -> None:
         """Tell, and record, the accuracy in percent after `epoch`, of all processes; training goes on as without.
@@ -96,15 +85,15 @@ class Monitor:
         load_state(self.backbone, state, "the network", head=False)
         take_buffers(self.backbone)  # else each process has statistics of its own where they are not synchronised
         frozen = frozen_backbone(self.backbone, *self.compute.placement)
-        bank, val = (extract(frozen, self._images(item, bad), self.world.device) for item in (self.bank, self.val))
+        bank, val = (
+            extract(frozen, images_of(self._batches(chosen), bad), self.world.device)
+            for chosen in (self.bank, self.val)
+        )
         if not self.world.main:
             return [None] * self.classes
         scores = knn_scores(bank, val.values, self.classes)
         return accuracy(count_hits(scores.cpu().numpy(), val.labels.cpu().numpy(), self.classes))["per_class"]
 
-    def _images(self, item: ImageSet | ImageList, bad: BadImages) -> Images:
-        """This process's batches, plain: whole ones are dealt."""
-        if isinstance(item, ImageList):
-            # A new loader each time: its workers would stay to the end of the run.
-            return images_of_files(file_test_loader(item, self.args, self.world), bad)
-        return islice(images_in_memory(item, BATCH), self.world.rank, None, self.world.size)
+    def _batches(self, chosen: ImageList) -> Iterable[Batch]:
+        """This process's, plain: whole ones are dealt. A new loader each time: its workers would stay to the end."""
+        return self.data.plain(chosen, self.views, BATCH, self.world)

@@ -7,10 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from data.flags import views_of
 from data.loader import AugmentedImages, Batch, fingerprint
-from data.sets.files import PRETRAIN_LISTS
-from methods import build_method
+from data.sets.registry import pretraining_set
+from data.views.boost import Boost
+from methods.base import Method
+from methods.build import build_method
 from pretrain.files import Checkpoints
+from pretrain.flags import training_list
 from pretrain.images import training_images, two_view_loader
 from pretrain.monitor import Monitor
 from run.compute import Compute
@@ -29,7 +33,7 @@ class Pretraining(NamedTuple):
     counts: list[int]
     loader: Iterable[Batch]
     monitor: Monitor | None
-    method: nn.Module
+    method: Method
     optimizer: torch.optim.Optimizer
     files: Checkpoints
     start: int
@@ -48,16 +52,18 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     """
     world = world_from_environment()
     compute = Compute(args, world.device)
-    images, counts = training_images(args, lists)
-    loader = two_view_loader(images, args, world)
-    monitor = Monitor(images, counts, args, compute, world, lists) if args.monitor == "knn" else None
+    spec, _ = pretraining_set(args.dataset)
+    views, boost = views_of(args, spec), Boost(args.rand_k, args.rand_strength, args.rand_floor) if args.bcl else None
+    training = training_images(spec.open(args.data, args.download), training_list(args), views, boost, lists)
+    images = training.images
+    loader = two_view_loader(images, args.batch_size, views, world, no_single=args.prune)
+    monitor = Monitor(training, views, args.model, compute, world, lists) if args.monitor == "knn" else None
     seed_generators(args.seed + world.rank)
-    stem = "imagenet" if args.dataset in PRETRAIN_LISTS else "cifar"
-    method = compute.on_device(build_method(args, stem, len(images)))
+    method = compute.on_device(build_method(args, spec.stem, len(images)))
     optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
-    files = Checkpoints(args, method, optimizer, compute, world, fingerprint(images))
+    files = Checkpoints(args, method, optimizer, compute, world, fingerprint(images), spec.save_every)
     start = files.load()
-    return Pretraining(world, compute, images, counts, loader, monitor, method, optimizer, files, start)
+    return Pretraining(world, compute, images, training.counts, loader, monitor, method, optimizer, files, start)
 
 
 def distribute(run: Pretraining) -> nn.Module:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from data.loader import whole_batches
-from data.sets.base import ListSpec, Spec
+from data.sets.base import DataSet
 from features.extract import Features
 from models.frozen import frozen_backbone
 from probe.epoch import step
@@ -21,7 +21,7 @@ from utils.errors import InputError
 from utils.text import size
 
 
-def check(args: argparse.Namespace, spec: Spec | ListSpec) -> None:
+def check(args: argparse.Namespace, spec: DataSet) -> None:
     """Do real steps of the probe, and tell what they took and what the probe would take. Nothing is written.
 
     Of an evaluation alone, and of BCL's protocols, the step is a batch of images through the frozen backbone.
@@ -33,8 +33,7 @@ def check(args: argparse.Namespace, spec: Spec | ListSpec) -> None:
     missing = _without_missing(args) if args.untrained else ""
     with lists_on_trial() as lists:
         probe = set_up(args, spec, lists)
-    if probe.of_files:
-        join(probe.world)
+    join(probe.world)
     log = Log(None, probe.world.main, quiet=args.quiet)
     log.info(str(probe))
     if missing:
@@ -82,7 +81,7 @@ def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
         f"{taken.images * world.size} images took {taken.seconds:.3g} s, the first ones {taken.first:.3g} s; "
         f"{memory_used(world.device)}"
     )
-    numbered = args.epochs // 50 if probe.of_files else 0
+    numbered = args.epochs // probe.script.numbered if probe.script.numbered else 0
     needed = checkpoint_bytes(probe.files.content(probe.done)) * (4 + numbered)  # model, best model, those before them
     time = duration(epochs * images / taken.images * taken.seconds)
     log.info(

@@ -13,6 +13,7 @@ from models.published import from_published, has_dual_batch_norm, load_state, se
 from probe.flags import CONVERT
 from probe.network import freeze
 from probe.protocols import FEATURE_PROTOCOLS
+from probe.published import Script
 from run.checkpoint import previous_of, read_checkpoint, resume_optimizer
 from run.compute import Compute
 from run.flags import START_OVER
@@ -32,8 +33,7 @@ class Files(RunFiles):
     """The experiment's model.pt, best_model.pt; each holds 'epoch', 'state_dict', 'optim', 'best_prec1'.
 
     Args:
-        lists: the run's (probe.record.origin). prefix: of the state dict's keys; `module.` in train_imagenet.py, as
-            published. numbered: epochs between model_<epoch>.pt; 0 for none.
+        lists: the run's (probe.record.origin). script: whose files they are like.
     """
 
     def __init__(
@@ -43,11 +43,10 @@ class Files(RunFiles):
         compute: Compute,
         world: World,
         lists: dict[str, dict[str, str] | None],
-        prefix: str = "",
-        numbered: int = 0,
+        script: Script,
     ) -> None:
         super().__init__(args, compute, world, lists={k: v["sha1"] for k, v in lists.items() if v and k != "group"})
-        self.model, self.lists, self.prefix, self.numbered = model, lists, prefix, numbered
+        self.model, self.lists, self.script = model, lists, script
         self.best, self._resumed = -1.0, None
         self.resumable = args.protocol not in FEATURE_PROTOCOLS  # their classifiers are trained anew each time
 
@@ -129,7 +128,7 @@ class Files(RunFiles):
 
     def content(self, epoch: int) -> dict[str, Any]:
         """The published four, and what made them."""
-        state = {f"{self.prefix}{k}": v for k, v in self.model.state_dict().items()}
+        state = {f"{self.script.prefix}{k}": v for k, v in self.model.state_dict().items()}
         content = {"epoch": epoch, "state_dict": state, "optim": self.trained.state_dict(), "best_prec1": self.best}
         return {**content, "lists": self.lists}
 
@@ -139,7 +138,7 @@ class Files(RunFiles):
         Raises:
             Interrupted: a signal has come; model.pt is of this epoch.
         """
-        names = [f"model_{epoch}.pt"] if self.numbered and epoch % self.numbered == 0 else []
+        names = [f"model_{epoch}.pt"] if self.script.numbered and epoch % self.script.numbered == 0 else []
         if self.signalled() or epoch % self.args.save_freq == 0 or epoch == self.args.epochs:
             names.append("model.pt")
         if names:

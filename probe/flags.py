@@ -4,8 +4,7 @@ import argparse
 import os
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS
+from data.sets.registry import data_set, data_sets
 from models import MODELS
 from probe.network import STAGES
 from probe.protocols import DEFAULT_LIST, FEATURE_EPOCHS, FEATURE_PROTOCOLS, FEATURE_SEED, PROTOCOLS
@@ -52,7 +51,7 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
 
 def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
     args = parser.parse_args()
-    check_augment(args, args.dataset in LIST_SPECS)
+    check_augment(args, data_set(args.dataset))
     features = args.protocol in FEATURE_PROTOCOLS
     args.epochs = args.epochs or (FEATURE_EPOCHS if features else epochs)
     args.seed = (FEATURE_SEED if features else 1) if args.seed is None else args.seed
@@ -79,7 +78,7 @@ def parse_cifar(description: str) -> argparse.Namespace:
     parser = _parser(description, "checkpoints_tune", epochs=100, batch=128, wd=2e-4, lr=0.1, falls="75,90,95")
     add = parser.add_argument
     add("--model", default="res18", choices=MODELS)
-    add("--dataset", default="cifar10", choices=["cifar", *SPECS])
+    add("--dataset", default="cifar10", choices=["cifar", *data_sets("cifar")])
     add("--trainSplit", default=DEFAULT_LIST, help="list of labelled images: a path below split/, or a file")
     add("--valiSplit", default="", help="list of validation images; default the data set's; or the word test")
     parser.add_flag("--cosineLr", help="cosine instead of --decreasing_lr")
@@ -103,7 +102,7 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     parser = _parser(description, "checkpoints_imagenet_tune", epochs=10, batch=512, wd=5e-4, lr=0.2, falls="3,6,9")
     add = parser.add_argument
     add("--model", default="res50", choices=MODELS)
-    add("--dataset", default="imagenet", choices=list(LIST_SPECS))
+    add("--dataset", default="imagenet", choices=list(data_sets("imagenet")))
     add_image_file_options(parser)
     parser.add_flag("--fullset", help="train on all labelled images")
     add("--customSplit", default="", help="list of labelled images: its published name, or a file")
@@ -121,6 +120,6 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     if len(ranks) > 1 and args.local_rank not in ranks and "RANK" not in os.environ:
         raise InputError(f"--world_size {len(ranks)} needs --local_rank 0 to {ranks[-1]}, or start with torchrun")
     args.fixto = "layer4" if args.checkpoint and not args.unfreeze else "nothing"
-    args.image_size = args.image_size or LIST_SPECS[args.dataset].size
+    args.image_size = args.image_size or data_set(args.dataset).size
     args.save_freq = args.test_freq  # as published
     return args

@@ -14,8 +14,6 @@ from utils.distributed import World
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
-AT_ONCE = 1024  # images that go through a frozen backbone together, whatever the classifier's batch
-
 
 class Frozen:
     """What must not move: a copy of the frozen weights and buffers, taken before training."""

@@ -6,10 +6,11 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from data.groups import groups_of, summarise
+from data.groups import summarise
 from data.images import ImageList
-from data.sets.base import ListSpec, Spec
+from data.sets.base import DataSet
 from probe.protocols import FEATURE_PROTOCOLS, PROTOCOL_VERSION, protocol_of
+from probe.published import SCRIPTS, Script
 from run.checkpoint import read_checkpoint
 from run.folder import done_before
 from run.log import Log, provenance
@@ -17,16 +18,9 @@ from utils.errors import InputError
 from utils.files import replace_file
 
 
-def _per_class(scores: dict[str, Any], files: bool) -> str:
-    accuracies = scores["per_class"]
-    if files:
-        return "acc per class is " + " ".join("nan" if a is None else f"{a / 100:.4}" for a in accuracies) + " "
-    return "Each class acc is " + " ".join("nan" if a is None else f"{a:.2f}" for a in accuracies) + " "
-
-
-def log_validation(log: Log, epoch: int, scores: dict[str, Any], files: bool = False) -> None:
+def log_validation(log: Log, epoch: int, scores: dict[str, Any], script: Script) -> None:
     """The published line of a validation during training, and its numbers."""
-    log.detail(f"Epoch: {epoch} {_per_class(scores, files)}")
+    log.detail(f"Epoch: {epoch} {script.per_class_line(scores)}")
     log.detail(f"Epoch: {epoch} validation tacc is {scores['top1']:.2f}, top5 {scores['top5']:.2f}")
     log.metrics(epoch=epoch, val_top1=scores["top1"], val_top5=scores["top5"])
 
@@ -51,7 +45,7 @@ def pretraining_of(checkpoint: str) -> dict[str, str] | None:
 
 def report(
     args: argparse.Namespace,
-    spec: Spec | ListSpec,
+    spec: DataSet,
     lists: dict[str, ImageList | None],
     counts: list[int] | None,
     precision: str,
@@ -69,13 +63,8 @@ def report(
     Returns:
         What results.json holds; {} in other processes than the main one.
     """
-    files = isinstance(spec, ListSpec)
-    log.info(_per_class(scores, files))
-    if files:
-        log.info(f"test: Accuracy: top1 ({scores['top1']:.2f}%) top5 ({scores['top5']:.2f}%)")
-        log.info(f"On the best_model, test top5 tacc is {scores['top5']:.4f}")
-    else:
-        log.info(f"On the best_model, test tacc is {scores['top1']:.2f}")
+    for line in SCRIPTS[spec.style].result_lines(scores):
+        log.info(line)
     # An evaluation alone reports the settings of the training; the authors' files do not have theirs.
     config = best["config"] or vars(args)
     protocol, departs = protocol_of(config, spec)
@@ -83,9 +72,9 @@ def report(
         # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
         shots = len(lists["train1"]) // spec.classes
         departs |= {"shots": [shots, wanted]} if shots != wanted else {}
-    groups = None
+    groups, test = None, lists.get("test")  # of files
     if counts is not None and None not in scores["per_class"]:
-        groups = summarise(scores["per_class"], groups_of(counts, files))
+        groups = summarise(scores["per_class"], spec.groups(counts))
         log.info(_numbers(groups))
     if not log.main:
         return {}
@@ -103,8 +92,8 @@ def report(
         "pretraining": pretraining_of(config["checkpoint"]),
         "seed": config["seed"],
         **scores,
-        "augment": config["augment"] if files or protocol not in FEATURE_PROTOCOLS else None,
-        **({"bad_images": len(lists["test"].paths) - scores["images"]} if files else {}),
+        "augment": None if protocol in FEATURE_PROTOCOLS and test is None else config["augment"],
+        **({} if test is None else {"bad_images": len(test) - scores["images"]}),
         "groups": groups,
         "class_counts": counts,
         "best": {k: best[k] for k in ("epoch", "val")},

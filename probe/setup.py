@@ -1,51 +1,78 @@
 """A probe from its command line: images, lists, network and files, of images in memory and of image files alike."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from torch import nn
 
+from data.flags import views_of
 from data.images import ImageList
 from data.loader import Batch
-from data.sets.base import ListSpec, Spec
-from data.sets.memory import load
-from features.images import Images, file_test_loader, images_in_memory, images_of_files, subset
+from data.opened import Opened
+from data.sets.base import DataSet
+from features.images import Images, images_of
 from models import build_classifier
 from probe.files import Files
-from probe.lists import find_lists, find_path_lists
-from probe.loaders import file_train_loader, train_loader
-from probe.network import AT_ONCE, Frozen, Network, freeze, frozen_modules
+from probe.lists import find_lists
+from probe.loaders import train_loader
+from probe.network import Frozen, Network, freeze, frozen_modules
 from probe.protocols import FEATURE_PROTOCOLS
+from probe.published import SCRIPTS, Script
 from probe.record import origin
 from run.bad_images import BadImages
 from run.compute import Compute
 from run.randomness import seed_generators
 from split.lists import group_sizes
 from split.open import Lists
-from utils.distributed import World, launched_by_hand, world_from_environment
+from utils.distributed import World, world_from_environment
 
 
-class Sources(NamedTuple):
-    """Where a probe's images come from.
+class Sources:
+    """Where a probe's images come from. `data`: the opened data set. `lists`: the checked ones by name (find_lists).
 
-    `lists`: the checked ones by name. `images`: of 'val', 'test' or 'train1', ..., as they are evaluated, in batches.
-    `training`: Batches of augmented images, of so many steps each. `sizes`: images per class of the grouping list.
-    `test_images`: their number.
+    Raises:
+        InputError: images are not there, or the batch size does not divide by the processes.
     """
 
-    lists: dict[str, ImageList | None]
-    images: Callable[[str, BadImages], Images]
-    training: Callable[[int], Iterable[Batch]] | None
-    sizes: list[int] | None
-    test_images: int
+    def __init__(
+        self, args: argparse.Namespace, data: Opened, lists: dict[str, ImageList | None], world: World
+    ) -> None:
+        self.data, self.lists, self.views, self.world, self.batch = (
+            data,
+            lists,
+            views_of(args, data.spec),
+            world,
+            args.batch_size,
+        )
+        self.test_images = data.count(lists.get("test"))
+        batch, self._batches = args.test_batch_size, {}
+        # Made once, so that what is missing is told at the start.
+        for name in dict.fromkeys(["test", *lists]):
+            if name in ("val", "test"):
+                self._batches[name] = data.plain(lists.get(name), self.views, batch, world)
+            elif name.startswith("train") and args.protocol in FEATURE_PROTOCOLS:
+                self._batches[name] = data.labelled(lists[name], self.views, batch, world)
+
+    def images(self, name: str, bad: BadImages) -> Images:
+        """The images of 'val', 'test' or 'train1', ..., in batches, as they are evaluated."""
+        return images_of(self._batches[name], bad)
+
+    def training(self, steps: int = 1) -> Iterable[Batch]:
+        """Batches of augmented images of the training list, of so many steps each."""
+        return train_loader(self.data, self.lists["train"], self.views, self.batch, self.world, steps)
+
+    @property
+    def sizes(self) -> list[int] | None:
+        """Images per class of the grouping list; None where it is not known."""
+        return group_sizes(self.lists["group"], self.data.spec.classes)
 
 
 class Probe(NamedTuple):
     """All that a probe needs, its weights loaded; `done` is the number of epochs that are."""
 
     args: argparse.Namespace
-    spec: Spec | ListSpec
+    spec: DataSet
     world: World
     compute: Compute
     sources: Sources
@@ -55,32 +82,32 @@ class Probe(NamedTuple):
     done: int
 
     @property
-    def of_files(self) -> bool:
-        """Whether its images are files."""
-        return isinstance(self.spec, ListSpec)
-
-    @property
     def on_features(self) -> bool:
         """Whether it trains on features that are extracted once (BCL's protocols)."""
         return self.args.protocol in FEATURE_PROTOCOLS
 
+    @property
+    def script(self) -> Script:
+        """Whose published lines and files it writes."""
+        return SCRIPTS[self.spec.style]
+
     def network(self) -> Network:
         """The model, and what of it is trained."""
-        # Batch norm of image files stays as published, whether or not the backbone is trained.
-        still = frozen_modules(self.model, "layer4" if self.of_files else self.args.fixto) if self.args.fixbn else {}
+        still = frozen_modules(self.model, self.script.still or self.args.fixto) if self.args.fixbn else {}
         return Network(self.model, still, self.args.fixbn, self.compute, self.world)
 
     def training_loader(self, network: Network) -> Iterable[Batch]:
-        """Batches of augmented images; of images in memory, of several steps if the backbone is frozen."""
-        return self.sources.training(1 if network.backbone is None else max(1, AT_ONCE // self.args.batch_size))
+        """Batches of augmented images; of several steps if the backbone is frozen and views are quickly made."""
+        steps = 1 if network.backbone is None else max(1, self.spec.at_once // self.args.batch_size)
+        return self.sources.training(steps)
 
     def __str__(self) -> str:
         """How it runs, for the log."""
-        processes = f"{self.world.size} process(es) on " if self.of_files else ""
+        processes = f"{self.world.size} process(es) on " if self.spec.style == "imagenet" else ""
         return f"{processes}{self.world.device.type}, {self.compute}, {self.args.augment} views"
 
 
-def set_up(args: argparse.Namespace, spec: Spec | ListSpec, lists: Lists | None = None) -> Probe:
+def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) -> Probe:
     """Find images and lists, build the network, load what --checkpoint, --resume and --test_only ask for.
 
     Args:
@@ -89,45 +116,13 @@ def set_up(args: argparse.Namespace, spec: Spec | ListSpec, lists: Lists | None 
     Raises:
         InputError: data, a list, a checkpoint or the experiment's folder is bad, or settings do not go together.
     """
-    files = isinstance(spec, ListSpec)
-    if files:
-        launched_by_hand(args.local_rank, args.world_size, args.port)
     world = world_from_environment(args.no_cuda)
     compute = Compute(args, world.device)
-    sources = (_of_files if files else _in_memory)(args, spec, world, lists)
+    data = spec.open(args.data, args.download)
+    sources = Sources(args, data, find_lists(args, data, lists), world)
     seed_generators(args.seed)
-    model = build_classifier(args.model, spec.classes, stem="imagenet" if files else "cifar")
-    own = Files(args, model, compute, world, origin(sources.lists), "module." * files, numbered=50 * files)
+    model = build_classifier(args.model, spec.classes, stem=spec.stem)
+    own = Files(args, model, compute, world, origin(sources.lists), SCRIPTS[spec.style])
     done = own.load()
     frozen = freeze(compute.on_device(model), args.fixto, args.fixbn)
     return Probe(args, spec, world, compute, sources, model, own, frozen, done)
-
-
-def _in_memory(args: argparse.Namespace, spec: Spec, world: World, lists: Lists | None) -> Sources:
-    train, test = (load(spec, args.data, train=part, download=args.download) for part in (True, False))
-    found = find_lists(args, train, lists)
-
-    def images(name: str, bad: BadImages) -> Images:
-        chosen = test if name == "test" or found[name] is None else subset(train, found[name])
-        return images_in_memory(chosen, args.test_batch_size)
-
-    def training(at_once: int) -> Iterable[Batch]:
-        return train_loader(subset(train, found["train"]), args, world.device, at_once)
-
-    return Sources(found, images, training, group_sizes(found["group"], spec.classes), len(test.labels))
-
-
-def _of_files(args: argparse.Namespace, spec: ListSpec, world: World, lists: Lists | None) -> Sources:
-    found = find_path_lists(args, spec, lists)
-    on_features = args.protocol in FEATURE_PROTOCOLS
-    loaders = {
-        name: file_test_loader(found[name], args, world, augmented=name not in ("val", "test"))
-        for name in found if name in ("val", "test") or on_features and name != "group"
-    }  # fmt: skip
-    loader = file_train_loader(found["train"], args, world) if "train" in found else None
-    sizes = group_sizes(found["group"], spec.classes)
-
-    def images(name: str, bad: BadImages) -> Images:
-        return images_of_files(loaders[name], bad)
-
-    return Sources(found, images, lambda at_once: loader, sizes, len(found["test"]))

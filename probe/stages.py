@@ -34,8 +34,8 @@ def train(probe: Probe, log: Log) -> None:
         if epoch % args.test_freq == 0 or epoch == args.epochs:
             scores = network.evaluate(probe.sources.images("val", bad), probe.spec.classes)
             bad.report()
-            log_validation(log, epoch, scores, probe.of_files)
-            files.save_best(epoch, scores["top5" if probe.of_files else "top1"])  # as published
+            log_validation(log, epoch, scores, probe.script)
+            files.save_best(epoch, scores[probe.script.best])
         files.save(epoch)
     bar.close()
     probe.frozen.check(probe.model)

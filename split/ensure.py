@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from data.images import ImageList
-from data.sets.base import ListSpec, Spec
+from data.sets.base import DataSet, FileSet, MemorySet
 from split.fetch_published import fetch
 from split.flags import FETCH, MAKE
 from split.lists import (
@@ -26,7 +26,7 @@ from utils.errors import InputError
 from utils.files import locked
 
 
-def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT, *, fetching: bool = True) -> Path:
+def ensure_list(name: str, spec: MemorySet, labels: np.ndarray, root: Path = ROOT, *, fetching: bool = True) -> Path:
     """Path of the list `name`: a file, or a path below split/ as in the published commands.
 
     A missing list is fetched with its data set's other published lists; where those cannot be had, or there are
@@ -73,7 +73,7 @@ def ensure_list(name: str, spec: Spec, labels: np.ndarray, root: Path = ROOT, *,
     return root / name
 
 
-def _ensure_shots(name: str, spec: Spec, labels: np.ndarray, root: Path, fetching: bool) -> Path:
+def _ensure_shots(name: str, spec: MemorySet, labels: np.ndarray, root: Path, fetching: bool) -> Path:
     """BCL's few-shot lists go with the training list that is in use: published with a published one, if there are."""
     train = read_list(ensure_list(spec.train_list, spec, labels, root, fetching=fetching), spec)
     with locked(root):
@@ -87,14 +87,14 @@ def _ensure_shots(name: str, spec: Spec, labels: np.ndarray, root: Path, fetchin
     return root / name
 
 
-def _refuse_to_mix(name: str, spec: Spec, root: Path, fetching: bool) -> None:
+def _refuse_to_mix(name: str, spec: MemorySet, root: Path, fetching: bool) -> None:
     folders = [(root / name).parent for name in (spec.val_list, spec.split_list("x"))]
     here = [path for folder in folders for path in folder.glob("*.npy")]
     if any(origin(blob_sha1(p.read_bytes()))[0] == "published" for p in here):
         raise _not_fetched(name, spec, fetching)
 
 
-def _not_fetched(name: str, spec: Spec | ListSpec, fetching: bool) -> InputError:
+def _not_fetched(name: str, spec: DataSet, fetching: bool) -> InputError:
     """The error where a list is missing beside published ones, which generated lists do not go with."""
     told = f"{name} is missing beside published lists of {spec.name}, and generated ones do not go with those"
     if not fetching and spec.fetchable:
@@ -102,13 +102,13 @@ def _not_fetched(name: str, spec: Spec | ListSpec, fetching: bool) -> InputError
     return InputError(f"{told}: run `{FETCH} {spec.name}`")
 
 
-def known_list(spec: ListSpec, name: str, root: Path = ROOT) -> Path | None:
+def known_list(spec: FileSet, name: str, root: Path = ROOT) -> Path | None:
     """Path of the list `name` of image files if it is there."""
     path = root / spec.path(name)
     return path if path.is_file() else None
 
 
-def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT, *, fetching: bool = True) -> Path:
+def ensure_path_list(name: str, spec: FileSet, data: str, root: Path = ROOT, *, fetching: bool = True) -> Path:
     """Path of a list of image files: a file, or the published name of a list (with or without .txt).
 
     A missing list is fetched with the other published lists of its data set. If the authors did not publish it, the
@@ -136,7 +136,7 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT, *,
             print(f"{relative} was missing: fetched the published lists of {spec.name}", flush=True)
             return root / relative
         theirs = [item for item in here if item.source == "published"]
-        apart = frozenset(path for item in theirs if Path(item.path).stem != spec.test for path in item.paths)
+        apart = frozenset(path for item in theirs if Path(item.path).stem != spec.test_list for path in item.paths)
         if not fetching and theirs and relative in _published_paths(spec):
             raise _not_fetched(relative, spec, fetching)
         if not data:
@@ -152,7 +152,7 @@ def ensure_path_list(name: str, spec: ListSpec, data: str, root: Path = ROOT, *,
     return root / relative
 
 
-def _classes(theirs: list[ImageList], spec: ListSpec) -> list[str]:
+def _classes(theirs: list[ImageList], spec: FileSet) -> list[str]:
     """The classes' folders in the order of the labels of published lists; [] where those do not determine it."""
     folders: dict[int, set[str]] = {}
     for item in theirs:
@@ -162,11 +162,11 @@ def _classes(theirs: list[ImageList], spec: ListSpec) -> list[str]:
     return [found[0] for found in ordered] if all(len(found) == 1 for found in ordered) else []
 
 
-def _published_paths(spec: Spec | ListSpec) -> set[str]:
+def _published_paths(spec: DataSet) -> set[str]:
     return {row["path"].removeprefix("split/") for row in published_lists() if dataset_of(row["path"]) == spec.name}
 
 
-def _fetch_path_lists(relative: str, spec: ListSpec, root: Path, here: list[ImageList]) -> str:
+def _fetch_path_lists(relative: str, spec: FileSet, root: Path, here: list[ImageList]) -> str:
     """Fetch the published lists unless generated ones are in use; returns why not, for the message."""
     sources = {item.source for item in here}
     # Generated lists beside published ones have the default settings: they can be made again, and must come out equal.

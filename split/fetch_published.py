@@ -11,9 +11,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from data.sets.base import ListSpec, Spec
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS
+from data.sets.base import DataSet
+from data.sets.registry import data_set
 from split.flags import REFETCH, ROOT, SERVER, parse_fetch
 from split.lists import blob_sha1, dataset_of, published_lists
 from utils.errors import InputError, run
@@ -22,7 +21,7 @@ from utils.files import locked, replace_file
 TIMEOUT = 20  # seconds, per list
 
 
-def fetch(spec: Spec | ListSpec, root: Path = ROOT, server: str = SERVER, overwrite: bool = False) -> list[str]:
+def fetch(spec: DataSet, root: Path = ROOT, server: str = SERVER, overwrite: bool = False) -> list[str]:
     """Fetch the published lists of a data set that `root` lacks: all of them, verified, or none.
 
     Returns:
@@ -57,10 +56,9 @@ def fetch(spec: Spec | ListSpec, root: Path = ROOT, server: str = SERVER, overwr
 
 def main() -> None:
     args = parse_fetch(__doc__)
-    published = {**SPECS, **LIST_SPECS}
     for name in args.dataset:
         with locked(args.out):
-            written = fetch(published[name], args.out, args.server, args.overwrite)
+            written = fetch(data_set(name), args.out, args.server, args.overwrite)
         for relative in () if args.quiet else written:
             print(f"fetched  {args.out / relative}")
         print(f"{name}: {len(written)} lists fetched and verified; the others were here")

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS
+from data.sets.registry import DATA_SETS, data_set, data_sets
 from utils.cli import Parser
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -26,15 +25,16 @@ def parse_verify(description: str) -> argparse.Namespace:
         InputError: an unknown flag, a folder that does not exist, or labels of several data sets.
     """
     parser = Parser(description)
-    parser.add_argument("--dataset", nargs="+", choices=[*SPECS, *LIST_SPECS], help="default: all")
+    parser.add_argument("--dataset", nargs="+", choices=list(DATA_SETS), help="default: all")
     parser.add_argument("--data", default="", help="folder of the data set: for the labels, or to look for the images")
     parser.add_argument("--labels", default="", help=".npy file of all training labels, instead of --data")
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of the lists; default split/")
     args = parser.parse_args()
     if args.data and not Path(args.data).is_dir():
         raise InputError(f"--data {args.data!r} is not a folder")
-    if args.labels and (len(args.dataset or []) != 1 or args.dataset[0] not in SPECS):
-        raise InputError(f"--labels needs one --dataset of {', '.join(SPECS)}")
+    in_memory = data_sets("cifar")
+    if args.labels and (len(args.dataset or []) != 1 or args.dataset[0] not in in_memory):
+        raise InputError(f"--labels needs one --dataset of {', '.join(in_memory)}")
     return args
 
 
@@ -45,7 +45,7 @@ def parse_fetch(description: str) -> argparse.Namespace:
         InputError: an unknown flag, or a data set without published lists.
     """
     parser = Parser(description)
-    published = [name for name, spec in {**SPECS, **LIST_SPECS}.items() if spec.fetchable]
+    published = [name for name, spec in data_sets().items() if spec.fetchable]
     parser.add_argument("--dataset", nargs="+", choices=published, default=["cifar10", "cifar100"])
     parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
     parser.add_argument("--server", default=SERVER, help="where the repositories' raw files are served")
@@ -60,7 +60,7 @@ def parse_make(description: str) -> argparse.Namespace:
         InputError: an unknown flag, or one that is not for this data set.
     """
     parser = Parser(description)
-    parser.add_argument("--dataset", required=True, choices=[*SPECS, *LIST_SPECS])
+    parser.add_argument("--dataset", required=True, choices=list(DATA_SETS))
     parser.add_argument("--data", default="", help="folder of the data set")
     parser.add_flag("--download", help="fetch the data set where it is missing")
     memory = [
@@ -76,9 +76,9 @@ def parse_make(description: str) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
     parser.add_flag("--overwrite", help="replace lists of the same name")
     args = parser.parse_args()
-    of_files = args.dataset in LIST_SPECS
+    of_files = args.dataset in data_sets("imagenet")
     if of_files and args.download:
-        raise InputError(f"{args.dataset} cannot be downloaded for you: {LIST_SPECS[args.dataset].download}")
+        raise InputError(f"{args.dataset} cannot be downloaded for you: {data_set(args.dataset).download}")
     for option in memory if of_files else files:
         if getattr(args, option.dest) is not None:
             raise InputError(f"--{option.dest} has no meaning for {args.dataset}; see --help")

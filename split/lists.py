@@ -12,9 +12,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data.images import ImageList
-from data.sets.base import ListSpec, Spec
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS
+from data.sets.base import FileSet, MemorySet
+from data.sets.registry import data_sets
 from split.flags import REMAKE, ROOT
 from utils.errors import InputError
 from utils.files import read_file, replace_file
@@ -45,8 +44,8 @@ def generated_lists() -> dict[str, str]:
 def dataset_of(path: str) -> str:
     """The data set whose lists lie at this path below split/; '' where it is none of ours."""
     folder = Path(path).parent.name.removesuffix("_imbSub_with_subsets")
-    by_folder = {spec.folder: name for name, spec in LIST_SPECS.items()}
-    return folder if folder in SPECS else by_folder.get(folder, "")
+    by_folder = {spec.folder: name for name, spec in data_sets("imagenet").items()}
+    return folder if folder in data_sets("cifar") else by_folder.get(folder, "")
 
 
 def origin(sha1: str) -> tuple[str, str]:
@@ -120,13 +119,13 @@ def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = Fa
 
 
 def read_list(
-    path: Path, spec: Spec, disjoint_from: ImageList | None = None, labels: np.ndarray | None = None
+    path: Path, spec: MemorySet, apart: tuple[ImageList, ...] = (), labels: np.ndarray | None = None
 ) -> ImageList:
     """Read and check a list of indices into a data set's training images.
 
     Args:
         path: .npy file of integers. spec: the data set.
-        disjoint_from: a list, of validation images say, that must share no image with this one.
+        apart: lists, of validation images say, that must share no image with this one.
         labels: [N] of all training images, for the list's own.
 
     Raises:
@@ -149,11 +148,10 @@ def read_list(
     unique, count = np.unique(values, return_counts=True)
     if len(unique) < len(values):
         raise InputError(f"list {path} has index {unique[count > 1][0]} more than once: make or fetch it again")
-    if disjoint_from is not None:
-        shared = len(np.intersect1d(values, disjoint_from.ids))
-        if shared:
+    for other in apart:
+        if shared := len(np.intersect1d(values, other.ids)):
             raise InputError(
-                f"list {path} shares {shared} images with {disjoint_from.path}: it belongs to another data set, "
+                f"list {path} shares {shared} images with {other.path}: it belongs to another data set, "
                 "or the two were not made together"
             )
     ids = values.astype(np.int64)
@@ -163,7 +161,7 @@ def read_list(
 _LABEL = re.compile("-?[0-9]{1,9}")
 
 
-def read_path_list(path: Path, spec: ListSpec, apart: tuple[ImageList, ...] = ()) -> ImageList:
+def read_path_list(path: Path, spec: FileSet, apart: tuple[ImageList, ...] = ()) -> ImageList:
     """Read and check a list of image files.
 
     Args:
@@ -201,7 +199,7 @@ def read_path_list(path: Path, spec: ListSpec, apart: tuple[ImageList, ...] = ()
     return result
 
 
-def _parse(line: str, where: str, spec: ListSpec) -> tuple[str, int]:
+def _parse(line: str, where: str, spec: FileSet) -> tuple[str, int]:
     name, _, label = line.strip().rpartition(" ")
     name = name.strip()
     if not name or not _LABEL.fullmatch(label):

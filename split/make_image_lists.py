@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.sets.base import ListSpec
+from data.sets.base import FileSet
 from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
 from utils.errors import InputError
 
@@ -29,7 +29,7 @@ class Tree:
     published_classes: bool  # the 100 classes of ImageNet-100, in the published order
 
 
-def scan(spec: ListSpec, root: Path, classes: list[str] | None = None) -> Tree:
+def scan(spec: FileSet, root: Path, classes: list[str] | None = None) -> Tree:
     """Find the classes and images below `root`.
 
     ImageNet-100 takes its published classes where they are all there. Otherwise a tree with more classes than the data
@@ -97,7 +97,7 @@ def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, sc
     return sizes
 
 
-def long_tailed_counts(spec: ListSpec, name: str, tree: Tree) -> tuple[np.ndarray, bool]:
+def long_tailed_counts(spec: FileSet, name: str, tree: Tree) -> tuple[np.ndarray, bool]:
     """Published images per class of the long-tailed list `name`, and whether they are in the order of the labels."""
     if spec.name == "imagenet-100":
         return imagenet_100()[1], tree.published_classes
@@ -108,7 +108,7 @@ def long_tailed_counts(spec: ListSpec, name: str, tree: Tree) -> tuple[np.ndarra
 
 
 def make_image_lists(
-    spec: ListSpec, tree: Tree, scale: float = 1.0, seed: int = 0, apart: frozenset[str] = frozenset()
+    spec: FileSet, tree: Tree, scale: float = 1.0, seed: int = 0, apart: frozenset[str] = frozenset()
 ) -> dict[str, bytes]:
     """All lists of a data set.
 
@@ -135,10 +135,10 @@ def make_image_lists(
         return np.random.RandomState([seed, *draw])
 
     val = _draw(tree.train, everyone * scaled(spec.val_per_class), rng(0), apart)
-    lists[spec.val] = val
+    lists[spec.val_list] = val
     taken = frozenset(path for images in val for path in images)
     pool = [[path for path in images if path not in taken] for images in tree.train]
-    lists[spec.train], lists[spec.test] = pool, tree.val
+    lists[spec.train_list], lists[spec.test_list] = pool, tree.val
     lists[spec.few_shot] = _draw(pool, everyone * scaled(spec.few_per_class), rng(1))
     if spec.hundred_shot:
         # No class of the real data sets is smaller.

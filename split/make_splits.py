@@ -17,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.sets.base import Spec
-from data.sets.files import LIST_SPECS
+from data.sets.base import FileSet, MemorySet
 from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from split.counts import class_counts
 from split.flags import parse_make
 from split.lists import npy, read_list, write_files
@@ -32,7 +31,7 @@ SPLITS = (1, 2, 3, 4, 5)
 _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")
 
 
-def train_and_val(spec: Spec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def train_and_val(spec: MemorySet, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labelled training and validation indices, balanced, disjoint, grouped by class (seed 0)."""
     rng = np.random.RandomState(0)
     shuffled = [rng.permutation(np.flatnonzero(labels == c)) for c in range(spec.classes)]
@@ -42,7 +41,7 @@ def train_and_val(spec: Spec, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def make_split(
-    spec: Spec, labels: np.ndarray, val: np.ndarray, seed: int, imb_factor: float, shape: str, alpha: float
+    spec: MemorySet, labels: np.ndarray, val: np.ndarray, seed: int, imb_factor: float, shape: str, alpha: float
 ) -> dict[str, np.ndarray]:
     """D_i, D_b and S_b of one split, drawn from all images that are not validation images.
 
@@ -71,7 +70,7 @@ def make_split(
 
 
 def make_lists(
-    spec: Spec,
+    spec: MemorySet,
     labels: np.ndarray,
     splits: tuple[int, ...] = SPLITS,
     imb_factor: float | None = None,
@@ -98,7 +97,7 @@ def make_lists(
     return lists
 
 
-def make_shots(spec: Spec, labels: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
+def make_shots(spec: MemorySet, labels: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
     """BCL's few-shot lists, drawn from the training list in use, each independently of the others (seeds 100 and on).
 
     Returns:
@@ -118,7 +117,7 @@ def make_shots(spec: Spec, labels: np.ndarray, train: np.ndarray) -> dict[str, n
     return lists
 
 
-def settings_of(spec: Spec, relative: str) -> dict | None:
+def settings_of(spec: MemorySet, relative: str) -> dict | None:
     """make_lists' settings that a list's name asks for; None if it has no such name. Spelling is not checked."""
     path = Path(relative)
     if relative in (spec.train_list, spec.val_list):
@@ -135,7 +134,7 @@ def settings_of(spec: Spec, relative: str) -> dict | None:
 
 def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
     """The lists of indices that the command line asks for: path below split/ -> content."""
-    spec = spec_of(args.dataset)
+    spec = data_set(args.dataset)
     labels = load(spec, args.data, train=True, download=args.download).labels
     # Another shape goes beside the lists that are here, published ones too, and keeps off their validation images.
     shape, alpha = args.shape or "exp", 6.0 if args.alpha is None else args.alpha
@@ -150,11 +149,11 @@ def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
 
 def main() -> None:
     args = parse_make(__doc__)
-    of_files = args.dataset in LIST_SPECS
+    spec = data_set(args.dataset)
+    of_files = isinstance(spec, FileSet)
     if of_files:
-        tree = scan(LIST_SPECS[args.dataset], Path(args.data))
         scale, seed = 1.0 if args.scale is None else args.scale, args.seed or 0
-        lists = make_image_lists(LIST_SPECS[args.dataset], tree, scale, seed)
+        lists = make_image_lists(spec, scan(spec, Path(args.data)), scale, seed)
     else:
         lists = in_memory_lists(args)
     with locked(args.out):

@@ -1,18 +1,20 @@
 """Open a list: from a data set and the name of a list to the checked list."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from data.images import ImageList
-from data.sets.base import ListSpec, Spec
+from data.sets.base import FileSet
 from split.ensure import ensure_list, ensure_path_list, known_list
 from split.lists import ROOT, read_list, read_path_list
 from utils.errors import InputError
+
+if TYPE_CHECKING:
+    from data.opened import Opened
 
 
 class Lists:
@@ -26,41 +28,44 @@ class Lists:
         self._root = {} if root is None else {"root": root}
         self._how = {} if root is None else {"root": root, "fetching": False}
 
-    def find(self, name: str, spec: Spec | ListSpec, source: np.ndarray | str) -> Path:
+    def find(self, name: str, data: "Opened") -> Path:
         """The file of a list, made where it is missing; not read yet.
-
-        Args:
-            source: what it is made of: labels [N] of all training images in memory, or the folder of image files.
 
         Raises:
             InputError: nothing makes a list of that name.
         """
-        ensure = ensure_path_list if isinstance(spec, ListSpec) else ensure_list
-        return ensure(name, spec, source, **self._how)
+        ensure = ensure_path_list if isinstance(data.spec, FileSet) else ensure_list
+        return ensure(name, data.spec, data.lists_from, **self._how)
 
-    def open(
-        self, name: str, spec: Spec | ListSpec, source: np.ndarray | str, apart: tuple[ImageList, ...] = ()
-    ) -> ImageList:
+    def open(self, name: str, data: "Opened", apart: Iterable[ImageList] = ()) -> ImageList:
         """The list, checked, with the labels of its images; it shares no image with those `apart`.
 
         Args:
-            source: as in `find`. apart: one list at most of images in memory.
+            name: a file, or as in the published commands: of images in memory a path below split/, of files a name.
+            data: the data set, which a list that is missing is made of.
 
         Raises:
             InputError: nothing makes a list of that name, or it is bad.
         """
-        path = self.find(name, spec, source)
-        if isinstance(spec, ListSpec):
-            found = read_path_list(path, spec, apart)
+        path = self.find(name, data)
+        if isinstance(data.spec, FileSet):
+            found = read_path_list(path, data.spec, tuple(apart))
         else:
-            found = read_list(path, spec, apart[0] if apart else None, source)
+            found = read_list(path, data.spec, tuple(apart), data.lists_from)
         made_on_trial = self._how and path.is_relative_to(self._how["root"]) and not path.is_symlink()
         return replace(found, source="generated") if made_on_trial else found
 
-    def held_out(self, spec: ListSpec) -> tuple[ImageList, ...]:
-        """The validation and the test list of image files, as far as they are there."""
-        known = (known_list(spec, name, **self._root) for name in (spec.val, spec.test))
-        return tuple(read_path_list(path, spec) for path in known if path)
+    def open_training(self, name: str, data: "Opened") -> ImageList:
+        """A list of training images: it shares none with validation, nor with test images that are here as files.
+
+        Raises:
+            InputError: as `open`.
+        """
+        path, spec = self.find(name, data), data.spec
+        if not isinstance(spec, FileSet):
+            return read_list(path, spec, (self.open(spec.val_list, data),), data.lists_from)
+        known = (known_list(spec, held_out, **self._root) for held_out in (spec.val_list, spec.test_list))
+        return read_path_list(path, spec, tuple(read_path_list(other, spec) for other in known if other))
 
 
 @contextmanager

@@ -19,9 +19,9 @@ import numpy as np
 
 from data.groups import thresholds
 from data.images import ImageList
-from data.sets.base import ListSpec, Spec
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS, load
+from data.sets.base import FileSet, MemorySet
+from data.sets.memory import load
+from data.sets.registry import DATA_SETS, data_set, data_sets
 from split.flags import GIVE_LABELS, parse_verify
 from split.lists import class_folders, read_list, read_npy, read_path_list
 from utils.errors import InputError, run
@@ -29,7 +29,7 @@ from utils.errors import InputError, run
 _SPLIT = re.compile(r"split\d+(?=_)")
 
 
-def labels_of(spec: Spec, data: str, file: str) -> np.ndarray | None:
+def labels_of(spec: MemorySet, data: str, file: str) -> np.ndarray | None:
     """Training labels [N] from a .npy file, or from the data set; None where neither is here.
 
     Raises:
@@ -74,7 +74,7 @@ def related(item: ImageList, lists: list[ImageList]) -> list[ImageList]:
     return [o for o in lists if o is not item and (not (found := _SPLIT.search(o.path.stem)) or found.group() == same)]
 
 
-def verify(spec: Spec, root: Path, labels: np.ndarray | None, show: bool = True) -> tuple[int, list[str]]:
+def verify(spec: MemorySet, root: Path, labels: np.ndarray | None, show: bool = True) -> tuple[int, list[str]]:
     """Look at all lists of a data set below `root`, and print them; returns how many there are, and what failed."""
     lists, failures = [], []
     val_path = root / spec.val_list
@@ -83,7 +83,7 @@ def verify(spec: Spec, root: Path, labels: np.ndarray | None, show: bool = True)
     for path in paths:
         try:
             against = val_path if path != val_path and val_path.is_file() else None
-            lists.append(read_list(path, spec, read_list(against, spec) if against else None))
+            lists.append(read_list(path, spec, (read_list(against, spec),) if against else ()))
         except InputError as error:
             failures.append(str(error))
     for item in lists if show else ():
@@ -92,7 +92,7 @@ def verify(spec: Spec, root: Path, labels: np.ndarray | None, show: bool = True)
     return len(paths), failures
 
 
-def verify_paths(spec: ListSpec, root: Path, data: str, show: bool = True) -> tuple[int, list[str], list[str]]:
+def verify_paths(spec: FileSet, root: Path, data: str, show: bool = True) -> tuple[int, list[str], list[str]]:
     """verify for the lists of image files; with `data`, that their images exist.
 
     Returns:
@@ -101,8 +101,8 @@ def verify_paths(spec: ListSpec, root: Path, data: str, show: bool = True) -> tu
     """
     lists, failures, folders = [], [], {}
     # Nothing may share an image with validation or test but themselves; the small lists come first.
-    apart = [path for name in (spec.test, spec.val) if (path := root / spec.path(name)).is_file()]
-    validated = root / spec.path(spec.val)
+    apart = [path for name in (spec.test_list, spec.val_list) if (path := root / spec.path(name)).is_file()]
+    validated = root / spec.path(spec.val_list)
     paths = sorted((root / spec.folder).glob("*.txt"), key=lambda p: (p not in apart, p))
     for path in paths:
         try:
@@ -132,7 +132,7 @@ def verify_paths(spec: ListSpec, root: Path, data: str, show: bool = True) -> tu
     return len(paths), failures + lacking, []
 
 
-def _describe_paths(item: ImageList, spec: ListSpec, lists: list[ImageList]) -> list[str]:
+def _describe_paths(item: ImageList, spec: FileSet, lists: list[ImageList]) -> list[str]:
     groups = thresholds(np.bincount(item.labels, minlength=spec.classes).tolist())
     sizes = " ".join(str(len(group)) for group in groups.values())
     shared = [f"{o.path.stem} {len(set(o.paths).intersection(item.paths))}" for o in lists if o is not item]
@@ -144,7 +144,7 @@ def _describe_paths(item: ImageList, spec: ListSpec, lists: list[ImageList]) -> 
     ]
 
 
-def _right_download(spec: ListSpec, data: str) -> str:
+def _right_download(spec: FileSet, data: str) -> str:
     return f"{data} is not the data folder of {spec.name}, or not complete; the right download: {spec.download}"
 
 
@@ -166,20 +166,21 @@ def missing_files(item: ImageList, data: Path) -> list[str]:
 
 def main() -> None:
     args = parse_verify(__doc__)
+    in_memory = data_sets("cifar")
     total, failures, elsewhere, recognised = 0, [], {}, False
-    for name in args.dataset or [*SPECS, *LIST_SPECS]:
-        if name in LIST_SPECS:
-            count, failed, elsewhere[name] = verify_paths(LIST_SPECS[name], args.root, args.data, not args.quiet)
-            recognised |= count > 0 and not elsewhere[name]
+    for name, spec in ((name, data_set(name)) for name in args.dataset or DATA_SETS):
+        if name in in_memory:
+            labels = labels_of(spec, args.data, args.labels)
+            count, failed = verify(spec, args.root, labels, not args.quiet)
+            recognised |= labels is not None and spec.needs_folder
         else:
-            labels = labels_of(SPECS[name], args.data, args.labels)
-            count, failed = verify(SPECS[name], args.root, labels, not args.quiet)
-            recognised |= labels is not None and name != "digits"  # which need no --data
+            count, failed, elsewhere[name] = verify_paths(spec, args.root, args.data, not args.quiet)
+            recognised |= count > 0 and not elsewhere[name]
         total, failures = total + count, failures + failed
     for name, lacking in elsewhere.items():
         if lacking and recognised and not args.dataset:
             # A folder has the images of one data set; those of the others lie elsewhere.
-            print(f"note: {_right_download(LIST_SPECS[name], args.data)}")
+            print(f"note: {_right_download(data_set(name), args.data)}")
         else:
             failures += lacking
     if failures:

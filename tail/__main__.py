@@ -22,15 +22,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from data.groups import GROUPS, groups_of
-from data.images import ImageArrays, ImageSet
+from data.flags import Views, views_of
+from data.groups import GROUPS
 from data.loader import AugmentedImages, fingerprint, view_loader
-from data.sets.files import LIST_SPECS, PRETRAIN_LISTS
-from data.sets.registry import spec_of
-from features.images import Images, file_test_loader, images_in_memory, images_of_files
+from data.sets.registry import pretraining_set
+from features.images import images_of
 from models.mask import compute_masks
 from models.published import from_published
-from pretrain.images import training_images
+from pretrain.flags import training_list
+from pretrain.images import TrainingImages, training_images
 from run.bad_images import BadImages
 from run.checkpoint import read_masks
 from run.compute import Compute
@@ -65,7 +65,10 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
     if not args.scores and "memory" not in content:
         told.append(f"memorisation is left out: {source} has no memory of losses, {NO_MEMORY}")
     compute = Compute(args, world_from_environment(args.no_cuda).device)
-    data, counts = training_images(args)
+    spec, _ = pretraining_set(args.dataset)
+    views = views_of(args, spec)
+    training = training_images(spec.open(args.data, args.download), training_list(args), views)
+    data, counts = training.images, training.counts
     if "loss" in names and min(args.batch_size, len(data)) < 2:
         raise InputError(f"one image in a batch has no negatives, so no loss: {LARGER_BATCHES}")
     data.fill = False  # a bad image has no score; another one's is not its own
@@ -76,7 +79,7 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
         if isinstance(known, str) and known != fingerprint(data):
             raise InputError(f"{source} remembers losses of other images than those of the list: {OTHER_SCORES}")
         found["memorisation"] = scores.memorisation(content.get("memory"), count, source)
-    found |= _of_network(args, from_published(content["state_dict"]), data, names, compute)
+    found |= _of_network(args, from_published(content["state_dict"]), training, views, names, compute)
     ranked = {name: found[name].numpy() for name in dict.fromkeys(names)}
     for name, values in ranked.items():
         values[np.isinf(values)] = np.nan  # as little a score
@@ -87,17 +90,22 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
             told.append(f"{missing} of {count} images have no {name} score, and the last ranks")
     groups = None
     if min(counts) < max(counts):
-        groups = group_names(data.labels, groups_of(counts, args.dataset in PRETRAIN_LISTS))
+        groups = group_names(data.labels, spec.groups(counts))
     else:
         told.append("all classes of the list have as many images: there is no tail to evaluate by")
     return Rankings(data, groups, ranked, told)
 
 
 def _of_network(
-    args: argparse.Namespace, state: dict[str, torch.Tensor], data: AugmentedImages, names: list[str], compute: Compute
+    args: argparse.Namespace,
+    state: dict[str, torch.Tensor],
+    training: TrainingImages,
+    views: Views,
+    names: list[str],
+    compute: Compute,
 ) -> dict[str, torch.Tensor]:
     """Disagreement and loss, if asked for."""
-    stem = "imagenet" if args.dataset in PRETRAIN_LISTS else "cifar"
+    data, stem = training.images, training.data.spec.stem
     encoder = scores.build_encoder_of(state, args.model, stem, str(args.checkpoint))
     # The weights as they are, before another memory format turns them round, decide what is pruned.
     masks = from_published(read_masks(args.mask)) if args.mask else compute_masks(encoder, args.prune_percent)
@@ -107,22 +115,14 @@ def _of_network(
     bad = BadImages(args.on_bad_image, Log(None, True))
     if "disagreement" in names:
         competitor = scores.self_competitor(encoder, masks, loader, compute)
-        images = _plain(args, data, bad, compute)
+        # As the probes evaluate them: un-augmented, centre crops of files.
+        plain = training.data.plain(training.chosen, views, args.batch_size, World(0, 1, compute.device))
+        images = images_of(plain, bad)
         found["disagreement"] = scores.disagreement(encoder, competitor, images, len(data), compute)
     if "loss" in names:
         found["loss"] = scores.augmented_loss(encoder, loader, args.draws, args.temperature, compute, bad)
     bad.report()
     return found
-
-
-def _plain(args: argparse.Namespace, data: AugmentedImages, bad: BadImages, compute: Compute) -> Images:
-    """The images as the probes evaluate them: un-augmented, centre crops of files."""
-    if isinstance(data.images, ImageArrays):
-        return images_in_memory(ImageSet(spec_of(args.dataset), data.images.images, data.labels), args.batch_size)
-    args.test_batch_size = args.batch_size
-    args.image_size = args.image_size or LIST_SPECS[PRETRAIN_LISTS[args.dataset][0]].size
-    loader = file_test_loader(data.images.images, args, World(0, 1, compute.device))
-    return images_of_files(loader, bad)
 
 
 def main() -> None:
@@ -147,7 +147,7 @@ def main() -> None:
 def _title(args: argparse.Namespace, content: dict[str, Any], groups: np.ndarray) -> str:
     """What the table is of."""
     images = " + ".join(f"{(groups == name).sum():,} {name}" for name in GROUPS)
-    listed = Path(args.imagenetCustomSplit if args.dataset in PRETRAIN_LISTS else args.trainSplit).stem
+    listed = Path(training_list(args)).stem
     pruned = f"mask {args.mask.name}" if args.mask else f"{100 * args.prune_percent:g}% pruned"
     epoch = content.get("epoch")
     epoch = epoch if isinstance(epoch, int) else "unknown"

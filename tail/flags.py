@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from data.sets.files import PRETRAIN_LISTS
+from data.sets.registry import pretraining_set
 from models.mask import check_fractions
 from pretrain.flags import add_view_options, fill_in_views
 from run.checkpoint import read_checkpoint
@@ -53,14 +53,14 @@ def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Na
     except InputError as error:
         raise InputError(f"{source} has settings of no use: {error}") from error
     args = parser.parse_args([*found, *words])
-    files = args.dataset in PRETRAIN_LISTS
-    if files and not args.imagenetCustomSplit:
-        args.imagenetCustomSplit = PRETRAIN_LISTS[args.dataset][1]
-    for name in ("dataset", "model", "imagenetCustomSplit" if files else "trainSplit"):
+    for name in ("dataset", "model"):
         if not getattr(args, name):
             raise InputError(f"{source} does not say how it was trained: give --{name}")
+    spec, _ = pretraining_set(args.dataset)
+    if not args.trainSplit and spec.list_flag == "trainSplit":  # one of five splits
+        raise InputError(f"{source} does not say how it was trained: give --trainSplit")
     if args.prune_percent is None:
-        args.prune_percent = 0.3 if files else 0.9
+        args.prune_percent = spec.prune_percent
     check_fractions(args.prune_percent)
     if not 0 < args.temperature < float("inf"):
         raise InputError(f"--temperature must be positive, not {args.temperature}")

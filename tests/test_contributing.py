@@ -85,13 +85,12 @@ def add_method(project: Path) -> tuple[str, str, str]:
     )
     (project / "methods" / "decoupled.py").write_text(module)
     (project / "tests" / "methods" / "test_decoupled.py").write_text(test)
-    rows, registry = "analysis/rows.py", "methods/__init__.py"
+    rows, build = "analysis/rows.py", "methods/build.py"
     edit(
         project,
-        Edit("methods/names.py", '    "bcl-d": "BCL-D",\n', name, "after"),
-        Edit(registry, "from methods.focal", imported),
-        Edit(registry, '__all__ = ["BCL", ', '"Decoupled", ', "after"),
-        Edit(registry, "    else:\n        method = SimCLR(", built),
+        Edit("methods/__init__.py", '    "bcl-d": "BCL-D",\n', name, "after"),
+        Edit(build, "from methods.focal", imported),
+        Edit(build, "    else:\n        method = SimCLR(", built),
         Edit("pretrain/flags.py", '    add("--focal_gamma"', flag),
         Edit("pretrain/flags.py", "    if args.prune_dual_bn and", refused),
         Edit(RECIPES, "        simclr | focal | bcl-i) prune=False prune_dual_bn=False ;;\n", unpruned, "instead"),
@@ -141,17 +140,15 @@ def make_tiles(folder: Path) -> None:
 
 def add_data_set(project: Path) -> str:
     """Steps 1 to 5 of "Images in memory"; returns the commands of step 7."""
-    sizes, reader, branch, recipe, splits, commands = blocks("Images in memory")
-    memory, script = "data/sets/memory.py", project / "cmds" / "shell_scrips" / "tiles-LT.sh"
-    digits = next(line for line in (project / memory).read_text().splitlines(True) if 'Spec("digits"' in line)
+    module, line, recipe, splits, commands = blocks("Images in memory")
+    registry, script = "data/sets/registry.py", project / "cmds" / "shell_scrips" / "tiles-LT.sh"
+    (project / "data" / "sets" / "tiles.py").write_text(module)
     edit(
         project,
-        Edit(memory, digits, sizes, "after"),
-        Edit(memory, '    elif spec.name == "fashion_mnist":\n', branch),
+        Edit(registry, '    "places": "data.sets.places:PLACES",\n', line, "after"),
         Edit(REPRODUCE, "    imagenet100) family", splits),
         Edit(REPRODUCE, '"name a data set: digits, ', "tiles, ", "after"),
     )
-    (project / memory).write_text((project / memory).read_text() + "\n\n" + reader)
     script.write_text(recipe)
     script.chmod(0o755)
     return commands
@@ -182,7 +179,7 @@ def add_protocol(project: Path) -> str:
     """Steps 1 to 4 of "A classifier on images"; returns the commands of step 6."""
     long, settings, named, found, handed, called, commands = blocks("A classifier on images")
     protocols = "probe/protocols.py"
-    few = next(line for line in (project / protocols).read_text().splitlines(True) if '"sdclr-fewshot": (' in line)
+    few = next(line for line in (project / protocols).read_text().splitlines(True) if '"sdclr-fewshot": {' in line)
     edit(
         project,
         Edit(protocols, "PROTOCOLS = {\n    ", long + "\n"),
@@ -208,7 +205,7 @@ def test_a_protocol_is_tabulated(project):
 def add_feature_protocol(project: Path) -> str:
     """Steps 1 to 4 of "A classifier on features"; returns the commands of step 5."""
     protocols, shots, place, digits, pair, commands = blocks("A classifier on features")
-    base, memory = "data/sets/base.py", "data/sets/memory.py"
+    base, small = "data/sets/base.py", "data/sets/digits.py"
 
     def line(file: str, start: str) -> str:
         return next(row for row in (project / file).read_text().splitlines(True) if row.strip().startswith(start))
@@ -218,7 +215,7 @@ def add_feature_protocol(project: Path) -> str:
         Edit("probe/protocols.py", line("probe/protocols.py", "FEATURE_PROTOCOLS = "), protocols, "instead"),
         Edit(base, line(base, "shots: "), shots, "instead"),
         Edit(base, line(base, "return [self.train_list] if"), place, "instead"),
-        Edit(memory, line(memory, 'Spec("digits"'), digits, "instead"),
+        Edit(small, line(small, "imb_factor=20"), digits, "instead"),
         Edit("analysis/figures.py", '    "bcl-50shot": ("bcl-full", "linear"),\n', pair, "after"),
         Edit(RECIPES, "'bcl-full bcl-100shot bcl-50shot", " bcl-10shot", "after"),
     )

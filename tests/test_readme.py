@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.sets.files import LIST_SPECS
+from data.sets.registry import data_sets
 from models import build_encoder
 from recipes.pretrained import ARCHIVES
 from tests.conftest import PROJECT
@@ -100,7 +100,7 @@ def fabricate_bcl(project: Path) -> None:
 def fabricate_imagenet(project: Path) -> None:
     """The same for the data sets of image files."""
     rng = np.random.RandomState(1)
-    for spec in LIST_SPECS.values():
+    for spec in data_sets("imagenet").values():
         folder = project / ("checkpoints_places_tune" if spec.name == "places" else "checkpoints_imagenet_tune")
         for list_name in [name for pair in spec.long_tailed for name in pair]:
             for suffix in ("", "_pruneP0.3DualBN"):

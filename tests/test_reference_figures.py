@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from methods import SDCLR, SimCLR
-from methods.simclr import nt_xent
+from methods.sdclr import SDCLR
+from methods.simclr import SimCLR, nt_xent
 from models import build_encoder
 from models.mask import compute_masks, pruned, set_masks
 from models.published import from_published, load_state

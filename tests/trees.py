@@ -1,13 +1,21 @@
 """Trees of real JPEG files in ImageNet's layout, small enough to make in seconds."""
 
+import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import split.ensure
-from data.sets.files import LIST_SPECS
+from data.flags import views_of
+from data.images import ImageSet
+from data.opened import ArrayBatches
+from data.sets.registry import data_set, pretraining_set
+from pretrain.flags import training_list
+from pretrain.images import TrainingImages, training_images
 from split.make_image_lists import make_image_lists, scan
+from utils.distributed import World
 
 
 def make_tree(root: Path, classes: list[str], train: list[int], val: int = 2, size: int = 40) -> Path:
@@ -44,7 +52,7 @@ def make_listed_tree(root: Path, train: list[int], lists: Path) -> None:
     Args:
         train: images of each of the 100 classes.
     """
-    spec = LIST_SPECS["imagenet-100"]
+    spec = data_set("imagenet-100")
     make_tree(root, names(100), train)
     for name, content in make_image_lists(spec, scan(spec, root), scale=0.01).items():
         (lists / name).parent.mkdir(exist_ok=True)
@@ -55,3 +63,16 @@ def take_lists_from(folder: Path, set_attribute=setattr) -> None:
     """Lists of image files are looked for in `folder` in place of split/; set_attribute: monkeypatch's, to undo it."""
     for function in (split.ensure.ensure_path_list, split.ensure.known_list):
         set_attribute(function, "__defaults__", (folder,))
+
+
+def training_of(args: argparse.Namespace) -> TrainingImages:
+    """The images that a pre-training's command line asks for."""
+    spec, _ = pretraining_set(args.dataset)
+    data = spec.open(args.data, args.download)
+    return training_images(data, training_list(args), views_of(args, spec))
+
+
+def images_in_memory(data: ImageSet, batch: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """(images, labels, ids) of the batches of a data set, in order."""
+    batches = ArrayBatches(data, batch, World(0, 1, torch.device("cpu")))
+    return [(batch.views[:, 0], batch.labels, batch.index) for batch in batches]

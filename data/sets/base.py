@@ -1,14 +1,72 @@
-"""What describes a data set: the names and sizes of its lists."""
+"""What a data set answers about itself: its classes, lists and groups, and what the papers' scripts do with its kind.
 
+A data set is one object. Its images are in memory (MemorySet) or files that lists name (FileSet); who uses it need not
+ask which, since both answer the same questions. Nothing here, and no data set's own file, imports torch.
+"""
+
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from data.groups import thirds, thresholds
+from utils.errors import InputError
+
+if TYPE_CHECKING:
+    from data.opened import Opened
+
+Reader = Callable[["MemorySet", str, bool, bool | None], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Spec:
-    """A data set and the recipe of its lists (counts are images per class)."""
+class DataSet:
+    """What both kinds have in common. Names of lists are as command lines give them, see split/open.py."""
+
+    style: ClassVar[str]  # whose scripts of the papers: 'cifar' or 'imagenet', which is also the network's stem
+    engines: ClassVar[tuple[str, ...]]  # what makes views, as --augment has it; the first one by default
+    default_model: ClassVar[str]
+    smallest_crop: ClassVar[float]  # of a pre-training view, share of the area
+    save_every: ClassVar[int]  # epochs between a pre-training's model.pt
+    list_flag: ClassVar[str]  # the published flag, of pre-training, that names its list
+    any_size: ClassVar[bool]  # views may have another size than the published one
+    at_once: ClassVar[
+        int
+    ]  # images that go through a backbone that stands together, whatever a step has; 0: those of a step
+    prune_percent: ClassVar[float]  # published with SDCLR
+    splits: ClassVar[tuple[int, ...]]  # published splits by number
 
     name: str
     classes: int
+
+    @property
+    def stem(self) -> str:
+        """Of the network: 'cifar', 3x3 at full resolution, or 'imagenet'."""
+        return self.style
+
+    @property
+    def checkpoints(self) -> str:
+        """Name of the folder that the recipes keep its pre-trainings in; that of probes ends in _tune."""
+        return "checkpoints" + ("" if self.name == "cifar10" else f"_{self.name.removesuffix('-100')}")
+
+
+@dataclass(frozen=True)
+class MemorySet(DataSet):
+    """A data set whose images fit in memory, and the recipe of its lists (counts are images per class)."""
+
+    style = "cifar"
+    engines = ("batched", "pillow")
+    default_model = "res18"
+    smallest_crop = 0.1
+    save_every = 2
+    list_flag = "trainSplit"
+    any_size = False
+    at_once = 1024
+    prune_percent = 0.9
+    splits = (1, 2, 3, 4, 5)
+
     train_images: int
     size: int  # pixels, height and width
     flip: bool  # a mirrored image is still of its class
@@ -17,8 +75,13 @@ class Spec:
     few_shot: int
     imb_factor: int
     prefix: str  # of the list names, as published
+    read: Reader  # (data set, folder, training images or test images, download) -> images, labels: see memory.load
+    needs_folder: bool = True
     fetchable: bool = False  # the authors published lists
+    published_name: str = ""  # the papers'
     shots: tuple[int, int] = (100, 50)  # labelled images per class of BCL's few-shot probes
+
+    test_list = None  # the test images are all that `read` gives
 
     @property
     def train_list(self) -> str:
@@ -29,6 +92,32 @@ class Spec:
     def val_list(self) -> str:
         """Published path of the validation list, below split/."""
         return f"{self.name}/{self.prefix}valIdxList.npy"
+
+    @property
+    def probe_list(self) -> str:
+        """The list that a probe trains on unless it is told another."""
+        return self.train_list
+
+    @property
+    def bcl_shape(self) -> str:
+        """Shape of the lists of BCL's table 1, '' for the usual one."""
+        return ""
+
+    def split_name(self, split: int, long_tailed: bool, shape: str) -> str:
+        """What names a split in an experiment: `cifar100_split1`; shape: as in names of lists, '' as published."""
+        return f"{self.prefix}split{split}" + (f"_{shape}" if shape else "")
+
+    def list_kind(self, long_tailed: bool, shape: str) -> str:
+        """What tables call the lists of pre-training."""
+        return "D_i" if long_tailed else "D_b"
+
+    def is_tailed(self, experiment: str) -> bool:
+        """Whether an experiment of this name was pre-trained on a long-tailed list."""
+        return "_D_i_" in experiment
+
+    def is_few_shot(self, name: str) -> bool:
+        """Whether a list is a few-shot list of SDCLR's paper (S_b), by its name."""
+        return PurePath(name).stem.endswith("_S_b")
 
     def split_list(self, split: str) -> str:
         """Path below split/ of a long-tailed, balanced or few-shot list, such as `split1_D_i`."""
@@ -42,26 +131,81 @@ class Spec:
         """Paths below split/ of the training lists of one of BCL's probes: the whole one, or five few-shot ones."""
         return [self.train_list] if protocol == "bcl-full" else self.shot_lists(self.shots[protocol == "bcl-50shot"])
 
+    def grouping_list(self, experiment: str) -> str:
+        """The long-tailed list (D_i) of the split in an experiment's name; '' where it names none.
+
+        D_b experiments are grouped by D_i too, as published.
+        """
+        match = re.search(rf"({self.prefix}split\d+(?:_pareto[\d.]+)?(?:_imb[\d.]+)?)_D_[ib]", experiment)
+        return self.split_list(f"{match.group(1)}_D_i") if match else ""
+
+    def groups(self, counts: list[int]) -> dict[str, list[int]]:
+        """Classes of Many, Medium and Few, by images per class: thirds, as published."""
+        return thirds(counts)
+
+    def open(self, root: str, download: bool | None = False) -> "Opened":
+        """Its images; `root` is the folder of the data set."""
+        from data.opened import OpenedArrays  # torch, which a table does without
+
+        return OpenedArrays(self, root, download)
+
 
 @dataclass(frozen=True)
-class ListSpec:
+class FileSet(DataSet):
     """A data set of image files: where its lists lie below split/, and what they are called (without .txt)."""
 
-    name: str
-    classes: int
+    style = "imagenet"
+    engines = ("opencv", "pillow")
+    default_model = "res50"
+    smallest_crop = 0.08
+    save_every = 1
+    list_flag = "imagenetCustomSplit"
+    any_size = True
+    at_once = 0
+    prune_percent = 0.3
+    splits = (1,)
+
     folder: str
-    train: str  # all training images but those of `val`
-    val: str  # drawn from the training images
-    test: str
+    train_list: str  # all training images but those of `val_list`
+    val_list: str  # drawn from the training images
+    test_list: str
     few_shot: str  # one percent of the training images, balanced
     long_tailed: tuple[tuple[str, str], ...]  # (long-tailed list, its balanced twin), the recipes' first
-    default: str  # what is trained on unless the command line says otherwise
+    probe_list: str  # what is trained on unless the command line says otherwise
     download: str  # the right download, in words
     few_per_class: int
     val_per_class: int = 20
     hundred_shot: str = ""  # labelled images of BCL's few-shot probe (the authors' later repository has it)
     size: int = 224  # pixels, height and width of a view
     fetchable: bool = True  # the authors published lists
+    published_name: str = ""  # the papers'
+
+    @property
+    def bcl_shape(self) -> str:
+        """Shape of the lists of BCL's table 1: what its paper calls ImageNet-LT is the second pair of lists here."""
+        return "pareto" if len(self.long_tailed) > 1 else ""
+
+    def split_name(self, split: int, long_tailed: bool, shape: str) -> str:
+        """The list that an experiment is named after; with the shape 'pareto' ImageNet's second pair.
+
+        Raises:
+            InputError: there are no lists of that shape.
+        """
+        if shape not in ("", "pareto") or shape and len(self.long_tailed) == 1:
+            raise InputError(f"shape {shape} has no meaning for {self.name}")
+        return self.long_tailed[bool(shape)][not long_tailed]
+
+    def list_kind(self, long_tailed: bool, shape: str) -> str:
+        """What tables call the list of pre-training."""
+        return self.split_name(1, long_tailed, shape)
+
+    def is_tailed(self, experiment: str) -> bool:
+        """Whether an experiment of this name was pre-trained on a long-tailed list."""
+        return experiment.startswith(tuple(f"{tailed}_res" for tailed, _ in self.long_tailed))
+
+    def is_few_shot(self, name: str) -> bool:
+        """Whether a list is the few-shot list of SDCLR's paper, by its name."""
+        return name.removesuffix(".txt") == self.few_shot
 
     def path(self, name: str) -> str:
         """Path below split/ of the list `name`."""
@@ -70,11 +214,12 @@ class ListSpec:
     def names(self) -> list[str]:
         """Names of all lists."""
         twins = [name for pair in self.long_tailed for name in pair]
-        return [self.train, self.val, self.test, self.few_shot, *twins, *filter(None, [self.hundred_shot])]
+        return [self.train_list, self.val_list, self.test_list, self.few_shot, *twins,
+                *filter(None, [self.hundred_shot])]  # fmt: skip
 
     def probe_lists(self, protocol: str) -> list[str]:
         """Names of the training lists of one of BCL's probes; none where there are none."""
-        lists = {"bcl-full": self.train, "bcl-100shot": self.hundred_shot}
+        lists = {"bcl-full": self.train_list, "bcl-100shot": self.hundred_shot}
         return [lists[protocol]] if lists.get(protocol) else []
 
     def grouping_list(self, experiment: str) -> str:
@@ -86,3 +231,13 @@ class ListSpec:
             if experiment.startswith(tuple(f"{name}_res" for name in pair)):
                 return pair[0]
         return ""
+
+    def groups(self, counts: list[int]) -> dict[str, list[int]]:
+        """Classes of Many, Medium and Few, by images per class: thresholds, as published."""
+        return thresholds(counts)
+
+    def open(self, root: str, download: bool | None = False) -> "Opened":
+        """Its images; `root` is the folder that their paths begin from. They cannot be downloaded."""
+        from data.opened import OpenedFiles
+
+        return OpenedFiles(self, root)

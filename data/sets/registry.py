@@ -1,28 +1,55 @@
-"""Data sets by name."""
+"""Data sets by name: one line each, which is read where the data set is used."""
 
-from data.sets.base import ListSpec, Spec
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS
+from importlib import import_module
+
+from data.sets.base import DataSet
 from utils.errors import InputError
 
+# Name on every command line -> module and object.
+DATA_SETS = {
+    "cifar10": "data.sets.cifar:CIFAR10",
+    "cifar100": "data.sets.cifar:CIFAR100",
+    "fashion_mnist": "data.sets.fashion_mnist:FASHION_MNIST",
+    "digits": "data.sets.digits:DIGITS",
+    "imagenet-100": "data.sets.imagenet:IMAGENET_100",
+    "imagenet": "data.sets.imagenet:IMAGENET",
+    "places": "data.sets.places:PLACES",
+}
 
-def spec_of(dataset: str) -> Spec:
-    """The data set's Spec; `cifar` is the published name of CIFAR-10 in pre-training.
+# Names that the papers' scripts have for some: CIFAR-10 in training, ImageNet-100 in tables.
+ALIASES = {"cifar": "cifar10", "imagenet100": "imagenet-100"}
+
+# ImageNet's two names in pre-training: by the list that is trained on where the command line names none.
+PRETRAINED_ON = {"imagenet-LT": ("imagenet", "ImageNet_LT_train"), "imagenet-FULL": ("imagenet", "ImageNet_train")}
+
+
+def data_set(name: str) -> DataSet:
+    """The data set of a name or an alias.
 
     Raises:
         InputError: unknown name.
     """
-    name = "cifar10" if dataset == "cifar" else dataset
-    if name not in SPECS:
-        raise InputError(f"unknown data set {dataset!r}; choose one of cifar, {', '.join(SPECS)}")
-    return SPECS[name]
+    name = ALIASES.get(name, name)
+    if name not in DATA_SETS:
+        raise InputError(f"unknown data set {name!r}; choose one of {', '.join([*ALIASES, *DATA_SETS])}")
+    module, _, found = DATA_SETS[name].partition(":")
+    return getattr(import_module(module), found)
 
 
-def find_spec(dataset: str) -> Spec | ListSpec:
-    """The data set of exp_analyse.py's --dataset, which calls ImageNet-100 imagenet100.
+def data_sets(style: str | None = None) -> dict[str, DataSet]:
+    """Name -> data set: all, or those of one style (DataSet.style)."""
+    found = {name: data_set(name) for name in DATA_SETS}
+    return {name: spec for name, spec in found.items() if style in (None, spec.style)}
 
-    Raises:
-        InputError: unknown name.
-    """
-    name = "imagenet-100" if dataset == "imagenet100" else dataset
-    return LIST_SPECS[name] if name in LIST_SPECS else spec_of(name)
+
+def pretraining_names() -> list[str]:
+    """The names that pre-training takes."""
+    split = {name for name, _ in PRETRAINED_ON.values()}
+    return ["cifar", *(name for name in DATA_SETS if name not in split), *PRETRAINED_ON]
+
+
+def pretraining_set(name: str) -> tuple[DataSet, str]:
+    """The data set that a name of pre-training stands for, and the list that it trains on by default."""
+    name, chosen = PRETRAINED_ON.get(name, (name, ""))
+    spec = data_set(name)
+    return spec, chosen or spec.probe_list

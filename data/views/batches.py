@@ -56,6 +56,8 @@ class PretrainViews:
         boost: RandAugment by memorisation score.
     """
 
+    of_batches = True
+
     def __init__(
         self,
         size: int,
@@ -99,6 +101,8 @@ class PretrainViews:
 
 class ShiftedViews:
     """data.views.published.probe_transform for batches: crop shifted by up to size // 8 pixels into black, and flip."""
+
+    of_batches = True
 
     def __init__(self, size: int, flip: bool) -> None:
         self.size, self.flip, self.pad = size, flip, size // 8

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.rows import Row, collect
-from data.sets.memory import SPECS
+from data.sets.registry import data_set
 
 COLUMNS = ("Many", "Medium", "Few", "Std", "All")
 
@@ -36,7 +36,7 @@ SDCLR_SUFFIX = "_pruneP0.9DualBN"
 
 def experiment(root: Path, name: str, n: int, probe: str = "linear", suffix: str = "", kind: str = "D_i") -> tuple:
     """Folders of an experiment's pre-training and probe, as METHODS, section 14, names them."""
-    split_name = f"{SPECS[name].prefix}split{n}"
+    split_name = f"{data_set(name).prefix}split{n}"
     pretrained = PRETRAINED[name].format(split=f"{split_name}_{kind}") + suffix
     tail = "__f2layer4_d10d20_wd0_lr30_freezeBN"
     if probe == "fewShot":
@@ -94,7 +94,7 @@ def row_by_hand(per_class: list[float], counts: list[int]) -> dict[str, float]:
 
 def write_authors(root: Path, name: str, splits=(1, 2, 3, 4, 5), probe: str = "linear", suffix: str = "") -> dict:
     """Logs in the authors' format, of pre-training and probe; returns split -> the row they amount to."""
-    classes, rows = SPECS[name].classes, {}
+    classes, rows = data_set(name).classes, {}
     for n in splits:
         per_class, counts = accuracies(classes, n), counts_of(classes, n)
         pretrained, probed = experiment(root, name, n, probe, suffix)
@@ -106,4 +106,4 @@ def write_authors(root: Path, name: str, splits=(1, 2, 3, 4, 5), probe: str = "l
 
 def collect_all(name: str, root: Path, method: str = "simclr", probe: str = "linear", **changes) -> Row:
     options = {"splits": [1, 2, 3, 4, 5], "long_tailed": True, "contains": "", "data": "", **changes}
-    return collect(SPECS[name], root, method, probe, **options)
+    return collect(data_set(name), root, method, probe, **options)

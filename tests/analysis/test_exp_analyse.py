@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.published import published
-from data.sets.memory import SPECS
+from data.sets.registry import data_set
 from tests.analysis.experiments import (
     COLUMNS,
     SDCLR_SUFFIX,
@@ -60,7 +60,7 @@ def test_tables_beside_the_published_numbers(tmp_path, call, name, method, label
         values = [row[column] for row in expected.values()]
         assert cell == f"{np.mean(values):.2f} ± {np.std(values):.2f}"
     table = "SDCLR-linear" if probe == "linear" else "SDCLR-fewshot"
-    numbers = paper_rows()[table, f"{SPECS[name].prefix.strip('_').upper() or 'CIFAR10'}-LT", label]
+    numbers = paper_rows()[table, f"{data_set(name).prefix.strip('_').upper() or 'CIFAR10'}-LT", label]
     theirs = printed_row(done.stdout, f"{label} (published)")
     assert theirs[1:] == [f"{numbers[c][0]} ± {numbers[c][1]}" for c in COLUMNS]
     assert "missing" not in done.stdout
@@ -68,14 +68,14 @@ def test_tables_beside_the_published_numbers(tmp_path, call, name, method, label
 
 def test_published_numbers_of_the_sdclr_paper():
     """METHODS, section 13."""
-    numbers = published(SPECS["cifar10"], "simclr", "linear")
+    numbers = published(data_set("cifar10"), "simclr", "linear")
     assert numbers == {
         "Many": (78.18, 4.18), "Medium": (76.23, 5.33), "Few": (71.37, 7.07), "Std": (5.13, 3.66), "All": (75.55, 0.66)
     }  # fmt: skip
-    assert published(SPECS["cifar100"], "sdclr", "fewShot")["All"] == (25.27, 0.83)
+    assert published(data_set("cifar100"), "sdclr", "fewShot")["All"] == (25.27, 0.83)
     for name in ("digits", "fashion_mnist"):
-        assert published(SPECS[name], "simclr", "linear") == {}
-    assert published(SPECS["cifar10"], "untrained", "linear") == {}
+        assert published(data_set(name), "simclr", "linear") == {}
+    assert published(data_set("cifar10"), "untrained", "linear") == {}
 
 
 @pytest.mark.parametrize("probe", ["linear", "fewShot"])

@@ -12,7 +12,7 @@ from analysis.curves import plot_curves, read_curve
 from analysis.figures import plot_few_vs_full, write_figures
 from analysis.rows import Row
 from data.groups import summarise, thirds, thresholds
-from methods.names import METHODS
+from methods import METHODS
 from probe.protocols import PROBES
 from tests.figure_checks import check_figure
 from utils.errors import InputError

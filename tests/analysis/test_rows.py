@@ -12,7 +12,7 @@ import split.lists
 from analysis.read import read_result
 from analysis.rows import Row
 from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from split.ensure import ensure_list
 from tests.analysis.experiments import (
     CIFAR10_COUNTS,
@@ -200,6 +200,6 @@ def test_balanced_pretraining_is_grouped_by_the_long_tailed_list(tmp_path, monke
     write(probed / "log.txt", authors_log(accuracies(10, 6)))
     row = collect_all("digits", tmp_path, splits=[2], long_tailed=False)
     D_i = np.load(tmp_path / "lists" / "digits_imbSub_with_subsets" / "digits_split2_D_i.npy")
-    counts = [int((load(spec_of("digits"), "", train=True).labels[D_i] == c).sum()) for c in range(10)]
+    counts = [int((load(data_set("digits"), "", train=True).labels[D_i] == c).sum()) for c in range(10)]
     assert row.values[2] == pytest.approx(row_by_hand(accuracies(10, 6), counts))
     assert not collect_all("digits", tmp_path, splits=[2], long_tailed=True).values

@@ -12,9 +12,12 @@ from PIL import Image
 from torchvision import transforms as T
 
 from benchmarks import published
-from data.loader import Batch, to_batch
+from data.loader import Batch
+from data.opened import to_batch
 from data.views.published import pretrain_transform, probe_transform
-from methods import SDCLR, SimCLR, simclr
+from methods import simclr
+from methods.sdclr import SDCLR
+from methods.simclr import SimCLR
 from models import build_classifier, build_encoder
 from models.batch_norm import DualBatchNorm
 from models.mask import compute_masks, get_masks, make_prunable, set_masks

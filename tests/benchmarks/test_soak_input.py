@@ -20,7 +20,7 @@ from benchmarks.soak import input
 from benchmarks.soak.files import npy_header, png
 from data.images import read_image
 from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from recipes.pretrained import recorded
 from run.checkpoint import read_checkpoint, resume_optimizer
 from run.optim import build_optimizer
@@ -157,16 +157,16 @@ def test_idx_files_of_odd_shapes(tmp_path, shape):
     for part in ("images-idx3", "labels-idx1"):
         (tmp_path / f"train-{part}-ubyte").write_bytes(content)
     with pytest.raises(InputError, match="not a complete idx file"):
-        load(spec_of("fashion_mnist"), str(tmp_path), train=True)
+        load(data_set("fashion_mnist"), str(tmp_path), train=True)
 
 
 def test_a_gzip_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr("data.sets.memory.LARGEST_IDX", 10**6)
+    monkeypatch.setattr("data.sets.fashion_mnist.LARGEST_IDX", 10**6)
     content = b"\0\0\x08\x03" + struct.pack(">III", 60000, 28, 28) + bytes(60000 * 784)
     for part in ("images-idx3", "labels-idx1"):
         (tmp_path / f"train-{part}-ubyte.gz").write_bytes(gzip.compress(content, 1))
     with pytest.raises(InputError, match="not a complete idx file"):
-        load(spec_of("fashion_mnist"), str(tmp_path), train=True)
+        load(data_set("fashion_mnist"), str(tmp_path), train=True)
 
 
 # ---- images

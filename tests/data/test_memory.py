@@ -17,8 +17,9 @@ import torchvision
 from sklearn.datasets import load_digits
 from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
-from data.sets.memory import SPECS, load
-from data.sets.registry import spec_of
+from data.sets import cifar
+from data.sets.memory import load
+from data.sets.registry import data_set, data_sets
 from utils.errors import InputError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -41,7 +42,7 @@ def fails(call, *names) -> str:
 
 @pytest.fixture(scope="module")
 def digits():
-    return load(spec_of("digits"), "", train=True), load(spec_of("digits"), "", train=False)
+    return load(data_set("digits"), "", train=True), load(data_set("digits"), "", train=False)
 
 
 def test_digits_sizes_and_types(digits):
@@ -54,13 +55,13 @@ def test_digits_sizes_and_types(digits):
         assert part.images.flags.c_contiguous
         assert (part.images[..., 0] == part.images[..., 1]).all()
         assert (part.images[..., 0] == part.images[..., 2]).all()
-        assert part.spec == SPECS["digits"]
+        assert part.spec == data_set("digits")
     assert [int((test.labels == c).sum()) for c in range(10)] == [40] * 10
 
 
 def test_digits_are_the_same_each_time(digits):
     for part, train in zip(digits, (True, False), strict=True):
-        again = load(spec_of("digits"), "anywhere", train=train)
+        again = load(data_set("digits"), "anywhere", train=train)
         assert np.array_equal(part.images, again.images)
         assert np.array_equal(part.labels, again.labels)
 
@@ -117,7 +118,7 @@ def write_fashion(folder: Path, images: bytes, labels: bytes, end: str = "", ste
 def test_fashion_mnist_layouts(tmp_path, end, below):
     images, labels = sample()
     write_fashion(tmp_path / below, idx(images), idx(labels), end)
-    data = load(spec_of("fashion_mnist"), str(tmp_path), train=False)
+    data = load(data_set("fashion_mnist"), str(tmp_path), train=False)
     assert data.images.shape == (7, 28, 28, 3)
     assert (data.images.dtype, data.labels.dtype) == (np.uint8, np.int64)
     for channel in range(3):
@@ -129,7 +130,7 @@ def test_fashion_mnist_is_what_torchvision_reads(tmp_path):
     images, labels = sample()
     write_fashion(tmp_path / "FashionMNIST" / "raw", idx(images), idx(labels))
     theirs = read_sn3_pascalvincent_tensor(str(tmp_path / "FashionMNIST" / "raw" / IMAGES)).numpy()
-    data = load(spec_of("fashion_mnist"), str(tmp_path), train=False)
+    data = load(data_set("fashion_mnist"), str(tmp_path), train=False)
     assert np.array_equal(data.images[..., 0], theirs)
 
 
@@ -138,11 +139,11 @@ def test_fashion_mnist_training_set_must_be_whole(tmp_path, n):
     labels = np.arange(n) % 10
     write_fashion(tmp_path, idx(np.zeros((n, 28, 28))), idx(labels), ".gz", stem="train")
     if n == 60_000:
-        data = load(spec_of("fashion_mnist"), str(tmp_path), train=True)
+        data = load(data_set("fashion_mnist"), str(tmp_path), train=True)
         assert len(data.images) == 60_000
         assert np.array_equal(data.labels, labels)
     else:
-        fails(lambda: load(spec_of("fashion_mnist"), str(tmp_path), train=True), tmp_path, "59999", "60000")
+        fails(lambda: load(data_set("fashion_mnist"), str(tmp_path), train=True), tmp_path, "59999", "60000")
 
 
 DAMAGED = {
@@ -167,7 +168,7 @@ def test_damaged_idx_file(tmp_path, damage, which, end):
     images, labels = map(idx, sample())
     damaged = DAMAGED[damage](images if which == IMAGES else labels)
     write_fashion(tmp_path, damaged if which == IMAGES else images, damaged if which == LABELS else labels, end)
-    fails(lambda: load(spec_of("fashion_mnist"), str(tmp_path), train=False), tmp_path / f"{which}{end}")
+    fails(lambda: load(data_set("fashion_mnist"), str(tmp_path), train=False), tmp_path / f"{which}{end}")
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.999])
@@ -177,7 +178,7 @@ def test_truncated_gz(tmp_path, keep):
     path = tmp_path / f"{IMAGES}.gz"
     packed = path.read_bytes()
     path.write_bytes(packed[: int(keep * len(packed))])
-    fails(lambda: load(spec_of("fashion_mnist"), str(tmp_path), train=False), path)
+    fails(lambda: load(data_set("fashion_mnist"), str(tmp_path), train=False), path)
 
 
 def test_gz_with_one_wrong_byte_is_refused_or_read_right(tmp_path):
@@ -189,7 +190,7 @@ def test_gz_with_one_wrong_byte_is_refused_or_read_right(tmp_path):
     for i in range(len(packed)):
         path.write_bytes(packed[:i] + bytes([packed[i] ^ 0xFF]) + packed[i + 1 :])
         try:
-            assert np.array_equal(load(spec_of("fashion_mnist"), str(tmp_path), train=False).images[..., 0], images)
+            assert np.array_equal(load(data_set("fashion_mnist"), str(tmp_path), train=False).images[..., 0], images)
         except InputError as error:
             assert str(path) in str(error)
             refused += 1
@@ -211,29 +212,29 @@ def test_fashion_mnist_of_the_wrong_kind(tmp_path):
         (idx(images), idx(np.full(7, 10))),
     ):
         write_fashion(tmp_path, bad_images, bad_labels)
-        fails(lambda: load(spec_of("fashion_mnist"), root, train=False), tmp_path)
+        fails(lambda: load(data_set("fashion_mnist"), root, train=False), tmp_path)
 
 
 def test_fashion_mnist_labels_must_be_a_row(tmp_path):
     write_fashion(tmp_path, idx(sample()[0]), idx(np.zeros((7, 28, 28))))
-    fails(lambda: load(spec_of("fashion_mnist"), str(tmp_path), train=False), tmp_path)
+    fails(lambda: load(data_set("fashion_mnist"), str(tmp_path), train=False), tmp_path)
 
 
 @pytest.mark.parametrize("train", [True, False])
 def test_fashion_mnist_without_an_image(tmp_path, train):
     stem = "train" if train else "t10k"
     write_fashion(tmp_path, idx(np.zeros((0, 28, 28))), idx(np.zeros(0)), stem=stem)
-    fails(lambda: load(spec_of("fashion_mnist"), str(tmp_path), train=train), tmp_path)
+    fails(lambda: load(data_set("fashion_mnist"), str(tmp_path), train=train), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "cifar100"])
 @pytest.mark.parametrize("train", [True, False])
 def test_missing_data(tmp_path, monkeypatch, name, train):
     for root in (tmp_path, tmp_path / "not there"):
-        message = fails(lambda root=root: load(spec_of(name), str(root), train), name, root, "--data")
+        message = fails(lambda root=root: load(data_set(name), str(root), train), name, root, "--data")
         assert "--download" in message
     monkeypatch.chdir(tmp_path)
-    fails(lambda: load(spec_of(name), "", train), name, "--data")
+    fails(lambda: load(data_set(name), "", train), name, "--data")
 
 
 def test_fashion_mnist_with_one_file_missing(tmp_path):
@@ -241,13 +242,13 @@ def test_fashion_mnist_with_one_file_missing(tmp_path):
     for name in (IMAGES, LABELS):
         write_fashion(tmp_path, images, labels)
         (tmp_path / name).unlink()
-        fails(lambda: load(spec_of("fashion_mnist"), str(tmp_path), train=False), tmp_path)
+        fails(lambda: load(data_set("fashion_mnist"), str(tmp_path), train=False), tmp_path)
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_real_fashion_mnist():
     """Against its well-known numbers: 6,000 and 1,000 images per class, mean 0.2860, deviation 0.3530."""
-    train, test = (load(spec_of("fashion_mnist"), str(DEBIAN), train=t) for t in (True, False))
+    train, test = (load(data_set("fashion_mnist"), str(DEBIAN), train=t) for t in (True, False))
     assert np.bincount(train.labels).tolist() == [6000] * 10
     assert np.bincount(test.labels).tolist() == [1000] * 10
     assert train.labels[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
@@ -289,11 +290,11 @@ def test_download_of_fashion_mnist(tmp_path, server, monkeypatch):
     monkeypatch.setattr(kind, "mirrors", [url])
     monkeypatch.setattr(kind, "resources", sums)
     root = tmp_path / "new" / "folder"
-    fails(lambda: load(spec_of("fashion_mnist"), str(root), train=False))
-    data = load(spec_of("fashion_mnist"), str(root), train=False, download=True)
+    fails(lambda: load(data_set("fashion_mnist"), str(root), train=False))
+    data = load(data_set("fashion_mnist"), str(root), train=False, download=True)
     assert np.array_equal(data.images[..., 1], images)
     monkeypatch.setattr(kind, "mirrors", ["http://127.0.0.1:9/"])
-    again = load(spec_of("fashion_mnist"), str(root), train=False, download=True)
+    again = load(data_set("fashion_mnist"), str(root), train=False, download=True)
     assert np.array_equal(again.labels, labels)
 
 
@@ -305,7 +306,7 @@ def test_download_fails(tmp_path, server, monkeypatch, name):
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", url + "cifar-10-python.tar.gz")
     monkeypatch.setattr(torchvision.datasets.CIFAR100, "url", url + "cifar-100-python.tar.gz")
     with pytest.raises(InputError) as caught:
-        load(spec_of(name), str(tmp_path), train=True, download=True)
+        load(data_set(name), str(tmp_path), train=True, download=True)
     assert name in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "404" in str(caught.value)
@@ -316,7 +317,7 @@ def test_download_fails(tmp_path, server, monkeypatch, name):
 
 def write_cifar(root: Path, name: str, per_file: int = 6) -> dict[str, tuple[np.ndarray, list[int]]]:
     """Batches in the authors' pickle format; returns what each file holds."""
-    rng, classes = np.random.RandomState(5), SPECS[name].classes
+    rng, classes = np.random.RandomState(5), data_set(name).classes
     if name == "cifar10":
         folder, files, key = "cifar-10-batches-py", [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"], "labels"
         meta = ("batches.meta", {"label_names": [str(i) for i in range(10)]})
@@ -350,9 +351,9 @@ def test_cifar_batches(tmp_path, monkeypatch, no_md5, name):
     test_file = "test_batch" if full == "cifar10" else "test"
     train_files = [file for file in contents if file != test_file]
     size = 6 * len(train_files)
-    monkeypatch.setitem(SPECS, full, dataclasses.replace(SPECS[full], train_images=size))
+    monkeypatch.setattr(cifar, full.upper(), dataclasses.replace(data_set(full), train_images=size))
     for train, files in ((True, train_files), (False, [test_file])):
-        data = load(spec_of(name), str(tmp_path), train=train)
+        data = load(data_set(name), str(tmp_path), train=train)
         assert data.spec.name == full
         assert data.images.shape == (6 * len(files), 32, 32, 3)
         assert (data.images.dtype, data.labels.dtype) == (np.uint8, np.int64)
@@ -367,7 +368,7 @@ def test_cifar_batches(tmp_path, monkeypatch, no_md5, name):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_with_too_few_images(tmp_path, no_md5, name):
     write_cifar(tmp_path, name)
-    fails(lambda: load(spec_of(name), str(tmp_path), train=True), name, tmp_path, "50000")
+    fails(lambda: load(data_set(name), str(tmp_path), train=True), name, tmp_path, "50000")
 
 
 def test_cifar_with_a_label_out_of_range(tmp_path, no_md5):
@@ -376,31 +377,31 @@ def test_cifar_with_a_label_out_of_range(tmp_path, no_md5):
     entry = pickle.loads(file.read_bytes())
     for bad in (10, -1):
         file.write_bytes(pickle.dumps({**entry, "labels": [bad, *entry["labels"][1:]]}))
-        fails(lambda: load(spec_of("cifar10"), str(tmp_path), train=False), "cifar10", tmp_path)
+        fails(lambda: load(data_set("cifar10"), str(tmp_path), train=False), "cifar10", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_with_wrong_checksums(tmp_path, name):
     """torchvision's check is on: files of other content are taken for damaged, and never unpickled."""
     write_cifar(tmp_path, name)
-    fails(lambda: load(spec_of(name), str(tmp_path), train=True), name, tmp_path)
+    fails(lambda: load(data_set(name), str(tmp_path), train=True), name, tmp_path)
 
 
 # ---- names
 
 
 def test_unknown_data_set():
-    message = fails(lambda: load(spec_of("mnist"), "", train=True), "mnist")
-    for name in SPECS:
+    message = fails(lambda: load(data_set("mnist"), "", train=True), "mnist")
+    for name in data_sets("cifar"):
         assert name in message
 
 
 def test_published_names_of_the_lists():
-    assert spec_of("cifar").name == "cifar10"
-    assert SPECS["cifar10"].train_list == "cifar10/trainIdxList.npy"
-    assert SPECS["cifar10"].val_list == "cifar10/valIdxList.npy"
-    assert SPECS["cifar10"].split_list("split1_D_i") == "cifar10_imbSub_with_subsets/split1_D_i.npy"
-    assert SPECS["cifar100"].train_list == "cifar100/cifar100_trainIdxList.npy"
-    assert SPECS["cifar100"].val_list == "cifar100/cifar100_valIdxList.npy"
+    assert data_set("cifar").name == "cifar10"
+    assert data_set("cifar10").train_list == "cifar10/trainIdxList.npy"
+    assert data_set("cifar10").val_list == "cifar10/valIdxList.npy"
+    assert data_set("cifar10").split_list("split1_D_i") == "cifar10_imbSub_with_subsets/split1_D_i.npy"
+    assert data_set("cifar100").train_list == "cifar100/cifar100_trainIdxList.npy"
+    assert data_set("cifar100").val_list == "cifar100/cifar100_valIdxList.npy"
     below = "cifar100_imbSub_with_subsets/cifar100_split1_S_b.npy"
-    assert SPECS["cifar100"].split_list("cifar100_split1_S_b") == below
+    assert data_set("cifar100").split_list("cifar100_split1_S_b") == below

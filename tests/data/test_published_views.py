@@ -15,9 +15,10 @@ from PIL import Image
 from torch.utils.data import DistributedSampler, TensorDataset
 from torchvision import transforms as T
 
-from data.loader import AugmentedImages, EpochSampler, make_loader, to_batch
-from data.sets.memory import SPECS, load
-from data.sets.registry import spec_of
+from data.loader import AugmentedImages, EpochSampler, make_loader
+from data.opened import to_batch
+from data.sets.memory import load
+from data.sets.registry import data_set, data_sets
 from data.views.published import pretrain_transform, probe_transform
 
 CPU = torch.device("cpu")
@@ -295,10 +296,10 @@ def sides(views: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("make", [pretrain_transform, probe_transform])
-@pytest.mark.parametrize("name", list(SPECS))
+@pytest.mark.parametrize("name", list(data_sets("cifar")))
 def test_mirrored_only_where_the_class_survives_it(name, make):
     """The image grows darker from left to right: only a mirror turns that round."""
-    spec = SPECS[name]
+    spec = data_set(name)
     ramp = np.linspace(255, 60, spec.size).astype(np.uint8)
     image = np.repeat(np.broadcast_to(ramp, (spec.size, spec.size))[..., None], 3, axis=2)
     # The probe's crop pads with black, which a shift moves in from one side: look at the middle.
@@ -313,10 +314,10 @@ def test_mirrored_only_where_the_class_survives_it(name, make):
 
 def test_digits_are_never_mirrored_and_do_tell_left_from_right():
     """A real digit: some view of it is nearer to the mirror image only if it was mirrored."""
-    assert not SPECS["digits"].flip
-    image = load(spec_of("digits"), "", train=True).images[2]
+    assert not data_set("digits").flip
+    image = load(data_set("digits"), "", train=True).images[2]
     plain, mirror = to_batch(image[None]), to_batch(np.ascontiguousarray(image[None, :, ::-1]))
-    whole = pretrain_transform(16, SPECS["digits"].flip, strength=0.0, resize_lower=1.0)
+    whole = pretrain_transform(16, data_set("digits").flip, strength=0.0, resize_lower=1.0)
     views = draw(whole, image, 100)
     assert ((views - plain).square().mean((1, 2, 3)) < (views - mirror).square().mean((1, 2, 3))).all()
 

@@ -11,15 +11,14 @@ from sklearn.metrics import silhouette_score
 import features.embed
 import split.ensure
 import split.lists
-from data.sets.files import LIST_SPECS
 from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from features.embed import class_styles, plane
 from tests.conftest import one_line_error
 from tests.probe.test_on_features import alone, centre, network, save, tensors
 from tests.trees import make_tree, names
 
-PLACES = LIST_SPECS["places"]
+PLACES = data_set("places")
 D_I = "digits_imbSub_with_subsets/digits_split1_D_i.npy"
 # Of its 31, 16, 120, 22, 44, 6, 61, 11, 8 and 86 images of the classes 0 to 9.
 GROUPS = {"Many": {2, 4, 6, 9}, "Medium": {0, 1, 3}, "Few": {5, 7, 8}}
@@ -129,7 +128,7 @@ def test_few_images_few_features_and_images_that_are_there_twice(method):
 @pytest.fixture(scope="module")
 def digits():
     """A network, and its features of the test images, one by one."""
-    model, data = network("res20_s"), load(spec_of("digits"), "", train=False)
+    model, data = network("res20_s"), load(data_set("digits"), "", train=False)
     return model, alone(model, tensors(data.images)).numpy(), data.labels
 
 
@@ -212,7 +211,11 @@ def places(root, tmp_path_factory):
     (root / PLACES.folder).mkdir()
     lines = {part: [f"{p.relative_to(tree)} {label}\n" for label, scene in enumerate(names(3), 40)
                     for p in sorted(tree.glob(f"{part}/{scene}/*"))] for part in ("train", "val")}  # fmt: skip
-    for name, part, step in (("Places_LT_train", "train", 1), ("Places_BL_train", "train", 9), (PLACES.test, "val", 1)):
+    for name, part, step in (
+        ("Places_LT_train", "train", 1),
+        ("Places_BL_train", "train", 9),
+        (PLACES.test_list, "val", 1),
+    ):
         (root / PLACES.path(name)).write_text("".join(lines[part][::step]))
     return tree
 
@@ -223,7 +226,7 @@ def test_image_files(embed, places, root, tmp_path):
                "--checkpoint", save(model, tmp_path / "model.pt"), "--num_workers", 0, "--no-cuda",
                "--method", "pca"]  # fmt: skip
     parts, _, _ = embed(*command, "--groupSplit", "Places_LT_train")
-    paths = [line.split()[0] for line in (root / PLACES.path(PLACES.test)).read_text().splitlines()]
+    paths = [line.split()[0] for line in (root / PLACES.path(PLACES.test_list)).read_text().splitlines()]
     assert {g: len(p) for g, p in parts.items()} == {"Many": 6, "Medium": 6, "Few": 6}
     expected, _ = by_svd(alone(model, centre(places, paths, 16)).numpy())
     near_up_to_sign(np.concatenate(list(parts.values())), expected)
@@ -236,7 +239,7 @@ def test_image_files(embed, places, root, tmp_path):
 
 
 def test_a_bad_image_is_left_out_of_a_subset(embed, places, root, tmp_path):
-    lines = (root / PLACES.path(PLACES.test)).read_text().splitlines()
+    lines = (root / PLACES.path(PLACES.test_list)).read_text().splitlines()
     (tmp_path / "list.txt").write_text("\n".join([*lines[:9], "val/gone.JPEG 41"]))
     command = ["--dataset", "places", "--data", places, "--model", "res10", "--image_size", 16, "--method", "pca",
                "--checkpoint", save(network("res10", "imagenet"), tmp_path / "model.pt"), "--num_workers", 0,
@@ -312,7 +315,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, digits, tmp_path):
     }  # fmt: skip
     for name, arrays in made.items():
         npz(tmp_path / f"{name}.npz", *arrays)
-    data = load(spec_of("digits"), "", train=True)
+    data = load(data_set("digits"), "", train=True)
     balanced = np.concatenate([np.flatnonzero(data.labels == c)[:5] for c in range(10)])
     np.save(tmp_path / "balanced.npy", np.sort(balanced))
     (tmp_path / "file").write_text("")

@@ -1,6 +1,5 @@
 """Features: against loops over images, from several processes, in the file that features.save writes."""
 
-import argparse
 import copy
 
 import numpy as np
@@ -11,11 +10,11 @@ from torch import nn
 import features.extract
 import split.ensure
 import split.lists
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS, load
-from data.sets.registry import spec_of
+from data.flags import Views
+from data.sets.memory import load
+from data.sets.registry import data_set
 from features.extract import extract
-from features.images import file_test_loader, images_in_memory, images_of_files
+from features.images import images_of
 from models import build_classifier
 from models.frozen import FrozenBackbone
 from run.bad_images import BadImages
@@ -33,12 +32,12 @@ from tests.probe.test_on_features import (
     save,
     tensors,
 )
-from tests.trees import make_tree, names
+from tests.trees import images_in_memory, make_tree, names
 from tests.warm import free_port, spawn
 from utils.distributed import World, gather_samples
 
 CPU = torch.device("cpu")
-PLACES, DIGITS = LIST_SPECS["places"], SPECS["digits"]
+PLACES, DIGITS = data_set("places"), data_set("digits")
 S_B = DIGITS.split_list("digits_split1_S_b")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -64,7 +63,11 @@ def places(root, tmp_path_factory):
     tree = make_tree(tmp_path_factory.mktemp("places"), names(4), [9, 7, 6, 5], val=4, size=24)
     rng = np.random.RandomState(1)
     (root / PLACES.folder).mkdir()
-    for name, part, share in ((PLACES.test, "val", 16), (PLACES.train, "train", 20), (PLACES.few_shot, "train", 11)):
+    for name, part, share in (
+        (PLACES.test_list, "val", 16),
+        (PLACES.train_list, "train", 20),
+        (PLACES.few_shot, "train", 11),
+    ):
         lines = [f"{path.relative_to(tree)} {label}\n" for label, scene in enumerate(names(4), 40)
                  for path in sorted(tree.glob(f"{part}/{scene}/*"))]  # fmt: skip
         (root / PLACES.path(name)).write_text("".join(rng.permutation(lines)[:share]))
@@ -75,7 +78,7 @@ def places(root, tmp_path_factory):
 
 
 def test_features_in_memory_equal_a_loop_over_images():
-    data = load(spec_of("digits"), "", train=False)
+    data = load(data_set("digits"), "", train=False)
     images, labels = data.images[::9], data.labels[::9]
     model = network("res20_s").train()
     before = copy.deepcopy(model.state_dict())
@@ -110,13 +113,12 @@ def test_features_are_in_the_order_of_the_ids():
 
 @pytest.mark.parametrize("augmented", [False, True])
 def test_features_of_files_equal_a_loop_over_images(places, root, tmp_path, augmented):
-    chosen = read_path_list(root / PLACES.path(PLACES.train), PLACES)
-    args = argparse.Namespace(augment="pillow", image_size=16, data=str(places), seed=4, test_batch_size=7)
-    args.num_workers, args.on_bad_image = 0, "error"
-    loader = file_test_loader(chosen, args, World(0, 1, CPU), augmented)
+    chosen = read_path_list(root / PLACES.path(PLACES.train_list), PLACES)
+    data, views = PLACES.open(str(places)), Views("pillow", size=16, seed=4, workers=0)
+    loader = (data.labelled if augmented else data.plain)(chosen, views, 7, World(0, 1, CPU))
     model = network("res10", "imagenet").train()
     before = copy.deepcopy(model.state_dict())
-    found = extract(FrozenBackbone(model), images_of_files(loader, BadImages("error", Log(tmp_path))), CPU)
+    found = extract(FrozenBackbone(model), images_of(loader, BadImages("error", Log(tmp_path))), CPU)
     assert same(before, model.state_dict()) and model.training
     assert found.ids.tolist() == list(range(20)) and found.labels.tolist() == chosen.labels.tolist()
     views = cropped(places, chosen.paths, 16, seed=4) if augmented else centre(places, chosen.paths, 16)
@@ -210,7 +212,7 @@ def features(call, lists, tmp_path):
     ],
 )
 def test_features_of_a_list_in_memory(features, root, tmp_path, name, file, images):
-    model, data = network("res20_s"), load(spec_of("digits"), "", train=file is not None)
+    model, data = network("res20_s"), load(data_set("digits"), "", train=file is not None)
     more = [] if name == "test" else ["--list", name]  # that is the default
     checkpoint = save(model, tmp_path / "model.pt")
     found = features("--dataset", "digits", "--model", "res20_s", "--checkpoint", checkpoint, *more)
@@ -229,7 +231,7 @@ def test_features_of_a_list_of_files(features, places, root, tmp_path, name):
     options = ["--dataset", "places", "--data", places, "--model", "res10", "--image_size", 16, "--augment", "pillow"]
     options += ["--checkpoint", save(model, tmp_path / "model.pt"), "--test-batch-size", 7]
     found = features(*options, "--list", name)
-    there = {"test": PLACES.test, "train": PLACES.train}.get(name, name)
+    there = {"test": PLACES.test_list, "train": PLACES.train_list}.get(name, name)
     path = tmp_path / name if name == "own.txt" else root / PLACES.path(there)
     lines = [line.split() for line in path.read_text().splitlines()]
     assert len(lines) == {"test": 16, "train": 20, "own.txt": 1}.get(name, 11)
@@ -252,7 +254,7 @@ def test_views_of_files_are_those_of_the_probes_by_default(features, places, tmp
 def test_images_that_cannot_be_read_are_left_out(features, call, places, tmp_path, root):
     model, bad = network("res10", "imagenet"), tmp_path / "bad"
     checkpoint = save(model, tmp_path / "model.pt")
-    lines = [line.split() for line in (root / PLACES.path(PLACES.test)).read_text().splitlines()]
+    lines = [line.split() for line in (root / PLACES.path(PLACES.test_list)).read_text().splitlines()]
     for i, (path, _) in enumerate(lines):
         (bad / path).parent.mkdir(parents=True, exist_ok=True)
         (bad / path).write_bytes(b"no image" if i in (2, 9) else (places / path).read_bytes())
@@ -274,7 +276,7 @@ def test_images_that_cannot_be_read_are_left_out(features, call, places, tmp_pat
 def test_features_by_two_processes_are_those_by_one(features, script, places, root, tmp_path, dataset):
     """Batches of files, of 6, 6 and 4 images, are dealt out; one process computes those in memory; one writes."""
     if dataset == "places":
-        model, chosen = network("res10", "imagenet"), root / PLACES.path(PLACES.test)
+        model, chosen = network("res10", "imagenet"), root / PLACES.path(PLACES.test_list)
         options = ["--data", places, "--model", "res10", "--image_size", 16, "--test-batch-size", 6]
     else:
         model, chosen, options = network("res20_s"), tmp_path / "list.npy", ["--model", "res20_s"]
@@ -339,7 +341,7 @@ KEYS = {  # one that tells each format from the others
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_one_network_in_any_format_gives_its_features(features, root, tmp_path, form):
-    model, data = network("res10"), load(spec_of("digits"), "", train=True)
+    model, data = network("res10"), load(data_set("digits"), "", train=True)
     checkpoint = rewrite(model, form, tmp_path / "file.pt")
     content = torch.load(checkpoint, weights_only=True)
     assert KEYS[form] in content.get("state_dict", content)
@@ -352,7 +354,7 @@ def test_one_network_in_any_format_gives_its_features(features, root, tmp_path, 
     ("form", "branch"), [("ours", None), ("ours", 0), ("ours", 1), ("SDCLR", 0), ("SDCLR", 1), ("BCL's SDCLR", 1)]
 )
 def test_dual_batch_norm_gives_the_branch_that_is_asked_for(features, root, tmp_path, form, branch):
-    model, data = network("res10", dual_bn=True), load(spec_of("digits"), "", train=True)
+    model, data = network("res10", dual_bn=True), load(data_set("digits"), "", train=True)
     checkpoint = rewrite(model, form, tmp_path / "file.pt")
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert any(".bn_list.1." in key for key in state)
@@ -368,7 +370,7 @@ def test_dual_batch_norm_gives_the_branch_that_is_asked_for(features, root, tmp_
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_the_best_model_of_a_probe_gives_its_backbones_features(features, root, tmp_path, prefix):
     """train_cifar.py's has no prefix, train_imagenet.py's has; the classifier is left out."""
-    model, data = network("res20_s"), load(spec_of("digits"), "", train=True)
+    model, data = network("res20_s"), load(data_set("digits"), "", train=True)
     probed = build_classifier("res20_s", 10)
     probed.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("fc.")}, strict=False)
     state = {f"{prefix}{k}": v for k, v in probed.state_dict().items()}
@@ -426,7 +428,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, places, tmp_path):
         ([*digits, "--checkpoint", good, "--dataset", "mnist"], "--dataset"),
         (digits, "--checkpoint"),
         ([*files, "--checkpoint", good], "good.pt", "another model"),
-        ([*files, "--checkpoint", good, "--model", "res20_s", "--list", "none"], "none", PLACES.train),
+        ([*files, "--checkpoint", good, "--model", "res20_s", "--list", "none"], "none", PLACES.train_list),
         ([*files, "--checkpoint", good, "--model", "res20_s", "--data", tmp_path / "gone"], "gone", "not a folder"),
     ):
         out = [] if "--out" in options else ["--out", tmp_path / "out/f.npz"]

@@ -15,11 +15,11 @@ from torch import nn
 from benchmarks.memory import Loop
 from data.loader import AugmentedImages, EpochSampler, make_loader
 from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from data.views.boost import FILL, OPERATIONS, Boost
 from data.views.published import pretrain_transform
-from methods import BCL
-from methods.bcl import memorisation_score
+from methods.base import Method
+from methods.bcl import BCL, memorisation_score
 from methods.focal import focal_nt_xent
 from methods.simclr import nt_xent
 from tests.conftest import one_line_error
@@ -30,13 +30,10 @@ from utils.errors import InputError
 quick = settings(database=None, deadline=None, max_examples=40)
 
 
-class Losses(nn.Module):
+class Losses(Method):
     """A method whose losses are given: in place of views it takes them."""
 
     encoder = nn.Identity()
-
-    def start_epoch(self, epoch: int) -> None:
-        pass
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         return views
@@ -392,7 +389,7 @@ def test_the_benchmark_compares_equal_work():
 
 
 def test_workers_that_persist_see_each_epochs_scores():
-    digits = load(spec_of("digits"), "", train=True)
+    digits = load(data_set("digits"), "", train=True)
     black = np.zeros_like(digits.images[:20])
     data = AugmentedImages(black, np.zeros(20, int), pretrain_transform(16, False), 0, 2, boost=Boost(1, floor=30))
     sampler = EpochSampler(data, 1, 0, shuffle=True, seed=0)

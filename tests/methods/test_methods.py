@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
 
 from data.loader import EpochSampler
-from methods import SDCLR, SimCLR
-from methods.simclr import nt_xent
+from methods.sdclr import SDCLR
+from methods.simclr import SimCLR, nt_xent
 from models import build_encoder
 from models.mask import MaskedConv2d, pruned
 from tests.oracles import nt_xent_loops

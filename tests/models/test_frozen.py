@@ -11,8 +11,7 @@ from torch import nn
 
 from data.loader import Batch
 from data.sets.memory import load
-from data.sets.registry import spec_of
-from features.images import images_in_memory
+from data.sets.registry import data_set
 from models import build_classifier
 from models.frozen import FrozenBackbone
 from probe.epoch import train_epoch
@@ -22,6 +21,7 @@ from run.log import Log
 from run.optim import sgd
 from tests.oracles import hits_within
 from tests.reference import relative_error
+from tests.trees import images_in_memory
 from utils.distributed import World
 
 CPU = torch.device("cpu")
@@ -129,7 +129,7 @@ class Sampler(list):
 
 def digits(n: int, size: int) -> Recorded:
     """Batches of `size` of the first n digits."""
-    data, found = load(spec_of("digits"), "", train=True), Recorded()
+    data, found = load(data_set("digits"), "", train=True), Recorded()
     for x, labels, ids in images_in_memory(type(data)(data.spec, data.images[:n], data.labels[:n]), size):
         found.append(Batch(x[:, None], ids, labels, [], 0))
     return found
@@ -196,7 +196,7 @@ def calls(monkeypatch) -> list[int]:
 
 def test_validation_features_are_extracted_once(calls):
     net = train(network("res20_s"), digits(64, 32), epochs=1)
-    data = load(spec_of("digits"), "", train=False)
+    data = load(data_set("digits"), "", train=False)
     val = type(data)(data.spec, data.images[:50], data.labels[:50])
     calls.clear()
     scores = []
@@ -216,7 +216,7 @@ def test_a_backbone_that_trains_is_read_anew_at_each_evaluation(calls):
     model = network("res20_s")
     net = train(model, digits(64, 32), fixto="layer2", epochs=1)
     assert net.backbone is None and not calls
-    data = load(spec_of("digits"), "", train=False)
+    data = load(data_set("digits"), "", train=False)
     x, labels = torch.from_numpy(data.images[:40]).permute(0, 3, 1, 2) / 255, torch.from_numpy(data.labels[:40])
     top5 = []
     for seed in (1, 2):

@@ -1,7 +1,6 @@
 """What is seen of a run while it runs: kNN, alignment and uniformity, mask density, TensorBoard; and that it costs
 the run nothing."""
 
-import argparse
 import importlib.util
 import io
 import json
@@ -9,6 +8,7 @@ import math
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +18,21 @@ from sklearn.neighbors import KNeighborsClassifier
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tqdm import tqdm
 
-import data.sets.memory
 import pretrain.files
 import recipes.launch
-from data.sets.files import LIST_SPECS
+from data.flags import Views, views_of
+from data.sets import digits
+from data.sets.base import MemorySet
+from data.sets.registry import data_set
 from features.extract import Features
 from features.knn import knn_scores
-from methods import SDCLR, SimCLR
 from methods.measures import alignment, uniformity
+from methods.sdclr import SDCLR
+from methods.simclr import SimCLR
 from models import build_encoder
 from models.mask import get_masks
 from pretrain.flags import parse
-from pretrain.images import training_images
+from pretrain.images import TrainingImages
 from pretrain.monitor import Monitor
 from run.bad_images import BadImages
 from run.board import Board
@@ -38,7 +41,7 @@ from run.log import Log, had_before, progress
 from split.lists import read_path_list
 from tests.conftest import PROJECT, interrupted_after, one_line_error
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, S_B, same, weights
-from tests.trees import make_listed_tree, take_lists_from
+from tests.trees import make_listed_tree, take_lists_from, training_of
 from tests.warm import spawn
 from utils.distributed import World
 from utils.errors import InputError
@@ -47,7 +50,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = [*PRETRAIN, "--trainSplit", S_B, "--batch_size", "25", "--lr", "0.1"]
 KNN = ["--monitor", "knn", "--monitor_freq", "2"]
 SCALARS = {"loss", "lr", "images_per_s", "grad_norm", "alignment", "uniformity", "spread"}
-SPEC = LIST_SPECS["imagenet-100"]
+SPEC = data_set("imagenet-100")
 FILES = ["--dataset", "imagenet-100", "--imagenetCustomSplit", "imageNet_100_LT_train", "--model", "res10"]
 FILES += ["--image_size", "32", "--num_workers", "0", "--output_ch", "16", "--batch_size", "48", "--monitor", "knn"]
 FILES += ["--optimizer", "sgd", "--lr", "0.1", "--temperature", "0.2"]
@@ -164,13 +167,11 @@ def boosted() -> list[str]:
 
 
 def test_a_run_is_the_same_with_and_without_and_every_tag_is_there(call, tmp_path, monkeypatch, boosted):
-    digits = data.sets.memory._digits
-
-    def training_alone(train: bool, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def training_alone(spec: MemorySet, root: str, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
         assert train, "the test images were read"
-        return digits(train, size)
+        return digits.read(spec, root, train, download)
 
-    monkeypatch.setattr(data.sets.memory, "_digits", training_alone)
+    monkeypatch.setattr(digits, "DIGITS", replace(digits.DIGITS, read=training_alone))
     plain = call("train_simCLR.py", "plain", *boosted, "--tensorboard", "False")
     seen = call("train_simCLR.py", "seen", *boosted, *KNN)
     assert plain.returncode == seen.returncode == 0, plain.stderr + seen.stderr
@@ -260,7 +261,7 @@ def test_no_speed_is_told_of_an_epoch_whose_steps_were_all_done(call, tmp_path, 
 
 
 def test_image_files_with_bad_ones_among_them(call, lists, tmp_path, monkeypatch):
-    (bank, val) = (read_path_list(lists / SPEC.path(n), SPEC) for n in ("imageNet_100_LT_train", SPEC.val))
+    (bank, val) = (read_path_list(lists / SPEC.path(n), SPEC) for n in ("imageNet_100_LT_train", SPEC.val_list))
     broken = lists / val.paths[0]
     content = broken.read_bytes()
     broken.write_bytes(content[:300])
@@ -291,7 +292,7 @@ def observe(rank: int, size: int, folder: str, files: list[str], root: str) -> N
     for stem, options in (("cifar", PRETRAIN), ("imagenet", [*files, "--on_bad_image", "skip"])):
         sys.argv = ["train_simCLR.py", "run", *map(str, options)]
         args = parse("")
-        images, counts = training_images(args)
+        training = training_of(args)
         torch.manual_seed(0)
         encoder = build_encoder(args.model, 16, 3, stem, prune=True, dual_bn=True).train()
         with torch.no_grad():
@@ -300,9 +301,9 @@ def observe(rank: int, size: int, folder: str, files: list[str], root: str) -> N
                 if "running" in name:
                     buffer += 0.5 * rank  # without a GPU, statistics are per process; the main one's are saved
         state = torch.get_rng_state()
-        Monitor(images, counts, args, Compute(args, world.device), world).report(
-            encoder, 1, log, BadImages("skip", log)
-        )
+        views = views_of(args, training.data.spec)
+        monitor = Monitor(training, views, args.model, Compute(args, world.device), world)
+        monitor.report(encoder, 1, log, BadImages("skip", log))
         assert encoder.training and torch.equal(state, torch.get_rng_state())
     if size > 1:
         torch.distributed.destroy_process_group()
@@ -339,7 +340,7 @@ def test_mistakes_are_one_line_at_the_start(call, tmp_path, monkeypatch, lists):
     monkeypatch.undo()
     with monkeypatch.context() as patch:
         take_lists_from(lists, patch.setattr)
-        val = lists / SPEC.path(SPEC.val)
+        val = lists / SPEC.path(SPEC.val_list)
         content = val.read_text()
         try:
             val.write_text(content + "train/nowhere/x.JPEG\n")
@@ -349,11 +350,10 @@ def test_mistakes_are_one_line_at_the_start(call, tmp_path, monkeypatch, lists):
 
 
 def test_a_list_that_holds_validation_images_is_refused(lists):
-    args = argparse.Namespace(dataset="imagenet-100", data=str(lists), image_size=32)
-    val = read_path_list(lists / SPEC.path(SPEC.val), SPEC)
-    images = argparse.Namespace(images=argparse.Namespace(images=val), labels=val.labels)
+    val = read_path_list(lists / SPEC.path(SPEC.val_list), SPEC)
+    training = TrainingImages(None, [1] * 100, val, SPEC.open(str(lists)))
     with pytest.raises(InputError, match="shares"):
-        Monitor(images, [1] * 100, args, None, World(0, 1, torch.device("cpu")))
+        Monitor(training, Views("pillow", 32, 0, 0), "res10", None, World(0, 1, torch.device("cpu")))
 
 
 def test_an_unusable_tensorboard_is_told(monkeypatch, tmp_path):

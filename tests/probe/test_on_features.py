@@ -15,9 +15,8 @@ import split.ensure
 import split.flags
 import split.lists
 import split.make_splits
-from data.sets.files import LIST_SPECS
 from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from features.extract import Features, extract
 from models import build_encoder
 from models.batch_norm import DualBatchNorm
@@ -30,7 +29,7 @@ from tests.trees import make_tree, names
 from tests.warm import free_port
 from utils.errors import InputError
 
-PLACES = LIST_SPECS["places"]
+PLACES = data_set("places")
 D_I = "x_digits_split1_D_i_newNT"
 COUNTS = [31, 16, 120, 22, 44, 6, 61, 11, 8, 86]  # of the classes in that list
 PLAIN = ["--no-cuda", "--precision", "fp32"]  # as the loops over images compute
@@ -302,7 +301,7 @@ def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protoc
     assert len(used) == 1 + len(files) and len({body for body, _ in used}) == len(models) == 1
     assert same(own, {k: v for k, v in models[0].state_dict().items() if not k.startswith("fc.")})
 
-    data, test = load(spec_of("digits"), "", train=True), load(spec_of("digits"), "", train=False)
+    data, test = load(data_set("digits"), "", train=True), load(data_set("digits"), "", train=False)
     sets = [np.load(next(root.glob(f"*/{file}"))) for file in files]
     *seen, unseen = (features for _, features in used)
     with torch.no_grad():
@@ -353,7 +352,7 @@ def test_the_pruned_branch_and_the_pruned_network_are_departures(digits, tmp_pat
     assert digits("dense", *options, 0)["departs"] == {}
     assert digits("pruned", *options, 1)["departs"] == {"bnNameCnt": [1, 0]}
     assert digits("masked", *options, 0, "--prune", "--prune_percent", 0.9)["departs"] == {"prune": [True, False]}
-    images = tensors(load(spec_of("digits"), "", train=False).images[:20])
+    images = tensors(load(data_set("digits"), "", train=False).images[:20])
     for branch in (0, 1):
         near(found[branch], alone(choose(model, branch), images))
     assert not torch.allclose(found[0], found[1], atol=0.1) and not torch.allclose(found[0], found[2], atol=0.1)
@@ -422,7 +421,7 @@ def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet,
         "image_size": [16, 224], "seed": [11, 10], "shots": [1, 100]
     }  # fmt: skip
     model = network("res10", "imagenet")
-    labelled, unseen = (read_path_list(root / PLACES.path(n), PLACES) for n in (PLACES.hundred_shot, PLACES.test))
+    labelled, unseen = (read_path_list(root / PLACES.path(n), PLACES) for n in (PLACES.hundred_shot, PLACES.test_list))
     for ((train,), test, *settings), seed in zip(found, (10, 11), strict=True):
         assert settings == [365, 500, seed, True]
         assert train.labels.tolist() == labelled.labels.tolist() and test.labels.tolist() == unseen.labels.tolist()
@@ -470,8 +469,8 @@ def test_what_the_other_probes_take_is_refused(call, lists, tmp_path, script, gi
     ],
 )
 def test_a_protocol_without_lists_is_one_line(call, lists, tmp_path, dataset, protocol, others):
-    spec = LIST_SPECS[dataset]
-    path = lists / spec.path(spec.test)
+    spec = data_set(dataset)
+    path = lists / spec.path(spec.test_list)
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         path.write_text("val/n10000000/1.JPEG 0\n")

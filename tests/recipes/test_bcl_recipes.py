@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS
-from methods import BCL, SDCLR, Focal, SimCLR, build_method
+from data.sets.registry import data_set
+from methods.bcl import BCL
+from methods.build import build_method
+from methods.focal import Focal
+from methods.sdclr import SDCLR
+from methods.simclr import SimCLR
 from pretrain.flags import parse as parse_pretraining
 from probe.flags import parse_cifar, parse_imagenet
 from run.optim import build_optimizer
@@ -52,7 +55,7 @@ class Memory(NamedTuple):
 
     @property
     def split(self) -> str:
-        return f"{SPECS[self.dataset].prefix}split1_D_i"
+        return f"{data_set(self.dataset).prefix}split1_D_i"
 
 
 MEMORY = {
@@ -169,7 +172,7 @@ def check_build(words: list[str], method: str, layers: int, decay: float, temper
 
 def linear_probe(recipe: Memory, few: bool) -> dict[str, Any]:
     """METHODS, section 10a."""
-    spec = SPECS[recipe.dataset]
+    spec = data_set(recipe.dataset)
     few_list = spec.split_list(recipe.split.replace("D_i", "S_b"))
     wanted = {"trainSplit": few_list if few else spec.train_list, "valiSplit": spec.val_list}
     wanted |= {"epochs": 100, "decreasing_lr": [40, 60], "test_freq": 5} if few else {
@@ -191,8 +194,8 @@ def test_commands_on_data_in_memory_are_the_published_ones(project_copy, name, p
     assert settings(training) == {
         **defaults("train_simCLR.py"), "save_dir": recipe.folder, "dataset": recipe.pretrain_name,
         "data": recipe.data, "download": recipe.download, "model": recipe.model, "epochs": recipe.epochs,
-        "trainSplit": SPECS[name].split_list(recipe.split), "batch_size": recipe.batch, "optimizer": "sgd", "lr": 0.5,
-        "scheduler": "cosine", "temperature": 0.2, "output_ch": 128, "seed": 10, "num_workers": 5,
+        "trainSplit": data_set(name).split_list(recipe.split), "batch_size": recipe.batch, "optimizer": "sgd",
+        "lr": 0.5, "scheduler": "cosine", "temperature": 0.2, "output_ch": 128, "seed": 10, "num_workers": 5,
         "weight_decay": decay, "head_layers": layers, **recipe.more,
         **of_method(method, recipe.pruned, {"bcl-i": 1, "bcl-d": 2}, None),
     }  # fmt: skip
@@ -232,7 +235,7 @@ def test_commands_on_data_in_memory_are_the_published_ones(project_copy, name, p
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("name", "paper"), FILE_CASES)
 def test_commands_on_image_files_are_the_published_ones(project_copy, name, paper, method):
-    recipe, spec = FILES[name], LIST_SPECS[name]
+    recipe, spec = FILES[name], data_set(name)
     words = ["--method", method, "--paper", paper, "--data", "DIR", "-w", "10"]
     training, *probes = launched(project_copy, recipe.script, *words)
     assert training[0] == "train_simCLR.py"
@@ -411,7 +414,7 @@ def test_mistakes_are_one_line(project_copy, name, words, said):
 def test_imagenet_100_has_no_lists_of_bcls_probes(project_copy, method):
     done = bash(project_copy, FILES["imagenet-100"].script, "--method", method, "--paper", "bcl", DRY_RUN="1")
     assert one_line_error(done, "imagenet-100", "--paper bcl") and done.stdout == ""
-    assert not any(LIST_SPECS["imagenet-100"].probe_lists(p) for p in ("bcl-100shot", "bcl-50shot"))
+    assert not any(data_set("imagenet-100").probe_lists(p) for p in ("bcl-100shot", "bcl-50shot"))
 
 
 @pytest.mark.parametrize(
@@ -460,7 +463,7 @@ def fill(commands: list[list[str]], shift: float = 0) -> dict[tuple[str, str], f
     for number, words in enumerate(words for words in commands if words[0] in ("train_cifar.py", "train_imagenet.py")):
         given, few = options(words), "S_b" in words[1] or "sub_balance" in words[1]
         protocol = given.get("--protocol") or ("sdclr-fewshot" if few else "sdclr-linear")
-        classes = {**SPECS, **LIST_SPECS}[given["--dataset"]].classes
+        classes = data_set(given["--dataset"]).classes
         made[words[1], protocol] = accuracy = 10 + number + shift
         counts = [(200, 50, 5)[c % 3] for c in range(classes)]
         content = {"protocol": protocol, "departs": {}, "lists": {}, "class_counts": counts}
@@ -580,12 +583,12 @@ def project(project_copy, tmp_path_factory):
     shutil.copytree(project_copy, target)
     stand_in = TINY_CIFAR
     for before, after in (
-        ("train_images=600", "train_images=400"), ("train_per_class=4", "train_per_class=3"),
-        ("imb_factor=5,", "imb_factor=3, shots=(2, 1),"), ("10 * spec.classes // 2", "100"),
+        ('"cifar100", 100, 600, 32, True, 1, 4, 1, 5,', '"cifar100", 100, 400, 32, True, 1, 3, 1, 3,'),
+        ('published_name="CIFAR100"', 'shots=(2, 1), published_name="CIFAR100"'), ("10 * spec.classes // 2", "100"),
     ):  # fmt: skip
         assert before in stand_in
         stand_in = stand_in.replace(before, after)
-    with (target / "data" / "sets" / "memory.py").open("a") as file:
+    with (target / "data" / "sets" / "cifar.py").open("a") as file:
         file.write(stand_in)
     return target
 

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import torch
 
-from data.sets.files import LIST_SPECS
+from data.sets.registry import data_set
 from models import build_classifier
 from tests import warm
 from tests.recipes.test_recipes import bash, dry, options
@@ -40,7 +40,7 @@ def test_published_commands(project_copy, data, split, method, evaluate):
     folder = "checkpoints_places" if data == "places" else "checkpoints_imagenet"
     temp, suffix = ("0.3", "_pruneP0.3DualBN") if method else ("0.2", "")
     name = f"{split}_res50_scheduling_sgd_lr0.5_temp{temp}_epoch500_batch256{suffix}"
-    few = LIST_SPECS[data].few_shot
+    few = data_set(data).few_shot
     linear = name + LINEAR + ("_s1" if data == "imagenet-100" else "")
     expected = [("train_imagenet.py", linear), ("train_imagenet.py", name + FEW.format(few))]
     if not evaluate:

@@ -177,22 +177,15 @@ def test_dry_run_writes_nothing_and_a_failing_step_stops_with_its_status(project
 
 TINY_CIFAR = """
 
-from dataclasses import replace
-
-SPECS["cifar10"] = replace(
-    SPECS["cifar10"], train_images=400, val_per_class=4, train_per_class=12, few_shot=2, imb_factor=6, fetchable=False
-)
-
-SPECS["cifar100"] = replace(
-    SPECS["cifar100"], train_images=600, val_per_class=1, train_per_class=4, few_shot=1, imb_factor=5, fetchable=False
-)
-
-
-def _cifar(spec, root, train, download):
+def _tiny(spec, root, train, download):
     rng = np.random.RandomState(train)
     labels = np.arange(spec.train_images if train else 10 * spec.classes // 2) % spec.classes
     colours = np.random.RandomState(9).randint(0, 195, (spec.classes, 3))
     return (rng.randint(0, 60, (len(labels), 32, 32, 3)) + colours[labels][:, None, None]).astype(np.uint8), labels
+
+
+CIFAR10 = MemorySet("cifar10", 10, 400, 32, True, 4, 12, 2, 6, "", _tiny, published_name="CIFAR10")
+CIFAR100 = MemorySet("cifar100", 100, 600, 32, True, 1, 4, 1, 5, "cifar100_", _tiny, published_name="CIFAR100")
 """
 
 
@@ -200,7 +193,7 @@ def test_the_published_recipe_for_real_on_a_tiny_cifar(project_copy, tmp_path):
     """Pre-train, probe, few-shot, table, and evaluation only: the published commands, on 400 images."""
     project = tmp_path / "project"
     shutil.copytree(project_copy, project)
-    with (project / "data" / "sets" / "memory.py").open("a") as file:
+    with (project / "data" / "sets" / "cifar.py").open("a") as file:
         file.write(TINY_CIFAR)
     args = ["-g", "1", "-w", "0", "--split", "split1_D_i", *PRUNED, "-e", "1", "--few_shot_epochs", "5"]
     done = bash(project, "shell_scrips/cifar-10-LT.sh", *args, "--model", "res20_s")
@@ -241,7 +234,7 @@ def test_the_published_balanced_recipe_for_real_on_a_tiny_cifar100(project_copy,
     """SimCLR on D_b: the other data set, the other kind of list, the other method."""
     project = tmp_path / "project"
     shutil.copytree(project_copy, project)
-    with (project / "data" / "sets" / "memory.py").open("a") as file:
+    with (project / "data" / "sets" / "cifar.py").open("a") as file:
         file.write(TINY_CIFAR)
     args = ["-g", "1", "-p", "4867", "-w", "0", "--split", "cifar100_split2_D_b", "-e", "1", "--few_shot_epochs", "5"]
     done = bash(project, "shell_scrips/cifar-100-LT.sh", *args, "--model", "res20_s")

@@ -15,10 +15,11 @@ from tqdm import tqdm
 import run.compute
 from data.loader import AugmentedImages, Batch, EpochSampler, view_loader
 from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from data.views.batches import PretrainViews
-from methods import SimCLR
+from methods.base import Method, Wrapper
 from methods.measures import spread
+from methods.simclr import SimCLR
 from models import build_encoder
 from pretrain.epoch import one_epoch
 from run.bad_images import BadImages
@@ -69,20 +70,16 @@ def test_devices_that_have_bf16(monkeypatch):
         assert has_bf16(CPU) == any(flags)
 
 
-class Recorded(nn.Module):
-    """The method, and the losses of its steps."""
+class Recorded(Wrapper):
+    """A method, and the losses of its steps."""
 
-    def __init__(self, method: nn.Module) -> None:
-        super().__init__()
-        self.method, self.losses = method, []
-
-    def measures(self) -> dict[str, float]:
-        return self.method.measures()
+    def __init__(self, method: Method) -> None:
+        super().__init__(method)
+        self.losses = []
 
     def forward(self, views, index):
-        losses = self.method(views, index)
+        losses = super().forward(views, index)
         self.losses.append(losses.detach())
-        self.projections = self.method.projections
         return losses
 
 
@@ -90,7 +87,7 @@ def trained(
     how: Compute, optimizer: str = "sgd", dtype: torch.dtype = torch.float32
 ) -> tuple[Recorded, torch.optim.Optimizer]:
     """SimCLR after one step on digits: from the second on, an untrained network blows up the rounding of the first."""
-    data = load(spec_of("digits"), "", train=True)
+    data = load(data_set("digits"), "", train=True)
     images = AugmentedImages(data.images[:16], data.labels[:16], PretrainViews(28, False), 3, views=2)
     torch.manual_seed(0)
     method = how.on_device(SimCLR(build_encoder("res20_s", 16, 2), 0.2).to(dtype))
@@ -227,7 +224,7 @@ def test_channels_last_is_the_same_step_as_contiguous_up_to_rounding(dtype, of_l
 # ---- losses
 
 
-class Stub(nn.Module):
+class Stub(Method):
     """Losses as given for each step, with a gradient of nothing."""
 
     projections = torch.eye(2).expand(2, 2, 2)
@@ -235,9 +232,6 @@ class Stub(nn.Module):
     def __init__(self, values: list[float]) -> None:
         super().__init__()
         self.weight, self.values = nn.Parameter(torch.zeros(3)), iter(values)
-
-    def measures(self) -> dict[str, float]:
-        return {}
 
     def forward(self, views, index):
         return next(self.values) + 0 * self.weight.sum() * views.flatten(1).sum(1)

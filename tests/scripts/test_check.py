@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pretrain.files
-from data.sets.memory import SPECS, load
+from data.sets.registry import data_set
 from pretrain.flags import parse
 from run.check import STEPS, check_folder, checkpoint_bytes, duration, measure_step
 from split.lists import ROOT, write_lists
@@ -149,17 +149,16 @@ def test_lists_made_on_trial(call, tmp_path, monkeypatch):
     """They are generated ones; a published list that is missing is fetched by a run, which a check does not."""
     for name in ("split.open", "split.lists"):
         monkeypatch.setattr(f"{name}.ROOT", tmp_path / "split")
-    data = SPECS["digits"]
-    labels = load(data, "", train=True).labels
+    digits = data_set("digits")
     with lists_on_trial() as lists:
-        assert lists.open(data.train_list, data, labels).source == "generated"
-    cifar = SPECS["cifar10"]
+        assert lists.open(digits.train_list, digits.open("")).source == "generated"
+    cifar = data_set("cifar10")
     write_lists(make_lists(cifar, np.arange(50_000) % 10, (1,)), tmp_path / "split")
     gone = tmp_path / "split" / cifar.val_list
     gone.unlink()
     monkeypatch.setattr("split.ensure.origin", lambda sha1: ("published", "cifar10"))
     with pytest.raises(InputError, match="a run would fetch it") as error, lists_on_trial() as lists:
-        lists.open(cifar.val_list, cifar, np.arange(50_000) % 10)
+        lists.open(cifar.val_list, SimpleNamespace(spec=cifar, lists_from=np.arange(50_000) % 10))
     assert "/tmp" not in str(error.value)
 
 
@@ -203,8 +202,8 @@ def test_two_processes(tmp_path):
 def project(project_copy, tmp_path):
     """A copy without lists, in which nothing is written."""
     copy = tmp_path / "project"
-    shutil.copytree(project_copy, copy, ignore=shutil.ignore_patterns("digits*", "checkpoints*", "generated.tsv"))
-    shutil.copy2(project_copy / "cmds/shell_scrips/digits-LT.sh", copy / "cmds/shell_scrips")
+    ignore = shutil.ignore_patterns("digits", "digits_imbSub*", "checkpoints*", "generated.tsv")
+    shutil.copytree(project_copy, copy, ignore=ignore)
     before = {path for path in copy.rglob("*") if "__pycache__" not in path.parts}
     yield copy
     assert {path for path in copy.rglob("*") if "__pycache__" not in path.parts} == before

@@ -13,7 +13,7 @@ from torchvision import transforms as T
 
 import probe.files
 import probe.network
-from data.sets.files import LIST_SPECS
+from data.sets.registry import data_set
 from models import build_classifier
 from models.published import from_published
 from probe.flags import parse_imagenet
@@ -21,7 +21,7 @@ from tests.conftest import interrupted_after, one_line_error, slow_but
 from tests.oracles import hits_within
 from tests.trees import make_listed_tree, take_lists_from
 
-SPEC = LIST_SPECS["imagenet-100"]
+SPEC = data_set("imagenet-100")
 TAILED = "imageNet_100_LT_train"
 SMALL = ["--dataset", "imagenet-100", "--model", "res10", "--image_size", "32", "--num_workers", "0"]
 PRETRAIN = [*SMALL, "--imagenetCustomSplit", TAILED, "--optimizer", "sgd", "--lr", "0.1", "--temperature", "0.2",
@@ -129,7 +129,7 @@ def test_accuracy_equals_a_loop_over_images_through_pillow(run, tmp_path, pretra
     model.load_state_dict(from_published(weights(folder / "best_model.pt")))
     transform = T.Compose([T.Resize(36), T.CenterCrop(32), T.ToTensor()])
     logits, labels = [], []
-    for line in (images[1] / SPEC.path(SPEC.test)).read_text().splitlines():
+    for line in (images[1] / SPEC.path(SPEC.test_list)).read_text().splitlines():
         path, label = line.split()
         with torch.no_grad():
             logits.append(model(transform(Image.open(images[0] / path).convert("RGB"))[None])[0].numpy())
@@ -234,7 +234,7 @@ def damaged(images, tmp_path):
     root, lists = tmp_path / "damaged", images[1]
     shutil.copytree(images[0], root)
     train = [line.split()[0] for line in (lists / SPEC.path(TAILED)).read_text().splitlines()]
-    test = [line.split()[0] for line in (lists / SPEC.path(SPEC.test)).read_text().splitlines()]
+    test = [line.split()[0] for line in (lists / SPEC.path(SPEC.test_list)).read_text().splitlines()]
     (root / train[3]).unlink()
     (root / train[8]).write_bytes((root / train[8]).read_bytes()[:400])
     (root / test[5]).write_text("not an image")
@@ -315,7 +315,7 @@ def test_a_quiet_probe_prints_its_result_alone(run, tmp_path, pretrained):
     assert again.stdout.startswith(f"probed {name}__quiet (sdclr-fewshot, finished before): ")
 
 
-@pytest.mark.parametrize("name", [SPEC.val, SPEC.test])
+@pytest.mark.parametrize("name", [SPEC.val_list, SPEC.test_list])
 def test_pretraining_on_held_out_images_is_refused(run, name):
     one_line_error(run("train_simCLR.py", "x", *PRETRAIN, "--imagenetCustomSplit", name), "shares", "images")
 

@@ -21,8 +21,8 @@ import probe.epoch
 import probe.files
 import probe.flags
 import probe.network
-from methods import SDCLR as SDCLRMethod
-from methods import build_method
+from methods.build import build_method
+from methods.sdclr import SDCLR as SDCLRMethod
 from models import build_classifier, build_encoder
 from models.published import from_published, load_state
 from run.checkpoint import read_checkpoint

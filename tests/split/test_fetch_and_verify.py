@@ -16,8 +16,8 @@ import pytest
 import split.ensure
 import split.lists
 import split.make_splits
-from data.sets.memory import SPECS, load
-from data.sets.registry import spec_of
+from data.sets.memory import load
+from data.sets.registry import data_set
 from split.ensure import ensure_list
 from split.fetch_published import fetch
 from split.lists import published_lists, read_list, write_lists
@@ -119,7 +119,7 @@ def test_names_of_the_published_lists_are_the_specs():
     """Each list that the recipes name is one that the authors published."""
     here = {row["path"] for row in published_lists()}
     for name in NUMBER:
-        spec = SPECS[name]
+        spec = data_set(name)
         splits = [spec.split_list(f"{spec.prefix}split{n}_{k}") for n in range(1, 6) for k in ("D_i", "D_b", "S_b")]
         assert {f"split/{relative}" for relative in (spec.train_list, spec.val_list, *splits)} <= here
 
@@ -131,14 +131,14 @@ def test_names_of_the_published_lists_are_the_specs():
 @pytest.mark.parametrize("name", list(NUMBER))
 def test_fetch(tmp_path, server, name):
     root = tmp_path / "root"
-    written = fetch(SPECS[name], root, server.url)
+    written = fetch(data_set(name), root, server.url)
     assert len(written) == len(set(written)) == NUMBER[name]
     assert files_below(root) == theirs(name)
     assert set(written) == set(theirs(name))
     assert len(server.asked) == NUMBER[name]  # each once, though two repositories hold some
     for relative in written:
-        assert read_list(root / relative, SPECS[name]).source == "published"
-    assert fetch(SPECS[name], root, "http://127.0.0.1:9") == []
+        assert read_list(root / relative, data_set(name)).source == "published"
+    assert fetch(data_set(name), root, "http://127.0.0.1:9") == []
 
 
 @needs_published
@@ -146,7 +146,7 @@ def test_fetch_gets_what_is_missing(tmp_path, server):
     root = copy_published("cifar10", tmp_path / "root")
     gone = "cifar10_imbSub_with_subsets/split4_S_b.npy"
     (root / gone).unlink()
-    assert fetch(SPECS["cifar10"], root, server.url) == [gone]
+    assert fetch(data_set("cifar10"), root, server.url) == [gone]
     assert len(server.asked) == 1
     assert files_below(root) == theirs("cifar10")
 
@@ -160,7 +160,7 @@ def test_fetch_of_a_damaged_list_writes_nothing(tmp_path, server, name, damage):
     root, relative = tmp_path / "root", next(k for k in theirs("cifar10") if k.endswith(name))
     spoil(server, name, damage(theirs("cifar10")[relative]))
     with pytest.raises(InputError) as caught:
-        fetch(SPECS["cifar10"], root, server.url)
+        fetch(data_set("cifar10"), root, server.url)
     assert relative in str(caught.value)
     assert "\n" not in str(caught.value)
     assert files_below(root) == {}
@@ -170,7 +170,7 @@ def test_fetch_of_a_damaged_list_writes_nothing(tmp_path, server, name, damage):
 def test_fetch_of_a_list_that_is_gone_writes_nothing(tmp_path, server):
     spoil(server, "split3_D_b.npy", None)
     with pytest.raises(InputError, match=r"split3_D_b.npy.*404"):
-        fetch(SPECS["cifar10"], tmp_path / "root", server.url)
+        fetch(data_set("cifar10"), tmp_path / "root", server.url)
     assert files_below(tmp_path / "root") == {}
 
 
@@ -185,7 +185,7 @@ def closed_port() -> int:
 )
 def test_server_that_cannot_be_reached(tmp_path, url):
     with pytest.raises(InputError) as caught:
-        fetch(SPECS["cifar10"], tmp_path / "root", url.format(port=closed_port()))
+        fetch(data_set("cifar10"), tmp_path / "root", url.format(port=closed_port()))
     assert "\n" not in str(caught.value)
     assert files_below(tmp_path / "root") == {}
 
@@ -213,7 +213,7 @@ def test_server_that_answers_nonsense(tmp_path, answer):
     thread.start()
     try:
         with pytest.raises(InputError) as caught:
-            fetch(SPECS["cifar10"], tmp_path / "root", f"http://127.0.0.1:{listener.getsockname()[1]}")
+            fetch(data_set("cifar10"), tmp_path / "root", f"http://127.0.0.1:{listener.getsockname()[1]}")
     finally:
         thread.join(10)
         listener.close()
@@ -229,10 +229,10 @@ def test_fetch_does_not_replace_another_list(tmp_path, server, relative):
     np.save(root / relative, np.arange(5))
     before = files_below(root)
     with pytest.raises(InputError) as caught:
-        fetch(SPECS["cifar10"], root, server.url)
+        fetch(data_set("cifar10"), root, server.url)
     assert str(root / relative) in str(caught.value)
     assert files_below(root) == before
-    assert len(fetch(SPECS["cifar10"], root, server.url, overwrite=True)) == 17
+    assert len(fetch(data_set("cifar10"), root, server.url, overwrite=True)) == 17
     assert files_below(root) == theirs("cifar10")
 
 
@@ -257,7 +257,7 @@ def test_fetch_command(tmp_path, server, call):
 @needs_published
 def test_ensure_list_fetches_the_published_lists(tmp_path, server, monkeypatch, capsys):
     monkeypatch.setattr(split.ensure, "fetch", partial(fetch, server=server.url))
-    spec, root = SPECS["cifar100"], tmp_path / "root"
+    spec, root = data_set("cifar100"), tmp_path / "root"
     name = spec.split_list("cifar100_split2_D_i")
     path = ensure_list(name, spec, np.zeros(50_000, np.int64), root)
     assert path.read_bytes() == theirs("cifar100")[name]
@@ -271,7 +271,7 @@ def test_ensure_list_fetches_the_published_lists(tmp_path, server, monkeypatch, 
 def test_ensure_list_stays_with_generated_lists(tmp_path, server, monkeypatch, capsys):
     """The lists were generated without a network; now there is one, and one list is lost."""
     monkeypatch.setattr(split.ensure, "fetch", partial(fetch, server=server.url))
-    spec, root = SPECS["cifar10"], tmp_path / "root"
+    spec, root = data_set("cifar10"), tmp_path / "root"
     labels = np.load(PUBLISHED / "cifar10_train_labels.npy")
     write_lists(make_lists(spec, labels), root)
     before, name = files_below(root), spec.split_list("split2_S_b")
@@ -284,12 +284,12 @@ def test_ensure_list_stays_with_generated_lists(tmp_path, server, monkeypatch, c
 @needs_published
 def test_another_imbalance_is_generated_beside_the_fetched_lists(tmp_path, server, monkeypatch):
     monkeypatch.setattr(split.ensure, "fetch", partial(fetch, server=server.url))
-    spec, root = SPECS["cifar10"], tmp_path / "root"
+    spec, root = data_set("cifar10"), tmp_path / "root"
     labels = np.load(PUBLISHED / "cifar10_train_labels.npy")
     path = ensure_list(spec.split_list("split1_imb50_D_i"), spec, labels, root)
     val = read_list(root / spec.val_list, spec)
     assert val.source == "published"
-    assert read_list(path, spec, disjoint_from=val).source == "generated"
+    assert read_list(path, spec, apart=(val,)).source == "generated"
     assert not any("imb50" in asked for asked in server.asked)
 
 
@@ -322,7 +322,7 @@ def parse(output: str) -> dict[str, dict]:
 
 def check_published(name: str, output: str) -> dict[str, dict]:
     """Every number that verify printed, against numpy's on the authors' files."""
-    spec, items = SPECS[name], parse(output)
+    spec, items = data_set(name), parse(output)
     lists = {relative: np.load(PUBLISHED / relative) for relative in theirs(name)}
     members = {relative: np.zeros(50_000, bool) for relative in lists}
     for relative, indices in lists.items():
@@ -393,8 +393,8 @@ def test_verify_of_the_published_cifar100_lists(tmp_path, call):
 @pytest.fixture
 def digit_lists(tmp_path) -> Path:
     root = tmp_path / "root"
-    spec = SPECS["digits"]
-    write_lists(make_lists(spec, load(spec_of("digits"), "", train=True).labels), root)
+    spec = data_set("digits")
+    write_lists(make_lists(spec, load(data_set("digits"), "", train=True).labels), root)
     return root
 
 
@@ -423,14 +423,14 @@ def test_quiet_programs_print_their_result_alone(tmp_path, call, ledger):
 
 def test_verify_without_labels(tmp_path, call):
     root = tmp_path / "root"
-    write_lists(make_lists(SPECS["cifar10"], np.arange(50_000) % 10, (1,)), root)
+    write_lists(make_lists(data_set("cifar10"), np.arange(50_000) % 10, (1,)), root)
     done = call("split/verify.py", "--root", root, "--dataset", "cifar10")
     assert done.returncode == 0
     assert done.stdout.count("class counts unknown") == 5
 
 
 def test_verify_tells_of_empty_classes(digit_lists, call):
-    labels = load(spec_of("digits"), "", train=True).labels
+    labels = load(data_set("digits"), "", train=True).labels
     val = set(np.load(digit_lists / "digits/digits_valIdxList.npy").tolist())
     mine = [i for i in np.flatnonzero(labels < 3).tolist() if i not in val][:50]
     np.save(digit_lists / "digits_imbSub_with_subsets" / "mine.npy", np.array(mine))

@@ -23,8 +23,8 @@ import split.lists
 import split.make_image_lists
 import split.make_splits
 from data.images import ImageList
-from data.sets.base import ListSpec
-from data.sets.files import LIST_SPECS
+from data.sets.base import FileSet
+from data.sets.registry import data_set
 from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
 from split.ensure import ensure_path_list
 from split.fetch_published import fetch
@@ -39,7 +39,7 @@ SHARED = PROJECT.parent / "shared"
 PUBLISHED = SHARED / "published_splits" / "imagenet-100"
 needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the authors' lists are not here")
 quick = settings(database=None, deadline=None, max_examples=60)
-IN100, IMAGENET, PLACES = (LIST_SPECS[name] for name in ("imagenet-100", "imagenet", "places"))
+IN100, IMAGENET, PLACES = (data_set(name) for name in ("imagenet-100", "imagenet", "places"))
 VERIFY, MAKE = "split/verify.py", "split/make_splits.py"
 
 # METHODS, section 9: images per class of ImageNet-100-LT, largest first.
@@ -248,7 +248,7 @@ def test_published_names_are_the_specs():
         "Places_LT/Places_val.txt",
         "Places_LT/Places_split1_test_100shot.txt",
     }
-    assert PLACES.test == "Places_val"
+    assert PLACES.test_list == "Places_val"
 
 
 def test_list_of_another_data_set_that_was_made_here(tmp_path):
@@ -348,7 +348,7 @@ def test_assignment_is_random():
 # ---- the generator
 
 
-def tree_of(spec: ListSpec, pools: list[int], val: int = 2) -> Tree:
+def tree_of(spec: FileSet, pools: list[int], val: int = 2) -> Tree:
     """Names alone; images in their order, as scan gives them."""
     classes = names(spec.classes)
     train = [[f"train/{c}/{c}_{i:05d}.JPEG" for i in range(n)] for c, n in zip(classes, pools, strict=True)]
@@ -357,7 +357,7 @@ def tree_of(spec: ListSpec, pools: list[int], val: int = 2) -> Tree:
 
 
 def check_promises(
-    spec: ListSpec, tree: Tree, lists: dict[str, bytes], tailed: list[list[int]], val: int, few: int
+    spec: FileSet, tree: Tree, lists: dict[str, bytes], tailed: list[list[int]], val: int, few: int
 ) -> dict[str, list[int]]:
     """Every list's, in plain Python: `tailed` are the counts of the long-tailed lists, in any order.
 
@@ -368,19 +368,19 @@ def check_promises(
     label_of = {path: c for c, paths in enumerate(tree.train) for path in paths}
     tests = {path: c for c, paths in enumerate(tree.val) for path in paths}
     for name, content in rows.items():
-        right = tests if name == spec.test else label_of
+        right = tests if name == spec.test_list else label_of
         assert all(right[path] == label for path, label in content)
         assert [label for _, label in content] == sorted(label for _, label in content)
         assert len(dict(content)) == len(content)
     paths = {name: {path for path, _ in content} for name, content in rows.items()}
     counted = {name: Counter(label for _, label in content) for name, content in rows.items()}
     sizes = {name: [count[c] for c in range(spec.classes)] for name, count in counted.items()}
-    assert sizes[spec.val] == [val] * spec.classes
+    assert sizes[spec.val_list] == [val] * spec.classes
     assert sizes[spec.few_shot] == [few] * spec.classes
-    assert paths[spec.test] == set(tests)
-    assert paths[spec.train] == set(label_of) - paths[spec.val]
+    assert paths[spec.test_list] == set(tests)
+    assert paths[spec.train_list] == set(label_of) - paths[spec.val_list]
     for name in rows:
-        assert name in (spec.val, spec.test) or not paths[name] & paths[spec.val]
+        assert name in (spec.val_list, spec.test_list) or not paths[name] & paths[spec.val_list]
     for (name, balanced), counts in zip(spec.long_tailed, tailed, strict=True):
         assert sorted(sizes[name]) == sorted(counts)
         assert sizes[balanced] == [sum(counts) // spec.classes] * spec.classes
@@ -400,7 +400,7 @@ def test_lists_at_published_size(spec):
     tree = tree_of(spec, np.random.RandomState(1).permutation(needed).tolist(), (100 if spec.name == "places" else 50))
     few = {"imagenet-100": 12, "imagenet": 12, "places": 49}[spec.name]
     sizes = check_promises(spec, tree, make_image_lists(spec, tree), tailed, 20, few)
-    assert sizes[spec.test] == [100 if spec.name == "places" else 50] * spec.classes  # METHODS, section 9
+    assert sizes[spec.test_list] == [100 if spec.name == "places" else 50] * spec.classes  # METHODS, section 9
     assert [sizes[twin][0] for _, twin in spec.long_tailed] == balanced
 
 
@@ -431,11 +431,14 @@ def test_seed():
     first, again, other = (make_image_lists(IN100, tree, 0.03, seed) for seed in (0, 0, 1))
     assert first == again
     same = {name for name in first if first[name] == other[name]}
-    assert same == {IN100.path(IN100.test)}
+    assert same == {IN100.path(IN100.test_list)}
     tailed = [sizes_of(lists[IN100.path("imageNet_100_LT_train")], 100) for lists in (first, other)]
     assert tailed[0] != tailed[1]  # other classes have many
     assert max(tailed[0]) == max(tailed[1]) == 38
-    both = [{p for name in (IN100.train, IN100.val) for p, _ in rows_of(x[IN100.path(name)])} for x in (first, other)]
+    both = [
+        {p for name in (IN100.train_list, IN100.val_list) for p, _ in rows_of(x[IN100.path(name)])}
+        for x in (first, other)
+    ]
     assert both[0] == both[1]
 
 
@@ -460,8 +463,8 @@ def test_images_that_validation_must_not_have():
     tree = tree_of(IN100, [30] * 100)
     apart = frozenset(path for paths in tree.train for path in paths[:25])
     lists = make_image_lists(replace(IN100, val_per_class=5, few_per_class=2), tree, 1e-3, apart=apart)
-    assert not apart & {path for path, _ in rows_of(lists[IN100.path(IN100.val)])}
-    train = {path for path, _ in rows_of(lists[IN100.path(IN100.train)])}
+    assert not apart & {path for path, _ in rows_of(lists[IN100.path(IN100.val_list)])}
+    train = {path for path, _ in rows_of(lists[IN100.path(IN100.train_list)])}
     assert apart <= train  # they are training images nevertheless
     with pytest.raises(InputError, match="0 images to draw from, 1 are wanted"):
         make_image_lists(IN100, tree, 1e-3, apart=frozenset(path for paths in tree.train for path in paths))
@@ -552,7 +555,7 @@ def test_make_and_verify(small_tree, tmp_path, call):
     assert files_below(out) == lists
     assert call(MAKE, *SMALL, "--data", small_tree, "--out", out, "--seed", "1", "--overwrite").returncode == 0
     changed = {name for name, content in files_below(out).items() if content != lists[name]}
-    assert changed == set(lists) - {IN100.path(IN100.test)}
+    assert changed == set(lists) - {IN100.path(IN100.test_list)}
     seen = call(VERIFY, "--root", out, "--dataset", "imagenet-100", "--data", small_tree)
     assert (seen.returncode, seen.stderr) == (0, "")
     assert seen.stdout.splitlines()[-1] == "6 lists, all in order"
@@ -701,7 +704,7 @@ def no_server(theirs, monkeypatch) -> None:
     monkeypatch.setattr(split.ensure, "fetch", partial(fetch, server=f"http://127.0.0.1:{closed_port()}"))
 
 
-def of(spec: ListSpec, lists: dict[str, bytes]) -> dict[str, bytes]:
+def of(spec: FileSet, lists: dict[str, bytes]) -> dict[str, bytes]:
     return {path: content for path, content in lists.items() if path.startswith(f"{spec.folder}/")}
 
 
@@ -711,7 +714,7 @@ def put(root: Path, lists: dict[str, bytes]) -> Path:
     return root
 
 
-def found(name: str, spec: ListSpec, root: Path, data: Path | str = "") -> ImageList:
+def found(name: str, spec: FileSet, root: Path, data: Path | str = "") -> ImageList:
     return read_path_list(ensure_path_list(name, spec, str(data), root), spec)
 
 
@@ -841,13 +844,13 @@ def check_places(root: Path, theirs: dict[str, bytes], data: Path) -> dict[str, 
     sources = {name: images.source for name, images in lists.items()}
     published = {"Places_LT_train", "Places_val", PART.hundred_shot}
     assert sources == {name: "published" if name in published else "generated" for name in PART.names()}
-    val = set(lists[PART.val].paths)
+    val = set(lists[PART.val_list].paths)
     shot = read_path_list(root / "Places_LT" / "Places_split1_test_100shot.txt", PART)
-    assert Counter(lists[PART.val].labels.tolist()) == dict.fromkeys(range(4), 2)
-    for images in (shot, *(lists[name] for name in PART.names() if name != PART.val)):
+    assert Counter(lists[PART.val_list].labels.tolist()) == dict.fromkeys(range(4), 2)
+    for images in (shot, *(lists[name] for name in PART.names() if name != PART.val_list)):
         assert not val & set(images.paths)
     everything = {f"train/{p.parent.name}/{p.name}" for p in (data / "train").rglob("*.JPEG")}
-    assert set(lists[PART.train].paths) == everything - val
+    assert set(lists[PART.train_list].paths) == everything - val
     assert Counter(lists[PART.few_shot].labels.tolist()) == dict.fromkeys(range(4), 1)
     folders = [class_folders(images) for images in (*lists.values(), shot)]
     assert all(found == folders[0] for found in folders)  # a label is one class in all of them
@@ -906,7 +909,7 @@ def test_made_lists_have_the_labels_of_the_published(theirs, scenes, tmp_path, m
     root = put(tmp_path / "root", turned)
     found("Places_train", PART, root, scenes)
     lists = check_places(root, turned, scenes)
-    assert class_folders(lists[PART.train]) == {c: {name} for c, name in enumerate(reversed(SCENES))}
+    assert class_folders(lists[PART.train_list]) == {c: {name} for c, name in enumerate(reversed(SCENES))}
 
 
 def test_tree_of_other_classes_than_the_published_lists(no_server, theirs, tmp_path):
@@ -975,15 +978,15 @@ def test_verify_of_the_published_lists(tmp_path, call):
     # METHODS, section 9.
     few, tailed, balanced, val, test = (
         items[f"imagenet-100/{name}.txt"]
-        for name in ("imageNet_100_sub_balance_train_0.01", *IN100.long_tailed[0], IN100.val, IN100.test)
+        for name in ("imageNet_100_sub_balance_train_0.01", *IN100.long_tailed[0], IN100.val_list, IN100.test_list)
     )
     assert [item["size"] for item in (few, tailed, balanced, val, test)] == [1200, 12_205, 12_200, 2000, 5000]
     assert (tailed["counts"], tailed["groups"]) == (IN100_COUNTS, (39, 48, 13))
     assert few["shared"] == {
         "imageNet_100_LT_train": 111,
         "imageNet_100_BL_train": 103,
-        IN100.val: 0,
-        IN100.test: 0,
+        IN100.val_list: 0,
+        IN100.test_list: 0,
     }
     assert tailed["shared"]["imageNet_100_BL_train"] == 1258
 
@@ -1025,7 +1028,7 @@ def test_verify_tells_of_empty_classes(tmp_path, call):
     assert "(98 classes without an image)" in done.stdout
 
 
-@pytest.mark.parametrize("name", [IN100.val, IN100.test, "imageNet_100_LT_train"])
+@pytest.mark.parametrize("name", [IN100.val_list, IN100.test_list, "imageNet_100_LT_train"])
 def test_verify_misses_one_image(small_tree, made, tmp_path, call, name):
     """One file is gone: the lists that have it fail, and no other; the message has the right download."""
     root, data = put(tmp_path / "root", made), changed_tree(small_tree, tmp_path / "changed")
@@ -1059,7 +1062,7 @@ def test_verify_in_another_folder(made, tmp_path, call):
 
 def test_verify_of_a_folder_in_the_place_of_an_image(small_tree, made, tmp_path, call):
     root, data = put(tmp_path / "root", made), changed_tree(small_tree, tmp_path / "changed")
-    gone = next(path for path, label in rows_of(made[IN100.path(IN100.test)]) if label == 3)
+    gone = next(path for path, label in rows_of(made[IN100.path(IN100.test_list)]) if label == 3)
     (data / gone).unlink()
     (data / gone).mkdir()
     one_line_error(call(VERIFY, "--root", root, "--dataset", "imagenet-100", "--data", data), gone, "1 of 6 lists fail")
@@ -1071,7 +1074,9 @@ def relabel(content: bytes, a: int, b: int) -> bytes:
     return "".join(f"{path} {turn.get(label, label)}\n" for path, label in rows_of(content)).encode()
 
 
-@pytest.mark.parametrize("name", [IN100.val, IN100.test, IN100.train, "imageNet_100_BL_train", IN100.few_shot])
+@pytest.mark.parametrize(
+    "name", [IN100.val_list, IN100.test_list, IN100.train_list, "imageNet_100_BL_train", IN100.few_shot]
+)
 def test_verify_of_a_label_that_means_two_classes(made, tmp_path, call, name):
     path = IN100.path(name)
     root = put(tmp_path / "root", {**made, path: relabel(made[path], 5, 9)})
@@ -1081,7 +1086,7 @@ def test_verify_of_a_label_that_means_two_classes(made, tmp_path, call, name):
     assert names(100)[5] in line
     assert names(100)[9] in line
     # The test list is read first, so that it is taken for right.
-    failed = len(made) - 1 if name == IN100.test else 1
+    failed = len(made) - 1 if name == IN100.test_list else 1
     assert f"{failed} of 6 lists fail" in line
 
 
@@ -1096,8 +1101,8 @@ def test_verify_of_a_label_with_two_folders_in_one_list(made, tmp_path, call):
         assert names(100)[9] in line
 
 
-@pytest.mark.parametrize("other", [IN100.val, IN100.test])
-@pytest.mark.parametrize("name", [IN100.train, "imageNet_100_LT_train", IN100.few_shot])
+@pytest.mark.parametrize("other", [IN100.val_list, IN100.test_list])
+@pytest.mark.parametrize("name", [IN100.train_list, "imageNet_100_LT_train", IN100.few_shot])
 def test_verify_of_an_overlap(made, tmp_path, call, name, other):
     path = IN100.path(name)
     overlapping = made[path] + b"".join(made[IN100.path(other)].splitlines(keepends=True)[:3])

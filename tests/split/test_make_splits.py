@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import split.ensure
 import split.lists
 import split.make_splits
-from data.sets.memory import SPECS, load
-from data.sets.registry import spec_of
+from data.sets.memory import load
+from data.sets.registry import data_set, data_sets
 from split.counts import class_counts
 from split.ensure import ensure_list
 from split.lists import blob_sha1, read_list, write_lists
@@ -31,8 +31,8 @@ from utils.errors import InputError
 PUBLISHED = PROJECT.parent / "shared" / "published_splits"
 needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the authors' lists are not here")
 quick = settings(database=None, deadline=None, max_examples=80)
-NAMES = list(SPECS)
-DIGITS = SPECS["digits"]
+NAMES = list(data_sets("cifar"))
+DIGITS = data_set("digits")
 
 
 @pytest.fixture(autouse=True)
@@ -48,17 +48,17 @@ def offline(spec, root, *args, **kwargs):
 def labels_of(name: str) -> np.ndarray:
     """The data set's training labels; where they are not here, as many of each class in a fixed disorder."""
     if name == "digits":
-        return load(spec_of("digits"), "", train=True).labels
+        return load(data_set("digits"), "", train=True).labels
     file = PUBLISHED / f"{name}_train_labels.npy"
     if file.is_file():
         return np.load(file).astype(np.int64)
-    spec = SPECS[name]
+    spec = data_set(name)
     return np.random.RandomState(9).permutation(np.arange(spec.train_images) % spec.classes).astype(np.int64)
 
 
 @cache
 def lists_of(name: str) -> dict[str, np.ndarray]:
-    return make_lists(SPECS[name], labels_of(name))
+    return make_lists(data_set(name), labels_of(name))
 
 
 def by_class(indices: np.ndarray, labels: np.ndarray, classes: int) -> list[list[int]]:
@@ -201,7 +201,7 @@ def test_wrong_settings_of_the_counts(wrong):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_train_and_validation_lists(name):
-    spec, labels, lists = SPECS[name], labels_of(name), lists_of(name)
+    spec, labels, lists = data_set(name), labels_of(name), lists_of(name)
     train, val = lists[spec.train_list], lists[spec.val_list]
     assert len(train) == spec.train_per_class * spec.classes
     assert len(val) == spec.val_per_class * spec.classes
@@ -215,7 +215,7 @@ def test_train_and_validation_lists(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_splits_follow_the_published_recipe(name):
     """Counts, classes, per-class prefixes, and nothing of the validation list."""
-    spec, labels, lists = SPECS[name], labels_of(name), lists_of(name)
+    spec, labels, lists = data_set(name), labels_of(name), lists_of(name)
     val = set(lists[spec.val_list].tolist())
     free = [[] for _ in range(spec.classes)]
     for i, label in enumerate(labels.tolist()):
@@ -249,7 +249,7 @@ def test_splits_follow_the_published_recipe(name):
     ("name", "long_tailed", "balanced", "few"), [("cifar10", 11165, 1116, 45), ("cifar100", 9754, 97, 4)]
 )
 def test_sizes_of_the_cifar_lists(name, long_tailed, balanced, few):
-    spec, lists = SPECS[name], lists_of(name)
+    spec, lists = data_set(name), lists_of(name)
     assert len(lists) == 17
     for n in range(1, 6):
         size = {k: len(lists[spec.split_list(f"{spec.prefix}split{n}_{k}")]) for k in ("D_i", "D_b", "S_b")}
@@ -260,7 +260,7 @@ def test_sizes_of_the_cifar_lists(name, long_tailed, balanced, few):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_generated_lists_are_like_the_published_ones(name):
     """Same names, sizes, types and class counts; overlaps of the same size."""
-    spec, labels, lists = SPECS[name], labels_of(name), lists_of(name)
+    spec, labels, lists = data_set(name), labels_of(name), lists_of(name)
     theirs = {k: np.load(PUBLISHED / k) for k in lists}
     for key, indices in theirs.items():
         assert lists[key].dtype == indices.dtype
@@ -276,7 +276,7 @@ def test_generated_lists_are_like_the_published_ones(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_lists_are_the_same_each_time(name):
     np.random.seed(int.from_bytes(name.encode()[:4]))
-    again = make_lists(SPECS[name], labels_of(name))
+    again = make_lists(data_set(name), labels_of(name))
     assert again.keys() == lists_of(name).keys()
     assert all(np.array_equal(again[key], indices) for key, indices in lists_of(name).items())
 
@@ -326,7 +326,7 @@ def test_names_say_shape_and_factor():
 )
 def test_a_name_tells_how_its_list_was_made(name, seed, factor, shape, alpha):
     """settings_of undoes make_lists: what the settings of a name make holds that name."""
-    spec = SPECS[name]
+    spec = data_set(name)
     few = np.arange(spec.classes * 3) % spec.classes  # enough for the names
     made = make_lists(spec, few, (seed,), factor, shape, alpha)
     for key in made:
@@ -432,10 +432,10 @@ def test_last_index_is_in_range(tmp_path):
 def test_overlap_with_validation_is_refused(tmp_path):
     val = read_list(save(tmp_path / "val.npy", np.array([1, 2, 3])), DIGITS)
     fine = save(tmp_path / "fine.npy", np.array([4, 5]))
-    assert read_list(fine, DIGITS, val).ids.tolist() == [4, 5]
+    assert read_list(fine, DIGITS, (val,)).ids.tolist() == [4, 5]
     path = save(tmp_path / "bad.npy", np.array([4, 3, 5, 1]))
     with pytest.raises(InputError) as caught:
-        read_list(path, DIGITS, val)
+        read_list(path, DIGITS, (val,))
     message = str(caught.value)
     assert "\n" not in message
     assert all(part in message for part in (str(path), str(val.path), " 2 "))
@@ -448,11 +448,11 @@ def test_published_lists_know_their_data_set(tmp_path, owner, other):
     for source in sorted((PUBLISHED / owner).glob("*.npy")) + sorted(PUBLISHED.glob(f"{owner}_imb*/*.npy")):
         path = tmp_path / "copy.npy"
         path.write_bytes(source.read_bytes())
-        item = read_list(path, SPECS[owner])
+        item = read_list(path, data_set(owner))
         assert item.source == "published"
         assert np.array_equal(item.ids, np.load(source))
         with pytest.raises(InputError, match=owner) as caught:
-            read_list(path, SPECS[other])
+            read_list(path, data_set(other))
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -460,10 +460,10 @@ def test_published_lists_know_their_data_set(tmp_path, owner, other):
 def test_generated_lists_know_their_data_set(tmp_path):
     root = tmp_path / "root"
     write_lists(lists_of("cifar10"), root)
-    path = root / SPECS["cifar10"].split_list("split1_D_i")
-    assert read_list(path, SPECS["cifar10"]).source == "generated"
+    path = root / data_set("cifar10").split_list("split1_D_i")
+    assert read_list(path, data_set("cifar10")).source == "generated"
     with pytest.raises(InputError, match="cifar10"):
-        read_list(path, SPECS["cifar100"])
+        read_list(path, data_set("cifar100"))
 
 
 @quick
@@ -592,7 +592,7 @@ def test_ensure_list_makes_the_family_and_says_so(tmp_path, capsys):
 
 
 def test_ensure_list_generates_where_the_published_cannot_be_had(tmp_path, capsys):
-    spec, root = SPECS["cifar10"], tmp_path / "root"
+    spec, root = data_set("cifar10"), tmp_path / "root"
     path = ensure_list(spec.train_list, spec, labels_of("cifar10"), root)
     assert np.array_equal(np.load(path), lists_of("cifar10")[spec.train_list])
     out = capsys.readouterr().out
@@ -653,7 +653,7 @@ def test_ensure_list_makes_other_shapes_and_factors(tmp_path, stem):
     root, name = tmp_path / "root", DIGITS.split_list(f"digits_{stem}")
     path = ensure_list(name, DIGITS, labels_of("digits"), root)
     assert path == root / name
-    made = read_list(path, DIGITS, read_list(root / DIGITS.val_list, DIGITS))
+    made = read_list(path, DIGITS, (read_list(root / DIGITS.val_list, DIGITS),))
     assert made.source == "generated"
     counts = np.sort(np.bincount(labels_of("digits")[made.ids], minlength=10))[::-1]
     if stem == "split1_imb50_D_i":
@@ -691,11 +691,11 @@ def test_ensure_list_returns_a_list_that_exists_or_refuses(tmp_path, stem):
 @needs_published
 @pytest.mark.parametrize("stem", ["split1_imb50_D_i", "split1_pareto6_imb100_D_i", "split9_D_i"])
 def test_other_shapes_beside_published_lists_keep_off_their_validation_images(tmp_path, stem, ledger):
-    spec, root = SPECS["cifar10"], tmp_path / "root"
+    spec, root = data_set("cifar10"), tmp_path / "root"
     (root / spec.val_list).parent.mkdir(parents=True)
     (root / spec.val_list).write_bytes((PUBLISHED / spec.val_list).read_bytes())
     path = ensure_list(spec.split_list(stem), spec, labels_of("cifar10"), root)
-    made = read_list(path, spec, read_list(root / spec.val_list, spec))
+    made = read_list(path, spec, (read_list(root / spec.val_list, spec),))
     assert made.source == "generated"
     assert sorted(p.name for p in path.parent.iterdir()) == sorted(
         f"{stem.removesuffix('D_i')}{kind}.npy" for kind in ("D_b", "D_i", "S_b")
@@ -705,7 +705,7 @@ def test_other_shapes_beside_published_lists_keep_off_their_validation_images(tm
 @needs_published
 @pytest.mark.parametrize("stem", ["split1_D_i", "split1_D_b"])
 def test_ensure_list_does_not_mix_generated_with_published(tmp_path, stem):
-    spec, root = SPECS["cifar10"], tmp_path / "root"
+    spec, root = data_set("cifar10"), tmp_path / "root"
     for name in (spec.train_list, spec.val_list, spec.split_list("split2_D_i")):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes((PUBLISHED / name).read_bytes())
@@ -721,7 +721,7 @@ def test_ensure_list_does_not_mix_generated_with_published(tmp_path, stem):
 @pytest.mark.parametrize("stem", ["split1_D_i", "split9_D_i"])
 def test_generated_and_published_are_not_mixed_list_by_list(tmp_path, stem):
     """Only one list of the authors is here, and neither their training nor their validation list."""
-    spec, root = SPECS["cifar10"], tmp_path / "root"
+    spec, root = data_set("cifar10"), tmp_path / "root"
     name = spec.split_list("split2_D_i")
     (root / name).parent.mkdir(parents=True)
     (root / name).write_bytes((PUBLISHED / name).read_bytes())

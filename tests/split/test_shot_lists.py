@@ -14,9 +14,8 @@ import pytest
 import split.ensure
 import split.lists
 import split.make_image_lists
-from data.sets.files import LIST_SPECS
-from data.sets.memory import SPECS, load
-from data.sets.registry import spec_of
+from data.sets.memory import load
+from data.sets.registry import data_set, data_sets
 from split.ensure import ensure_list, ensure_path_list
 from split.fetch_published import fetch
 from split.lists import npy, published_lists, read_list, read_path_list, write_files, write_lists
@@ -36,11 +35,11 @@ from utils.errors import InputError
 
 SHARED = PROJECT.parent / "shared"
 PUBLISHED = SHARED / "published_splits"
-NAMES = list(SPECS)
-CIFAR100, DIGITS = SPECS["cifar100"], SPECS["digits"]
+NAMES = list(data_sets("cifar"))
+CIFAR100, DIGITS = data_set("cifar100"), data_set("digits")
 # Labelled images per class: METHODS, section 9; of digits a fifth, for they are few.
 SHOTS = {name: (20, 10) if name == "digits" else (100, 50) for name in NAMES}
-FILE_SPECS = [LIST_SPECS["imagenet"], LIST_SPECS["places"]]
+FILE_SPECS = [data_set("imagenet"), data_set("places")]
 
 pytestmark = pytest.mark.usefixtures("ledger", "no_network")
 
@@ -54,8 +53,8 @@ def no_network(monkeypatch) -> None:
 def labels_of(name: str) -> np.ndarray:
     """The data set's training labels; where that needs a download, as many of each class in a fixed disorder."""
     if name == "digits":
-        return load(spec_of("digits"), "", train=True).labels
-    spec = SPECS[name]
+        return load(data_set("digits"), "", train=True).labels
+    spec = data_set(name)
     return np.random.RandomState(3).permutation(np.arange(spec.train_images) % spec.classes).astype(np.int64)
 
 
@@ -68,13 +67,13 @@ def shot_names(name: str, shots: int) -> list[str]:
 @cache
 def lists_of(name: str) -> dict[str, np.ndarray]:
     """All lists: path below split/ -> indices."""
-    lists = make_lists(SPECS[name], labels_of(name))
-    return lists | make_shots(SPECS[name], labels_of(name), lists[SPECS[name].train_list])
+    lists = make_lists(data_set(name), labels_of(name))
+    return lists | make_shots(data_set(name), labels_of(name), lists[data_set(name).train_list])
 
 
 def check_promises(name: str, lists: dict[str, np.ndarray], labels: np.ndarray) -> None:
     """Exact counts, of the training list alone, no image of validation, five draws that are independent."""
-    spec = SPECS[name]
+    spec = data_set(name)
     train, val = (set(lists[key].tolist()) for key in (spec.train_list, spec.val_list))
     per_class = len(train) // spec.classes
     draws = {shots: [lists[key] for key in shot_names(name, shots)] for shots in SHOTS[name]}
@@ -126,7 +125,7 @@ def test_names_are_those_of_the_published_lists():
         "Places_LT/Places_split1_test_100shot.txt",
     }
     for name in NAMES:
-        spec, (large, small) = SPECS[name], SHOTS[name]
+        spec, (large, small) = data_set(name), SHOTS[name]
         assert spec.probe_lists("bcl-100shot") == shot_names(name, large)
         assert spec.probe_lists("bcl-50shot") == shot_names(name, small)
         assert spec.probe_lists("bcl-full") == [spec.train_list]
@@ -146,9 +145,9 @@ def test_generated_lists_keep_the_promises_of_the_published_ones(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_lists_are_the_same_each_time(name):
     np.random.seed(1)
-    train = lists_of(name)[SPECS[name].train_list]
+    train = lists_of(name)[data_set(name).train_list]
     before = train.copy()
-    again = make_shots(SPECS[name], labels_of(name), train)
+    again = make_shots(data_set(name), labels_of(name), train)
     assert list(again) == [key for shots in SHOTS[name] for key in shot_names(name, shots)]
     assert all(np.array_equal(indices, lists_of(name)[key]) for key, indices in again.items())
     assert np.array_equal(train, before)
@@ -181,7 +180,7 @@ def test_another_shape_has_no_lists_of_its_own(tmp_path, call, shape):
 
 @pytest.mark.parametrize(("name", "number"), [*((name, 0) for name in NAMES), ("digits", 1)])
 def test_a_missing_list_is_made_with_its_family(tmp_path, capsys, ledger, name, number):
-    spec, root, key = SPECS[name], tmp_path / "root", shot_names(name, SHOTS[name][number])[3]
+    spec, root, key = data_set(name), tmp_path / "root", shot_names(name, SHOTS[name][number])[3]
     path = ensure_list(key, spec, labels_of(name), root)
     assert path == root / key
     here = files_below(root)
@@ -272,7 +271,7 @@ def serve(tmp_path, monkeypatch):
 @cache
 def made_elsewhere(name: str) -> dict[str, bytes]:
     """Lists that stand for the authors': other draws than are made here, those of the images in reverse order."""
-    spec, labels = SPECS[name], labels_of(name)[::-1].copy()
+    spec, labels = data_set(name), labels_of(name)[::-1].copy()
     lists = make_lists(spec, labels)
     lists |= make_shots(spec, labels, lists[spec.train_list])
     return {key: npy(len(labels) - 1 - indices) for key, indices in lists.items()}
@@ -302,12 +301,12 @@ def test_published_lists_are_fetched_where_there_is_nothing_yet(tmp_path, serve)
 
 def test_lists_are_made_where_the_table_has_none(tmp_path, serve, capsys):
     """As for CIFAR-10, whose authors published training lists, and no few-shot lists of BCL's."""
-    spec, labels = SPECS["cifar10"], labels_of("cifar10")
+    spec, labels = data_set("cifar10"), labels_of("cifar10")
     lists = {key: content for key, content in made_elsewhere("cifar10").items() if "shot" not in key}
     server, root = serve(lists), tmp_path / "root"
     keys = [key for shots in (100, 50) for key in shot_names("cifar10", shots)]
     for key in keys:
-        item = read_list(ensure_list(key, spec, labels, root), spec, read_list(root / spec.val_list, spec))
+        item = read_list(ensure_list(key, spec, labels, root), spec, (read_list(root / spec.val_list, spec),))
         assert item.source == "generated"
     train = read_list(root / spec.train_list, spec)
     assert train.source == "published"
@@ -370,7 +369,7 @@ def test_the_authors_lists_are_fetched_beside_theirs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
 def test_verify_accepts_generated_lists(tmp_path, call, name):
-    root, spec = tmp_path / "root", SPECS[name]
+    root, spec = tmp_path / "root", data_set(name)
     write_lists(lists_of(name), root)
     np.save(tmp_path / "labels.npy", labels_of(name))
     words = ["--root", root, "--dataset", name, "--labels", tmp_path / "labels.npy"]
@@ -436,8 +435,8 @@ def test_image_files_hundred_shot_lists(monkeypatch, spec, scale, pools, counts)
     assert all(path.startswith(f"train/class{label:04}/") for path, label in shot)
     assert [label for _, label in shot] == sorted(label for _, label in shot)
     mine = paths[spec.path(spec.hundred_shot)]
-    assert len(mine) == len(shot) and mine <= paths[spec.path(spec.train)]
-    assert not mine & paths[spec.path(spec.val)] and not mine & paths[spec.path(spec.test)]
+    assert len(mine) == len(shot) and mine <= paths[spec.path(spec.train_list)]
+    assert not mine & paths[spec.path(spec.val_list)] and not mine & paths[spec.path(spec.test_list)]
     again = make_image_lists(small, tree, scale)[spec.path(spec.hundred_shot)]
     assert rows_of(again) == shot
     if scale == 1.0:
@@ -462,7 +461,7 @@ def test_image_files_of_the_full_size_have_a_hundred_of_each_class(monkeypatch, 
 def places(tmp_path, monkeypatch):
     """(small Places, folder of its images, folder of its lists, the lists as generated)."""
     monkeypatch.setattr(split.make_image_lists, "long_tailed_counts", lambda *_: (np.array([6, 4, 3]), False))
-    spec = replace(LIST_SPECS["places"], classes=3, val_per_class=2, few_per_class=1)
+    spec = replace(data_set("places"), classes=3, val_per_class=2, few_per_class=1)
     for part, count in (("train", 12), ("val", 2)):
         for c in range(3):
             (tmp_path / "data" / part / f"scene{c}").mkdir(parents=True)
@@ -501,13 +500,13 @@ def test_verify_accepts_generated_lists_of_image_files(places, call):
     assert done.stdout.endswith(f"{len(lists)} lists, all in order\n")
     shot = done.stdout.split(f"{spec.hundred_shot}.txt\n")[1].split(".txt\n")[0]
     assert re.search("  size 30  source generated", shot) and "  class counts 10 in each of 3" in shot
-    assert f"{spec.val} 0" in shot and f"{spec.test} 0" in shot
+    assert f"{spec.val_list} 0" in shot and f"{spec.test_list} 0" in shot
 
 
 def test_verify_accepts_a_published_list_that_shares_images_with_validation(places, call, tmp_path):
     """METHODS, section 9: of Places, 128 images; the probe has no validation."""
     spec, data, root, lists = places
-    content = with_images_of(lists, spec, spec.val)
+    content = with_images_of(lists, spec, spec.val_list)
     (tmp_path / "table.tsv").write_text(table_of({spec.path(spec.hundred_shot): content}))
     (root / spec.path(spec.hundred_shot)).write_bytes(content)
     shot = read_path_list(root / spec.path(spec.hundred_shot), spec)
@@ -515,24 +514,24 @@ def test_verify_accepts_a_published_list_that_shares_images_with_validation(plac
     done = verify(call, root, data)
     assert (done.returncode, done.stderr) == (0, "")
     text = done.stdout.split(f"{spec.hundred_shot}.txt\n")[1].split(".txt\n")[0]
-    assert "source published" in text and f"{spec.val} 2" in text and f"{spec.test} 0" in text
+    assert "source published" in text and f"{spec.val_list} 2" in text and f"{spec.test_list} 0" in text
 
 
 @pytest.mark.parametrize("published", [True, False])
 def test_verify_fails_on_a_list_with_test_images(places, call, tmp_path, published):
     spec, data, root, lists = places
-    content = with_images_of(lists, spec, spec.test)
+    content = with_images_of(lists, spec, spec.test_list)
     if published:
         (tmp_path / "table.tsv").write_text(table_of({spec.path(spec.hundred_shot): content}))
     (root / spec.path(spec.hundred_shot)).write_bytes(content)
     done = verify(call, root, data)
-    one_line_error(done, f"1 of {len(lists)}", spec.hundred_shot, "shares 2 images", spec.test)
+    one_line_error(done, f"1 of {len(lists)}", spec.hundred_shot, "shares 2 images", spec.test_list)
 
 
 @pytest.mark.parametrize("name", ["Places_LT_train", "Places_sub_balance_train_0.01", "Places_train"])
 def test_verify_fails_on_other_lists_with_validation_images(places, call, name):
     """Only the few-shot probe of BCL has no validation."""
     spec, data, root, lists = places
-    more = lists[spec.path(spec.val)].splitlines(keepends=True)[:1]
+    more = lists[spec.path(spec.val_list)].splitlines(keepends=True)[:1]
     write_files({spec.path(name): b"".join([*more, *lists[spec.path(name)].splitlines(keepends=True)[1:]])}, root, True)
-    one_line_error(verify(call, root, data), name, "shares 1 images", spec.val)
+    one_line_error(verify(call, root, data), name, "shares 1 images", spec.val_list)

@@ -17,11 +17,9 @@ import tail.__main__
 import tail.flags
 from data.images import ImageFiles, ImageSet
 from data.loader import BatchedLoader
-from data.sets.files import LIST_SPECS
 from data.sets.memory import load
-from data.sets.registry import spec_of
+from data.sets.registry import data_set
 from models.mask import compute_masks
-from pretrain.images import training_images
 from split.lists import read_path_list
 from tail.figures import ACROSS, GREY, sheet
 from tail.ranks import evaluate, ranking, to_csv
@@ -30,11 +28,11 @@ from tests.conftest import one_line_error
 from tests.figure_checks import figures  # noqa: F401
 from tests.oracles import nt_xent_loops
 from tests.probe.test_on_features import centre, choose, network, tensors
-from tests.trees import make_tree, names
+from tests.trees import make_tree, names, training_of
 
 D_I = "digits_imbSub_with_subsets/digits_split1_D_i.npy"
 COUNTS = [31, 16, 120, 22, 44, 6, 61, 11, 8, 86]
-PLACES = LIST_SPECS["places"]
+PLACES = data_set("places")
 CONFIG = {"dataset": "digits", "data": "", "trainSplit": "tail.npy", "model": "res20_s", "batch_size": 16,
           "temperature": 0.2, "seed": 3, "resizeLower": 0.4, "augment": "batched", "prune": True, "prune_percent": 0.5,
           "image_size": None, "head_layers": 2, "output_ch": 16}  # fmt: skip
@@ -48,7 +46,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("split")
     with pytest.MonkeyPatch.context() as patch:
         replace_lists(patch, root)
-        data = load(spec_of("digits"), "", train=True)
+        data = load(data_set("digits"), "", train=True)
         whole = np.load(split.ensure.ensure_list(D_I, data.spec, data.labels))
         np.save(root / "tail.npy", whole[::9])
         np.save(root / "other.npy", whole[1::9])
@@ -75,7 +73,7 @@ def whole_figures(figures):  # noqa: F811
 
 def of_list(root, name="tail.npy"):
     """Indices, images and labels of a list of digits."""
-    data, chosen = load(spec_of("digits"), "", train=True), np.load(root / name)
+    data, chosen = load(data_set("digits"), "", train=True), np.load(root / name)
     return chosen, data.images[chosen], data.labels[chosen]
 
 
@@ -132,7 +130,7 @@ def projections(model: nn.Module, images) -> np.ndarray:
 
 def views_of(args, draw: int):
     """Batches (ids, views [n, 2, 3, H, W]) of a pass, the last one filled up, by the training's own loader."""
-    data, _ = training_images(args)
+    data = training_of(args).images
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(args.seed + draw)).tolist()
     if args.augment == "batched":
         every = [(draw, i) for i in range(len(data))]
@@ -312,10 +310,10 @@ def test_memory_of_a_training_names_the_images_that_it_is_of(call, lists, tmp_pa
     At a rate of 0: what a network learns in some steps depends on how the first of them was rounded.
     """
     chosen, black = of_list(lists)[0], [7, 41]
-    whole = load(spec_of("digits"), "", train=True)
+    whole = load(data_set("digits"), "", train=True)
     images = whole.images.copy()
     images[chosen[black]] = 0
-    monkeypatch.setattr("pretrain.images.load", lambda *_, **__: ImageSet(whole.spec, images, whole.labels))
+    monkeypatch.setattr("data.opened.load", lambda *_, **__: ImageSet(whole.spec, images, whole.labels))
     run = "train_simCLR.py run --dataset digits --trainSplit tail.npy --model res20_s --bcl --batch_size 16 --epochs 3"
     run += " --optimizer sgd --lr 0 --temperature 0.2 --precision fp32"
     done = call(*run.split(), "--save-dir", tmp_path)
@@ -367,7 +365,7 @@ def test_odd_paths_survive_a_csv_file_and_give_no_formula(tmp_path):
 
 
 def test_a_list_without_a_tail_is_ranked_and_not_evaluated(call, lists, tmp_path):
-    data = load(spec_of("digits"), "", train=True)
+    data = load(data_set("digits"), "", train=True)
     even = np.load(lists / "digits_imbSub_with_subsets" / "digits_split1_D_b.npy")
     chosen = np.concatenate([even[data.labels[even] == c][:3] for c in range(10)])
     np.save(tmp_path / "even.npy", np.sort(chosen))
@@ -403,7 +401,7 @@ def places(root, tmp_path_factory):
     (root / PLACES.folder).mkdir()
     paths = {part: [(p.relative_to(tree), label) for label, scene in enumerate(names(3), 40)
                     for p in sorted(tree.glob(f"{part}/{scene}/*"))] for part in ("train", "val")}  # fmt: skip
-    for name, part in (("Places_LT_train", "train"), (PLACES.test, "val")):
+    for name, part in (("Places_LT_train", "train"), (PLACES.test_list, "val")):
         (root / PLACES.path(name)).write_text("".join(f"{path} {label}\n" for path, label in paths[part]))
     return tree
 
@@ -441,8 +439,8 @@ def test_image_files(call, lists, places, tmp_path, whole_figures):
 
 def test_the_sheet_shows_the_right_images(lists, places):
     chosen, images, _ = of_list(lists)
-    more = {"bcl": False, "download": False, "strength": 1.0, "on_bad_image": "error"}
-    data, _ = training_images(argparse.Namespace(**CONFIG, **more))
+    more = {"download": False, "num_workers": 0, "strength": 1.0, "on_bad_image": "error"}
+    data = training_of(argparse.Namespace(**CONFIG, **more)).images
     page = sheet(data.images, np.arange(ACROSS + 1))
     step = page.shape[1] // ACROSS
     for i in range(ACROSS + 1):

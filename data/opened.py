@@ -1,0 +1,182 @@
+"""The images of a data set, opened: as pre-training and probes augment them, and as a frozen network reads them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from data.flags import Views
+from data.images import ImageArrays, ImageFiles, ImageList, ImageSet
+from data.loader import AugmentedImages, Batch, ShardedBatches, Transform, make_loader
+from data.sets.base import DataSet, FileSet, MemorySet
+from data.sets.memory import load
+from data.views import arrays
+from data.views.batches import PretrainViews, ShiftedViews
+from data.views.boost import Boost
+from data.views.published import centre_transform, file_probe_transform, pretrain_transform, probe_transform
+from utils.distributed import World
+
+
+class Opened(ABC):
+    """A data set and where its images are. A list that is None stands for the test images of a data set in memory.
+
+    Images are read, or looked for, when they are asked for; then InputError says that they are missing or damaged.
+    """
+
+    spec: DataSet
+    lists_from: np.ndarray | str  # what missing lists are made of: labels [N] of all training images, or the folder
+
+    @abstractmethod
+    def count(self, chosen: ImageList | None) -> int:
+        """The images of a list."""
+
+    @abstractmethod
+    def pretraining(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> AugmentedImages:
+        """Two augmented views of each image, as published or as fast; boosted as strongly as its scores say."""
+
+    @abstractmethod
+    def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
+        """One view of each image, augmented for a classifier's training."""
+
+    @abstractmethod
+    def plain(
+        self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
+    ) -> Iterable[Batch]:
+        """This process's share of the Batches of un-augmented images, in order, each once; centre crops of files.
+
+        Args:
+            numbers: of the images that are asked for, counted from 0 within the list; default all.
+        """
+
+    def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
+        """Batches as plain's, as BCL's probes extract the features of labelled images."""
+        return self.plain(chosen, views, batch, world)
+
+
+class OpenedArrays(Opened):
+    """Images in memory.
+
+    Args:
+        root: folder of the data. download: fetch them where they are missing.
+    """
+
+    def __init__(self, spec: MemorySet, root: str, download: bool | None) -> None:
+        self.spec, self._load = spec, partial(load, spec, root, download=download)
+
+    @cached_property
+    def train(self) -> ImageSet:
+        """All training images."""
+        return self._load(train=True)
+
+    @cached_property
+    def test(self) -> ImageSet:
+        """The test images."""
+        return self._load(train=False)
+
+    @property
+    def lists_from(self) -> np.ndarray:
+        """Labels [N] of all training images."""
+        return self.train.labels
+
+    def of(self, chosen: ImageList | None) -> ImageSet:
+        """The images of a list."""
+        if chosen is None:
+            return self.test
+        return ImageSet(self.spec, self.train.images[chosen.ids], self.train.labels[chosen.ids])
+
+    def count(self, chosen: ImageList | None) -> int:
+        return len(self.test.labels if chosen is None else chosen)
+
+    def pretraining(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> AugmentedImages:
+        data, how = self.of(chosen), (views.size, self.spec.flip, views.strength, views.smallest_crop)
+        if views.engine == "pillow":
+            transform = pretrain_transform(*how)
+        else:
+            transform, boost = PretrainViews(*how, boost=boost), None
+        images = ImageArrays(data.images, chosen.ids)
+        return AugmentedImages(images, data.labels, transform, views.seed, views=2, fill=views.skip_bad, boost=boost)
+
+    def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
+        data = self.of(chosen)
+        transform = (probe_transform if views.engine == "pillow" else ShiftedViews)(views.size, self.spec.flip)
+        return AugmentedImages(data.images, data.labels, transform, views.seed, fill=views.skip_bad)
+
+    def plain(
+        self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
+    ) -> Iterable[Batch]:
+        return ArrayBatches(self.of(chosen), batch, world, numbers)
+
+
+class OpenedFiles(Opened):
+    """Image files; `root` is the folder that the paths of lists begin from."""
+
+    def __init__(self, spec: FileSet, root: str) -> None:
+        self.spec, self.lists_from = spec, root
+
+    def count(self, chosen: ImageList | None) -> int:
+        return len(chosen)
+
+    def pretraining(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> AugmentedImages:
+        if views.engine == "pillow":
+            transform = pretrain_transform(views.size, True, views.strength, views.smallest_crop, blur=True)
+        else:
+            transform = arrays.PretrainView(views.size, views.strength, views.smallest_crop)
+        images = self._files(chosen, views)
+        return AugmentedImages(images, chosen.labels, transform, views.seed, views=2, fill=views.skip_bad, boost=boost)
+
+    def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
+        images, transform = self._files(chosen, views), self._probe_transform(views)
+        return AugmentedImages(images, chosen.labels, transform, views.seed, fill=views.skip_bad)
+
+    def plain(
+        self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
+    ) -> Iterable[Batch]:
+        transform = (centre_transform if views.engine == "pillow" else arrays.CentreView)(views.size)
+        dataset = AugmentedImages(self._files(chosen, views), chosen.labels, transform, views.seed, fill=False)
+        return dealt(dataset, batch, views.workers, world, numbers)
+
+    def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
+        """Cropped at random, as published."""
+        dataset = self.probing(chosen, views)
+        dataset.fill = False
+        return dealt(dataset, batch, views.workers, world)
+
+    def _files(self, chosen: ImageList, views: Views) -> ImageFiles:
+        return ImageFiles(self.lists_from, chosen, views.engine != "pillow", views.skip_bad)
+
+    def _probe_transform(self, views: Views) -> Transform:
+        return (file_probe_transform if views.engine == "pillow" else arrays.ProbeView)(views.size)
+
+
+def dealt(
+    dataset: AugmentedImages, batch: int, workers: int, world: World, numbers: Sequence[int] | None = None
+) -> DataLoader:
+    """This process's share of the Batches of a data set, in order, each image once.
+
+    Args:
+        numbers: of the images that are asked for; default all.
+    """
+    numbers = range(len(dataset)) if numbers is None else numbers
+    return make_loader(dataset, ShardedBatches(numbers, batch, world), 1, workers, world.device)
+
+
+class ArrayBatches:
+    """The same of images in memory as they are, of 0 to 1: Batches with views [n, 1, 3, H, W], made in this process."""
+
+    def __init__(self, data: ImageSet, batch: int, world: World, numbers: Sequence[int] | None = None) -> None:
+        numbers = np.arange(len(data.labels)) if numbers is None else np.asarray(numbers)
+        self.data = data
+        self.batches = [numbers[i : i + batch] for i in range(0, len(numbers), batch)][world.rank :: world.size]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for numbers in self.batches:
+            images, labels = to_batch(self.data.images[numbers]), torch.from_numpy(self.data.labels[numbers])
+            yield Batch(images[:, None], torch.from_numpy(numbers), labels, [], 0)
+
+
+def to_batch(images: np.ndarray) -> torch.Tensor:
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1]: the evaluation's whole transform."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255)

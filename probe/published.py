@@ -1,0 +1,41 @@
+"""What the two probe scripts of SDCLR's authors do differently, by the style of the data set (DataSet.style)."""
+
+from typing import Any, NamedTuple
+
+
+class Script(NamedTuple):
+    """One of the two scripts.
+
+    prefix: of a checkpoint's keys. numbered: epochs between model_<epoch>.pt, 0 for none. best: the score that chooses
+    the best epoch. still: stage up to which --fixbn keeps batch norms, '' for that of --fixto. per_class: begins the
+    line of the classes' accuracies, which are `digits` of percent or of one. results: lines of the evaluation.
+    """
+
+    prefix: str
+    numbered: int
+    best: str
+    still: str
+    per_class: str
+    number: str
+    unit: float
+    results: tuple[str, ...]
+
+    def per_class_line(self, scores: dict[str, Any]) -> str:
+        """The line of accuracies by class."""
+        words = ("nan" if a is None else format(a / self.unit, self.number) for a in scores["per_class"])
+        return f"{self.per_class} is {' '.join(words)} "
+
+    def result_lines(self, scores: dict[str, Any]) -> list[str]:
+        """The lines of an evaluation."""
+        return [self.per_class_line(scores), *(line.format(**scores) for line in self.results)]
+
+
+SCRIPTS = {
+    "cifar": Script(
+        "", 0, "top1", "", "Each class acc", ".2f", 1.0, ("On the best_model, test tacc is {top1:.2f}",)
+    ),
+    "imagenet": Script(
+        "module.", 50, "top5", "layer4", "acc per class", ".4", 100.0,
+        ("test: Accuracy: top1 ({top1:.2f}%) top5 ({top5:.2f}%)", "On the best_model, test top5 tacc is {top5:.4f}"),
+    ),
+}  # fmt: skip

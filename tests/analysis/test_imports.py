@@ -1,0 +1,40 @@
+"""What reads results, and what is data, needs no torch, whose import takes seconds."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.analysis.experiments import write_authors
+from tests.conftest import PROJECT
+
+LOADED = "; print('loaded:', *sorted({'torch', 'torchvision', 'cv2'} & sys.modules.keys()))"
+
+
+def loaded(program: str) -> str:
+    """Which of the slow libraries a program has imported at its end, and what it printed before."""
+    command = [sys.executable, "-c", f"import sys; {program}{LOADED}"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["data.sets.registry", "methods", "probe.protocols", "split.open", "split.verify", "recipes.pretrained"],
+)
+def test_what_is_data(module):
+    assert loaded(f"import {module}") == "loaded:\n"
+
+
+def test_every_data_set():
+    assert loaded("from data.sets.registry import data_sets; data_sets()") == "loaded:\n"
+
+
+def test_a_table(tmp_path):
+    write_authors(tmp_path, "cifar10")
+    words = ["exp_analyse.py", "--dataset", "cifar10", "--LT", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    told = loaded(f"sys.argv = {words}; import exp_analyse; exp_analyse.main()")
+    assert told.endswith("loaded:\n") and re.search(r"^SimCLR +5 ", told, re.M)
+    assert loaded("import analysis.bcl_table, analysis.figures, analysis.write") == "loaded:\n"
