@@ -45,8 +45,7 @@ class Row:
 
 def folders_of(spec: DataSet, root: Path) -> tuple[Path, Path]:
     """Folders of pre-training and probes, as the recipes name them."""
-    name = "checkpoints" + ("" if spec.name == "cifar10" else f"_{spec.name.removesuffix('-100')}")
-    return root / name, root / f"{name}_tune"
+    return root / spec.checkpoints, root / f"{spec.checkpoints}_tune"
 
 
 class Names(NamedTuple):

@@ -21,9 +21,12 @@ from utils.distributed import World
 
 
 class Opened(ABC):
-    """A data set and where its images are. A list that is None stands for the test images of a data set in memory.
+    """A data set together with the folder of its images.
 
-    Images are read, or looked for, when they are asked for; then InputError says that they are missing or damaged.
+    Where a list may be None, that is the test images of a data set in memory, which have no list.
+
+    Raises:
+        InputError: from each method, the images are missing or damaged.
     """
 
     spec: DataSet
@@ -35,24 +38,30 @@ class Opened(ABC):
 
     @abstractmethod
     def pretraining(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> AugmentedImages:
-        """Two augmented views of each image, as published or as fast; boosted as strongly as its scores say."""
+        """Two augmented views of each image: a sample's views are [2, 3, S, S] in [0, 1].
+
+        Args:
+            boost: RandAugment of BCL, as strong as the images' memorisation scores say.
+        """
 
     @abstractmethod
     def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
-        """One view of each image, augmented for a classifier's training."""
+        """One view of each image, [1, 3, S, S] in [0, 1], augmented as a probe trains its classifier."""
 
     @abstractmethod
     def plain(
         self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
     ) -> Iterable[Batch]:
-        """This process's share of the Batches of un-augmented images, in order, each once; centre crops of files.
+        """This process's Batches of un-augmented images, views [n, 1, 3, S, S] in [0, 1]; of files centre crops.
+
+        All processes together have each image once, in order.
 
         Args:
             numbers: of the images that are asked for, counted from 0 within the list; default all.
         """
 
     def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
-        """Batches as plain's, as BCL's probes extract the features of labelled images."""
+        """Batches as those of `plain`, of the labelled images from which BCL's probes extract features."""
         return self.plain(chosen, views, batch, world)
 
 
@@ -168,8 +177,7 @@ class ArrayBatches:
 
     def __init__(self, data: ImageSet, batch: int, world: World, numbers: Sequence[int] | None = None) -> None:
         numbers = np.arange(len(data.labels)) if numbers is None else np.asarray(numbers)
-        self.data = data
-        self.batches = [numbers[i : i + batch] for i in range(0, len(numbers), batch)][world.rank :: world.size]
+        self.data, self.batches = data, ShardedBatches(numbers, batch, world).batches
 
     def __iter__(self) -> Iterator[Batch]:
         for numbers in self.batches:

@@ -24,16 +24,17 @@ def find_lists(args: argparse.Namespace, data: Opened, lists: Lists | None = Non
     def read(name: str, *apart: ImageList) -> ImageList:
         return lists.open(name, data, apart)
 
-    test = () if spec.test_list is None else (read(spec.test_list),)
+    found = {} if spec.test_list is None else {"test": read(spec.test_list)}
+    test = tuple(found.values())
     group = args.groupSplit or spec.grouping_list(args.experiment)
-    found = {**dict(zip(("test",), test, strict=False)), "group": read(group) if group else None}
+    found["group"] = read(group) if group else None
     if args.protocol in FEATURE_PROTOCOLS:
         # The published list of Places shares images with the validation list, which has no part in this.
         return {**found, **{f"train{i}": read(n, *test) for i, n in enumerate(_probe_lists(args.protocol, spec), 1)}}
     if args.test_only and test:
         return found
     val = None if args.valiSplit == "test" and not test else read(args.valiSplit or spec.val_list, *test)
-    train = read(labelled_list(vars(args), spec), *([val] if val else []), *test)
+    train = read(labelled_list(vars(args), spec), *filter(None, [val]), *test)
     return {"train": train, "val": val, **found}
 
 

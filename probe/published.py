@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 class Script(NamedTuple):
     """One of the two scripts.
 
-    prefix: of a checkpoint's keys. numbered: epochs between model_<epoch>.pt, 0 for none. best: the score that chooses
-    the best epoch. still: stage up to which --fixbn keeps batch norms, '' for that of --fixto. per_class: begins the
-    line of the classes' accuracies, which are `digits` of percent or of one. results: lines of the evaluation.
+    prefix: of the names in a checkpoint's state_dict. numbered: epochs between model_<epoch>.pt, 0 for none. best: the
+    validation score that chooses the best epoch, 'top1' or 'top5'. still: the last stage whose batch norms --fixbn
+    keeps in evaluation mode, '' for that of --fixto. per_class: how the line of the accuracies of the classes begins;
+    each is divided by `unit` (percent) and written in the format `number`. results: the lines that follow it.
     """
 
     prefix: str
