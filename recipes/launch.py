@@ -35,13 +35,19 @@ class Workers(elastic.SubprocessContext):
     """torchrun's processes; signals go on to them, and those that save are not ended for those that have ended."""
 
     deadline: float | None = None
+    early: int | None = None  # a signal that came while the processes were being started
 
     def _start(self) -> None:
-        super()._start()
-        for number in CODES:  # in place of torchrun's
+        for number in CODES:  # in place of torchrun's, which would leave behind what has been started
             signal.signal(number, self._forward)
+        super()._start()
+        if self.early is not None:
+            self._forward(self.early, None)
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
+        if not self.subprocess_handlers:
+            self.early = number
+            return
         self.deadline = self.deadline or time.monotonic() + PATIENCE
         for handler in self.subprocess_handlers.values():
             handler.proc.send_signal(number)  # not to its group, where the loader's workers are

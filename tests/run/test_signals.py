@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic import multiprocessing as elastic
 
+from recipes.launch import Workers
 from run.signals import PATIENCE, Signals
 from tests.conftest import PROJECT
 from tests.warm import environment, free_port, python, spawn
@@ -147,6 +150,28 @@ time.sleep(1 - rank)
 say(codes)
 sys.exit(codes[0])
 """
+
+
+@pytest.mark.parametrize("number", [number for number, _ in ENDINGS])
+def test_a_signal_while_processes_start_reaches_them_all(monkeypatch, number):
+    """Else the launcher would end, and processes that it has started would live on."""
+    sent, workers = [], object.__new__(Workers)
+    workers.subprocess_handlers = {}
+
+    def start(self: Workers) -> None:
+        os.kill(os.getpid(), number)  # one process is there, the other is not
+        self.subprocess_handlers = {i: SimpleNamespace(proc=SimpleNamespace(send_signal=sent.append)) for i in (0, 1)}
+
+    monkeypatch.setattr(elastic.SubprocessContext, "_start", start)
+    before = {n: signal.getsignal(n) for n, _ in ENDINGS}
+    try:
+        for n in before:
+            signal.signal(n, signal.SIG_IGN)
+        workers._start()
+        assert sent == [number] * 2 and workers.deadline
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
 
 
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
