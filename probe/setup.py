@@ -8,14 +8,13 @@ from torch import nn
 
 from data.flags import views_of
 from data.images import ImageList
-from data.loader import Batch
+from data.loader import Batch, EpochSampler, view_loader
 from data.opened import Opened
 from data.sets.base import DataSet
 from features.images import Images, images_of
 from models import build_classifier
 from probe.files import Files
 from probe.lists import find_lists
-from probe.loaders import train_loader
 from probe.network import Frozen, Network, freeze, frozen_modules
 from probe.protocols import FEATURE_PROTOCOLS
 from probe.published import SCRIPTS, Script
@@ -26,10 +25,14 @@ from run.randomness import seed_generators
 from split.lists import group_sizes
 from split.open import Lists
 from utils.distributed import World, world_from_environment
+from utils.errors import InputError
 
 
 class Sources:
-    """Where a probe's images come from. `data`: the opened data set. `lists`: the checked ones by name (find_lists).
+    """Where a probe's images come from. All are looked for here, so that what is missing is told before the run begins.
+
+    Args:
+        args: of probe.flags. data: the opened data set. lists: the checked ones by name (find_lists).
 
     Raises:
         InputError: images are not there, or the batch size does not divide by the processes.
@@ -38,16 +41,12 @@ class Sources:
     def __init__(
         self, args: argparse.Namespace, data: Opened, lists: dict[str, ImageList | None], world: World
     ) -> None:
-        self.data, self.lists, self.views, self.world, self.batch = (
-            data,
-            lists,
-            views_of(args, data.spec),
-            world,
-            args.batch_size,
-        )
-        self.test_images = data.count(lists.get("test"))
+        self.data, self.lists, self.world, self.batch = data, lists, world, args.batch_size
+        self.views, self.test_images = views_of(args, data.spec), data.count(lists.get("test"))
+        if args.batch_size % world.size:
+            raise InputError(f"the batch of {args.batch_size} images is not divisible by {world.size} processes")
+        self.train = data.probing(lists["train"], self.views) if "train" in lists and not args.test_only else None
         batch, self._batches = args.test_batch_size, {}
-        # Made once, so that what is missing is told at the start.
         for name in dict.fromkeys(["test", *lists]):
             if name in ("val", "test"):
                 self._batches[name] = data.plain(lists.get(name), self.views, batch, world)
@@ -59,8 +58,10 @@ class Sources:
         return images_of(self._batches[name], bad)
 
     def training(self, steps: int = 1) -> Iterable[Batch]:
-        """Batches of augmented images of the training list, of so many steps each."""
-        return train_loader(self.data, self.lists["train"], self.views, self.batch, self.world, steps)
+        """Shuffled Batches of augmented images for so many steps each, views [n, 1, 3, S, S]; the last may be short."""
+        sampler = EpochSampler(self.train, self.world.size, self.world.rank, shuffle=True, seed=self.views.seed)
+        batch = self.batch // self.world.size * steps
+        return view_loader(self.train, sampler, batch, self.views.workers, self.world.device)
 
     @property
     def sizes(self) -> list[int] | None:

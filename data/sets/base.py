@@ -23,18 +23,16 @@ Reader = Callable[["MemorySet", str, bool, bool | None], tuple[np.ndarray, np.nd
 
 @dataclass(frozen=True)
 class DataSet:
-    """What both kinds have in common. Names of lists are as command lines give them, see split/open.py."""
+    """What both kinds have in common. Lists are named as on command lines, see split/open.py."""
 
-    style: ClassVar[str]  # whose scripts of the papers: 'cifar' or 'imagenet', which is also the network's stem
-    engines: ClassVar[tuple[str, ...]]  # what makes views, as --augment has it; the first one by default
+    style: ClassVar[str]  # 'cifar' or 'imagenet': which of the papers' two families of scripts and networks it has
+    engines: ClassVar[tuple[str, ...]]  # values of --augment that it can have, the default first
     default_model: ClassVar[str]
     smallest_crop: ClassVar[float]  # of a pre-training view, share of the area
     save_every: ClassVar[int]  # epochs between a pre-training's model.pt
     list_flag: ClassVar[str]  # the published flag, of pre-training, that names its list
     any_size: ClassVar[bool]  # views may have another size than the published one
-    at_once: ClassVar[
-        int
-    ]  # images that go through a backbone that stands together, whatever a step has; 0: those of a step
+    at_once: ClassVar[int]  # images that a probe's frozen backbone takes together; 0: those of one step
     prune_percent: ClassVar[float]  # published with SDCLR
     splits: ClassVar[tuple[int, ...]]  # published splits by number
 

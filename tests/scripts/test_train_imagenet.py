@@ -266,6 +266,16 @@ def test_bad_images_are_left_out_counted_and_reported(run, damaged, tmp_path, pr
     assert (scores["images"], scores["bad_images"]) == (199, 1) and test[5] in done.stdout
 
 
+def test_a_bad_image_to_train_on_is_told_before_the_run_begins(run, images, tmp_path):
+    """No folder and no log is left, and nothing was evaluated."""
+    root = tmp_path / "bad"
+    shutil.copytree(images[0], root)
+    first = (images[1] / SPEC.path(SPEC.few_shot)).read_text().split()[0]
+    (root / first).write_text("no image")
+    one_line_error(run("train_imagenet.py", "y", *PROBE, data=root), first, "line 1 of ")
+    assert not (tmp_path / "checkpoints_imagenet_tune").exists()
+
+
 def test_nothing_but_bad_images_is_one_line(run, images, tmp_path, pretrained):
     root = tmp_path / "bad"
     shutil.copytree(images[0], root)
