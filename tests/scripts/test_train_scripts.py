@@ -139,6 +139,22 @@ def test_loss_that_is_not_finite_stops_the_run(call, tmp_path):
     assert "the loss is" in done.stderr and "epoch" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_probe_of_images_in_memory_is_the_same_for_any_number_of_processes(script, tmp_path):
+    for processes in (1, 2):
+        launch = ["-m", "recipes.launch", f"--nproc_per_node={processes}", f"--master_port={free_port()}"]
+        options = [*PROBE, "--lr", "1", "--fixto", "layer4", "--fixbn", "--epochs", "2", "--precision", "fp32"]
+        done = script(*launch, str(PROJECT / "train_cifar.py"), f"on{processes}", *options)
+        assert done.returncode == 0, done.stderr
+    one, two = (read_checkpoint(tmp_path / "checkpoints_tune" / f"on{n}" / "model.pt")["state_dict"] for n in (1, 2))
+    assert one.keys() == two.keys()
+    # Sums of gradients have another order: equal to the rounding of two epochs.
+    for name in ("fc.weight", "fc.bias"):
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-3 * one[name].abs().max().item())
+    images = [json.loads((tmp_path / f"checkpoints_tune/on{n}/results.json").read_text())["images"] for n in (1, 2)]
+    assert images == [400, 400]
+
+
 def test_torchrun_with_two_processes(script, tmp_path):
     launch = ["-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={free_port()}"]
     program = str(PROJECT / "train_simCLR.py")
