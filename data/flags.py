@@ -50,8 +50,10 @@ def check_augment(args: argparse.Namespace, spec: DataSet) -> None:
     if getattr(args, "image_size", None) and not spec.any_size:
         raise InputError(f"--image_size is for image files, not for {args.dataset}")
     if args.augment not in ("auto", *spec.engines):
-        engines = " or ".join(spec.engines)
-        raise InputError(f"--augment {args.augment} is not for the images of {args.dataset}: choose {engines}")
+        what = {"batched": "images in memory", "opencv": "image files"}[args.augment]
+        raise InputError(
+            f"--augment {args.augment} is for {what}, not for {args.dataset}: choose {' or '.join(spec.engines)}"
+        )
     if args.augment == "auto":
         args.augment = spec.engines[0]
 
