@@ -43,9 +43,9 @@ class Sources:
     ) -> None:
         self.data, self.lists, self.world, self.batch = data, lists, world, args.batch_size
         self.views, self.test_images = views_of(args, data.spec), data.count(lists.get("test"))
-        if args.batch_size % world.size:
-            raise InputError(f"the batch of {args.batch_size} images is not divisible by {world.size} processes")
         self.train = data.probing(lists["train"], self.views) if "train" in lists and not args.test_only else None
+        if self.train is not None and args.batch_size % world.size:
+            raise InputError(f"the batch of {args.batch_size} images is not divisible by {world.size} processes")
         batch, self._batches = args.test_batch_size, {}
         for name in dict.fromkeys(["test", *lists]):
             if name in ("val", "test"):
