@@ -17,13 +17,12 @@ from analysis.flags import parse
 from analysis.rows import Row
 from analysis.write import write_tables
 from data.sets.registry import data_set
-from methods import METHODS
 from probe.protocols import PROBES
 from utils.errors import InputError, run
 
 
 def main() -> None:
-    args = parse(__doc__, list(METHODS))
+    args = parse(__doc__)
     rows: dict[str, list[Row]] = {}
     if args.paper == "bcl":
         (panels, tables), title = bcl_table.print_tables(args), "pre-trained on long-tailed lists"

@@ -13,14 +13,22 @@ from analysis.rows import Row, collect_as_told, folders_of
 from analysis.table import Table, make_table, print_blocks
 from data.groups import GROUPS
 from data.sets.registry import data_set
-from methods import METHODS
+from methods import label_of, method_names
 from utils.errors import InputError
 from utils.text import align, cell, signed
 
 DATASETS = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
-ROWS = {**{k: v for k, v in METHODS.items() if k != "untrained"}, "dnc": "DnC"}
+DNC = "dnc"  # published, without a method here
 COLUMNS = (*GROUPS, "Std")
 SHOWS = "Std of the three groups (ddof 1), n splits"
+
+
+def _trained() -> list[str]:
+    return [name for name in method_names() if name != "untrained"]
+
+
+def _label(method: str) -> str:
+    return "DnC" if method == DNC else label_of(method)
 
 
 def group_means(row: Row) -> Cells:
@@ -61,15 +69,15 @@ def print_tables(args: argparse.Namespace) -> tuple[dict[str, dict[str, Cells]],
 def _collect(dataset: str, probe: str, args: argparse.Namespace) -> dict[str, Row]:
     spec = data_set(dataset)
     shape = spec.bcl_shape or args.shape
-    methods = args.method or [m for m in ROWS if m in METHODS]
+    methods = args.method or _trained()
     return {method: collect_as_told(args, spec, method, probe, True, shape) for method in methods}
 
 
 def _table(dataset: str, probe: str, rows: dict[str, Row], args: argparse.Namespace) -> Table:
     published: dict[str, Cells] = {}
     if probe == "bcl-100shot" and dataset in DATASETS:
-        wanted = args.method or ROWS
-        published = {ROWS.get(m, m): read_published("BCL-T1", DATASETS[dataset], ROWS.get(m, m)) for m in wanted}
+        labels = [_label(method) for method in args.method or [*_trained(), DNC]]
+        published = {label: read_published("BCL-T1", DATASETS[dataset], label) for label in labels}
     names = (DATASETS.get(dataset, dataset), "long-tailed lists", probe)
     # The Std of this table is of means over splits: no split has one of its own to compare.
     table = make_table(args, data_set(dataset), names, rows, published, COLUMNS, GROUPS, group_means)
@@ -80,8 +88,8 @@ def _table(dataset: str, probe: str, rows: dict[str, Row], args: argparse.Namesp
 def _format(tables: dict[str, Table], wanted: list[str] | None) -> str:
     """All data sets side by side: ours, the published row and the difference to that, for each method."""
     lines = [("", *(word for _ in tables for word in ("|", "n", *COLUMNS)))]
-    for method in wanted or ROWS:
-        name = ROWS.get(method, method)
+    for method in wanted or [*_trained(), DNC]:
+        name = _label(method)
         ours, theirs, gaps = [], [], []
         for table in tables.values():
             n = [str(len(row.values)) for row in table.rows if row.method == name]
@@ -89,7 +97,7 @@ def _format(tables: dict[str, Table], wanted: list[str] | None) -> str:
             ours += ["|", *(n or [""]), *(cell(found.get(c)) for c in COLUMNS)]
             theirs += ["|", "", *(cell(published.get(c)) for c in COLUMNS)]
             gaps += ["|", "", *(signed(gap[c]) if c in gap else "-" for c in COLUMNS)]
-        lines += [(name, *ours)] if method in METHODS else []
+        lines += [(name, *ours)] if method != DNC else []
         for label, words in ((f"{name} (published)", theirs), ("difference", gaps)):
             lines += [(label, *words)] if any(word not in ("", "-", "|") for word in words) else []
     text = align(lines)

@@ -10,7 +10,7 @@ from analysis.curves import plot_curves
 from analysis.published import Cells
 from analysis.rows import Row
 from data.groups import GROUPS
-from methods import METHODS
+from methods import label_of, method_names
 from probe.protocols import PROBES
 from utils.errors import InputError
 from utils.plotting import FORMATS, Style, finish, new_panels, styles, write_figure
@@ -40,7 +40,10 @@ def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, titl
         raise InputError(f"{folder} must be a folder: several figures are written there")
     rows = {probe: with_result for probe, found in rows.items() if (with_result := [r for r in found if r.results])}
     # A method looks alike in all figures.
-    everyone = [*METHODS.values(), *(method for methods in panels.values() for method in methods)]
+    everyone = [
+        *(label_of(name) for name in method_names()),
+        *(method for methods in panels.values() for method in methods),
+    ]
     looks = styles(list(dict.fromkeys(everyone)))
     figures = {"groups": plot_groups(panels, title, looks)}
     if rows:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from analysis.paired import TESTS
 from data.sets.registry import DATA_SETS
+from methods import choose, method_names
 from probe.protocols import PROBES
 from utils.cli import Parser
 from utils.errors import InputError
@@ -13,11 +14,15 @@ CHOOSE = "choose by --contains"
 CHOOSE_OR_MIX = "choose some, or put them into one table by --mix True"
 
 
-def parse(description: str, methods: list[str]) -> argparse.Namespace:
-    """Which results are tabulated, and where the tables go.
+def _method(word: str) -> str:
+    try:
+        return choose(word).name
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
-    Args:
-        methods: names of all of them; their package imports torch, which reading results does without.
+
+def parse(description: str) -> argparse.Namespace:
+    """Which results are tabulated, and where the tables go.
 
     Raises:
         InputError: an unknown flag, or flags of two papers.
@@ -29,10 +34,11 @@ def parse(description: str, methods: list[str]) -> argparse.Namespace:
     parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i, LT), else on the balanced ones (D_b, BL)")
     parser.add_flag("--fewShot", help="few-shot probe instead of the linear one")
     parser.add_flag("--prune", help="SDCLR instead of SimCLR")
-    parser.add_argument("--method", nargs="+", choices=methods, help="instead of --prune: one row for each")
+    methods = f"{', '.join(method_names())}, or METHOD+WRAPPER"
+    parser.add_argument("--method", nargs="+", type=_method, help=f"instead of --prune: one row for each of {methods}")
     parser.add_argument("--probe", nargs="+", choices=list(PROBES), help="instead of --fewShot: one table for each")
     parser.add_argument("--splits", type=int, nargs="+", help="default 1 to 5; given, a line for each is shown, too")
-    parser.add_argument("--baseline", choices=methods, help="compare the others to it; default the first method")
+    parser.add_argument("--baseline", type=_method, help="compare the others to it; default the first method")
     parser.add_argument(
         "--test", default="t", choices=list(TESTS), help="; ".join(f"{k}: {v}" for k, v in TESTS.items())
     )

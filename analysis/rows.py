@@ -13,7 +13,7 @@ from analysis.read import read_result, read_text
 from data.groups import COLUMNS, summarise
 from data.sets.base import DataSet
 from data.sets.memory import load
-from methods import METHODS
+from methods import label_of, method_in
 from probe.protocols import FEATURE_PROTOCOLS, PROBES
 from split.counts import imagenet_100
 from split.ensure import ensure_list, known_list
@@ -65,7 +65,7 @@ def names_of(spec: DataSet, split: int, long_tailed: bool, probe: str, shape: st
     base = spec.split_name(split, long_tailed, shape)
     if spec.style == "imagenet":
         few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
-        before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?:prune|wd|head|focal|bcl).*)?)"
+        before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?!_).*)?)"
         start, after, glob = f"{base}_res*", rf"{re.escape(few_shot)}lr[\d.]+_.*", f"{few_shot}lr*"
     else:
         kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
@@ -93,7 +93,7 @@ def collect(
     """One method's row: every split's result, or where it was looked for.
 
     Args:
-        root: folder of the checkpoints folders. method: of METHODS. probe: of PROBES.
+        root: folder of the checkpoints folders. method: its name. probe: of PROBES.
         long_tailed: pre-trained on D_i (LT), else on D_b (BL).
         contains: a part of the names, where several settings were run.
         data: folder of the data set, for class sizes that no file has. epochs: of pre-training, where several ran.
@@ -104,7 +104,8 @@ def collect(
         InputError: several settings match, a result is damaged or of another protocol, or the class sizes are unknown.
     """
     pretrained, probed = folders_of(spec, root)
-    row, settings = Row(METHODS[method]), set()
+    label = label_of(method)
+    row, settings = Row(label), set()
     for split in splits:
         base, glob, pattern = names_of(spec, split, long_tailed, probe, shape)
         where = f"split {split}" if len(spec.splits) > 1 else base
@@ -116,15 +117,15 @@ def collect(
             if wanted and (epochs is None or method == "untrained" or int(match["epochs"]) == epochs):
                 found.append((folder, match["pre"]))
         if not found:
-            row.missing.append(f"{METHODS[method]}, {where}: nothing like {probed / glob}")
+            row.missing.append(f"{label}, {where}: nothing like {probed / glob}")
         for folder, pre in found:
             settings.add(folder.name.replace(base, "*"))
             if len(settings) > 1:
                 names = ", ".join(sorted(settings))
-                raise InputError(f"several settings of {METHODS[method]} were run: {names}; {CHOOSE}")
+                raise InputError(f"several settings of {label} were run: {names}; {CHOOSE}")
             result = read_result(folder, PROBES[probe], spec.classes, mix)
             if result is None:
-                row.missing.append(f"{METHODS[method]}, {where}: no result in {folder}")
+                row.missing.append(f"{label}, {where}: no result in {folder}")
                 continue
             counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
             groups = spec.groups(counts)
@@ -147,12 +148,7 @@ def collect_as_told(
 def _method_of(match: re.Match) -> str:
     if int(match["epochs"]) == 0:
         return "untrained"
-    pruned = match["suffix"].startswith("_pruneP")
-    if "_bclK" in match["suffix"]:
-        return "bcl-d" if pruned else "bcl-i"
-    if "_focal" in match["suffix"]:
-        return "focal"
-    return "sdclr" if pruned else "simclr"
+    return method_in(match["suffix"])
 
 
 def class_counts(spec: DataSet, split: str, pretrained: Path, data: str) -> list[int]:

@@ -6,7 +6,7 @@ from analysis.published import published
 from analysis.rows import Row, collect_as_told
 from analysis.table import Table, make_table, print_table
 from data.sets.registry import data_set
-from methods import METHODS
+from methods import label_of
 from probe.protocols import PROBES
 
 
@@ -22,7 +22,7 @@ def print_tables(args: argparse.Namespace) -> tuple[dict[str, list[Row]], list[T
         methods = args.method or ["sdclr" if args.prune else "simclr"]
         rows = {method: collect_as_told(args, spec, method, probe, args.LT, args.shape) for method in methods}
         # The papers' rows are of long-tailed pre-training on lists of their own shape.
-        theirs = {METHODS[m]: published(spec, m, probe) for m in rows} if args.LT and not args.shape else {}
+        theirs = {label_of(m): published(spec, m, probe) for m in rows} if args.LT and not args.shape else {}
         table = make_table(args, spec, (spec.name, pretrained_on, PROBES[probe]), rows, theirs)
         table.published_n = str(len(spec.splits))
         print_table(table)

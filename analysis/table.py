@@ -10,7 +10,7 @@ from analysis.read import TOPS, check_alike
 from analysis.rows import Row
 from data.groups import COLUMNS
 from data.sets.base import DataSet
-from methods import METHODS
+from methods import label_of
 from utils.errors import InputError
 from utils.text import align, cell, signed
 
@@ -85,7 +85,7 @@ def make_table(
         raise InputError(f"the baseline {args.baseline} is not among the methods of the table: {', '.join(rows)}")
     chosen = args.baseline or next((method for method, row in rows.items() if row.values), None)
     if chosen and len(rows) > 1:
-        table.baseline = METHODS[chosen]
+        table.baseline = label_of(chosen)
         others = [row for method, row in rows.items() if method != chosen]
         table.differences = {row.method: _differences(row, rows[chosen], paired, args.test) for row in others}
     return table

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from methods import METHODS
+from methods import choose, method_of
 from run.checkpoint import newest_checkpoint
 from tail import __main__
 from tail.flags import parse
@@ -23,13 +23,6 @@ from utils.cli import Parser, positive
 from utils.errors import InputError, run
 from utils.files import replace_file
 from utils.text import align
-
-
-def method_of(config: dict) -> str:
-    """What a checkpoint's settings call its method."""
-    name = "sdclr" if config.get("prune") else "focal" if config.get("focal") else "simclr"
-    boosted = {"simclr": "bcl-i", "sdclr": "bcl-d"}
-    return METHODS[boosted[name] if config.get("bcl") and name in boosted else name]
 
 
 def study(folder: Path, options: argparse.Namespace) -> tuple[tuple[str, str], str, dict[str, dict]]:
@@ -48,7 +41,7 @@ def study(folder: Path, options: argparse.Namespace) -> tuple[tuple[str, str], s
     if found.groups is None:
         raise InputError(f"{folder} was trained on a list without a tail")
     data = f"{args.dataset}, {len(found.data):,} images, epoch {content.get('epoch')}"
-    method = f"{method_of(config)}, {100 * args.prune_percent:g}% pruned"
+    method = f"{choose(method_of(config)).label}, {100 * args.prune_percent:g}% pruned"
     of = f"{Path(args.trainSplit).stem}, seed {args.seed}"
     return (data, method), of, {name: evaluate(values, found.groups) for name, values in found.scores.items()}
 

@@ -1,13 +1,162 @@
-"""One file per method; each is an nn.Module with forward(views, index) -> loss of each sample.
+"""The methods of pre-training, one line each, and their names; what reads them imports no torch.
 
-Here are only their names on the command line, and their labels in tables: what reads these imports no torch.
+A method is one file beside this one: an nn.Module with forward(views, index) -> loss of each sample (methods/base.py).
+Its line says how it is called, where its class is, which options are set for it, and what an experiment's name has of
+it. A wrapper goes around any method: `simclr+bcl` is BCL around SimCLR, `simclr+bcl+other` another one around that.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from utils.errors import InputError
+
+if TYPE_CHECKING:
+    from methods.base import Method
+
+
+class Part(NamedTuple):
+    """A part of an experiment's name: `text` with the value of `option` for {}; none where it is `unless`."""
+
+    text: str
+    option: str = ""
+    unless: str | None = None
+
+
+class Line(NamedTuple):
+    """A method or a wrapper.
+
+    label: in tables and figures. where: module and class, loaded on use. parts: of an experiment's name, SimCLR's none.
+    options: what is set for it unless the user says otherwise, in words. papers: what is set besides with the settings
+    of a paper. flag: the published boolean option that chooses it, where there is one.
+    """
+
+    label: str
+    where: str
+    parts: tuple[Part, ...] = ()
+    options: Mapping[str, str] = {}
+    flag: str = ""
+    papers: Mapping[str, Mapping[str, str]] = {}
+
+
+class Named(NamedTuple):
+    """A name for a composition: what it stands for, its label, and what it sets besides."""
+
+    composed: str
+    label: str
+    options: Mapping[str, str] = {}
+
+
 METHODS = {
-    "untrained": "untrained",
-    "simclr": "SimCLR",
-    "focal": "Focal",
-    "sdclr": "SDCLR",
-    "bcl-i": "BCL-I",
-    "bcl-d": "BCL-D",
+    "simclr": Line("SimCLR", "methods.simclr:SimCLR"),
+    "focal": Line("Focal", "methods.focal:Focal", (Part("_focal{}", "focal_gamma"),), {"focal_gamma": "2"}, "focal"),
+    "sdclr": Line(
+        "SDCLR", "methods.sdclr:SDCLR",
+        (Part("_pruneP{}", "prune_percent"), Part("DualBN", "prune_dual_bn", "False"),
+         Part("RandomP{}", "random_prune_percent", "0")),
+        {"prune_dual_bn": "True", "random_prune_percent": "0"}, "prune",
+        papers={"bcl": {"weight_decay": "1e-4"}},
+    ),
+}  # fmt: skip
+
+WRAPPERS = {
+    "bcl": Line(
+        "BCL", "methods.bcl:BCL",
+        (Part("_bclK{}", "rand_k"), Part("S{}", "rand_strength", "30"), Part("B{}", "momentum_loss_beta", "0.97")),
+        {"momentum_loss_beta": "0.97", "rand_k": "1", "rand_strength": "30"}, "bcl",
+    ),
+}  # fmt: skip
+
+# Compositions that have names of their own.
+NAMED = {
+    "untrained": Named("simclr", "untrained", {"epochs": "0"}),
+    "bcl-i": Named("simclr+bcl", "BCL-I"),
+    "bcl-d": Named("sdclr+bcl", "BCL-D", {"rand_k": "2"}),
 }
+
+ORDER = ("untrained", "simclr", "focal", "sdclr", "bcl-i", "bcl-d")  # of the papers' tables
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method by its name: name and label as in tables, the lines it is composed of, inner first, its options."""
+
+    name: str
+    label: str
+    lines: tuple[Line, ...]
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts of an experiment's name."""
+        return tuple(part for line in self.lines for part in line.parts)
+
+
+def method_names() -> list[str]:
+    """The names that tables and recipes offer; compositions besides."""
+    return [*ORDER, *(name for name in METHODS if name not in ORDER)]
+
+
+def choose(name: str) -> Chosen:
+    """The method of a name, such as `sdclr`, `bcl-d` (the same as `sdclr+bcl`) or `focal+bcl`.
+
+    Raises:
+        InputError: a part of it is unknown, or comes twice.
+    """
+    first, *around = name.split("+")
+    base, *inner = (NAMED[first].composed if first in NAMED else first).split("+")
+    wrappers = [*inner, *around]
+    for word, known in [(base, METHODS), *((wrapper, WRAPPERS) for wrapper in wrappers)]:
+        if word not in known:
+            others = " or ".join(f"+{w}" for w in WRAPPERS)
+            raise InputError(
+                f"unknown method {word!r}: choose one of {', '.join(method_names())}, perhaps with {others}"
+            )
+    if len(set(wrappers)) < len(wrappers):
+        raise InputError(f"method {name!r} has a wrapper twice")
+    lines = (METHODS[base], *(WRAPPERS[wrapper] for wrapper in wrappers))
+    options = {key: value for line in lines for key, value in line.options.items()}
+    if name == "untrained":
+        return Chosen(name, NAMED[name].label, lines, options | NAMED[name].options)
+    # As many of the words as have a name of their own are called so.
+    words, labels = [base, *wrappers], [line.label for line in lines]
+    for called, (composed, label, own) in NAMED.items():
+        covered = composed.split("+")
+        if called != "untrained" and words[: len(covered)] == covered:
+            words[: len(covered)], labels[: len(covered)], options = [called], [label], options | own
+    return Chosen("+".join(words), "+".join(labels), lines, options)
+
+
+def label_of(name: str) -> str:
+    """What tables and figures call a method, such as `BCL-D`."""
+    return choose(name).label
+
+
+def method_of(settings: Mapping[str, Any]) -> str:
+    """The name of the method that a pre-training with these settings has: those of its command line or checkpoint."""
+    if settings.get("epochs") == 0:
+        return "untrained"
+    if name := settings.get("method"):
+        return choose(name).name
+    base = next((name for name, line in METHODS.items() if line.flag and settings.get(line.flag)), "simclr")
+    around = [name for name, line in WRAPPERS.items() if line.flag and settings.get(line.flag)]
+    return choose("+".join([base, *around])).name
+
+
+def method_in(ending: str) -> str:
+    """The name of the method by the end of an experiment's name, `_pruneP0.9DualBN`, say."""
+    base = next((name for name, line in METHODS.items() if line.parts and _begin(line) in ending), "simclr")
+    around = [name for name, line in WRAPPERS.items() if _begin(line) in ending]
+    return choose("+".join([base, *sorted(around, key=lambda name: ending.index(_begin(WRAPPERS[name])))])).name
+
+
+def _begin(line: Line) -> str:
+    """How its part of an experiment's name begins."""
+    return line.parts[0].text.partition("{}")[0]
+
+
+def load(line: Line) -> "type[Method]":
+    """The class of a line; imports torch."""
+    module, _, name = line.where.partition(":")
+    return getattr(import_module(module), name)
