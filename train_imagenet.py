@@ -33,11 +33,11 @@ def main() -> None:
     probe = set_up(args, spec)
 
     join(probe.world)
-    with probe.files.alone():
-        log = Log(probe.files.folder, probe.world.main, quiet=args.quiet)
+    with probe.alone():
+        log = Log(probe.run.folder, probe.world.main, quiet=args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{probe}, {provenance()}")
-        probe.files.tell(log)
+        probe.run.tell(log)
         if not args.test_only and not probe.on_features:
             train(probe, log)
         scores, best = test(probe, log)

@@ -13,10 +13,11 @@ from pretrain.check import check
 from pretrain.epoch import one_epoch
 from pretrain.flags import parse
 from pretrain.record import outcome
-from pretrain.setup import distribute, set_up
+from pretrain.setup import set_up
 from run.bad_images import BadImages
 from run.board import Board
 from run.log import Log, progress, provenance
+from run.reporter import Reporter
 from utils.distributed import join
 from utils.errors import run
 
@@ -27,41 +28,33 @@ def main() -> None:
         check(args)
         return
     pretraining = set_up(args)
-    world, compute, images, counts, loader, monitor, method, optimizer, files, start = pretraining
+    world, run, start = pretraining.world, pretraining.run, pretraining.start
 
     join(world)
     with (
-        files.alone(),
-        Board(files.folder if args.tensorboard and world.main else None, start + 1) as board,
+        run.alone(),
+        Board(run.folder if args.tensorboard and world.main else None, start + 1) as board,
     ):
-        log = Log(files.folder, world.main, board, args.quiet)
+        log = Log(run.folder, world.main, board, args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
-        log.info(f"{world.size} process(es) on {world.device.type}, {compute}, {args.augment} views, {provenance()}")
-        log.info(f"class distribution in training set is {counts}")
-        files.tell(log)
+        what = f"{world.size} process(es) on {world.device.type}, {pretraining.compute}, {args.augment} views"
+        log.info(f"{what}, {provenance()}")
+        log.info(f"class distribution in training set is {pretraining.data.counts}")
+        run.tell(log)
         if world.size > 1 and world.device.type != "cuda":
             log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
-        bad, model = BadImages(args.on_bad_image, log), distribute(pretraining)
-        if args.compile:
-            method.encoder.compile()
 
-        what = f"{args.dataset} {args.experiment[-40:]}"
-        each = len(loader.sampler) * world.size
+        each, what = len(pretraining.loader.sampler) * world.size, f"{args.dataset} {args.experiment[-40:]}"
         bar = progress(args.epochs * each, start * each, what, world.main and not args.quiet)
+        reporter = Reporter(log, bar, BadImages(args.on_bad_image, log), args.print_freq)
         if start == args.epochs == 0:
-            files.save(0)
-        for epoch in files.epochs(start):
-            method.start_epoch(epoch)
-            meters = files.meters(len(loader))
-            loader.sampler.set_epoch(epoch, meters.done * args.batch_size // world.size)
-            if (scores := method.scores()) is not None:
-                images.set_scores(scores)
-            one_epoch(model, loader, optimizer, epoch, args, compute, world, log, bar, bad, meters, files)
-            if monitor and (epoch % args.monitor_freq == 0 or epoch == args.epochs):
-                monitor.report(method.encoder, epoch, log, bad)
-            files.save(epoch)
+            run.save(0)
+        for epoch in run.epochs(start):
+            meters = pretraining.begin_epoch(epoch, reporter.bad)
+            one_epoch(pretraining.training, epoch, meters, reporter, run)
+            pretraining.end_epoch(epoch, reporter)
         bar.close()
-        log.result(outcome(args, start, time.perf_counter() - started, files.folder))
+        log.result(outcome(args, start, time.perf_counter() - started, run.folder))
 
 
 if __name__ == "__main__":

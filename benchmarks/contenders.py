@@ -4,7 +4,6 @@
 batch sizes.
 """
 
-import argparse
 import itertools
 import math
 import subprocess
@@ -20,6 +19,8 @@ import numpy as np
 import torch
 from sklearn.datasets import load_sample_images
 
+import pretrain.epoch
+import probe.epoch
 from benchmarks import published
 from benchmarks.compare import Step
 from benchmarks.memory import BATCH, BETA, Loop
@@ -38,12 +39,13 @@ from methods.simclr import SimCLR, nt_xent
 from models import build_classifier, build_encoder
 from models.mask import compute_masks
 from models.resnet import build_backbone
-from pretrain.epoch import one_epoch
-from probe.epoch import train_epoch
 from probe.network import Network, freeze, frozen_modules
 from run.compute import Compute
+from run.flags import Precision
 from run.log import Log, progress
+from run.meters import Meters
 from run.optim import build_optimizer, sgd
+from run.reporter import Reporter
 from utils.allocator import keep_memory
 from utils.distributed import World
 
@@ -81,29 +83,33 @@ def published_pretraining(method: str, pairs: int, model: str = "res18", workers
     return lambda: update(network, optimizer, next(batches), TEMPERATURE)
 
 
-def settings(precision: str, **more: object) -> argparse.Namespace:
-    """The flags that run.compute reads, and more."""
-    return argparse.Namespace(
-        precision=precision, memory_format="channels_last", tf32=False, deterministic=False, **more
-    )
+def settings(precision: str) -> Precision:
+    """How networks compute."""
+    return Precision(precision, "channels_last", tf32=False, deterministic=False)
+
+
+def _reporter(every: int) -> Reporter:
+    """One that says nothing."""
+    return Reporter(QUIET, progress(1, 0, "", False), _NoBadImages(), every)
 
 
 def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18", share: float = 0.9) -> Step:
     """The same of this project: an epoch of one batch; `share` of the weights is pruned in SDCLR."""
-    args = settings(precision, epochs=10**6, lr=LR, scheduler="constant", print_freq=1)
-    compute = Compute(args, ALONE.device)
+    compute = Compute(settings(precision), ALONE.device)
     network = encoder(method, model)
     learner = SDCLR(network, TEMPERATURE, share) if method == "sdclr" else SimCLR(network, TEMPERATURE)
     learner = compute.on_device(learner)
     learner.start_epoch(1)
     optimizer = build_optimizer("sgd", learner.parameters(), LR)
     loader, epochs = _loader(patches(pairs), PretrainViews(32, True), 2, pairs), itertools.count(1)
-    bar = progress(1, 0, "", False)
+    training = pretrain.epoch.Training(
+        learner, loader, optimizer, pretrain.epoch.Schedule(10**6, LR, "constant"), compute, ALONE
+    )
 
     def step() -> None:
         epoch = next(epochs)
         loader.sampler.set_epoch(epoch)
-        one_epoch(learner, loader, optimizer, epoch, args, compute, ALONE, QUIET, bar, _NoBadImages())
+        pretrain.epoch.one_epoch(training, epoch, Meters(len(loader), ALONE.device), _reporter(1))
 
     return step
 
@@ -223,20 +229,17 @@ def our_probe(train: int, val: int, precision: str) -> Step:
     """The same of this project."""
     torch.manual_seed(0)
     images, labels = patches(train + val), np.arange(train + val) % CLASSES
-    args = settings(
-        precision, epochs=30, lr=30.0, cosineLr=False, decreasing_lr=[10, 20], step_at_end=False, batch_size=128,
-        log_interval=10,
-    )  # fmt: skip
-    compute = Compute(args, ALONE.device)
+    compute = Compute(settings(precision), ALONE.device)
     model = compute.on_device(build_classifier("res18", CLASSES))
     freeze(model, "layer4", True)
     network = Network(model, frozen_modules(model, "layer4"), True, compute, ALONE)
     optimizer, epochs = sgd([p for p in model.parameters() if p.requires_grad], 30.0, 0.9, 0.0), itertools.count(1)
     loader = _loader(images[:train], ShiftedViews(32, True), 1, data_set("cifar10").at_once)
+    training = probe.epoch.Training(network, loader, optimizer, probe.epoch.Schedule(30, 30.0, [10, 20]), 128, ALONE)
     held_out = ArrayBatches(ImageSet(None, images[train:], labels[train:]), 128, ALONE)
 
     def step() -> float:
-        train_epoch(network, loader, optimizer, next(epochs), args, ALONE, QUIET, _NoBadImages())
+        probe.epoch.train_epoch(training, next(epochs), _reporter(10))
         return network.evaluate(images_of(held_out, _NoBadImages()), CLASSES)["top1"]
 
     return step
@@ -250,7 +253,8 @@ def our_classifier(classes: int, images: int = 40_000, batch: int = 128) -> Step
 
     def step() -> None:
         for x, y in zip(features.split(batch), labels.split(batch), strict=True):
-            compute.step(torch.nn.functional.cross_entropy(layer(x), y), optimizer)
+            loss = torch.nn.functional.cross_entropy(layer(x), y)
+            compute.step(lambda loss=loss: compute.backward(loss, optimizer), optimizer)
 
     return step
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -175,6 +175,25 @@ class EpochSampler(DistributedSampler):
     """
 
     skip = 0
+    subset: list[int] | None = None
+
+    def __init__(self, dataset: Sized, *args: Any, **how: Any) -> None:
+        super().__init__(dataset, *args, **how)
+        self.samples = len(dataset)
+
+    def choose(self, subset: torch.Tensor | None, batch: int, smallest: int) -> None:
+        """From now on, epochs are of the sample ids `subset`, in any order; None for all.
+
+        A last batch of this process of fewer than `smallest` samples is filled up with repeated ones.
+        """
+        if subset is None and self.subset is None:
+            return
+        self.subset = None if subset is None else subset.tolist()
+        self.dataset = range(self.samples if subset is None else len(subset))
+        self.num_samples = math.ceil(len(self.dataset) / self.num_replicas)
+        if 0 < self.num_samples % batch < smallest:
+            self.num_samples += smallest - self.num_samples % batch
+        self.total_size = self.num_samples * self.num_replicas
 
     def set_epoch(self, epoch: int, skip: int = 0) -> None:
         """The order of `epoch`; this process had the first `skip` samples of it before an interruption."""
@@ -183,7 +202,7 @@ class EpochSampler(DistributedSampler):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = islice(super().__iter__(), self.skip, None)
-        return ((self.epoch, index) for index in order)
+        return ((self.epoch, index if self.subset is None else self.subset[index]) for index in order)
 
 
 class ShardedBatches(Sampler):

@@ -25,6 +25,7 @@ from features.images import images_of
 from models.frozen import frozen_backbone
 from run.bad_images import BadImages
 from run.compute import Compute
+from run.flags import precision_of
 from run.log import Log
 from split.open import Lists
 from utils.distributed import join, world_from_environment
@@ -52,7 +53,7 @@ def features_of(args: argparse.Namespace) -> dict[str, np.ndarray]:
     spec = data_set(args.dataset)
     check_augment(args, spec)
     views, world = views_of(args, spec), world_from_environment(args.no_cuda)
-    compute = Compute(args, world.device)
+    compute = Compute(precision_of(args), world.device)
     model = load_backbone(args.model or spec.default_model, spec.stem, args.checkpoint, args.bnNameCnt)
     join(world)
     data = spec.open(args.data, args.download)

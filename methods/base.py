@@ -1,28 +1,104 @@
 """What the training asks of a method, and of a wrapper around one."""
 
-from typing import Any
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from models.mask import Masks
+from utils.cli import Parser
+
+Closure = Callable[[], torch.Tensor]  # losses [N] of the step's images; leaves the gradient of their mean in .grad
+Features = Callable[[], torch.Tensor]  # [images, C] before the head, of all training images; NaN for bad ones
+
+
+class BoostSettings(NamedTuple):
+    """RandAugment by the images' scores (data/views/boost.py): operations of a view, largest and smallest strength."""
+
+    k: int = 1
+    strength: float = 30.0
+    floor: float | None = None
+
+
+class Phase(NamedTuple):
+    """A part of a training with a learning-rate schedule, an optimizer and images of its own; epochs: how many."""
+
+    name: str
+    epochs: int
 
 
 class Method(nn.Module):
     """A loss of two views of each image, and what belongs to it. All but `forward` has a default.
 
-    `encoder`: backbone and projection head. `projections` [2, N, D]: of the last batch's views 1 and 2, to look at.
+    `encoder`: backbone and projection head, which a checkpoint has as its network. `projections` [2, N, D]: of the last
+    batch's views 1 and 2, to look at. smallest_batch: images that a step needs. boost: of the views, None for none.
+
+    What else must survive an interruption is in buffers: a persistent one is kept from epoch to epoch, the memory of a
+    method; one that is not, which start_epoch makes, within an epoch; one whose name begins with _ is not kept.
     """
 
     encoder: nn.Module
+    encoder_prefix = "encoder."  # of its names in the method's state_dict
     projections: torch.Tensor
+    smallest_batch: int = 1
+    boost: BoostSettings | None = None
+
+    @classmethod
+    def add_options(cls, parser: Parser) -> None:
+        """The command-line options that are its own."""
+
+    @classmethod
+    def encoder_options(cls, options: argparse.Namespace) -> dict[str, bool | int]:
+        """Keywords of models.build_encoder, head_layers unless the command line has another number."""
+        return {"head_layers": 2}
+
+    @classmethod
+    def build(cls, encoder: nn.Module, options: argparse.Namespace, images: int) -> "Method":
+        """The method with the options of a command line, for a training list of so many images."""
+        return cls(encoder, options.temperature)
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> the loss of each image [N], in nats."""
+        """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> the loss of each image [N], in nats.
+
+        A step may evaluate it twice: what moves once a step belongs to `remember`.
+        """
         raise NotImplementedError
 
-    def start_epoch(self, epoch: int) -> None:
-        """Called before epoch 1, 2, ..."""
+    def phases(self, epochs: int) -> list[Phase]:
+        """The parts of a training of so many epochs, in order; together they have as many epochs."""
+        return [Phase("", epochs)]
+
+    def start_phase(self, number: int) -> None:
+        """Called before the first epoch of phase 0, 1, ..., and again where it is resumed, before its state is loaded.
+
+        What is trained in it has requires_grad; networks that are new are made here.
+        """
+
+    def start_epoch(self, epoch: int, features: Features | None = None) -> None:
+        """Called before epoch 1, 2, ...; `features()` are those of the network as it is, where a training calls it."""
+
+    def subset(self) -> torch.Tensor | None:
+        """Sample ids that the running epoch trains on, a share of all in any order; None for all."""
+        return None
+
+    def start_step(self, done: float) -> None:
+        """Called before each step: for settings that change with it. done: epochs so far, 0.5 in the first's middle."""
+
+    def weights(self, index: torch.Tensor) -> torch.Tensor | None:
+        """Weights [N] of the images `index` [N] in the mean of the losses; None for a plain mean."""
+        return None
+
+    def step(self, closure: Closure) -> None:
+        """Leave in .grad the gradient that the optimizer goes down: that of `closure()`, which may be called again.
+
+        Batch statistics, memory and the losses that are told are those of its first call.
+        """
+        closure()
+
+    def remember(self, index: torch.Tensor, losses: torch.Tensor) -> None:
+        """Called once after each step, with the losses [N] of the images `index` [N], without a graph."""
 
     def scores(self) -> torch.Tensor | None:
         """Scores [images] in [0, 1] by which the views of the running epoch are boosted; None for plain views."""
@@ -36,19 +112,14 @@ class Method(nn.Module):
         """The masks of the running epoch, which mask_<epoch>.pt keeps; {} for none."""
         return {}
 
-    def epoch_state(self) -> dict[str, torch.Tensor]:
-        """What start_epoch made, and weights that have moved since could not make again."""
-        return {}
+    def memory(self) -> dict[str, torch.Tensor]:
+        """What is kept from epoch to epoch besides the encoder; the tensors themselves."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith(self.encoder_prefix)}
 
-    def load_epoch_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up the epoch_state of an interrupted epoch, after start_epoch."""
-
-    def memory(self) -> dict[str, torch.Tensor] | None:
-        """What a checkpoint keeps from epoch to epoch besides the encoder; None for nothing."""
-        return None
-
-    def load_memory(self, memory: Any, source: str) -> None:
-        """Take up the memory of the checkpoint `source`; InputError if it is none of these images."""
+    def within_epoch(self) -> dict[str, torch.Tensor]:
+        """What is kept within an epoch besides: what start_epoch made, the tensors themselves."""
+        kept = self.state_dict()
+        return {k: v for k, v in self.named_buffers() if k not in kept and not k.rpartition(".")[2].startswith("_")}
 
 
 class Wrapper(Method):
@@ -58,22 +129,62 @@ class Wrapper(Method):
         super().__init__()
         self.method = method
 
+    @classmethod
+    def build(cls, method: Method, options: argparse.Namespace, images: int) -> "Wrapper":
+        """The wrapper with the options of a command line, around a method."""
+        return cls(method)
+
     @property
     def encoder(self) -> nn.Module:
         """The wrapped method's."""
         return self.method.encoder
 
     @property
+    def encoder_prefix(self) -> str:
+        return f"method.{self.method.encoder_prefix}"
+
+    @property
     def projections(self) -> torch.Tensor:
         """The wrapped method's."""
         return self.method.projections
+
+    @property
+    def smallest_batch(self) -> int:
+        """The wrapped method's."""
+        return self.method.smallest_batch
+
+    @property
+    def boost(self) -> BoostSettings | None:
+        """The wrapped method's."""
+        return self.method.boost
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """The wrapped method's losses [N]."""
         return self.method(views, index)
 
-    def start_epoch(self, epoch: int) -> None:
-        self.method.start_epoch(epoch)
+    def phases(self, epochs: int) -> list[Phase]:
+        return self.method.phases(epochs)
+
+    def start_phase(self, number: int) -> None:
+        self.method.start_phase(number)
+
+    def start_epoch(self, epoch: int, features: Features | None = None) -> None:
+        self.method.start_epoch(epoch, features)
+
+    def subset(self) -> torch.Tensor | None:
+        return self.method.subset()
+
+    def start_step(self, done: float) -> None:
+        self.method.start_step(done)
+
+    def weights(self, index: torch.Tensor) -> torch.Tensor | None:
+        return self.method.weights(index)
+
+    def step(self, closure: Closure) -> None:
+        self.method.step(closure)
+
+    def remember(self, index: torch.Tensor, losses: torch.Tensor) -> None:
+        self.method.remember(index, losses)
 
     def scores(self) -> torch.Tensor | None:
         return self.method.scores()
@@ -83,15 +194,3 @@ class Wrapper(Method):
 
     def masks(self) -> Masks:
         return self.method.masks()
-
-    def epoch_state(self) -> dict[str, torch.Tensor]:
-        return self.method.epoch_state()
-
-    def load_epoch_state(self, state: dict[str, torch.Tensor]) -> None:
-        self.method.load_epoch_state(state)
-
-    def memory(self) -> dict[str, torch.Tensor] | None:
-        return self.method.memory()
-
-    def load_memory(self, memory: Any, source: str) -> None:
-        self.method.load_memory(memory, source)

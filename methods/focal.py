@@ -7,11 +7,13 @@ With p = exp(-l) for an anchor's NT-Xent l, the share of its positive in the sof
 gamma = 2 and a gradient through the weight, as in Geometric-Harmonization, later code of BCL's authors (utils.py).
 """
 
+import argparse
 from functools import partial
 
 import torch
 
 from methods.simclr import SimCLR, anchor_losses
+from utils.cli import Parser, not_negative
 
 
 def focal_nt_xent(
@@ -39,6 +41,16 @@ class Focal(SimCLR):
     Args:
         encoder, temperature: as SimCLR's. gamma: focusing parameter, at least 0.
     """
+
+    @classmethod
+    def add_options(cls, parser: Parser) -> None:
+        parser.add_flag("--focal", help="contrastive focal loss instead of NT-Xent")
+        how = "focusing parameter gamma: larger values weigh down easy anchors more"
+        parser.add_argument("--focal_gamma", type=not_negative, default=2.0, help=how)
+
+    @classmethod
+    def build(cls, encoder: torch.nn.Module, options: argparse.Namespace, images: int) -> "Focal":
+        return cls(encoder, options.temperature, options.focal_gamma)
 
     def __init__(self, encoder: torch.nn.Module, temperature: float, gamma: float = 2.0) -> None:
         super().__init__(encoder, temperature, partial(focal_nt_xent, gamma=gamma))

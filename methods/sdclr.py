@@ -8,12 +8,15 @@ The authors run one half-step for each branch with the other one detached; the g
 exactly their sum, so one forward of each branch and one backward do the same work.
 """
 
+import argparse
+
 import torch
 from torch import nn
 
-from methods.base import Method
+from methods.base import Features, Method
 from methods.simclr import contrast
 from models.mask import Masks, check_fractions, compute_masks, get_masks, pruned, set_masks
+from utils.cli import Parser
 
 
 class SDCLR(Method):
@@ -30,6 +33,26 @@ class SDCLR(Method):
         InputError: a share is out of range.
     """
 
+    smallest_batch = 2  # each branch has one view of an image, and its batch norm needs two
+
+    @classmethod
+    def add_options(cls, parser: Parser) -> None:
+        parser.add_flag("--prune", help="SDCLR: contrast with a pruned self-competitor")
+        parser.add_argument(
+            "--random_prune_percent", type=float, default=0.0, help="the part of it that is set to zero at random"
+        )
+        parser.add_flag("--prune_dual_bn", help="one batch norm for each branch")
+
+    @classmethod
+    def encoder_options(cls, options: argparse.Namespace) -> dict[str, bool | int]:
+        """Prunable; the published head has 3 layers with dual batch norm, else 2 (BCL's authors have 2 throughout)."""
+        dual_bn = options.prune_dual_bn
+        return {"prune": True, "dual_bn": dual_bn, "head_layers": 3 if dual_bn else 2}
+
+    @classmethod
+    def build(cls, encoder: nn.Module, options: argparse.Namespace, images: int) -> "SDCLR":
+        return cls(encoder, options.temperature, options.prune_percent, options.random_prune_percent, options.seed)
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -43,7 +66,7 @@ class SDCLR(Method):
         self.encoder, self.temperature, self.seed = encoder, temperature, seed
         self.prune_percent, self.random_prune_percent = prune_percent, random_prune_percent
 
-    def start_epoch(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int, features: Features | None = None) -> None:
         """Prune anew: a function of the dense weights, the seed and the epoch (1-based) alone."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         masks = compute_masks(self.encoder, self.prune_percent, self.random_prune_percent, generator)
@@ -52,14 +75,6 @@ class SDCLR(Method):
     def masks(self) -> Masks:
         """The masks, made of the weights that the epoch began with."""
         return get_masks(self.encoder)
-
-    def epoch_state(self) -> Masks:
-        """The masks."""
-        return self.masks()
-
-    def load_epoch_state(self, state: Masks) -> None:
-        """Take up the masks of an interrupted epoch; InputError if they are another network's."""
-        set_masks(self.encoder, state)
 
     def measures(self) -> dict[str, float]:
         """'mask_density' of the running epoch: share of the convolution weights that the self-competitor keeps."""

@@ -1,7 +1,11 @@
 """Dual batch norm: one set of statistics and affine parameters for each branch of SDCLR."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 DENSE, PRUNED = 0, 1
 
@@ -24,6 +28,19 @@ class DualBatchNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.bn_list[self.branch](x)
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Inside, batch norms that train use the batch's statistics, and leave their running ones as they are."""
+    moving = [m for m in model.modules() if isinstance(m, BatchNorm) and m.training and m.track_running_stats]
+    for module in moving:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module in moving:
+            module.track_running_stats = True
 
 
 def dual_batch_norm_1d(num_features: int) -> DualBatchNorm:

@@ -85,6 +85,27 @@ def load_state(model: nn.Module, state: State, source: str, head: bool = True) -
     model.load_state_dict(state, strict=head)
 
 
+class NetworkPart:
+    """A network as a part of a run's state (run/parts.py).
+
+    Args:
+        prefix: of the names in a checkpoint, as the authors' have it: 'module.' or none.
+    """
+
+    def __init__(self, network: nn.Module, prefix: str) -> None:
+        self.network, self.prefix = network, prefix
+
+    def state_dict(self) -> State:
+        return {f"{self.prefix}{name}": value for name, value in self.network.state_dict().items()}
+
+    def load_state_dict(self, state: State) -> None:
+        self.load(state, "it")
+
+    def load(self, state: State, source: str) -> None:
+        """The weights of a file that is named in messages; InputError if it is of another model."""
+        load_state(self.network, from_published(state), source)
+
+
 def _is_usable(value: torch.Tensor, own: torch.Tensor) -> bool:
     if value.layout != torch.strided or value.is_meta or value.is_floating_point() != own.is_floating_point():
         return False

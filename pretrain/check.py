@@ -7,7 +7,7 @@ import torch
 
 from data.loader import whole_batches
 from pretrain.epoch import step
-from pretrain.setup import Pretraining, distribute, set_up
+from pretrain.setup import Pretraining, set_up
 from run.bad_images import BadImages
 from run.check import check_folder, checkpoint_bytes, duration, measure_step, memory_used
 from run.log import Log
@@ -27,42 +27,37 @@ def check(args: argparse.Namespace) -> None:
     with lists_on_trial() as lists:
         run = set_up(args, lists)
     join(run.world)
-    world, log = run.world, Log(None, run.world.main, quiet=args.quiet)
+    world, log, data = run.world, Log(None, run.world.main, quiet=args.quiet), run.data
     log.info(f"{world.size} process(es) on {world.device.type}, {run.compute}, {args.augment} views")
-    log.info(f"{len(run.images):,} images of {args.dataset}, {min(run.counts)} to {max(run.counts)} a class")
-    log.info(run.files.message)
-    taken = measure_step(_steps(args, run, log), world.device)
+    log.info(f"{len(data.images):,} images of {args.dataset}, {min(data.counts)} to {max(data.counts)} a class")
+    log.info(run.run.message)
+    taken = measure_step(_steps(run, BadImages(args.on_bad_image, log)), world.device)
     log.info(
         f"a step of {taken.images * world.size} images took {taken.seconds:.3g} s, the first one {taken.first:.3g} s; "
         f"{memory_used(world.device)}"
     )
-    epochs, steps, needed = args.epochs - run.start, len(run.loader), _disk(args, run)
+    epochs, steps, needed = args.epochs - run.start, len(run.loader), _disk(run)
     time = duration(epochs * len(run.loader.sampler) / taken.images * taken.seconds)
     log.info(
         f"the run: {epochs} epochs of {steps} steps, about {time} without {'kNN and ' * bool(run.monitor)}saving; "
-        f"{size(needed)} of checkpoints in {run.files.folder}, {check_folder(run.files.folder, needed)}"
+        f"{size(needed)} of checkpoints in {run.run.folder}, {check_folder(run.run.folder, needed)}"
     )
     log.info("nothing was written")
     log.result(f"checked {args.experiment}: {epochs} epochs of pre-training, about {time}")
 
 
-def _steps(args: argparse.Namespace, run: Pretraining, log: Log) -> Callable[[], int]:
+def _steps(pretraining: Pretraining, bad: BadImages) -> Callable[[], int]:
     """A function that does the next step of the first epoch that is to come, and returns its number of images."""
-    model, bad = distribute(run), BadImages(args.on_bad_image, log)
-    if args.compile:
-        run.method.encoder.compile()
-    model.train()
-    run.method.start_epoch(run.start + 1)
-    run.loader.sampler.set_epoch(run.start + 1)
-    if (scores := run.method.scores()) is not None:
-        run.images.set_scores(scores)
-
-    following = whole_batches(run.loader, run.world.device, run.compute.stream)
+    pretraining.begin_epoch(pretraining.start + 1, bad)
+    pretraining.loader.sampler.set_epoch(pretraining.start + 1)  # from its beginning
+    training = pretraining.training
+    training.model.train()
+    following = whole_batches(pretraining.loader, training.world.device, training.compute.stream)
 
     def next_step() -> int:
         batch = next(following)
         bad.take(batch, training=True)
-        losses, _ = step(model, batch, run.optimizer, run.compute)
+        losses = step(training, batch).losses
         if not torch.isfinite(losses).all():
             raise InputError(f"the loss of the first step is {losses.mean().item()}: lower the learning rate")
         return len(batch.index)
@@ -70,10 +65,11 @@ def _steps(args: argparse.Namespace, run: Pretraining, log: Log) -> Callable[[],
     return next_step
 
 
-def _disk(args: argparse.Namespace, run: Pretraining) -> int:
+def _disk(pretraining: Pretraining) -> int:
     """Bytes of all checkpoints that the run keeps: model.pt, the one before it, the numbered ones, and the masks."""
-    coming = range(run.start + 1, args.epochs + 1)
-    numbered = sum(e % args.save_freq == 0 or e == args.epochs for e in coming)
-    total = checkpoint_bytes(run.files.content(run.start)) * (2 + numbered)
-    masks = sum(e % args.mask_save_freq == 0 or e == args.epochs for e in coming)
-    return total + masks * sum(mask.nbytes for mask in run.method.masks().values())
+    run, last = pretraining.run, pretraining.settings.epochs
+    coming = range(pretraining.start + 1, last + 1)
+    numbered = sum(e % run.saving.numbered == 0 or e == last for e in coming)
+    total = checkpoint_bytes(run.content(pretraining.start)) * (2 + numbered)
+    masks = sum(e % pretraining.settings.mask_save_freq == 0 or e == last for e in coming)
+    return total + masks * sum(mask.nbytes for mask in pretraining.method.masks().values())

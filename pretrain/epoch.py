@@ -1,82 +1,123 @@
 """One epoch of pre-training."""
 
-import argparse
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from data.loader import Batch, on_device
+from methods.base import Method
 from methods.measures import COLLAPSED, MEASURES
-from run.bad_images import BadImages
+from models.batch_norm import statistics_kept
 from run.compute import Compute
-from run.folder import RunFiles
+from run.folder import Run
 from run.log import Average, Log, had_before
 from run.meters import Meters
 from run.optim import set_rate
+from run.reporter import Reporter
 from run.schedule import pretrain_lr
 from utils.distributed import World
 
 WARMUP_EPOCHS = 10
 
 
-def step(
-    model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, compute: Compute, measure: bool = False
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """One update of the weights; returns the losses [n] of the images, and the gradient's norm where it is measured."""
-    with compute.autocast():
-        losses = model(batch.views, batch.index)
-    return losses, compute.step(losses.mean(), optimizer, measure)
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of so many epochs that begin with the epoch `first`: scheduler 'cosine' or 'constant'."""
+
+    epochs: int
+    lr: float
+    scheduler: str
+    first: int = 1
+
+    def rate(self, epoch: int, step: int, steps: int) -> float:
+        """Of step 0, 1, ... of an epoch of so many steps."""
+        done, whole = (epoch - self.first) * steps + step, self.epochs * steps
+        return pretrain_lr(done, whole, WARMUP_EPOCHS * steps, self.lr, self.scheduler)
 
 
-def one_epoch(
-    model: nn.Module,
-    loader: Iterable[Batch],
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    args: argparse.Namespace,
-    compute: Compute,
-    world: World,
-    log: Log,
-    bar: tqdm,
-    bad: BadImages,
-    meters: Meters | None = None,
-    files: RunFiles | None = None,
-) -> None:
-    """Train for one epoch (1-based); reads the losses and prints the published line every --print_freq steps.
+class Training(NamedTuple):
+    """What steps are made with; model: the method, perhaps under DistributedDataParallel."""
+
+    model: nn.Module
+    loader: Iterable[Batch]
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    compute: Compute
+    world: World
+
+    @property
+    def method(self) -> Method:
+        """The method itself."""
+        return getattr(self.model, "module", self.model)
+
+
+class Step(NamedTuple):
+    """losses [n] of the images in nats; projections [2, n, D]; the gradient's norm where it was measured."""
+
+    losses: torch.Tensor
+    projections: torch.Tensor
+    norm: torch.Tensor | None
+
+
+def step(training: Training, batch: Batch, measure: bool = False) -> Step:
+    """One update of the weights. The method may evaluate the batch again, as sharpness-aware updates do: then batch
+    statistics stay, and the losses and projections are those of the first time."""
+    model, method, optimizer, compute = training.model, training.method, training.optimizer, training.compute
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def closure() -> torch.Tensor:
+        with compute.autocast(), statistics_kept(model) if found else nullcontext():
+            losses = model(batch.views, batch.index)
+        weights = method.weights(batch.index)
+        compute.backward(losses.mean() if weights is None else (weights * losses).mean(), optimizer)
+        found.append((losses.detach(), method.projections))
+        return found[-1][0]
+
+    norm = compute.step(lambda: method.step(closure), optimizer, measure)
+    losses, projections = found[0]
+    method.remember(batch.index, losses)
+    return Step(losses, projections, norm)
+
+
+def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter, run: Run | None = None) -> None:
+    """Train for one epoch (1-based); reads the losses and prints the published line every so many steps.
 
     Args:
-        meters: with the part of the epoch that was done before an interruption. files: save after steps.
+        meters: with the part of the epoch that was done before an interruption. run: saves after steps.
 
     Raises:
-        InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
+        InputError: the loss is not finite, or an image is bad and is not to be skipped.
         Interrupted: a signal has come.
     """
+    (model, loader, optimizer, schedule, compute, world), (log, bar, bad, every) = training, reporter
     model.train()
-    steps, method = len(loader), getattr(model, "module", model)  # as it is under DistributedDataParallel
-    meters = meters or Meters(steps, world.device)
+    steps, method = len(loader), training.method
     before, first, data_time, train_time = meters.images, meters.done, Average(), Average()
 
     def read() -> None:
-        meters.read(world, lambda s: f"epoch {epoch}, step {s}, lr {_rate(args, epoch, s, steps):g}")
+        meters.read(world, lambda s: f"epoch {epoch}, step {s}, lr {schedule.rate(epoch, s, steps):g}")
 
     had_before(bar, before * world.size)
-    lr = _rate(args, epoch, steps - 1, steps)
+    lr = schedule.rate(epoch, steps - 1, steps)
     start = time.perf_counter()
     for i, batch in enumerate(on_device(loader, world.device, compute.stream), first):
         bad.take(batch, training=True)
         if epoch == 1 and i == first:
             log.board.views(batch.views, epoch)
         data_time.add(time.perf_counter() - start)
-        lr, told = set_rate(optimizer, _rate(args, epoch, i, steps)), i % args.print_freq == 0
-        losses, norm = step(model, batch, optimizer, compute, measure=told)
-        meters.add(losses, batch.index)
+        lr, told = set_rate(optimizer, schedule.rate(epoch, i, steps)), i % every == 0
+        method.start_step(epoch - 1 + i / steps)
+        found = step(training, batch, measure=told)
+        meters.add(found.losses, batch.index)
         if told:
-            meters.measure("grad_norm", norm)
+            meters.measure("grad_norm", found.norm)
             for name, measure in MEASURES.items():
-                meters.measure(name, measure(method.projections))
+                meters.measure(name, measure(found.projections))
         if told or i == steps - 1:
             read()
         train_time.add(time.perf_counter() - start)
@@ -87,8 +128,8 @@ def one_epoch(
             )
             bar.set_postfix(epoch=epoch, loss=f"{meters.loss:.3f}", lr=f"{lr:.4f}", refresh=False)
         bar.update(len(batch.index) * world.size)
-        if files:
-            files.stepped(epoch, meters, read)
+        if run:
+            run.stepped(epoch, meters, read)
         start = time.perf_counter()
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
@@ -96,10 +137,6 @@ def one_epoch(
         log.board.histogram("score", scores, epoch)
     rate = round((meters.images - before) * world.size / train_time.total, 1) if train_time.total else None
     _record(log, epoch, lr, meters, images_per_s=rate, **method.measures())
-
-
-def _rate(args: argparse.Namespace, epoch: int, step: int, steps: int) -> float:
-    return pretrain_lr((epoch - 1) * steps + step, args.epochs * steps, WARMUP_EPOCHS * steps, args.lr, args.scheduler)
 
 
 def _record(log: Log, epoch: int, lr: float, meters: Meters, **more: float | None) -> None:

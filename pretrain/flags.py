@@ -1,14 +1,41 @@
 """Flags of train_simCLR.py."""
 
 import argparse
+from dataclasses import dataclass, fields
+from typing import Any
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
 from data.sets.registry import pretraining_names, pretraining_set
+from methods import METHODS, WRAPPERS, Line, choose, load, method_names, method_of
 from models import MODELS
+from models.mask import check_fractions
 from run.flags import add_board, add_check, add_compute_options, add_experiment, add_resume, check_board
 from run.optim import WEIGHT_DECAY
 from utils.cli import Parser, natural, not_negative, number, positive
 from utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a pre-training goes: batch_size: images of all processes; lr: the highest; compile: the network, by torch;
+    monitor_freq and mask_save_freq: epochs between; print_freq: steps between published lines."""
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    scheduler: str
+    compile: bool
+    monitor_freq: int
+    mask_save_freq: int
+    print_freq: int
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Those of a command line."""
+    return Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
+
 
 FULL_LIST = "trainIdxList.npy"  # the published default: the labelled training list of any data set
 
@@ -44,6 +71,7 @@ def fill_in_views(args: argparse.Namespace) -> None:
     check_augment(args, spec)
     if not 0 < args.resizeLower <= 1:
         raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
+    check_fractions(args.prune_percent)
 
 
 def training_list(args: argparse.Namespace) -> str:
@@ -71,17 +99,9 @@ def parse(description: str) -> argparse.Namespace:
     add("--scheduler", default="cosine", choices=["cosine", "constant"])
     add("--output_ch", type=number(int, 1, 65536), default=512, help="numbers per projection")
     add("--head_layers", type=int, help="2 or 3; default as published: 3 with --prune_dual_bn, else 2")
-    parser.add_flag("--focal", help="contrastive focal loss instead of NT-Xent")
-    add("--focal_gamma", type=not_negative, default=2.0,
-        help="focusing parameter gamma: larger values weigh down easy anchors more")  # fmt: skip
-    parser.add_flag("--bcl", help="boosted: images that are memorised late get stronger augmentation")
-    add("--momentum_loss_beta", type=number(float, 0, 1 - 1e-9), default=0.97, help="of the momentum loss, in [0, 1)")
-    add("--rand_k", type=number(int, 1, 100), default=1, help="boosted operations per view: 1 in BCL-I, 2 in BCL-D")
-    add("--rand_strength", type=number(float, 0, 30), default=30.0, help="largest strength of an operation")
-    add("--rand_floor", type=number(float, 0, 30), help="smallest strength; default 10 for --rand_k 1, else 5")
-    parser.add_flag("--prune", help="SDCLR: contrast with a pruned self-competitor")
-    add("--random_prune_percent", type=float, default=0.0, help="the part of it that is set to zero at random")
-    parser.add_flag("--prune_dual_bn", help="one batch norm for each branch")
+    add("--method", default="", help=f"the same as its published flags: {', '.join(method_names())}, METHOD+WRAPPER")
+    for line in (*METHODS.values(), *WRAPPERS.values()):
+        load(line).add_options(parser)
     add_monitor_options(parser)
     add("--print_freq", type=positive, default=50, help="steps")
     add("--save_freq", type=positive, default=100, help="epochs between model_<epoch>.pt")
@@ -92,27 +112,50 @@ def parse(description: str) -> argparse.Namespace:
     add("--local_rank", "--local-rank", type=int, help="given by old launchers; the environment decides")
     parser.add_flag("--testContrastiveAcc", help="accepted; without effect, as published")
     parser.add_flag("--testContrastiveAccTest", help="accepted; without effect, as published")
-    args = parser.parse_args()
+    args = _parse_method(parser)
     if args.weight_decay is None:
         args.weight_decay = WEIGHT_DECAY[args.optimizer]
     if args.head_layers is None:
-        args.head_layers = 3 if args.prune_dual_bn else 2
+        args.head_layers = load(choose(args.method).lines[0]).encoder_options(args)["head_layers"]
     fill_in_views(args)
-    check_method(args)
     check_board(args)
     return args
 
 
-def check_method(args: argparse.Namespace) -> None:
-    """Refuse flags that choose two methods, or a part of a method without it.
+def _parse_method(parser: Parser) -> argparse.Namespace:
+    """The command line, with what --method stands for; `method` is then the name of what is trained.
 
     Raises:
-        InputError: they do not go together.
+        InputError: flags choose two methods, or are of another one.
     """
-    if args.prune_dual_bn and not args.prune:
-        raise InputError("--prune_dual_bn needs --prune")
-    if args.prune and args.focal:
-        raise InputError("--focal is a loss of SimCLR, not of SDCLR: leave out --prune or --focal")
+    args, lines = parser.parse_args(), (*METHODS.values(), *WRAPPERS.values())
+    chosen = choose(args.method or "simclr")
+    if args.method:
+        flags = {line.flag: "True" for line in chosen.lines if line.flag}
+        parser.set_defaults(**flags, **{k: v for k, v in chosen.options.items() if hasattr(args, k)})
+        args = parser.parse_args()
+    given = {line.flag for line in lines if line.flag and getattr(args, line.flag)}
+    if not args.method:
+        chosen = choose(method_of(dict.fromkeys(given, True)))
+    if wrong := given ^ {line.flag for line in chosen.lines if line.flag}:
+        method = f"--method {args.method}" if args.method else f"--{chosen.lines[0].flag}"
+        raise InputError(f"{method} and --{min(wrong)} do not go together: leave out one")
+    if chosen.name == "untrained" and args.epochs:
+        raise InputError(f"--method untrained has no epochs, not {args.epochs}")
+    for line in lines:
+        for name, default in () if line in chosen.lines else _own_options(line).items():
+            if getattr(args, name) != default:
+                needed = f"--{line.flag}" if line.flag else f"a --method with {line.label}"
+                raise InputError(f"--{name} needs {needed}")
+    args.method = "simclr" if chosen.name == "untrained" else chosen.name
+    return args
+
+
+def _own_options(line: Line) -> dict[str, Any]:
+    """The options of a method's own, with their defaults."""
+    parser, shared = Parser(None), set(vars(Parser(None).parse_args([])))
+    load(line).add_options(parser)
+    return {name: value for name, value in vars(parser.parse_args([])).items() if name not in shared}
 
 
 def add_monitor_options(parser: Parser) -> None:

@@ -10,7 +10,6 @@ from data.images import ImageList
 from data.loader import AugmentedImages, Batch, EpochSampler, view_loader
 from data.opened import Opened
 from data.views.boost import Boost
-from split.open import Lists
 from utils.distributed import World
 from utils.errors import InputError
 
@@ -24,30 +23,27 @@ class TrainingImages(NamedTuple):
     data: Opened
 
 
-def training_images(
-    data: Opened, name: str, views: Views, boost: Boost | None = None, lists: Lists | None = None
-) -> TrainingImages:
-    """The images of the training list `name`.
+def training_images(data: Opened, chosen: ImageList, views: Views, boost: Boost | None = None) -> TrainingImages:
+    """The images of a training list.
 
     Args:
-        boost: of BCL. lists: where lists are looked for; default split/.
+        boost: by the images' scores.
 
     Raises:
-        InputError: the data or the list is missing or bad.
+        InputError: the data is missing or bad.
     """
-    chosen = (lists or Lists()).open_training(name, data)
     images = data.pretraining(chosen, views, boost)
     counts = np.bincount(chosen.labels, minlength=data.spec.classes).tolist()
     return TrainingImages(images, counts, chosen, data)
 
 
 def two_view_loader(
-    dataset: AugmentedImages, batch_size: int, views: Views, world: World, no_single: bool = False
+    dataset: AugmentedImages, batch_size: int, views: Views, world: World, smallest: int = 1
 ) -> Iterable[Batch]:
     """This process's Batches of view pairs, views [n, 2, 3, H, W]; the last one may be short, as published.
 
     Args:
-        batch_size: images of all processes. no_single: a batch of one image is an error.
+        batch_size: images of all processes. smallest: images of a batch that a step can take.
 
     Raises:
         InputError: the batch size does not divide by the processes, or leaves a batch of one.
@@ -56,6 +52,6 @@ def two_view_loader(
         raise InputError(f"the batch of {batch_size} images is not divisible by {world.size} processes")
     sampler = EpochSampler(dataset, world.size, world.rank, shuffle=True, seed=views.seed)
     batch = batch_size // world.size
-    if batch == 1 or no_single and len(sampler) % batch == 1:
+    if batch == 1 or 0 < len(sampler) % batch < smallest:
         raise InputError(f"batch_size {batch_size} leaves a batch of one image, which batch norm cannot take")
     return view_loader(dataset, sampler, batch, views.workers, world.device)

@@ -1,42 +1,124 @@
 """Set up a pre-training from its command line, for train_simCLR.py and for --check."""
 
 import argparse
-from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from data.flags import views_of
-from data.loader import AugmentedImages, Batch, fingerprint
+from data.loader import BatchedLoader, fingerprint
 from data.sets.registry import pretraining_set
 from data.views.boost import Boost
 from methods.base import Method
 from methods.build import build_method
-from pretrain.files import Checkpoints
-from pretrain.flags import training_list
-from pretrain.images import training_images, two_view_loader
+from models.published import NetworkPart
+from pretrain.epoch import Schedule, Training
+from pretrain.features import Extractor
+from pretrain.files import Memory, WithinEpoch, load, write_masks
+from pretrain.flags import Settings, settings_of, training_list
+from pretrain.images import TrainingImages, training_images, two_view_loader
 from pretrain.monitor import Monitor
+from run.bad_images import BadImages
 from run.compute import Compute
+from run.flags import precision_of, saving_of
+from run.folder import Run
+from run.log import provenance
+from run.meters import Meters
 from run.optim import build_optimizer
+from run.parts import Generators, Note, OptimizerPart, Scaler
 from run.randomness import seed_generators
+from run.reporter import Reporter
 from split.open import Lists
 from utils.distributed import World, world_from_environment
 
 
-class Pretraining(NamedTuple):
-    """All that a pre-training needs, weights loaded; `counts` are images per class, `start` epochs that are done."""
+@dataclass
+class Pretraining:
+    """All that a pre-training needs. `start`: epochs that are done when it begins.
 
+    It goes through the phases of its method, most often one: each has an optimizer, a schedule and a model of its own.
+    """
+
+    settings: Settings
     world: World
     compute: Compute
-    images: AugmentedImages
-    counts: list[int]
-    loader: Iterable[Batch]
+    data: TrainingImages
+    loader: DataLoader | BatchedLoader
+    extractor: Extractor
     monitor: Monitor | None
     method: Method
-    optimizer: torch.optim.Optimizer
-    files: Checkpoints
-    start: int
+    run: Run
+    network: NetworkPart
+    optimizer: OptimizerPart
+    start: int = 0
+    schedule: Schedule | None = None
+    phase: int = -1  # its number, -1 before the first
+    _training: Training | None = field(default=None, repr=False)
+
+    def enter_phase(self, epoch: int) -> None:
+        """Begin the phase that `epoch` (1-based) is of, where it has not begun."""
+        first, phases = 1, self.method.phases(self.settings.epochs)
+        number = 0
+        while number < len(phases) - 1 and epoch >= first + phases[number].epochs:
+            first, number = first + phases[number].epochs, number + 1
+        if number == self.phase:
+            return
+        for each in range(self.phase + 1, number + 1):
+            self.method.start_phase(each)
+        how, self.phase, self._training, self.network.network = self.settings, number, None, self.method.encoder
+        trained = [p for p in self.compute.on_device(self.method).parameters() if p.requires_grad]
+        self.optimizer.optimizer = build_optimizer(how.optimizer, trained, how.lr, how.weight_decay)
+        self.schedule = Schedule(phases[number].epochs, how.lr, how.scheduler, first)
+
+    @property
+    def training(self) -> Training:
+        """What the steps of the running phase are made with; all processes have joined."""
+        if self._training is None:
+            model: nn.Module = self.method
+            if self.world.size > 1 and self.world.device.type == "cuda":
+                model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = self.compute.distributed(model, self.world)
+            if self.settings.compile:
+                self.method.encoder.compile()
+            optimizer = self.optimizer.optimizer
+            self._training = Training(model, self.loader, optimizer, self.schedule, self.compute, self.world)
+        return self._training
+
+    def begin_epoch(self, epoch: int, bad: BadImages) -> Meters:
+        """Make `epoch` ready: phase and epoch of the method, what was done of it before an interruption, its images.
+
+        Raises:
+            InputError: what was done does not fit, or an image is bad and is not to be skipped.
+        """
+        self.enter_phase(epoch)
+        extract = partial(self.extractor.of_training, self.method.encoder, self.data.chosen, bad)
+        self.method.start_epoch(epoch, extract)
+
+        def steps() -> int:
+            subset, batch = self.method.subset(), self.loader.batch_size
+            self.loader.sampler.choose(subset, batch, self.method.smallest_batch)
+            return len(self.loader)
+
+        meters = self.run.begin_epoch(steps)
+        self.loader.sampler.set_epoch(epoch, meters.done * self.loader.batch_size)
+        if (scores := self.method.scores()) is not None:
+            self.data.images.set_scores(scores)
+        return meters
+
+    def end_epoch(self, epoch: int, reporter: Reporter) -> None:
+        """Measure kNN where it is due, and save.
+
+        Raises:
+            InputError: an image is bad and is not to be skipped.
+            Interrupted: a signal has come; model.pt is of this epoch.
+        """
+        how = self.settings
+        if self.monitor and (epoch % how.monitor_freq == 0 or epoch == how.epochs):
+            self.monitor.report(self.method.encoder, epoch, reporter.log, reporter.bad)
+        write_masks(self.run, self.method, epoch, how.mask_save_freq)
+        self.run.save(epoch)
 
 
 def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
@@ -45,30 +127,38 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     The processes have not joined yet: each meets the same errors by itself.
 
     Args:
-        args: of pretrain.flags.parse. lists: where they are looked for; default split/.
+        args: of pretrain.flags.parse; `precision` is filled in. lists: where they are looked for; default split/.
 
     Raises:
         InputError: data, a list, a checkpoint or the experiment's folder is bad, or settings do not go together.
     """
     world = world_from_environment()
-    compute = Compute(args, world.device)
+    compute = Compute(precision_of(args), world.device)
+    args.precision = compute.precision
     spec, _ = pretraining_set(args.dataset)
-    views, boost = views_of(args, spec), Boost(args.rand_k, args.rand_strength, args.rand_floor) if args.bcl else None
-    training = training_images(spec.open(args.data, args.download), training_list(args), views, boost, lists)
-    images = training.images
-    loader = two_view_loader(images, args.batch_size, views, world, no_single=args.prune)
-    monitor = Monitor(training, views, args.model, compute, world, lists) if args.monitor == "knn" else None
+    views, opened, lists = views_of(args, spec), spec.open(args.data, args.download), lists or Lists()
+    chosen = lists.open_training(training_list(args), opened)
     seed_generators(args.seed + world.rank)
-    method = compute.on_device(build_method(args, spec.stem, len(images)))
-    optimizer = build_optimizer(args.optimizer, method.parameters(), args.lr, args.weight_decay)
-    files = Checkpoints(args, method, optimizer, compute, world, fingerprint(images), spec.save_every)
-    start = files.load()
-    return Pretraining(world, compute, images, training.counts, loader, monitor, method, optimizer, files, start)
+    method = compute.on_device(build_method(args, spec.stem, len(chosen)))
+    data = training_images(opened, chosen, views, method.boost and Boost(*method.boost))
+    loader = two_view_loader(data.images, args.batch_size, views, world, method.smallest_batch)
+    extractor = Extractor(opened, views, args.model, compute, world)
+    monitor = Monitor(data, extractor, lists) if args.monitor == "knn" else None
 
-
-def distribute(run: Pretraining) -> nn.Module:
-    """The method as all processes train it together; on CUDA its batch statistics are of all of them."""
-    method = run.method
-    if run.world.size > 1 and run.world.device.type == "cuda":
-        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
-    return run.compute.distributed(method, run.world)
+    saving = saving_of(args, processes=world.size, images=fingerprint(data.images))
+    saving = replace(saving, every=spec.save_every, numbered=args.save_freq, last_numbered=True)
+    network, optimizer = NetworkPart(method.encoder, "module."), OptimizerPart()
+    parts = {"state_dict": network, "optim": optimizer, "random": Generators(world), "memory": Memory(method),
+             "scaler": Scaler(compute.scaler), "provenance": Note(provenance())}  # fmt: skip
+    run = Run(saving, world, parts, {"epoch_state": WithinEpoch(method)})
+    made = Pretraining(
+        settings_of(args), world, compute, data, loader, extractor, monitor, method, run, network, optimizer
+    )
+    found = load(run, network, args.resume)
+    if found:
+        # Its state is of the phase of the epoch that it ended with, or within.
+        made.enter_phase(run.epoch_of(*found) + bool(found[1].get("within")))
+        made.start = run.take_up(*found)
+    else:
+        made.enter_phase(1)
+    return made

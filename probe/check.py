@@ -41,7 +41,7 @@ def check(args: argparse.Namespace, spec: DataSet) -> None:
     for name, item in probe.sources.lists.items():
         if item is not None:
             log.info(f"{name}: {item.path.name}, {len(item):,} images, {item.source}")
-    log.info(probe.files.message)
+    log.info(probe.run.message)
     bad = BadImages(args.on_bad_image, log)
     time = (_check_features if args.test_only or probe.on_features else _check_training)(probe, log, bad)
     log.info("nothing was written")
@@ -59,8 +59,8 @@ def _without_missing(args: argparse.Namespace) -> str:
 
 def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
     """Steps of the training; returns the time that the probe would take."""
-    args, world, network = probe.args, probe.world, probe.network()
-    optimizer, loader = probe.files.optimizer(), probe.training_loader(network)
+    args, world, training = probe.args, probe.world, probe.training()
+    network, loader, optimizer, each = training.network, training.loader, training.optimizer, training.batch
     network.train()
     loader.sampler.set_epoch(probe.done + 1)
     following = whole_batches(loader, world.device, probe.compute.stream)
@@ -68,7 +68,7 @@ def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
     def next_steps() -> int:
         batch = next(following)
         bad.take(batch, training=True)
-        inputs, each = network.inputs(batch.views[:, 0]), args.batch_size // world.size
+        inputs = network.inputs(batch.views[:, 0])
         for x, labels in zip(inputs.split(each), batch.labels.split(each), strict=True):
             losses, _ = step(network, x, labels, optimizer)
             if not torch.isfinite(losses).all():
@@ -82,11 +82,11 @@ def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
         f"{memory_used(world.device)}"
     )
     numbered = args.epochs // probe.script.numbered if probe.script.numbered else 0
-    needed = checkpoint_bytes(probe.files.content(probe.done)) * (4 + numbered)  # model, best model, those before them
+    needed = checkpoint_bytes(probe.run.content(probe.done)) * (4 + numbered)  # model, best model, those before them
     time = duration(epochs * images / taken.images * taken.seconds)
     log.info(
         f"the probe: {epochs} epochs of {images * world.size:,} images, about {time} without validation; "
-        f"{size(needed)} of checkpoints in {probe.files.folder}, {check_folder(probe.files.folder, needed)}"
+        f"{size(needed)} of checkpoints in {probe.run.folder}, {check_folder(probe.run.folder, needed)}"
     )
     return time
 
@@ -118,5 +118,5 @@ def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
             )
             seconds += probe.args.epochs * one.seconds
     time = duration(seconds)
-    log.info(f"the probe: {images:,} images, about {time}; {check_folder(probe.files.folder, 0)}")
+    log.info(f"the probe: {images:,} images, about {time}; {check_folder(probe.run.folder, 0)}")
     return time

@@ -1,20 +1,20 @@
 """One epoch of a probe."""
 
-import argparse
 import math
-from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
+from torch.utils.data import DataLoader
 
-from data.loader import Batch, on_device
+from data.loader import BatchedLoader, on_device
 from probe.network import Network
-from run.bad_images import BadImages
-from run.folder import RunFiles
-from run.log import Log, had_before
+from run.folder import Run
+from run.log import had_before
 from run.meters import Meters
 from run.optim import set_rate
+from run.reporter import Reporter
 from run.schedule import pretrain_lr, probe_lr
 from utils.distributed import World
 
@@ -31,46 +31,64 @@ def step(
     Returns:
         The losses [n], and the gradient's norm where it is measured.
     """
-    losses = F.cross_entropy(network.logits(inputs), labels, reduction="none")
-    return losses, network.compute.step(losses.mean(), optimizer, measure)
+    losses, compute = F.cross_entropy(network.logits(inputs), labels, reduction="none"), network.compute
+    return losses, compute.step(lambda: compute.backward(losses.mean(), optimizer), optimizer, measure)
 
 
-def train_epoch(
-    network: Network,
-    loader: Iterable[Batch],
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    args: argparse.Namespace,
-    world: World,
-    log: Log,
-    bad: BadImages,
-    files: RunFiles | None = None,
-    bar: tqdm | None = None,
-) -> None:
-    """One epoch (1-based) of cross-entropy on augmented images; a Batch of the loader may hold several steps.
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate: cosine over so many epochs, or a tenth from each of the epochs `falls` on.
+
+    step_at_end: it falls at the end of those epochs, not at their start.
+    """
+
+    epochs: int
+    lr: float
+    falls: list[int]
+    cosine: bool = False
+    step_at_end: bool = False
+
+    def rate(self, epoch: int, step: int, steps: int) -> float:
+        """Of step 0, 1, ... of an epoch (1-based) of so many steps."""
+        if self.cosine:
+            return pretrain_lr((epoch - 1) * steps + step, self.epochs * steps, 0, self.lr)
+        return probe_lr(epoch - self.step_at_end, self.lr, self.falls)
+
+
+class Training(NamedTuple):
+    """What steps are made with; batch: images of a step of this process, of which a Batch of the loader has several."""
+
+    network: Network
+    loader: DataLoader | BatchedLoader
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    batch: int
+    world: World
+
+
+def train_epoch(training: Training, epoch: int, reporter: Reporter, run: Run | None = None) -> None:
+    """One epoch (1-based) of cross-entropy on augmented images.
 
     Args:
-        files: the run's, which know the part of the epoch that was done before an interruption, and save after steps.
-        bar: counts images, of all processes.
+        run: knows the part of the epoch that was done before an interruption, and saves after steps.
 
     Raises:
-        InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
+        InputError: the loss is not finite, or an image is bad and is not to be skipped.
         Interrupted: a signal has come.
     """
+    (network, loader, optimizer, schedule, size, world), (log, bar, bad, every) = training, reporter
     network.train()
-    size = args.batch_size // world.size
     steps = math.ceil(len(loader.sampler) / size)
-    meters = files.meters(steps) if files else Meters(steps, world.device)
+    meters = run.begin_epoch(lambda: steps) if run else Meters(steps, world.device)
     # A Batch that was begun is made whole again: features depend, in their last bits, on how many are made at once.
     i = meters.done - meters.done % max(1, loader.batch_size // size) if meters.done else 0
     loader.sampler.set_epoch(epoch, i * size)
-    bar = bar or tqdm(disable=True)
     had_before(bar, meters.images * world.size)
 
-    lr = _rate(args, epoch, steps - 1, steps)
+    lr = schedule.rate(epoch, steps - 1, steps)
 
     def read() -> None:
-        meters.read(world, lambda s: f"the probe's epoch {epoch}, step {s}, lr {_rate(args, epoch, s, steps):g}")
+        meters.read(world, lambda s: f"the probe's epoch {epoch}, step {s}, lr {schedule.rate(epoch, s, steps):g}")
 
     for batch in on_device(loader, world.device, network.compute.stream):
         bad.take(batch, training=True)
@@ -79,7 +97,7 @@ def train_epoch(
             i += 1
             if i <= meters.done:
                 continue
-            lr, told = set_rate(optimizer, _rate(args, epoch, i - 1, steps)), (i - 1) % args.log_interval == 0
+            lr, told = set_rate(optimizer, schedule.rate(epoch, i - 1, steps)), (i - 1) % every == 0
             losses, norm = step(network, x, labels, optimizer, measure=told)
             meters.add(losses, index)
             if told:
@@ -90,13 +108,7 @@ def train_epoch(
                 log.detail(f"Train Epoch: {epoch} [{i - 1}/{steps}]\tLoss: {meters.last:.6f}\tlr: {lr:g}")
                 bar.set_postfix(epoch=epoch, loss=f"{meters.loss:.3f}", lr=f"{lr:g}", refresh=False)
             bar.update(len(index) * world.size)
-            if files:
-                files.stepped(epoch, meters, read)
+            if run:
+                run.stepped(epoch, meters, read)
     bad.report()
     log.metrics(epoch=epoch, loss=meters.loss, lr=lr, grad_norm=meters.mean("grad_norm"))
-
-
-def _rate(args: argparse.Namespace, epoch: int, step: int, steps: int) -> float:
-    if args.cosineLr:
-        return pretrain_lr((epoch - 1) * steps + step, args.epochs * steps, 0, args.lr)
-    return probe_lr(epoch - args.step_at_end, args.lr, args.decreasing_lr)

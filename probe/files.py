@@ -11,15 +11,10 @@ from torch import nn
 from models.mask import apply_masks, compute_masks
 from models.published import from_published, has_dual_batch_norm, load_state, select_batch_norm, to_backbone
 from probe.flags import CONVERT
-from probe.network import freeze
-from probe.protocols import FEATURE_PROTOCOLS
-from probe.published import Script
-from run.checkpoint import previous_of, read_checkpoint, resume_optimizer
-from run.compute import Compute
+from probe.network import Frozen
+from run.checkpoint import previous_of, read_checkpoint
 from run.flags import START_OVER
-from run.folder import RunFiles
-from run.optim import sgd
-from utils.distributed import World
+from run.folder import Run
 from utils.errors import InputError
 
 # Settings that older checkpoints of ours do not name.
@@ -29,150 +24,113 @@ _NEW = {
 }  # fmt: skip
 
 
-class Files(RunFiles):
-    """The experiment's model.pt, best_model.pt; each holds 'epoch', 'state_dict', 'optim', 'best_prec1'.
+def load_backbone(args: argparse.Namespace, model: nn.Module) -> str:
+    """Load the weights of --checkpoint into the model, and prune it with --prune; returns what it starts from.
+
+    Raises:
+        InputError: the file is missing, unreadable or of another model.
+    """
+    told = "backbone: random weights"
+    if args.checkpoint:
+        content = read_checkpoint(args.checkpoint)
+        if args.cvt_state_dict:
+            state = to_backbone(content["state_dict"], args.bnNameCnt)
+        else:
+            state = from_published(content["state_dict"])
+            if any(k.startswith("fc.fc") for k in state):
+                raise InputError(f"{args.checkpoint} is of pre-training: {CONVERT}")
+        load_state(model, state, args.checkpoint, head=not args.cvt_state_dict)
+        told = f"backbone: {args.checkpoint}, epoch {content.get('epoch')}"
+    if args.prune:
+        apply_masks(model, compute_masks(model, args.prune_percent))
+    return told
+
+
+def resume(run: Run, model: nn.Module, frozen: Frozen) -> int | None:
+    """Take up this experiment's run, where there is one to resume; returns the epochs that are done.
 
     Args:
-        lists: the run's (probe.record.origin). script: whose files they are like.
+        frozen: of the backbone that the command line names.
+
+    Raises:
+        InputError: the backbone under it, or a setting, is another one now; or a file is damaged.
+    """
+    found = run.own()
+    if not found:
+        return None
+    run.compare(*found, *(["checkpoint"] if frozen.before else []))  # its weights are compared below
+    done = run.take_up(*found)
+    if run.saving.checkpoint and frozen.moved(model):
+        raise InputError(f"{found[0]} is of another backbone than {run.saving.checkpoint}: {START_OVER}")
+    return done
+
+
+class BestModel:
+    """best_model.pt: the epoch with the best validation score so far, in percent; a part of the run's state.
+
+    Args:
+        model: that is trained. batch_norm: of a file with dual batch norm, 0 or 1.
     """
 
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        model: nn.Module,
-        compute: Compute,
-        world: World,
-        lists: dict[str, dict[str, str] | None],
-        script: Script,
-    ) -> None:
-        super().__init__(args, compute, world, lists={k: v["sha1"] for k, v in lists.items() if v and k != "group"})
-        self.model, self.lists, self.script = model, lists, script
-        self.best, self._resumed = -1.0, None
-        self.resumable = args.protocol not in FEATURE_PROTOCOLS  # their classifiers are trained anew each time
+    def __init__(self, folder: Path, model: nn.Module, batch_norm: int) -> None:
+        self.path, self.model, self.batch_norm, self.score = folder / "best_model.pt", model, batch_norm, -1.0
 
-    def load(self) -> int:
-        """Load the weights that the flags ask for; returns the epochs that are done.
+    def state_dict(self) -> float:
+        return self.score
 
-        Raises:
-            InputError: a file is missing, unreadable or of another model, or two flags contradict.
-        """
-        args = self.args
-        if args.test_only:
-            self.load_best()  # a bad one is reported before the log begins
-            self.told.append(f"evaluating {self.folder / 'best_model.pt'}")
-            return 0
-        found = self.own()
-        if not args.checkpoint:
-            self.told.append("backbone: random weights")
-        else:
-            content = read_checkpoint(args.checkpoint)
-            if args.cvt_state_dict:
-                state = to_backbone(content["state_dict"], args.bnNameCnt)
-            else:
-                state = from_published(content["state_dict"])
-                if any(k.startswith("fc.fc") for k in state):
-                    raise InputError(f"{args.checkpoint} is of pre-training: {CONVERT}")
-            load_state(self.model, state, args.checkpoint, head=not args.cvt_state_dict)
-            self.told.append(f"backbone: {args.checkpoint}, epoch {content.get('epoch')}")
-        if args.prune:
-            apply_masks(self.model, compute_masks(self.model, args.prune_percent))
-        return self._load_own(*found) if found else args.start_epoch
+    def load_state_dict(self, state: Any) -> None:
+        if not isinstance(state, int | float):
+            raise ValueError(f"its best_prec1 is {state!r}")
+        self.score = state
 
-    def _load_own(self, own: Path, content: dict[str, Any]) -> int:
-        """Take up this experiment's run; InputError if the backbone under it, or a setting, is another one now."""
-        frozen = freeze(self.model, self.args.fixto, self.args.fixbn)
-        self.compare(own, content, *(["checkpoint"] if frozen.before else []))  # its weights are compared below
-        load_state(self.model, from_published(content["state_dict"]), str(own))
-        if self.args.checkpoint and frozen.moved(self.model):
-            raise InputError(f"{own} is of another backbone than {self.args.checkpoint}: {START_OVER}")
-        best = content.get("best_prec1")
-        if not isinstance(best, int | float):
-            raise InputError(f"cannot resume from {own}: its best_prec1 is {best!r}")
-        epoch = resume_optimizer(self.optimizer(), content, own)
-        if epoch > self.args.epochs:
-            raise InputError(f"{own} is at epoch {epoch}, beyond the {self.args.epochs} epochs of this run")
-        self.take_up(own, content)
-        self.best, self._resumed = best, content
-        self.compute.load_state_dict(content)
-        self.told.append(f"resuming from {own} after epoch {epoch}{self.steps_done}")
-        return epoch
-
-    def prepare(self) -> None:
-        """With --overwrite, remove what there is; of a resumed run, find its best model so far.
+    def find(self) -> None:
+        """Of a resumed run, find the best model so far: the file may be of an epoch that is run again, with another
+        score perhaps.
 
         Raises:
             InputError: it is not there, or damaged.
         """
-        super().prepare()
-        path, reasons = self.folder / "best_model.pt", []
-        if self.best < 0:
-            return
-        # best_model.pt may be of an epoch that the resumed run repeats, perhaps with another accuracy.
-        for file in (path, previous_of(path)):
+        reasons = []
+        for file in (self.path, previous_of(self.path)) if self.score >= 0 else ():
             try:
-                if read_checkpoint(file).get("best_prec1") == self.best:
-                    file.replace(path)
+                if read_checkpoint(file).get("best_prec1") == self.score:
+                    file.replace(self.path)
                     return
             except InputError as error:
                 reasons.append(str(error))
         if reasons:
             raise InputError(f"{reasons[0]}; {START_OVER}")
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        """SGD on what is not frozen, in the state of the resumed run."""
-        a, trained = self.args, [p for p in self.model.parameters() if p.requires_grad]
-        self.trained = sgd(trained, a.lr, a.momentum, a.wd)
-        if self._resumed is not None:
-            resume_optimizer(self.trained, self._resumed, self.folder / "model.pt")
-        return self.trained
+    def save(self, run: Run, epoch: int, score: float) -> None:
+        """Write it if the validation `score` (percent) is the best so far; ties keep the first."""
+        if score > self.score:
+            self.score = score
+            run.write(run.content(epoch), self.path.name)
 
-    def content(self, epoch: int) -> dict[str, Any]:
-        """The published four, and what made them."""
-        state = {f"{self.script.prefix}{k}": v for k, v in self.model.state_dict().items()}
-        content = {"epoch": epoch, "state_dict": state, "optim": self.trained.state_dict(), "best_prec1": self.best}
-        return {**content, "lists": self.lists}
+    def load(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Load it into the model; returns its 'epoch', 'val', 'config', 'lists', None where it has none.
 
-    def save(self, epoch: int) -> None:
-        """Write model.pt when --save-freq says so, and at the end; model_<epoch>.pt when it is due.
-
-        Raises:
-            Interrupted: a signal has come; model.pt is of this epoch.
-        """
-        names = [f"model_{epoch}.pt"] if self.script.numbered and epoch % self.script.numbered == 0 else []
-        if self.signalled() or epoch % self.args.save_freq == 0 or epoch == self.args.epochs:
-            names.append("model.pt")
-        if names:
-            self.write(self.content(epoch), *names)
-        self.stop(f"epoch {epoch}")
-
-    def save_best(self, epoch: int, score: float) -> None:
-        """Write best_model.pt if the validation `score` (percent) is the best so far; ties keep the first."""
-        if score > self.best:
-            self.best = score
-            self.write(self.content(epoch), "best_model.pt")
-
-    def load_best(self) -> dict[str, Any]:
-        """Load best_model.pt into the model; returns its 'epoch', 'val', 'config', 'lists', None where it has none.
+        Args:
+            settings: this run's, for the types of the file's.
 
         Raises:
             InputError: it is missing, unreadable, or of another model.
         """
-        path = self.folder / "best_model.pt"
-        if not path.is_file():
-            raise InputError(f"{path} does not exist: train the probe first, or get the file")
-        content = read_checkpoint(path)
+        if not self.path.is_file():
+            raise InputError(f"{self.path} does not exist: train the probe first, or get the file")
+        content = read_checkpoint(self.path)
         state = from_published(content["state_dict"])
         if has_dual_batch_norm(state):
-            state = select_batch_norm(state, self.args.bnNameCnt)
-        load_state(self.model, state, str(path))
+            state = select_batch_norm(state, self.batch_norm)
+        load_state(self.model, state, str(self.path))
         config = content.get("config")
         best = {"epoch": content.get("epoch"), "val": content.get("best_prec1")}
         best = {k: _number(v) for k, v in best.items()}
         # Older ones of ours do not say how they computed, and the authors' say nothing.
-        ours = isinstance(config, dict) and config.keys() >= vars(self.args).keys() - _NEW
+        ours = isinstance(config, dict) and config.keys() >= settings.keys() - _NEW
         lists = content.get("lists") or {}
-        if ours and not (_alike(config, vars(self.args)) and _are_origins(lists)):
-            raise InputError(f"{path} is damaged: its settings or lists are none; get it again")
+        if ours and not (_alike(config, settings) and _are_origins(lists)):
+            raise InputError(f"{self.path} is damaged: its settings or lists are none; get it again")
         return {
             **best,
             "config": {**dict.fromkeys(_NEW), **config} if ours else None,

@@ -1,9 +1,12 @@
 """A probe from its command line: images, lists, network and files, of images in memory and of image files alike."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from data.flags import views_of
@@ -13,7 +16,9 @@ from data.opened import Opened
 from data.sets.base import DataSet
 from features.images import Images, images_of
 from models import build_classifier
-from probe.files import Files
+from models.published import NetworkPart
+from probe.epoch import Schedule, Training
+from probe.files import BestModel, load_backbone, resume
 from probe.lists import find_lists
 from probe.network import Frozen, Network, freeze, frozen_modules
 from probe.protocols import FEATURE_PROTOCOLS
@@ -21,6 +26,10 @@ from probe.published import SCRIPTS, Script
 from probe.record import origin
 from run.bad_images import BadImages
 from run.compute import Compute
+from run.flags import precision_of, saving_of
+from run.folder import Run
+from run.optim import sgd
+from run.parts import Generators, Note, OptimizerPart, Scaler
 from run.randomness import seed_generators
 from split.lists import group_sizes
 from split.open import Lists
@@ -78,7 +87,9 @@ class Probe(NamedTuple):
     compute: Compute
     sources: Sources
     model: nn.Module
-    files: Files
+    run: Run
+    best: BestModel
+    optimizer: torch.optim.Optimizer
     frozen: Frozen
     done: int
 
@@ -92,15 +103,26 @@ class Probe(NamedTuple):
         """Whose published lines and files it writes."""
         return SCRIPTS[self.spec.style]
 
-    def network(self) -> Network:
-        """The model, and what of it is trained."""
-        still = frozen_modules(self.model, self.script.still or self.args.fixto) if self.args.fixbn else {}
-        return Network(self.model, still, self.args.fixbn, self.compute, self.world)
+    def training(self) -> Training:
+        """What its epochs are made with: of the loader's Batches, each has several steps where views are quickly made
+        and the backbone is frozen."""
+        args, script = self.args, self.script
+        still = frozen_modules(self.model, script.still or args.fixto) if args.fixbn else {}
+        network = Network(self.model, still, args.fixbn, self.compute, self.world)
+        steps = 1 if network.backbone is None else max(1, self.spec.at_once // args.batch_size)
+        schedule = Schedule(args.epochs, args.lr, args.decreasing_lr, args.cosineLr, args.step_at_end)
+        each = args.batch_size // self.world.size
+        return Training(network, self.sources.training(steps), self.optimizer, schedule, each, self.world)
 
-    def training_loader(self, network: Network) -> Iterable[Batch]:
-        """Batches of augmented images; of several steps if the backbone is frozen and views are quickly made."""
-        steps = 1 if network.backbone is None else max(1, self.spec.at_once // self.args.batch_size)
-        return self.sources.training(steps)
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, the folder is this run's.
+
+        Raises:
+            InputError: another run has it, or the best model of a resumed run is gone.
+        """
+        with self.run.alone(self.best.find):
+            yield
 
     def __str__(self) -> str:
         """How it runs, for the log."""
@@ -112,18 +134,38 @@ def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) 
     """Find images and lists, build the network, load what --checkpoint, --resume and --test_only ask for.
 
     Args:
-        args: of probe.flags. spec: the data set. lists: where they are looked for; default split/.
+        args: of probe.flags; `precision` is filled in. spec: the data set. lists: where they are looked for; default
+            split/.
 
     Raises:
         InputError: data, a list, a checkpoint or the experiment's folder is bad, or settings do not go together.
     """
     world = world_from_environment(args.no_cuda)
-    compute = Compute(args, world.device)
+    compute = Compute(precision_of(args), world.device)
+    args.precision = compute.precision
     data = spec.open(args.data, args.download)
     sources = Sources(args, data, find_lists(args, data, lists), world)
     seed_generators(args.seed)
     model = build_classifier(args.model, spec.classes, stem=spec.stem)
-    own = Files(args, model, compute, world, origin(sources.lists), SCRIPTS[spec.style])
-    done = own.load()
+    script, origins = SCRIPTS[spec.style], origin(sources.lists)
+
+    hashes = {name: item["sha1"] for name, item in origins.items() if item and name != "group"}
+    saving = saving_of(args, processes=world.size, lists=hashes)
+    saving = replace(saving, every=args.save_freq, numbered=script.numbered)
+    best, optimizer = BestModel(saving.folder, model, args.bnNameCnt), OptimizerPart()
+    parts = {"state_dict": NetworkPart(model, script.prefix), "optim": optimizer, "random": Generators(world),
+             "best_prec1": best, "scaler": Scaler(compute.scaler), "lists": Note(origins)}  # fmt: skip
+    # Classifiers on features are trained anew each time.
+    run = Run(saving, world, parts, resumable=args.protocol not in FEATURE_PROTOCOLS)
+    if args.test_only:
+        best.load(vars(args))  # a bad one is reported before the log begins
+        run.told.append(f"evaluating {best.path}")
+    else:
+        run.told.append(load_backbone(args, model))
     frozen = freeze(compute.on_device(model), args.fixto, args.fixbn)
-    return Probe(args, spec, world, compute, sources, model, own, frozen, done)
+    optimizer.optimizer = sgd([p for p in model.parameters() if p.requires_grad], args.lr, args.momentum, args.wd)
+    done = None if args.test_only else resume(run, model, frozen)
+    if done is not None:
+        frozen = freeze(model, args.fixto, args.fixbn)  # without --checkpoint, its weights are the run's
+    done = (0 if args.test_only else args.start_epoch) if done is None else done
+    return Probe(args, spec, world, compute, sources, model, run, best, optimizer.optimizer, frozen, done)

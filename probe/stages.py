@@ -12,6 +12,7 @@ from probe.record import log_validation
 from probe.setup import Probe
 from run.bad_images import BadImages
 from run.log import Log, progress
+from run.reporter import Reporter
 from utils.distributed import wait_for_all
 
 
@@ -23,26 +24,25 @@ def train(probe: Probe, log: Log) -> None:
         Interrupted: a signal has come; all is saved.
         RuntimeError: what is frozen has moved.
     """
-    args, world, files = probe.args, probe.world, probe.files
-    optimizer, bad = files.optimizer(), BadImages(args.on_bad_image, log)
-    network = probe.network()
-    loader = probe.training_loader(network)
-    each = len(loader.sampler) * world.size
-    bar = progress(args.epochs * each, probe.done * each, f"{probe.spec.name} probe", world.main and not args.quiet)
-    for epoch in files.epochs(probe.done):
-        train_epoch(network, loader, optimizer, epoch, args, world, log, bad, files, bar)
+    args, world, run = probe.args, probe.world, probe.run
+    training, spec = probe.training(), probe.spec
+    each = len(training.loader.sampler) * world.size
+    bar = progress(args.epochs * each, probe.done * each, f"{spec.name} probe", world.main and not args.quiet)
+    reporter = Reporter(log, bar, BadImages(args.on_bad_image, log), args.log_interval)
+    for epoch in run.epochs(probe.done):
+        train_epoch(training, epoch, reporter, run)
         if epoch % args.test_freq == 0 or epoch == args.epochs:
-            scores = network.evaluate(probe.sources.images("val", bad), probe.spec.classes)
-            bad.report()
+            scores = training.network.evaluate(probe.sources.images("val", reporter.bad), spec.classes)
+            reporter.bad.report()
             log_validation(log, epoch, scores, probe.script)
-            files.save_best(epoch, scores[probe.script.best])
-        files.save(epoch)
+            probe.best.save(run, epoch, scores[probe.script.best])
+        run.save(epoch)
     bar.close()
     probe.frozen.check(probe.model)
 
 
 def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores on the test images (features.accuracy), and what is known of the epoch that they are of (Files.load_best).
+    """Scores on the test images (features.accuracy), and what is known of the epoch that they are of (BestModel.load).
 
     Raises:
         InputError: the best model is not there, or an image is bad and --on_bad_image is error.
@@ -50,7 +50,7 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
     args, classes, bad = probe.args, probe.spec.classes, BadImages(probe.args.on_bad_image, log)
     wait_for_all()
     if not probe.on_features:
-        best = probe.files.load_best()
+        best = probe.best.load(vars(args))
         scores = evaluate(probe.model, probe.sources.images("test", bad), classes, probe.compute)
         bad.report()
         return scores, best

@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from utils.errors import InputError
@@ -131,18 +130,12 @@ def _is_state(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
-def resume_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any], source: Path) -> int:
-    """Put the checkpoint's optimizer state into `optimizer`; learning rate and decay stay the command line's.
-
-    Returns:
-        The epochs that are done.
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Put a checkpoint's optimizer state into `optimizer`; learning rate and decay stay the command line's.
 
     Raises:
-        InputError: the checkpoint has no whole epoch number, or its optimizer is of another kind or other weights.
+        InputError: it is of another kind of optimizer, or of other weights.
     """
-    epoch, state = content.get("epoch"), content.get("optim")
-    if not isinstance(epoch, int | np.integer) or epoch < 0:
-        raise InputError(f"cannot resume from {source}: its epoch is {epoch!r}")
     ours = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     try:
         theirs = [set(group) - {"params"} for group in state["param_groups"]]
@@ -155,7 +148,7 @@ def resume_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any], 
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError):
         fits = False
     if not fits:
-        raise InputError(f"cannot resume from {source}: its optimizer is another one, or for other weights")
+        raise InputError("its optimizer is another one, or for other weights")
     for group, values in zip(optimizer.param_groups, ours, strict=True):
         group.update(values)
     for p, entries in optimizer.state.items():
@@ -167,4 +160,3 @@ def resume_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any], 
                 entries[name] = torch.empty_like(p).copy_(value)
             elif value.device != p.device:
                 entries[name] = value.to(p.device)
-    return int(epoch)

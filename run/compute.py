@@ -1,13 +1,13 @@
 """How a run computes: precision, memory allocator, library switches; the numbers stay what they are."""
 
-import argparse
 import contextlib
 import os
+from collections.abc import Callable
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from run.flags import PRECISIONS
+from run.flags import PRECISIONS, Precision
 from utils.allocator import keep_memory
 from utils.distributed import World
 
@@ -25,30 +25,29 @@ class Compute:
     """A run's precision and its update step.
 
     Args:
-        args: of run.flags' add_compute_options; what `auto` stands for is filled in. device: the run's.
+        how: of the command line. device: the run's.
 
     `precision` is fp32, bf16 or fp16, `dtype` its type; `stream` is CUDA's for data. Under `autocast`, convolutions and
     linear layers take the precision; weights, batch-norm statistics and optimizer state stay float32.
     """
 
-    def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
+    def __init__(self, how: Precision, device: torch.device) -> None:
         automatic = "bf16" if has_bf16(device) else "fp32"
-        args.precision = automatic if args.precision == "auto" else args.precision
-        self.device, self.precision, self.dtype = device, args.precision, DTYPES[args.precision]
-        self.memory_format = getattr(torch, args.memory_format)
+        self.device, self.precision = device, automatic if how.precision == "auto" else how.precision
+        self.dtype, self.memory_format = DTYPES[self.precision], getattr(torch, how.memory_format)
         # Gradients of fp16 fall below its smallest number unless they are scaled up.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.stream = None
         if device.type == "cpu":
             keep_memory()
-        if args.deterministic:
+        if how.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        torch.use_deterministic_algorithms(args.deterministic)
+        torch.use_deterministic_algorithms(how.deterministic)
         if device.type == "cuda":
             torch.cuda.set_device(device)
             self.stream = torch.cuda.Stream(device)
-            torch.backends.cudnn.allow_tf32 = args.tf32  # matrix products, so the loss, never take it
-            torch.backends.cudnn.benchmark = not args.deterministic
+            torch.backends.cudnn.allow_tf32 = how.tf32  # matrix products, so the loss, never take it
+            torch.backends.cudnn.benchmark = not how.deterministic
 
     def __str__(self) -> str:
         return f"precision {self.precision}, {str(self.memory_format).removeprefix('torch.')}"
@@ -62,14 +61,23 @@ class Compute:
         """Inside, the network computes in the run's precision."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
 
-    def step(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer, measure: bool = False) -> torch.Tensor | None:
-        """One step down the gradient of a scalar loss; nothing waits for the device but LARS in fp16.
+    def backward(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Leave in .grad the gradient of a scalar loss alone; in fp16 times the run's scale."""
+        optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+
+    def step(
+        self, closure: Callable[[], object], optimizer: torch.optim.Optimizer, measure: bool = False
+    ) -> torch.Tensor | None:
+        """One step down the gradient that `closure` leaves; nothing waits for the device but LARS in fp16.
+
+        Args:
+            closure: calls `backward`.
 
         Returns:
             The gradient's Euclidean norm over all weights, a scalar, where it is to be measured.
         """
-        optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
+        closure()
         norm = None
         if measure:
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -78,16 +86,6 @@ class Compute:
         self.scaler.step(optimizer)
         self.scaler.update()
         return norm
-
-    def state_dict(self) -> dict[str, object]:
-        """What a checkpoint keeps: in fp16 'scaler', the gradients' scale."""
-        return {"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
-
-    def load_state_dict(self, content: dict[str, object]) -> None:
-        """Take up a checkpoint's scale of the gradients, where it has one; else it is found anew in a few steps."""
-        state = content.get("scaler")
-        if self.scaler.is_enabled() and isinstance(state, dict) and state.keys() == self.scaler.state_dict().keys():
-            self.scaler.load_state_dict(state)
 
     def on_device(self, module: torch.nn.Module) -> torch.nn.Module:
         """The module on the device, its convolutions in the run's memory format: fast kernels read channels-last."""

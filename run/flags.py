@@ -1,8 +1,10 @@
 """Flags of a run: its name and folder, how it computes, and how it is resumed; those of run.doctor."""
 
 import argparse
+from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import Any
 
 from utils.cli import Parser, natural
 from utils.errors import InputError
@@ -15,6 +17,51 @@ INSTALL_BOARD = "`python -m pip install -r requirements.txt`, or leave it out wi
 AUTO_PRECISION = "what --precision auto takes"
 OTHER_FOLDER = "choose another --save-dir"
 PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a network computes: precision, one of PRECISIONS or `auto`; memory_format of convolutions; tf32: on CUDA,
+    float32 convolutions in TF32; deterministic: only operations that give the same bits each time."""
+
+    precision: str
+    memory_format: str
+    tf32: bool
+    deterministic: bool
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where a run is kept, how it begins, and what it saves.
+
+    folder: the experiment's. epochs: of the whole run. checkpoint: what it starts from, '' for nothing. settings: all
+    of them, which a checkpoint has as its 'config', and a run that is resumed must have again.
+    save_steps: steps between model.pt within an epoch, 0 for never. every: epochs between model.pt. numbered: epochs
+    between model_<epoch>.pt, 0 for none. last_numbered: the last epoch has one.
+    """
+
+    folder: Path
+    epochs: int
+    checkpoint: str
+    resume: bool
+    overwrite: bool
+    accept_changes: bool
+    save_steps: int
+    settings: dict[str, Any]
+    every: int = 1
+    numbered: int = 0
+    last_numbered: bool = False
+
+
+def saving_of(args: argparse.Namespace, **settings: Any) -> Saving:
+    """That of a command line.
+
+    Args:
+        settings: of the run that change its result, besides the options: the processes, what its lists hold.
+    """
+    folder, same = Path(args.save_dir) / args.experiment, ("epochs", "checkpoint", "resume", "overwrite")
+    taken = {name: getattr(args, name) for name in (*same, "accept_changes", "save_steps")}
+    return Saving(folder, **taken, settings={**vars(args), **settings})
 
 
 def add_experiment(parser: Parser, save_dir: str) -> None:
@@ -40,6 +87,11 @@ def add_compute_options(parser: Parser, precision: str = "auto") -> None:
     parser.add_argument("--memory_format", default=formats[0], choices=formats, help="of convolutions")
     parser.add_flag("--tf32", help="on CUDA, float32 convolutions in TF32")
     parser.add_flag("--deterministic", help="only operations that give the same bits each time (slower on CUDA)")
+
+
+def precision_of(args: argparse.Namespace) -> Precision:
+    """That of a command line."""
+    return Precision(args.precision, args.memory_format, args.tf32, args.deterministic)
 
 
 def add_resume(parser: Parser, source: str) -> None:

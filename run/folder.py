@@ -1,20 +1,20 @@
 """An experiment's folder: what a run takes up from it, when it saves there, and how a signal ends it."""
 
-import argparse
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from run.board import events
 from run.checkpoint import newest_checkpoint, previous_of, write_checkpoint
-from run.compute import Compute
-from run.flags import ACCEPT_CHANGES, RESUME, RESUME_OR_START_OVER, START_OVER
+from run.flags import ACCEPT_CHANGES, RESUME, RESUME_OR_START_OVER, START_OVER, Saving
 from run.lock import experiment_lock
 from run.log import Log, forget_metrics
 from run.meters import Meters
-from run.randomness import generator_states, set_generators
+from run.parts import Part
 from run.signals import Signals
 from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
 from utils.errors import InputError, Interrupted
@@ -33,23 +33,33 @@ HASHES = {"images": "the training images are others", "lists": "a list of images
 OF_AN_EPOCH = {"batch_size", "processes", *HASHES}  # what its steps are counted in
 CHECKPOINTS = re.compile(r"model(\.previous|_\d+)?\.pt")
 RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|metrics\.jsonl|log\.txt")
+ODD = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)  # of a damaged checkpoint
 
 
-class RunFiles:
-    """What pre-training and probes have in common.
+class Run:
+    """A run and its folder: model.pt every so many epochs and steps, model_<epoch>.pt, resumed to the bit.
+
+    A checkpoint is a dict of 'epoch', the named parts, and 'config', the settings; within an epoch, where it is the
+    state that the epoch before left but for what has moved since, also of 'within': the meters and more parts.
 
     Args:
-        settings: of the run that change its result, besides the flags: the processes, what its lists hold.
+        parts: what a checkpoint holds, name -> part; they are taken up in this order.
+        within: of a checkpoint within an epoch, taken up when that epoch begins.
+        resumable: whether --resume has a checkpoint of its own to go on from.
 
     `told` has the parts of the message on what the run starts from.
     """
 
-    resumable = True  # whether --resume has a checkpoint of its own to go on from
-
-    def __init__(self, args: argparse.Namespace, compute: Compute, world: World, **settings: Any) -> None:
-        self.args, self.compute, self.world = args, compute, world
-        self.folder = Path(args.save_dir) / args.experiment
-        self.settings = {**vars(args), "processes": world.size, **settings}
+    def __init__(
+        self,
+        saving: Saving,
+        world: World,
+        parts: dict[str, Part],
+        within: dict[str, Part] | None = None,
+        resumable: bool = True,
+    ) -> None:
+        self.saving, self.world, self.parts, self.within = saving, world, parts, within or {}
+        self.folder, self.resumable = saving.folder, resumable
         self.told, self.signals = [], None
         self._within: dict[str, Any] = {}  # of a checkpoint within an epoch
         self._numbered: Path | None = None  # what is resumed, where it is newer than model.pt
@@ -71,15 +81,15 @@ class RunFiles:
             InputError: the folder holds a run, and neither --resume nor --overwrite is given; or both are; or --resume
                 finds a finished run without its checkpoints, or all of them are damaged.
         """
-        args, names = self.args, {p.name for p in self.folder.glob("*")}
-        if args.resume and args.overwrite:
+        how, names = self.saving, {p.name for p in self.folder.glob("*")}
+        if how.resume and how.overwrite:
             raise InputError("a run is either resumed or overwritten: choose one")
-        if args.overwrite and Path(args.checkpoint).parent.resolve() == self.folder.resolve() and args.checkpoint:
-            raise InputError(f"overwriting would remove {args.checkpoint}: copy it to another folder")
+        if how.overwrite and how.checkpoint and Path(how.checkpoint).parent.resolve() == self.folder.resolve():
+            raise InputError(f"overwriting would remove {how.checkpoint}: copy it to another folder")
         held = {name for name in names if CHECKPOINTS.fullmatch(name)}
-        if (held or names & {"best_model.pt", "results.json"}) and not args.resume and not args.overwrite:
+        if (held or names & {"best_model.pt", "results.json"}) and not how.resume and not how.overwrite:
             raise InputError(f"{self.folder} holds a run: {RESUME_OR_START_OVER}")
-        if not args.resume or not self.resumable:
+        if not how.resume or not self.resumable:
             return None
         found = newest_checkpoint(self.folder)
         if found is None and "results.json" in names:
@@ -102,63 +112,85 @@ class RunFiles:
             InputError: they are others, and --accept_changes is not given or is no help.
         """
         before = content.get("config") if isinstance(content.get("config"), dict) else {}
-        now = {k: v for k, v in self.settings.items() if k not in HARMLESS and k not in harmless}
+        now = {k: v for k, v in self.saving.settings.items() if k not in HARMLESS and k not in harmless}
         # Older ones do not say what stood for None and auto.
         changed = {k: v for k, v in now.items() if before.get(k) not in (None, "auto", v)}
         names = {"processes": "the number of processes"}
         changes = [HASHES.get(k) or f"{names.get(k, k)} was {before[k]!r}, is {v!r}" for k, v in changed.items()]
         told = f"cannot resume from {path} with other settings: {'; '.join(changes)}"
-        if changes and not self.args.accept_changes:
+        if changes and not self.saving.accept_changes:
             raise InputError(f"{told}; {ACCEPT_CHANGES}")
         if content.get("within") and changed.keys() & OF_AN_EPOCH:
             raise InputError(f"{told}: it stopped within an epoch, whose steps are others then")
         self.told += [f"{change} from here on" for change in changes]
         self._changed = bool(changes)
 
-    def take_up(self, path: Path, content: dict[str, Any]) -> None:
-        """Take the random numbers, and what an epoch had done.
+    def epoch_of(self, path: Path, content: dict[str, Any]) -> int:
+        """The epochs that are done after a checkpoint.
 
         Raises:
-            InputError: the file holds nonsense.
+            InputError: it does not say, or they are more than the run has.
         """
-        try:
-            if (states := content.get("random")) and len(states) == self.world.size:
-                set_generators(states[self.world.rank], self.world.device)
-            self._within = dict(content.get("within") or {})
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
-            raise InputError(f"cannot resume from {path}: its random numbers are damaged ({error})") from error
+        epoch = content.get("epoch")
+        if not isinstance(epoch, int | np.integer) or epoch < 0:
+            raise InputError(f"cannot resume from {path}: its epoch is {epoch!r}")
+        if epoch > self.saving.epochs:
+            raise InputError(f"{path} is at epoch {epoch}, beyond the {self.saving.epochs} epochs of this run")
+        return int(epoch)
 
-    @property
-    def steps_done(self) -> str:
+    def take_up(self, path: Path, content: dict[str, Any]) -> int:
+        """Load all parts, and what an epoch had done; returns the epochs that are done.
+
+        Raises:
+            InputError: the file is of another run, or damaged.
+        """
+        epoch = self.epoch_of(path, content)
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(content.get(name))
+            self._within = dict(content.get("within") or {})
+        except (InputError, *ODD) as error:
+            raise InputError(f"cannot resume from {path}: {error}") from error
+        finished = " (finished)" * (epoch == self.saving.epochs)
+        self.told.append(f"resuming from {path} after epoch {epoch}{self._steps_done()}{finished}")
+        return epoch
+
+    def _steps_done(self) -> str:
         """Steps that are done of an interrupted epoch, in words."""
         try:
             return f" and {int(self._within['meters']['done'])} steps" if self._within else ""
         except (KeyError, TypeError, ValueError, OverflowError):
             return ""
 
-    def meters(self, steps: int) -> Meters:
-        """Meters of the coming epoch, with the steps that were done of it before an interruption."""
-        meters, within = Meters(steps, self.world.device), self._within
-        self._within = {}
-        if within:
-            try:
+    def begin_epoch(self, steps: Callable[[], int]) -> Meters:
+        """Meters of the coming epoch; takes up what was done of it before an interruption.
+
+        Args:
+            steps: how many it has, asked once all else is taken up.
+
+        Raises:
+            InputError: that does not fit.
+        """
+        within, self._within = self._within, {}
+        try:
+            for name, part in self.within.items() if within else ():
+                part.load_state_dict(within[name])
+            meters = Meters(steps(), self.world.device)
+            if within:
                 meters.load_state_dict(within["meters"])
-                self.load_epoch_state(within["epoch_state"])
-            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
-                reason = f"what it had done of the epoch does not fit ({error})"
-                raise InputError(f"cannot resume from {self.folder}: {reason}") from error
+        except (InputError, *ODD) as error:
+            if not within:
+                raise
+            reason = f"what it had done of the epoch does not fit ({error})"
+            raise InputError(f"cannot resume from {self.folder}: {reason}") from error
         return meters
 
-    def epoch_state(self) -> dict[str, Any]:
-        """What a checkpoint within an epoch has in addition."""
-        return {}
-
-    def load_epoch_state(self, state: dict[str, Any]) -> None:
-        """Take up epoch_state()."""
-
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, prepare: Callable[[], None] | None = None) -> Iterator[None]:
         """Inside, the folder is this run's, and with --overwrite what it held is gone.
+
+        Args:
+            prepare: what else the main process makes ready in the folder.
 
         Raises:
             InputError: another run has the folder, or the processes do not see the same files there.
@@ -168,13 +200,15 @@ class RunFiles:
             if len(set(gather_objects(self.message))) > 1:
                 raise InputError("the processes found different checkpoints") if self.world.main else SystemExit(2)
             if self.world.main:
-                self.prepare()
+                self._prepare()
+                if prepare:
+                    prepare()
             wait_for_all()
             yield
 
-    def prepare(self) -> None:
+    def _prepare(self) -> None:
         """Before the run, of the main process alone: remove what --overwrite removes; let model.pt be the newest."""
-        for path in [*self.folder.iterdir(), *events(self.folder)] if self.args.overwrite else ():
+        for path in [*self.folder.iterdir(), *events(self.folder)] if self.saving.overwrite else ():
             if path.parent != self.folder or CHECKPOINTS.fullmatch(path.name) or RESULTS.fullmatch(path.name):
                 path.unlink()
         if self._numbered:
@@ -191,11 +225,11 @@ class RunFiles:
         if self.world.main:
             forget_metrics(self.folder, done)
         with Signals(self.world) as self.signals:
-            yield from range(done + 1, self.args.epochs + 1)
+            yield from range(done + 1, self.saving.epochs + 1)
             # Several processes hear at the second call of what one of them had at the first.
             _ = self.signalled() or self.signalled()
         self.signals = None
-        self.stop("the last epoch")
+        self._end_if_signalled("the last epoch")
 
     def signalled(self) -> int:
         """Exit code of a signal that has come, or 0; to be asked by all processes at the same place."""
@@ -213,13 +247,27 @@ class RunFiles:
             Interrupted: a signal has come; all is saved.
         """
         stopping, last = self.signalled(), meters.done == meters.steps  # then the epoch's own checkpoint comes next
-        if stopping or not last and self.args.save_steps and meters.done % self.args.save_steps == 0:
+        every = self.saving.save_steps
+        if stopping or not last and every and meters.done % every == 0:
             read()
-            within = {"meters": meters.state_dict(), "epoch_state": self.epoch_state()}
+            within = {"meters": meters.state_dict(), **{name: p.state_dict() for name, p in self.within.items()}}
             self.write({**self.content(epoch - 1), "within": within}, "model.pt")
-        self.stop(f"epoch {epoch}, step {meters.done} of {meters.steps}")
+        self._end_if_signalled(f"epoch {epoch}, step {meters.done} of {meters.steps}")
 
-    def stop(self, where: str) -> None:
+    def save(self, epoch: int) -> None:
+        """Write what is due after `epoch`, in all processes; the main one writes.
+
+        Raises:
+            Interrupted: a signal has come; model.pt is of this epoch.
+        """
+        how, last = self.saving, epoch == self.saving.epochs
+        due = bool(how.numbered) and epoch % how.numbered == 0 or how.last_numbered and last
+        names = [f"model_{epoch}.pt"] if due else []
+        if self.signalled() or names or last or epoch % how.every == 0:
+            self.write(self.content(epoch), *names, "model.pt")
+        self._end_if_signalled(f"epoch {epoch}")
+
+    def _end_if_signalled(self, where: str) -> None:
         """End the run if a signal has come; everything is saved."""
         if self._stop:
             if self.signals:
@@ -228,13 +276,13 @@ class RunFiles:
             raise Interrupted(self._stop, f"saved after {where} in {self.folder}; {RESUME}")
 
     def content(self, epoch: int) -> dict[str, Any]:
-        """What a checkpoint holds after `epoch`."""
-        raise NotImplementedError
+        """What a checkpoint holds after `epoch`; all processes call it."""
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        held = {name: state for name, state in states.items() if state is not None}
+        return {"epoch": epoch, **held, "config": self.saving.settings}
 
     def write(self, content: dict[str, Any], *names: str) -> None:
-        """Write a checkpoint of all processes under each of the names, and keep the model.pt that was there."""
-        states = gather_objects(generator_states(self.world.device))
-        content = {**content, **self.compute.state_dict(), "config": self.settings, "random": states}
+        """Write a checkpoint under each of the names, and keep the model.pt that was there; the main process does."""
         for name in names if self.world.main else ():
             path = self.folder / name
             # A damaged model.pt must not take the place of the whole one before it.

@@ -34,7 +34,9 @@ from pretrain.images import TrainingImages, training_images
 from run.bad_images import BadImages
 from run.checkpoint import read_masks
 from run.compute import Compute
+from run.flags import precision_of
 from run.log import Log
+from split.open import Lists
 from tail import scores
 from tail.figures import plot_sheet, plot_tail
 from tail.flags import LARGER_BATCHES, NO_MEMORY, OTHER_SCORES, parse
@@ -64,10 +66,11 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
     names = args.scores or [n for n in scores.SCORES if n != "memorisation" or "memory" in content]
     if not args.scores and "memory" not in content:
         told.append(f"memorisation is left out: {source} has no memory of losses, {NO_MEMORY}")
-    compute = Compute(args, world_from_environment(args.no_cuda).device)
+    compute = Compute(precision_of(args), world_from_environment(args.no_cuda).device)
     spec, _ = pretraining_set(args.dataset)
     views = views_of(args, spec)
-    training = training_images(spec.open(args.data, args.download), training_list(args), views)
+    opened = spec.open(args.data, args.download)
+    training = training_images(opened, Lists().open_training(training_list(args), opened), views)
     data, counts = training.images, training.counts
     if "loss" in names and min(args.batch_size, len(data)) < 2:
         raise InputError(f"one image in a batch has no negatives, so no loss: {LARGER_BATCHES}")

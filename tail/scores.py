@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from data.loader import Batch, EpochSampler, on_device
-from methods.bcl import BCL, memorisation_score
+from methods.bcl import memorisation_score
 from methods.simclr import nt_xent
 from models import build_encoder
 from models.batch_norm import DualBatchNorm
@@ -126,13 +126,16 @@ def memorisation(memory: object, count: int, source: str) -> torch.Tensor:
     Raises:
         InputError: it has no memory, or one of other images, or no image was seen.
     """
-    bcl = BCL(nn.Identity(), count)
-    bcl.load_memory(memory, source)
-    seen = bcl.epochs > 0
+    if not isinstance(memory, dict) or not {"momentum_loss", "epochs"} <= memory.keys():
+        raise InputError(f"{source} has no memory of losses: it was not trained by BCL")
+    losses, epochs = memory["momentum_loss"], memory["epochs"]
+    if not all(isinstance(t, torch.Tensor) and t.shape == (count,) and t.isfinite().all() for t in (losses, epochs)):
+        raise InputError(f"{source}: its memory of losses is damaged, or of another list of images")
+    seen = epochs > 0
     if not seen.any():
         raise InputError(f"{source}: its memory of losses is empty, no epoch was trained")
     scores = torch.full((count,), torch.nan, dtype=torch.float64)
-    scores[seen] = memorisation_score(bcl.momentum_loss[seen].double())
+    scores[seen] = memorisation_score(losses[seen].double())
     return scores
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import transforms as T
+from tqdm import tqdm
 
 from benchmarks import published
 from data.loader import Batch
@@ -21,10 +22,11 @@ from methods.simclr import SimCLR
 from models import build_classifier, build_encoder
 from models.batch_norm import DualBatchNorm
 from models.mask import compute_masks, get_masks, make_prunable, set_masks
-from probe.epoch import train_epoch
+from probe.epoch import Schedule, Training, train_epoch
 from probe.network import Network, freeze, frozen_modules
 from run.compute import Compute
 from run.optim import build_optimizer
+from run.reporter import Reporter
 from tests.conftest import slow_but
 from tests.oracles import hits_within, nt_xent_loops
 from tests.reference import relative_error
@@ -206,10 +208,9 @@ def product_probe(model, batches: list[list[Batch]], images, labels) -> list[flo
     how = {"precision": "fp32", "memory_format": "channels_last", "tf32": False, "deterministic": False}
     compute = Compute(argparse.Namespace(**how), torch.device("cpu"))
     frozen, log = freeze(model, "layer4", True), SimpleNamespace(detail=lambda *_: 0, metrics=lambda **_: 0)
-    args = argparse.Namespace(cosineLr=False, lr=30.0, decreasing_lr=[2, 3], step_at_end=False, log_interval=10)
-    args.batch_size = 8
+    reporter = Reporter(log, tqdm(disable=True), SimpleNamespace(take=lambda *_, **__: 0, report=lambda: 0), 10)
     optimizer, accuracies = build_optimizer("sgd", model.fc.parameters(), 30.0, 0.0), []
-    bad, world = SimpleNamespace(take=lambda *_, **__: 0, report=lambda: 0), world_from_environment(True)
+    world, schedule = world_from_environment(True), Schedule(3, 30.0, [2, 3])
 
     class Loader(list):
         @property
@@ -222,7 +223,7 @@ def product_probe(model, batches: list[list[Batch]], images, labels) -> list[flo
 
     network = Network(model, frozen_modules(model, "layer4"), True, compute, world)
     for epoch, recorded in enumerate(batches, 1):
-        train_epoch(network, Loader(recorded), optimizer, epoch, args, world, log, bad)
+        train_epoch(Training(network, Loader(recorded), optimizer, schedule, 8, world), epoch, reporter)
         whole = [(to_batch(images), torch.from_numpy(labels), None)]
         accuracies.append(network.evaluate(whole, 3)["top1"] / 100)
     frozen.check(model)

@@ -22,6 +22,7 @@ from methods.base import Method
 from methods.bcl import BCL, memorisation_score
 from methods.focal import focal_nt_xent
 from methods.simclr import nt_xent
+from pretrain.files import Memory
 from tests.conftest import one_line_error
 from tests.scripts.test_train_scripts import PRETRAIN
 from tests.warm import spawn
@@ -64,7 +65,7 @@ def run_epochs(method: BCL, epochs: list[list[tuple[int, float]]], batch: int, f
         method.start_epoch(epoch)
         for i in range(0, len(pairs), batch):
             index, losses = zip(*pairs[i : i + batch], strict=True)
-            method(torch.tensor(losses), torch.tensor(index))
+            method.remember(torch.tensor(index), torch.tensor(losses))
 
 
 def random_epochs(images: int, epochs: int, seed: int, padding: int = 0) -> list[list[tuple[int, float]]]:
@@ -101,7 +102,7 @@ def test_the_first_epoch_has_no_score_and_the_next_one_that_of_the_epoch_before(
         assert method.score.tolist() == pytest.approx(expected, abs=1e-5)
         method.train()
         index, losses = zip(*data[epoch - 1], strict=True)
-        method(torch.tensor(losses), torch.tensor(index))
+        method.remember(torch.tensor(index), torch.tensor(losses))
         # Not before the next epoch do they change.
         assert method.score.tolist() == pytest.approx(expected, abs=1e-5)
 
@@ -119,11 +120,10 @@ def test_images_that_were_never_seen_have_no_part_in_the_scores():
     assert empty.score.tolist() == [0, 0, 0]
 
 
-def test_evaluation_leaves_the_memory_alone():
+def test_losses_that_are_not_to_be_remembered_leave_the_memory_alone():
     method = BCL(Losses(), 4)
     run_epochs(method, random_epochs(4, 1, 0), 2)
     before = method.momentum_loss.clone()
-    method.eval()
     method(torch.ones(2), torch.tensor([0, 1]))
     assert torch.equal(method.momentum_loss, before)
 
@@ -161,7 +161,7 @@ def remember_in_parallel(rank: int, size: int, folder: str) -> None:
         sampler.set_epoch(epoch)
         method.start_epoch(epoch)
         for batch in torch.tensor([i for _, i in sampler]).split(2):
-            method((batch + 1.0) / (epoch + batch % 3), batch)
+            method.remember(batch, (batch + 1.0) / (epoch + batch % 3))
     torch.save(method.memory(), f"{folder}/{size}_{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -181,7 +181,7 @@ def test_memory_after_resuming_is_that_of_the_undisturbed_run():
     whole, parts, resumed = (BCL(Losses(), 20) for _ in range(3))
     run_epochs(whole, data, 7)
     run_epochs(parts, data[:3], 7)
-    resumed.load_memory(parts.memory(), "model.pt")
+    Memory(resumed).load_state_dict(parts.memory())
     run_epochs(resumed, data[3:], 7, first=4)
     assert torch.equal(whole.momentum_loss, resumed.momentum_loss) and torch.equal(whole.epochs, resumed.epochs)
     whole.start_epoch(7), resumed.start_epoch(7)
@@ -192,8 +192,8 @@ def test_memory_after_resuming_is_that_of_the_undisturbed_run():
                                     {"momentum_loss": torch.full((4,), torch.nan), "epochs": torch.zeros(4)},
                                     {"momentum_loss": [0] * 4, "epochs": torch.zeros(4)}])  # fmt: skip
 def test_a_memory_that_does_not_fit_is_refused(memory):
-    with pytest.raises(InputError, match=r"model\.pt"):
-        BCL(Losses(), 4).load_memory(memory, "model.pt")
+    with pytest.raises(ValueError, match="memory"):
+        Memory(BCL(Losses(), 4)).load_state_dict(memory)
 
 
 # ---- the focal loss
@@ -424,7 +424,7 @@ def test_resumed_bcl_training_equals_the_undisturbed_one(call, tmp_path):
     assert plain.returncode == 0
     boosted = [*PRETRAIN, *BOOSTED, "--epochs", 2, "--resume"]
     one_line_error(call("train_simCLR.py", "plain", *boosted), "bcl was False, is True")
-    one_line_error(call("train_simCLR.py", "plain", *boosted, "--accept_changes"), "no memory of losses")
+    one_line_error(call("train_simCLR.py", "plain", *boosted, "--accept_changes"), "no memory of this method")
 
 
 def test_boosting_changes_nothing_in_the_first_epoch_and_something_later(call, tmp_path):
@@ -444,7 +444,7 @@ def test_boosting_changes_nothing_in_the_first_epoch_and_something_later(call, t
         (["--bcl", "--momentum_loss_beta", "1"], ["--momentum_loss_beta"]),
         (["--bcl", "--rand_k", "0"], ["--rand_k"]),
         (["--bcl", "--rand_strength", "31"], ["--rand_strength"]),
-        (["--focal", "--prune"], ["leave out --prune or --focal"]),
+        (["--focal", "--prune"], ["--focal and --prune do not go together: leave out one"]),
         (["--focal", "--focal_gamma", "-1"], ["--focal_gamma"]),
     ],
 )

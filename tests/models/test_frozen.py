@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from data.loader import Batch
 from data.sets.memory import load
 from data.sets.registry import data_set
 from models import build_classifier
 from models.frozen import FrozenBackbone
-from probe.epoch import train_epoch
+from probe.epoch import Schedule, Training, train_epoch
 from probe.network import Network, freeze, frozen_modules
 from run.compute import Compute
 from run.log import Log
 from run.optim import sgd
+from run.reporter import Reporter
 from tests.oracles import hits_within
 from tests.reference import relative_error
 from tests.trees import images_in_memory
@@ -135,18 +137,17 @@ def digits(n: int, size: int) -> Recorded:
     return found
 
 
-def arguments(**more) -> argparse.Namespace:
-    plain = {"cosineLr": False, "lr": LR, "decreasing_lr": [3], "step_at_end": False, "log_interval": 4, "epochs": 3}
-    return argparse.Namespace(**{**plain, "batch_size": 32, **more})
+SCHEDULE = Schedule(3, LR, [3])
+REPORTER = Reporter(QUIET, tqdm(disable=True), NO_BAD, 4)
 
 
-def train(model: nn.Module, loader, how: str = "fp32", fixto: str = "layer4", epochs: int = 3, args=None):
+def train(model: nn.Module, loader, how: str = "fp32", fixto: str = "layer4", epochs: int = 3, batch: int = 32):
     """The network after the probe's epochs."""
     freeze(model, fixto, True)
     net = Network(model, frozen_modules(model, fixto), True, compute(how), ALONE)
     optimizer = sgd([p for p in model.parameters() if p.requires_grad], LR, 0.9, 1e-4)
     for epoch in range(1, epochs + 1):
-        train_epoch(net, loader, optimizer, epoch, args or arguments(), ALONE, QUIET, NO_BAD)
+        train_epoch(Training(net, loader, optimizer, SCHEDULE, batch, ALONE), epoch, REPORTER)
     return net
 
 
@@ -181,8 +182,8 @@ def test_a_classifier_on_features_is_that_of_the_network_trained_as_a_whole(how,
 def test_batches_of_several_steps_give_the_steps_of_one_by_one():
     """Features of 8 steps' images are extracted together; steps, rates and the short last one stay."""
     one, eight = (copy.deepcopy(network("res20_s")) for _ in range(2))
-    train(one, digits(90, 16), args=arguments(batch_size=16))
-    train(eight, digits(90, 64), args=arguments(batch_size=16))
+    train(one, digits(90, 16), batch=16)
+    train(eight, digits(90, 64), batch=16)
     assert relative_error(eight.fc.weight.detach(), one.fc.weight.detach()) < 1e-5
 
 
@@ -240,6 +241,6 @@ def test_batch_norms_of_frozen_stages_move_unless_they_are_fixed():
     net = Network(model, {}, False, compute(), ALONE)
     assert net.backbone is None
     optimizer = sgd(model.fc.parameters(), 0.5, 0.9, 0.0)
-    train_epoch(net, digits(64, 32), optimizer, 1, arguments(), ALONE, QUIET, NO_BAD)
+    train_epoch(Training(net, digits(64, 32), optimizer, SCHEDULE, 32, ALONE), 1, REPORTER)
     assert not torch.equal(model.bn1.running_mean, before["bn1.running_mean"])
     assert torch.equal(model.conv1.weight, before["conv1.weight"])

@@ -18,7 +18,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tqdm import tqdm
 
-import pretrain.files
 import recipes.launch
 from data.flags import Views, views_of
 from data.sets import digits
@@ -31,14 +30,17 @@ from methods.sdclr import SDCLR
 from methods.simclr import SimCLR
 from models import build_encoder
 from models.mask import get_masks
+from pretrain.features import Extractor
 from pretrain.flags import parse
 from pretrain.images import TrainingImages
 from pretrain.monitor import Monitor
 from run.bad_images import BadImages
 from run.board import Board
 from run.compute import Compute
+from run.folder import Run
 from run.log import Log, had_before, progress
 from split.lists import read_path_list
+from split.open import Lists
 from tests.conftest import PROJECT, interrupted_after, one_line_error
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, S_B, same, weights
 from tests.trees import make_listed_tree, take_lists_from, training_of
@@ -215,7 +217,7 @@ def test_a_resumed_run_shows_each_epoch_once(call, tmp_path, boosted):
     folder = tmp_path / "checkpoints/run"
     options = [*boosted, "--epochs", "4", "--monitor", "knn", "--monitor_freq", "1"]
     assert call("train_simCLR.py", "whole", *options).returncode == 0
-    with interrupted_after(pretrain.files.Checkpoints, 3):  # saved are 2 and 4
+    with interrupted_after(Run, 3):  # saved are 2 and 4
         assert call("train_simCLR.py", "run", *options).returncode == 130
     assert [row["epoch"] for row in metrics(folder)] == [1, 1, 2, 2, 3, 3]
     time.sleep(1.1 - time.time() % 1)  # the names of event files tell their order by seconds
@@ -302,7 +304,8 @@ def observe(rank: int, size: int, folder: str, files: list[str], root: str) -> N
                     buffer += 0.5 * rank  # without a GPU, statistics are per process; the main one's are saved
         state = torch.get_rng_state()
         views = views_of(args, training.data.spec)
-        monitor = Monitor(training, views, args.model, Compute(args, world.device), world)
+        extractor = Extractor(training.data, views, args.model, Compute(args, world.device), world)
+        monitor = Monitor(training, extractor, Lists())
         monitor.report(encoder, 1, log, BadImages("skip", log))
         assert encoder.training and torch.equal(state, torch.get_rng_state())
     if size > 1:
@@ -353,7 +356,8 @@ def test_a_list_that_holds_validation_images_is_refused(lists):
     val = read_path_list(lists / SPEC.path(SPEC.val_list), SPEC)
     training = TrainingImages(None, [1] * 100, val, SPEC.open(str(lists)))
     with pytest.raises(InputError, match="shares"):
-        Monitor(training, Views("pillow", 32, 0, 0), "res10", None, World(0, 1, torch.device("cpu")))
+        views, world = Views("pillow", 32, 0, 0), World(0, 1, torch.device("cpu"))
+        Monitor(training, Extractor(training.data, views, "res10", None, world), Lists())
 
 
 def test_an_unusable_tensorboard_is_told(monkeypatch, tmp_path):

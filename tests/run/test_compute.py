@@ -5,7 +5,6 @@ import copy
 import functools
 import math
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,13 +20,14 @@ from methods.base import Method, Wrapper
 from methods.measures import spread
 from methods.simclr import SimCLR
 from models import build_encoder
-from pretrain.epoch import one_epoch
+from pretrain.epoch import Schedule, Training, one_epoch
 from run.bad_images import BadImages
-from run.checkpoint import resume_optimizer
+from run.checkpoint import load_optimizer
 from run.compute import Compute, has_bf16
 from run.log import Log
 from run.meters import Meters
 from run.optim import build_optimizer, sgd
+from run.reporter import Reporter
 from tests.reference import relative_error
 from utils.distributed import World
 from utils.errors import InputError
@@ -43,8 +43,9 @@ def compute(precision: str = "fp32", memory_format: str = "channels_last", deter
 
 
 def epoch(model, loader, optimizer, how: Compute, print_freq: int = 50, scheduler: str = "constant") -> None:
-    args = argparse.Namespace(epochs=100, lr=LR, scheduler=scheduler, print_freq=print_freq)
-    one_epoch(model, loader, optimizer, 1, args, how, ALONE, QUIET, tqdm(disable=True), BadImages("error", QUIET))
+    training = Training(model, loader, optimizer, Schedule(100, LR, scheduler), how, ALONE)
+    reporter = Reporter(QUIET, tqdm(disable=True), BadImages("error", QUIET), print_freq)
+    one_epoch(training, 1, Meters(len(loader), CPU), reporter)
 
 
 # ---- precision
@@ -153,12 +154,12 @@ def test_a_first_step_that_the_scaler_skips_leaves_no_garbage():
     optimizer = sgd([weight], 0.5, 0.9, 0.0)
     garbage = [torch.full((512, 512), math.nan) for _ in range(8)]
     del garbage  # memory that is taken again
-    how.step((weight * 1e38).sum(), optimizer)
+    how.step(lambda: how.backward((weight * 1e38).sum(), optimizer), optimizer)
     assert (weight == 0).all() and how.scaler.get_scale() == 2**15
     assert (optimizer.state[weight]["momentum_buffer"] == 0).all()
-    how.step((weight * 2).sum(), optimizer)
+    how.step(lambda: how.backward((weight * 2).sum(), optimizer), optimizer)
     assert (weight == -1).all() and (optimizer.state[weight]["momentum_buffer"] == 2).all()
-    how.step((weight * 2).sum(), optimizer)
+    how.step(lambda: how.backward((weight * 2).sum(), optimizer), optimizer)
     torch.testing.assert_close(weight.detach(), torch.full((512, 512), -1 - 0.5 * (0.9 * 2 + 2)))
 
 
@@ -190,7 +191,7 @@ def test_state_that_was_saved_contiguous_goes_on_the_same_in_channels_last(optim
     resumed = [compute().on_device(m) for m in copy.deepcopy(modules)]
     assert resumed[0].weight.stride() != modules[0].weight.stride()
     rule = optimizer_of(resumed)
-    assert resume_optimizer(rule, content, Path("model.pt")) == 2
+    load_optimizer(rule, content["optim"])
     for ours, theirs in zip(steps(resumed, rule, gradients[2:]), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
 
@@ -312,9 +313,10 @@ class Alike(Stub):
 @pytest.mark.parametrize(("model", "told"), [(Alike, True), (Stub, False)])
 def test_collapse_is_told_once_an_epoch(tmp_path, model, told):
     model = model([1.0] * 5)
-    args = argparse.Namespace(epochs=1, lr=LR, scheduler="constant", print_freq=2)
-    log, bar, bad = Log(tmp_path), tqdm(disable=True), BadImages("error", QUIET)
-    one_epoch(model, batches([2] * 5), sgd(model.parameters(), 0.1, 0.9, 0.0), 1, args, compute(), ALONE, log, bar, bad)
+    optimizer, loader = sgd(model.parameters(), 0.1, 0.9, 0.0), batches([2] * 5)
+    training = Training(model, loader, optimizer, Schedule(1, LR, "constant"), compute(), ALONE)
+    reporter = Reporter(Log(tmp_path), tqdm(disable=True), BadImages("error", QUIET), 2)
+    one_epoch(training, 1, Meters(len(loader), CPU), reporter)
     assert (tmp_path / "log.txt").read_text().count("warning: the features have collapsed in epoch 1") == told
 
 
@@ -324,9 +326,9 @@ def test_gradient_norm(precision):
     loss = layer(torch.rand(7, 5)).square().sum()
     expected = torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
     rule = sgd(layer.parameters(), 0.1, 0.9, 0.0)
-    norm = how.step(loss, rule, measure=True)
+    norm = how.step(lambda: how.backward(loss, rule), rule, measure=True)
     assert norm.item() == pytest.approx(math.sqrt(sum(g.double().square().sum().item() for g in expected)), rel=1e-5)
-    assert how.step(layer(torch.rand(7, 5)).sum(), rule) is None
+    assert how.step(lambda: how.backward(layer(torch.rand(7, 5)).sum(), rule), rule) is None
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])

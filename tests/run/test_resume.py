@@ -133,13 +133,13 @@ def test_without_a_checkpoint_it_starts_from_the_beginning_and_says_so(call):
 
 def test_random_numbers_go_on(call, tmp_path, interrupted, monkeypatch):
     """Of Python, NumPy and torch: what a method would draw is drawn as in the undisturbed run."""
-    drawn, forward = [], run.folder.RunFiles.stepped
+    drawn, forward = [], run.folder.Run.stepped
 
     def stepped(self, *args):
         drawn.append((random.random(), np.random.rand(), torch.rand(()).item()))
         forward(self, *args)
 
-    monkeypatch.setattr(run.folder.RunFiles, "stepped", stepped)
+    monkeypatch.setattr(run.folder.Run, "stepped", stepped)
     random.seed(0), np.random.seed(0)
     interrupted()
     assert call("train_simCLR.py", "whole", *SMALL).returncode == 0

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-import pretrain.files
 from data.sets.registry import data_set
 from pretrain.flags import parse
 from run.check import STEPS, check_folder, checkpoint_bytes, duration, measure_step
+from run.folder import Run
 from split.lists import ROOT, write_lists
 from split.make_splits import make_lists
 from split.open import lists_on_trial
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_told(call, tmp_path, command, words):
 
 
 def test_a_folder_that_holds_a_run(call, tmp_path):
-    with interrupted_after(pretrain.files.Checkpoints, 2):
+    with interrupted_after(Run, 2):
         assert call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 3).returncode == 130
     before = {path: path.stat().st_mtime for path in tmp_path.rglob("*")}
     one_line_error(call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 3, "--check"), "holds a run")

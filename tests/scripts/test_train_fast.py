@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-import pretrain.files
 from data.loader import AugmentedImages, BatchedLoader
 from data.views.batches import PretrainViews
 from run.checkpoint import read_checkpoint
+from run.folder import Run
 from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
 from tests.reference import relative_error
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, S_B, same, weights
@@ -38,7 +38,7 @@ def test_resumed_training_equals_the_undisturbed_one_to_the_bit(call, tmp_path, 
     assert done.returncode == 0, done.stderr
     kind = "pillow" if "pillow" in how else "batched"
     assert f"1 process(es) on cpu, precision {how[:4]}, channels_last, {kind} views, " in done.stdout
-    with interrupted_after(pretrain.files.Checkpoints, 2):
+    with interrupted_after(Run, 2):
         assert call("train_simCLR.py", "parts", *options).returncode == 130
     done = call("train_simCLR.py", "parts", *options, "--resume")
     assert done.returncode == 0 and "after epoch 2" in done.stdout

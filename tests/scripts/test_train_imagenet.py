@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torchvision import transforms as T
 
-import probe.files
 import probe.network
 from data.sets.registry import data_set
 from models import build_classifier
 from models.published import from_published
 from probe.flags import parse_imagenet
+from run.folder import Run
 from tests.conftest import interrupted_after, one_line_error, slow_but
 from tests.oracles import hits_within
 from tests.trees import make_listed_tree, take_lists_from
@@ -163,7 +163,7 @@ def test_the_rate_falls_after_the_epoch_and_the_best_top5_is_kept(run, tmp_path,
 def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(run, tmp_path, pretrained, monkeypatch):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 4]
     assert run("train_imagenet.py", "whole", *options).returncode == 0
-    with interrupted_after(probe.files.Files, 2):
+    with interrupted_after(Run, 2):
         assert run("train_imagenet.py", "parts", *options).returncode == 130
     done = run("train_imagenet.py", "parts", *options, "--resume")
     assert done.returncode == 0 and "after epoch 2" in done.stdout

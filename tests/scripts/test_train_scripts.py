@@ -15,10 +15,8 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-import pretrain.files
 import pretrain.flags
 import probe.epoch
-import probe.files
 import probe.flags
 import probe.network
 from methods.build import build_method
@@ -27,6 +25,7 @@ from models import build_classifier, build_encoder
 from models.published import from_published, load_state
 from run.checkpoint import read_checkpoint
 from run.compute import has_bf16
+from run.folder import Run
 from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
 from tests.warm import free_port, spawn
 from utils.errors import InputError
@@ -103,7 +102,7 @@ def test_one_seed_gives_identical_weights_whatever_the_workers(call, tmp_path, m
 def test_interrupted_and_resumed_pretraining_equals_the_undisturbed_one(call, tmp_path, monkeypatch):
     options = [*PRETRAIN, *SDCLR, "--random_prune_percent", "0.2", "--epochs", 4]
     assert call("train_simCLR.py", "whole", *options).returncode == 0
-    with interrupted_after(pretrain.files.Checkpoints, 2):
+    with interrupted_after(Run, 2):
         assert call("train_simCLR.py", "parts", *options).returncode == 130
     done = call("train_simCLR.py", "parts", *options, "--resume", "True")
     assert "resuming from" in done.stdout and "after epoch 2" in done.stdout
@@ -222,7 +221,7 @@ def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(call, tmp_path
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--trainSplit", S_B]
     options += ["--epochs", 6, "--test_freq", 2]
     assert call("train_cifar.py", "whole", *options).returncode == 0
-    with interrupted_after(probe.files.Files, 3):
+    with interrupted_after(Run, 3):
         assert call("train_cifar.py", "parts", *options).returncode == 130
     assert call("train_cifar.py", "parts", *options, "--resume").returncode == 0
     folder = tmp_path / "checkpoints_tune"
@@ -335,10 +334,10 @@ def test_the_probe_notices_frozen_weights_that_move(call, pretrained, monkeypatc
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B]
     original = probe.epoch.train_epoch
 
-    def move(network, *args):
-        original(network, *args)
+    def move(training, *args):
+        original(training, *args)
         with torch.no_grad():
-            network.model.layer3[0].conv1.weight[0, 0, 0, 0] += 1
+            training.network.model.layer3[0].conv1.weight[0, 0, 0, 0] += 1
 
     monkeypatch.setattr("probe.stages.train_epoch", move)
     with pytest.raises(RuntimeError, match=r"layer3\.0\.conv1"):
