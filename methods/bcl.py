@@ -50,7 +50,7 @@ class BCL(Wrapper):
         add("--momentum_loss_beta", type=beta, default=0.97, help="of the momentum loss, in [0, 1)")
         add("--rand_k", type=number(int, 1, 100), default=1, help="boosted operations per view: 1 in BCL-I, 2 in BCL-D")
         add("--rand_strength", type=number(float, 0, 30), default=30.0, help="largest strength of an operation")
-        add("--rand_floor", type=number(float, 0, 30), help="smallest strength; default 10 for --rand_k 1, else 5")
+        add("--rand_floor", type=number(float, 0, 30), help="smallest strength; default 10 for one operation, else 5")
 
     @classmethod
     def build(cls, method: Method, options: argparse.Namespace, images: int) -> "BCL":

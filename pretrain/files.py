@@ -47,9 +47,9 @@ class WithinEpoch:
 
 def _name_now(name: str, own: dict[str, torch.Tensor]) -> str:
     """A name of the first versions, which had BCL's scores as `bcl.score` and each mask under its convolution's."""
-    mask = f"encoder.{name}.mask"
-    old = {"bcl.score": "score", name: next((key for key in own if key.endswith(mask)), name)}
-    return name if name in own else old[name]
+    if name in own or name == "bcl.score":
+        return name.removeprefix("bcl.")
+    return next((key for key in own if key.endswith(f"encoder.{name}.mask")), name)
 
 
 def _copy(own: torch.Tensor, new: Any, what: str) -> None:
