@@ -191,7 +191,7 @@ class EpochSampler(DistributedSampler):
         self.subset = None if subset is None else subset.tolist()
         self.dataset = range(self.samples if subset is None else len(subset))
         self.num_samples = math.ceil(len(self.dataset) / self.num_replicas)
-        if 0 < self.num_samples % batch < smallest:
+        if subset is not None and 0 < self.num_samples % batch < smallest:
             self.num_samples += smallest - self.num_samples % batch
         self.total_size = self.num_samples * self.num_replicas
 

@@ -1,6 +1,7 @@
 """Set up a pre-training from its command line, for train_simCLR.py and for --check."""
 
 import argparse
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -28,7 +29,7 @@ from run.log import provenance
 from run.meters import Meters
 from run.optim import build_optimizer
 from run.parts import Generators, Note, OptimizerPart, Scaler
-from run.randomness import seed_generators
+from run.randomness import seed_generators, undisturbed
 from run.reporter import Reporter
 from split.open import Lists
 from utils.distributed import World, world_from_environment
@@ -94,7 +95,9 @@ class Pretraining:
         """
         self.enter_phase(epoch)
         extract = partial(self.extractor.of_training, self.method.encoder, self.data.chosen, bad)
-        self.method.start_epoch(epoch, extract)
+        # What is drawn here was drawn when the epoch began first.
+        with undisturbed(self.world.device) if self.run.within_epoch else nullcontext():
+            self.method.start_epoch(epoch, extract)
 
         def steps() -> int:
             subset, batch = self.method.subset(), self.loader.batch_size

@@ -155,6 +155,11 @@ class Run:
         self.told.append(f"resuming from {path} after epoch {epoch}{self._steps_done()}{finished}")
         return epoch
 
+    @property
+    def within_epoch(self) -> bool:
+        """Whether the run goes on in the middle of an epoch, which has not begun again yet."""
+        return bool(self._within)
+
     def _steps_done(self) -> str:
         """Steps that are done of an interrupted epoch, in words."""
         try:
