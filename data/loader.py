@@ -11,10 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
-from torchvision import transforms as T
 
 from data.images import BadImage, ImageArrays, ImageFiles
-from data.views import arrays
 from data.views.batch_ops import sent
 from data.views.boost import Boost
 from utils.allocator import return_memory
@@ -130,7 +128,8 @@ class AugmentedImages(Dataset):
         # torch.manual_seed would also queue a call for CUDA, in every worker, for every sample.
         torch.default_generator.manual_seed(mixed_seed(self.seed, *key))
         try:
-            transform = self.transform if self.boost is None else self._boosted(float(self.scores[index]))
+            score, boost = float(self.scores[index]), self.boost
+            transform = self.transform if boost is None else boost.view(self.transform, score)
             views = torch.stack([transform(image) for _ in range(self.views)])
         finally:
             torch.set_rng_state(state)
@@ -149,16 +148,6 @@ class AugmentedImages(Dataset):
             # Drawn at random: a neighbour would replace all images of a missing folder, many times in an epoch.
             others = others or np.random.RandomState([self.seed, epoch, index])
             index = int(others.randint(len(self)))
-
-    def _boosted(self, score: float) -> Transform:
-        """The transform of an image with this score: its pixels, RandAugment, its tensor."""
-        if isinstance(self.transform, T.Compose):
-            *steps, finish = self.transform.transforms
-            pixels = T.Compose(steps)
-        else:
-            pixels, finish = self.transform.pixels, arrays.to_tensor
-        u = self.boost.draw()
-        return lambda image: finish(self.boost(pixels(image), score, u))
 
 
 def fingerprint(data: AugmentedImages) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from typing import NamedTuple
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
 from data.sets.registry import data_set, data_sets
@@ -15,11 +16,22 @@ from utils.errors import InputError
 CONVERT = "add --cvt_state_dict"
 
 
-def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float, lr: float, falls: str) -> Parser:
+class Defaults(NamedTuple):
+    """Published defaults of one script; falls: epochs at which the learning rate falls to a tenth."""
+
+    save_dir: str
+    epochs: int
+    batch: int
+    wd: float
+    lr: float
+    falls: str
+
+
+def _parser(description: str, default: Defaults) -> Parser:
     """The flags that both scripts have, with each one's published defaults."""
     parser = Parser(description)
     add = parser.add_argument
-    add_experiment(parser, save_dir)
+    add_experiment(parser, default.save_dir)
     add_data_options(parser)
     add_augment(parser)
     add_compute_options(parser)
@@ -28,13 +40,13 @@ def _parser(description: str, save_dir: str, epochs: int, batch: int, wd: float,
     protocols = ["", *PROTOCOLS, *FEATURE_PROTOCOLS, "custom"]
     add("--protocol", default="", choices=protocols, help="default: by the training list; "
         "bcl-* are BCL's probes on features, with lists, batches and rates of their own")  # fmt: skip
-    add("--batch-size", type=positive, default=batch, help="images per step, all processes together")
-    add("--test-batch-size", type=positive, default=batch)
-    add("--epochs", type=positive, help=f"default {epochs}; of BCL's probes 500")
-    add("--weight-decay", "--wd", dest="wd", type=not_negative, default=wd)
-    add("--lr", type=not_negative, default=lr)
+    add("--batch-size", type=positive, default=default.batch, help="images per step, all processes together")
+    add("--test-batch-size", type=positive, default=default.batch)
+    add("--epochs", type=positive, help=f"default {default.epochs}; of BCL's probes 500")
+    add("--weight-decay", "--wd", dest="wd", type=not_negative, default=default.wd)
+    add("--lr", type=not_negative, default=default.lr)
     add("--momentum", type=not_negative, default=0.9)
-    add("--decreasing_lr", type=milestones, default=falls, help="epochs at which lr falls to a tenth")
+    add("--decreasing_lr", type=milestones, default=default.falls, help="epochs at which lr falls to a tenth")
     add("--seed", type=natural, help="default 1; of BCL's probes 10")
     add("--test_freq", type=positive, default=1, help="epochs between validations")
     add("--checkpoint", default="", help="weights to start from")
@@ -75,7 +87,9 @@ def parse_cifar(description: str) -> argparse.Namespace:
     Raises:
         InputError: an unknown flag or a value out of range.
     """
-    parser = _parser(description, "checkpoints_tune", epochs=100, batch=128, wd=2e-4, lr=0.1, falls="75,90,95")
+    parser = _parser(
+        description, Defaults("checkpoints_tune", epochs=100, batch=128, wd=2e-4, lr=0.1, falls="75,90,95")
+    )
     add = parser.add_argument
     add("--model", default="res18", choices=MODELS)
     add("--dataset", default="cifar10", choices=["cifar", *data_sets("cifar")])
@@ -99,7 +113,8 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     Raises:
         InputError: an unknown flag, a value out of range, two lists at once, or processes without their ranks.
     """
-    parser = _parser(description, "checkpoints_imagenet_tune", epochs=10, batch=512, wd=5e-4, lr=0.2, falls="3,6,9")
+    default = Defaults("checkpoints_imagenet_tune", epochs=10, batch=512, wd=5e-4, lr=0.2, falls="3,6,9")
+    parser = _parser(description, default)
     add = parser.add_argument
     add("--model", default="res50", choices=MODELS)
     add("--dataset", default="imagenet", choices=list(data_sets("imagenet")))

@@ -1,11 +1,20 @@
 """Images per class of the long-tailed sets: the published rules, counts and fitted laws."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from split.lists import ROOT
 from utils.errors import InputError
+
+
+class Shape(NamedTuple):
+    """How a list is long-tailed: class_counts' settings. imb_factor: None for the data set's."""
+
+    name: str = "exp"
+    imb_factor: float | None = None
+    alpha: float = 6.0
 
 
 def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp", alpha: float = 6.0) -> np.ndarray:

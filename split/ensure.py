@@ -49,7 +49,7 @@ def ensure_list(name: str, spec: MemorySet, labels: np.ndarray, root: Path = ROO
     if name not in lists:
         example = spec.split_list(f"{spec.prefix}split1_D_i")
         raise InputError(f"list {name} does not exist below {root}; a list of {spec.name} is called {example}, say")
-    own = "imb_factor" in settings
+    own = "shape" in settings
     if own:
         # A list of another shape goes beside those that are here, and keeps off their validation images.
         val = read_list(ensure_list(spec.val_list, spec, labels, root, fetching=fetching), spec)

@@ -20,14 +20,14 @@ import numpy as np
 from data.sets.base import FileSet, MemorySet
 from data.sets.memory import load
 from data.sets.registry import data_set
-from split.counts import class_counts
+from split.counts import Shape, class_counts
 from split.flags import parse_make
 from split.lists import npy, read_list, write_files
 from split.make_image_lists import make_image_lists, scan
 from utils.errors import InputError, run
 from utils.files import locked
 
-SPLITS = (1, 2, 3, 4, 5)
+SPLITS, PUBLISHED = (1, 2, 3, 4, 5), Shape()
 _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")
 
 
@@ -40,9 +40,7 @@ def train_and_val(spec: MemorySet, labels: np.ndarray) -> tuple[np.ndarray, np.n
     return np.concatenate(train), np.concatenate(val)
 
 
-def make_split(
-    spec: MemorySet, labels: np.ndarray, val: np.ndarray, seed: int, imb_factor: float, shape: str, alpha: float
-) -> dict[str, np.ndarray]:
+def make_split(spec: MemorySet, labels: np.ndarray, val: np.ndarray, seed: int, shape: Shape) -> dict[str, np.ndarray]:
     """D_i, D_b and S_b of one split, drawn from all images that are not validation images.
 
     Returns:
@@ -60,7 +58,7 @@ def make_split(
     shuffled = [rng.permutation(pool[labels[pool] == c]) for c in range(spec.classes)]
     head = min(len(s) for s in shuffled)
     sizes = np.empty(spec.classes, np.int64)
-    sizes[order] = class_counts(spec.classes, head, imb_factor, shape, alpha)
+    sizes[order] = class_counts(spec.classes, head, shape.imb_factor, shape.name, shape.alpha)
     balanced = np.full(spec.classes, sizes.sum() // spec.classes)
     few = np.full(spec.classes, spec.few_shot)
     return {
@@ -73,9 +71,7 @@ def make_lists(
     spec: MemorySet,
     labels: np.ndarray,
     splits: tuple[int, ...] = SPLITS,
-    imb_factor: float | None = None,
-    shape: str = "exp",
-    alpha: float = 6.0,
+    shape: Shape = PUBLISHED,
     val: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """All lists of a data set: path below split/ -> indices. Other shapes and factors are part of the names.
@@ -87,12 +83,13 @@ def make_lists(
     if val is None:
         train, val = train_and_val(spec, labels)
         lists = {spec.train_list: train, spec.val_list: val}
-    factor = spec.imb_factor if imb_factor is None else imb_factor
-    tag = f"_pareto{alpha:g}" if shape == "pareto" else ""
-    if tag or factor != spec.imb_factor:
-        tag += f"_imb{factor:g}"
+    if shape.imb_factor is None:
+        shape = shape._replace(imb_factor=spec.imb_factor)
+    tag = f"_pareto{shape.alpha:g}" if shape.name == "pareto" else ""
+    if tag or shape.imb_factor != spec.imb_factor:
+        tag += f"_imb{shape.imb_factor:g}"
     for seed in splits:
-        for name, indices in make_split(spec, labels, val, seed, factor, shape, alpha).items():
+        for name, indices in make_split(spec, labels, val, seed, shape).items():
             lists[spec.split_list(f"{spec.prefix}split{seed}{tag}_{name}")] = indices
     return lists
 
@@ -128,8 +125,8 @@ def settings_of(spec: MemorySet, relative: str) -> dict | None:
     seed, alpha, factor, _ = match.groups()
     if alpha is None and factor is None and int(seed) in SPLITS:
         return {"splits": SPLITS}
-    shape = {"shape": "pareto", "alpha": float(alpha)} if alpha else {}
-    return {"splits": (int(seed),), "imb_factor": float(factor) if factor else None, **shape}
+    shape = Shape("pareto", alpha=float(alpha)) if alpha else PUBLISHED
+    return {"splits": (int(seed),), "shape": shape._replace(imb_factor=float(factor) if factor else None)}
 
 
 def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
@@ -137,11 +134,11 @@ def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
     spec = data_set(args.dataset)
     labels = load(spec, args.data, train=True, download=args.download).labels
     # Another shape goes beside the lists that are here, published ones too, and keeps off their validation images.
-    shape, alpha = args.shape or "exp", 6.0 if args.alpha is None else args.alpha
-    default = shape == "exp" and args.imb_factor in (None, spec.imb_factor)
+    shape = Shape(args.shape or "exp", args.imb_factor, 6.0 if args.alpha is None else args.alpha)
+    default = shape.name == "exp" and shape.imb_factor in (None, spec.imb_factor)
     val = args.out / spec.val_list
     in_use = None if default or not val.is_file() else read_list(val, spec).ids
-    lists = make_lists(spec, labels, tuple(args.splits or SPLITS), args.imb_factor, shape, alpha, in_use)
+    lists = make_lists(spec, labels, tuple(args.splits or SPLITS), shape, in_use)
     if spec.train_list in lists:
         lists |= make_shots(spec, labels, lists[spec.train_list])
     return {relative: npy(indices) for relative, indices in lists.items()}

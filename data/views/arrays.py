@@ -94,13 +94,15 @@ class PretrainView:
         resize_lower: smallest crop, as a share of the area.
     """
 
+    to_tensor = staticmethod(to_tensor)
+
     def __init__(self, size: int, strength: float = 1.0, resize_lower: float = 0.08) -> None:
         self.size, self.scale = size, (resize_lower, 1.0)
         self.jitter = T.ColorJitter(*(strength * spread for spread in JITTER))
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """[H, W, 3] uint8 -> [3, size, size] in [0, 1]."""
-        return to_tensor(self.pixels(image))
+        return self.to_tensor(self.pixels(image))
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 -> [size, size, 3] uint8, what comes before the tensor."""

@@ -11,6 +11,7 @@ with strength 30 and a floor of 10 for k = 1, else 5.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -64,6 +65,13 @@ OPERATIONS: dict[str, tuple[Callable[[Image.Image, float], Image.Image], float, 
 }
 
 
+class PixelTransform(Protocol):
+    """A transform of an image that has a part that gives pixels, [H, W, 3] uint8, and one from there to the tensor."""
+
+    pixels: Callable
+    to_tensor: Callable[[Image.Image | np.ndarray], torch.Tensor]
+
+
 class Boost:
     """RandAugment by memorisation score.
 
@@ -85,6 +93,11 @@ class Boost:
     def draw(self) -> float:
         """u of an image, shared by its views; 1 for k = 1."""
         return 1.0 if self.k == 1 else float(torch.rand(1))
+
+    def view(self, transform: "PixelTransform", score: float) -> Callable[[Image.Image | np.ndarray], torch.Tensor]:
+        """The transform of an image with this score, all of whose views share a draw: pixels, RandAugment, tensor."""
+        u = self.draw()
+        return lambda image: transform.to_tensor(self(transform.pixels(image), score, u))
 
     def __call__(self, image: Image.Image | np.ndarray, score: float, u: float) -> Image.Image | np.ndarray:
         """The view of an image [H, W, 3] uint8 (PIL or array, as given) with `score` M in [0, 1] and u from draw()."""

@@ -1,5 +1,7 @@
 """The views as published, of single images: torchvision's transforms in Pillow."""
 
+from collections.abc import Callable
+
 import torch
 from PIL import Image, ImageFilter
 from torchvision import transforms as T
@@ -17,9 +19,19 @@ class GaussianBlur:
         return image.filter(ImageFilter.GaussianBlur(float(torch.empty(1).uniform_(0.1, 2.0))))
 
 
+class View:
+    """Transforms of pixels one after another, then the tensor in [0, 1]."""
+
+    def __init__(self, *steps: Callable) -> None:
+        self.pixels, self.to_tensor = T.Compose(steps), T.ToTensor()
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        return self.to_tensor(self.pixels(image))
+
+
 def pretrain_transform(
     size: int, flip: bool, strength: float = 1.0, resize_lower: float = 0.1, blur: bool = False
-) -> Transform:
+) -> View:
     """One view (SDCLR's train_simCLR.py): [3, size, size] in [0, 1].
 
     Args:
@@ -28,15 +40,12 @@ def pretrain_transform(
         blur: blur half of the images, as published for ImageNet.
     """
     jitter = T.ColorJitter(*(strength * spread for spread in arrays.JITTER))
-    return T.Compose(
-        [
-            T.RandomResizedCrop(size, scale=(resize_lower, 1.0), interpolation=BICUBIC),
-            *([T.RandomHorizontalFlip()] if flip else []),
-            T.RandomApply([jitter], p=0.8),
-            T.RandomGrayscale(p=0.2),
-            *([T.RandomApply([GaussianBlur()], p=0.5)] if blur else []),
-            T.ToTensor(),
-        ]
+    return View(
+        T.RandomResizedCrop(size, scale=(resize_lower, 1.0), interpolation=BICUBIC),
+        *([T.RandomHorizontalFlip()] if flip else []),
+        T.RandomApply([jitter], p=0.8),
+        T.RandomGrayscale(p=0.2),
+        *([T.RandomApply([GaussianBlur()], p=0.5)] if blur else []),
     )
 
 

@@ -250,7 +250,7 @@ def test_probe_pipeline_is_the_published_one():
 
 def test_settings_of_the_jitter_and_the_crop():
     transform = pretrain_transform(32, True, strength=0.5, resize_lower=0.3)
-    text = re.sub(r"\s+", " ", repr(transform))
+    text = re.sub(r"\s+", " ", repr(transform.pixels))
     assert "scale=(0.3, 1.0)" in text
     assert "brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(-0.05, 0.05)" in text
 

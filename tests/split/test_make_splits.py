@@ -21,7 +21,7 @@ import split.lists
 import split.make_splits
 from data.sets.memory import load
 from data.sets.registry import data_set, data_sets
-from split.counts import class_counts
+from split.counts import Shape, class_counts
 from split.ensure import ensure_list
 from split.lists import blob_sha1, read_list, write_lists
 from split.make_splits import make_lists, settings_of
@@ -290,7 +290,7 @@ def test_a_split_does_not_depend_on_the_others():
 def test_draws_do_not_depend_on_shape_or_factor():
     """Another imbalance takes longer or shorter prefixes of the same images, in the same class order."""
     labels, base = labels_of("digits"), lists_of("digits")
-    other = make_lists(DIGITS, labels, imb_factor=5, shape="pareto", alpha=3)
+    other = make_lists(DIGITS, labels, shape=Shape("pareto", 5, 3))
     assert np.array_equal(other[DIGITS.val_list], base[DIGITS.val_list])
     for n in range(1, 6):
         ours = by_class(base[DIGITS.split_list(f"digits_split{n}_D_i")], labels, 10)
@@ -305,15 +305,15 @@ def test_draws_do_not_depend_on_shape_or_factor():
 def test_wrong_imbalance_factors_of_the_lists():
     for factor in (0, 0.5, -1, math.nan):
         with pytest.raises(InputError):
-            make_lists(DIGITS, labels_of("digits"), (1,), imb_factor=factor)
+            make_lists(DIGITS, labels_of("digits"), (1,), Shape(imb_factor=factor))
 
 
 def test_names_say_shape_and_factor():
     labels = labels_of("digits")
-    assert DIGITS.split_list("digits_split2_imb50_D_b") in make_lists(DIGITS, labels, (2,), 50)
-    assert DIGITS.split_list("digits_split2_imb2.5_S_b") in make_lists(DIGITS, labels, (2,), 2.5)
-    assert DIGITS.split_list("digits_split2_pareto6_imb20_D_i") in make_lists(DIGITS, labels, (2,), None, "pareto")
-    assert DIGITS.split_list("digits_split2_D_i") in make_lists(DIGITS, labels, (2,), 20)
+    assert DIGITS.split_list("digits_split2_imb50_D_b") in make_lists(DIGITS, labels, (2,), Shape(imb_factor=50))
+    assert DIGITS.split_list("digits_split2_imb2.5_S_b") in make_lists(DIGITS, labels, (2,), Shape(imb_factor=2.5))
+    assert DIGITS.split_list("digits_split2_pareto6_imb20_D_i") in make_lists(DIGITS, labels, (2,), Shape("pareto"))
+    assert DIGITS.split_list("digits_split2_D_i") in make_lists(DIGITS, labels, (2,), Shape(imb_factor=20))
 
 
 @quick
@@ -328,7 +328,7 @@ def test_a_name_tells_how_its_list_was_made(name, seed, factor, shape, alpha):
     """settings_of undoes make_lists: what the settings of a name make holds that name."""
     spec = data_set(name)
     few = np.arange(spec.classes * 3) % spec.classes  # enough for the names
-    made = make_lists(spec, few, (seed,), factor, shape, alpha)
+    made = make_lists(spec, few, (seed,), Shape(shape, factor, alpha))
     for key in made:
         again = make_lists(spec, few, **settings_of(spec, key))
         assert np.array_equal(again[key], made[key])
