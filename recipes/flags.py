@@ -12,7 +12,7 @@ from data.sets.base import DataSet
 from data.sets.registry import data_set
 from methods import choose
 from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, PAPERS, Recipe, settle
-from utils.cli import Parser, not_negative
+from utils.cli import Parser, check_text, not_negative
 from utils.errors import InputError
 from utils.files import PROJECT
 
@@ -73,6 +73,7 @@ def parse_recipe(words: Sequence[str], description: str) -> Recipe:
 
 def _read(words: Sequence[str], known: Collection[str], description: str) -> Given:
     """Options and values in pairs; the last one of a setting counts."""
+    check_text(words)
     given, rest = Given({}, {}), list(words)
     while rest:
         option, value = rest[0], rest[1] if len(rest) > 1 else ""
@@ -144,25 +145,34 @@ def refusals(recipe: Recipe, user: Given) -> dict[str, str]:
 def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     """Why a setting that was given has no effect; '' where it has one, or asks for nothing."""
     spec, values, method = recipe.spec, recipe.values, recipe.method.name
-    pruned = any(line is LINES["sdclr"] for line, _ in recipe.lines)
-    with_method = f"with --method {method}" if values["method"] else "without --method"
-    if name in METHOD_OPTIONS and not any(name in options for _, options in recipe.lines):
-        nothing = [part.unless for part in METHOD_OPTIONS[name].parts if part.option == name]
-        owners = [owner for owner, line in LINES.items() if name in line.options]
-        also = ", which --prune True chooses, too" if owners == ["sdclr"] else ""
-        told = f"has no effect {with_method}: it is of {' and '.join(owners)}{also}"
-        return "" if value in ("False", *nothing) else told
-    reasons = {
-        f"{value} contradicts --method {method}": name == "prune" and pruned != (value == "True"),
-        f"has no effect with --method {method}": (name, method) == ("epochs", "untrained") and value != "0",
-        f"is of image files, not of {spec.name}": name in OF_FILES and spec.style != "imagenet",
-        f"is of images in memory, not of {spec.name}": name in OF_MEMORY and spec.style != "cifar",
-        "has no effect with --paper bcl": name in OF_SDCLR and values["paper"] == "bcl",
-        "has no effect without -n 2 or more": name == "rdzv" and recipe.count("nodes") < 2,
-        "has no effect without --monitor knn": name == "monitor_freq" and values["monitor"] in ("", "none"),
-    }
-    asks_nothing = name in OF_FILES | OF_MEMORY and value == GENERAL[name]
-    return "" if asks_nothing else next((reason for reason, applies in reasons.items() if applies), "")
+    if name in METHOD_OPTIONS:
+        return "" if any(name in options for _, options in recipe.lines) else _of_other_method(recipe, name, value)
+    if name == "prune" and (value == "True") != any(line is LINES["sdclr"] for line, _ in recipe.lines):
+        return f"{value} contradicts --method {method}"
+    if name == "epochs" and method == "untrained" and value != "0":
+        return "has no effect with --method untrained"
+    if name in OF_FILES and spec.style != "imagenet" and value != GENERAL[name]:
+        return f"is of image files, not of {spec.name}"
+    if name in OF_MEMORY and spec.style != "cifar" and value != GENERAL[name]:
+        return f"is of images in memory, not of {spec.name}"
+    if name in OF_SDCLR and values["paper"] == "bcl":
+        return "has no effect with --paper bcl"
+    if name == "rdzv" and recipe.count("nodes") < 2:
+        return "has no effect without -n 2 or more"
+    if name == "monitor_freq" and values["monitor"] in ("", "none"):
+        return "has no effect without --monitor knn"
+    return ""
+
+
+def _of_other_method(recipe: Recipe, name: str, value: str) -> str:
+    """What to tell of an option that the recipe's method does not have; '' for a value that asks for nothing."""
+    owners = [owner for owner, line in LINES.items() if name in line.options]
+    nothing = [part.unless for owner in owners for part in LINES[owner].parts if part.option == name]
+    if value in ("False", *nothing):
+        return ""
+    chosen = f"with --method {recipe.values['method']}" if recipe.values["method"] else "without --method"
+    also = ", which --prune True chooses, too" if owners == ["sdclr"] else ""
+    return f"has no effect {chosen}: it is of {' and '.join(owners)}{also}"
 
 
 # ---- recipes.reproduce
