@@ -26,9 +26,9 @@ PRETRAINING = {
 }
 PROBE = {
     "cifar": "save-dir dataset data download model trainSplit valiSplit epochs decreasing_lr lr wd batch-size "
-    "test_freq fixto fixbn seed num_workers resume checkpoint cvt_state_dict",
+    "test_freq fixto fixbn seed num_workers resume checkpoint cvt_state_dict protocol",
     "imagenet": "decreasing_lr weight-decay epochs lr batch-size model fullset customSplit save-dir dataset "
-    "checkpoint cvt_state_dict world_size port num_workers test_freq seed data resume",
+    "checkpoint cvt_state_dict world_size port num_workers test_freq seed data resume protocol",
 }
 FEATURES = "save-dir dataset data model protocol num_workers checkpoint cvt_state_dict resume"
 
