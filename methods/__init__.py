@@ -55,7 +55,7 @@ METHODS = {
         "SDCLR", "methods.sdclr:SDCLR",
         (Part("_pruneP{}", "prune_percent"), Part("DualBN", "prune_dual_bn", "False"),
          Part("RandomP{}", "random_prune_percent", "0")),
-        {"prune_dual_bn": "True", "random_prune_percent": "0"}, "prune",
+        {"prune_percent": "0.9", "prune_dual_bn": "True", "random_prune_percent": "0"}, "prune",
         papers={"bcl": {"weight_decay": "1e-4"}},
     ),
 }  # fmt: skip

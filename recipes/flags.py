@@ -1,15 +1,226 @@
-"""Flags of recipes.pretrained."""
+"""Options of the recipes, of recipes.reproduce and of recipes.pretrained."""
 
 import argparse
+import re
+import sys
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Never
 
-from utils.cli import Parser, not_negative
+from data.sets.base import DataSet
+from data.sets.registry import data_set
+from methods import choose
+from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, PAPERS, Recipe, settle
+from utils.cli import Parser, check_text, not_negative
 from utils.errors import InputError
 from utils.files import PROJECT
 
 ANY_HASH = "--overwrite True takes it all the same"
 FROM_FILE = "--from FILE"
 RAISE_LIMIT = "raise --max_gb if that is right"
+
+# ---- recipes
+
+BOOLEANS = {
+    "prune", "only_pretraining", "only_finetuning", "few_shot_only", "test_only", "compile", "download", "tensorboard",
+    "quiet", "resume", "overwrite", "accept_changes", "check",
+    *(name for name, line in METHOD_OPTIONS.items() if line.options[name] in ("True", "False")),
+}  # fmt: skip
+WHOLE = {
+    "epochs", "batch_size", "workers", "port", "GPU_NUM", "nodes", "linear_epochs", "few_shot_epochs", "image_size",
+    "save_steps", "monitor_freq",
+}  # fmt: skip
+# Names of their own that the published scripts have for some.
+SPELLINGS = {
+    "-e": "epochs", "-s": "split", "-p": "port", "-w": "workers", "-g": "GPU_NUM", "-n": "nodes",
+    "--pretrain_batch_size": "batch_size", "--pretrain_lr": "lr", "--only_few_shot": "few_shot_only",
+}  # fmt: skip
+FIXED = {"output_ch", "print_freq"}
+OF_SCRIPTS = {"dataset", "resizeLower"}  # what a script says, and its user does not
+OPTIONS = [*(name for name in GENERAL if name not in FIXED | OF_SCRIPTS), *METHOD_OPTIONS]
+
+# What has no effect on other data sets or with the other paper.
+OF_FILES = {"nodes", "rdzv", "few_shot_split", "linear_eval_seed", "image_size", "on_bad_image"}
+OF_MEMORY = {"download"}
+OF_SDCLR = {"linear_epochs", "linear_eval_seed", "few_shot_epochs", "few_shot_lr", "few_shot_split"}
+
+
+class Given(NamedTuple):
+    """What a command line says: setting -> value, and how its option was written."""
+
+    values: dict[str, str]
+    written: dict[str, str]
+
+    def words(self, without: Collection[str] = ()) -> list[str]:
+        """The command line again, perhaps without some settings."""
+        return [word for name in self.values if name not in without for word in (self.written[name], self.values[name])]
+
+
+def parse_recipe(words: Sequence[str], description: str) -> Recipe:
+    """A recipe's settings: a script's, then `--`, then its user's; without `--`, all are the user's.
+
+    Raises:
+        InputError: a value is of the wrong kind, or settings do not go together or have no effect.
+        SystemExit: help was asked for (0), or an option is unknown (125, as published).
+    """
+    at = words.index("--") if "--" in words else None
+    if at is None:
+        return _settled({}, _read(words, [*OPTIONS, *OF_SCRIPTS], description), strict=True)
+    script = _read(words[:at], [*OPTIONS, *OF_SCRIPTS], description)
+    return _settled(script.values, _read(words[at + 1 :], OPTIONS, description), strict=True)
+
+
+def _read(words: Sequence[str], known: Collection[str], description: str) -> Given:
+    """Options and values in pairs; the last one of a setting counts."""
+    check_text(words)
+    given, rest = Given({}, {}), list(words)
+    while rest:
+        option, value = rest[0], rest[1] if len(rest) > 1 else ""
+        if option in ("-h", "--help"):
+            _help(description)
+        name = SPELLINGS.get(option, option[2:] if option.startswith("--") else "")
+        if name not in known:
+            print(f"{option} is not found", file=sys.stderr)
+            raise SystemExit(125)
+        if name in BOOLEANS and value not in ("True", "False"):
+            raise InputError(f"{option} takes True or False, not '{value}'")
+        if not value:
+            raise InputError(f"{option} needs a value")
+        if name in WHOLE and not re.fullmatch("[0-9]+", value):
+            raise InputError(f"{option} takes a whole number, not '{value}'")
+        given.values[name], given.written[name] = value, option
+        rest = rest[2:]
+    return given
+
+
+def _help(description: str) -> Never:
+    """Print a description and all options; the scripts print the comment at their top themselves."""
+    short = {name: option for option, name in SPELLINGS.items() if option[1] != "-"}
+    names = [f"{short[name]}, --{name}" if name in short else f"--{name}" for name in ["dataset", *OPTIONS]]
+    print(description.strip(), textwrap.fill("; ".join(names), 118, break_on_hyphens=False), sep="\n\n")
+    print("\nOptions: docs/recipes.md")
+    raise SystemExit(0)
+
+
+def _settled(script: Mapping[str, str], user: Given, strict: bool) -> Recipe:
+    """All settings, looked at together; strict: those of the user that have no effect are refused."""
+    said = {**script, **user.values}
+    if "dataset" not in said:
+        raise InputError("name a data set by --dataset (see --help)")
+    if said.get("paper", "sdclr") not in PAPERS:
+        raise InputError(f"unknown --paper {said['paper']}: choose {' or '.join(PAPERS)}")
+    if "method" in said:
+        try:
+            choose(said["method"])
+        except InputError as error:
+            raise InputError(f"--method {said['method']}: {error}") from error
+    recipe = settle(script, user.values)
+    if strict and (refused := refusals(recipe, user)):
+        raise InputError(next(iter(refused.values())))
+    _check(recipe)
+    return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    values = recipe.values
+    if values["paper"] == "bcl" and not recipe.bcl_probes:
+        raise InputError(f"BCL's probes have no lists of {recipe.spec.name}: leave out --paper bcl")
+    if values["paper"] == "bcl" and recipe.on("test_only"):
+        raise InputError("BCL's probes train their classifier each time: --only_finetuning True, without --test_only")
+    if not recipe.count("GPU_NUM"):
+        raise InputError("-g counts processes, one for each GPU or one on a CPU: it is at least 1")
+    if not recipe.count("nodes"):
+        raise InputError("-n counts machines: it is at least 1")
+    if recipe.count("nodes") > 1 and not values["rdzv"]:
+        raise InputError(f"-n {values['nodes']} needs --rdzv HOST:PORT, the same on all machines")
+
+
+def refusals(recipe: Recipe, user: Given) -> dict[str, str]:
+    """Setting -> what to tell the user, of those that were given and have no effect in this recipe."""
+    reasons = {name: _without_effect(recipe, name, value) for name, value in user.values.items()}
+    return {name: f"{user.written[name]} {reason}" for name, reason in reasons.items() if reason}
+
+
+def _without_effect(recipe: Recipe, name: str, value: str) -> str:
+    """Why a setting that was given has no effect; '' where it has one, or asks for nothing."""
+    spec, values, method = recipe.spec, recipe.values, recipe.method.name
+    if name in METHOD_OPTIONS:
+        return "" if any(name in options for _, options in recipe.lines) else _of_other_method(recipe, name, value)
+    if name == "prune" and (value == "True") != any(line is LINES["sdclr"] for line, _ in recipe.lines):
+        return f"{value} contradicts --method {method}"
+    if name == "epochs" and method == "untrained" and value != "0":
+        return "has no effect with --method untrained"
+    if name in OF_FILES and spec.style != "imagenet" and value != GENERAL[name]:
+        return f"is of image files, not of {spec.name}"
+    if name in OF_MEMORY and spec.style != "cifar" and value != GENERAL[name]:
+        return f"is of images in memory, not of {spec.name}"
+    if name in OF_SDCLR and values["paper"] == "bcl":
+        return "has no effect with --paper bcl"
+    if name == "rdzv" and recipe.count("nodes") < 2:
+        return "has no effect without -n 2 or more"
+    if name == "monitor_freq" and values["monitor"] in ("", "none"):
+        return "has no effect without --monitor knn"
+    return ""
+
+
+def _of_other_method(recipe: Recipe, name: str, value: str) -> str:
+    """What to tell of an option that the recipe's method does not have; '' for a value that asks for nothing."""
+    owners = [owner for owner, line in LINES.items() if name in line.options]
+    nothing = [part.unless for owner in owners for part in LINES[owner].parts if part.option == name]
+    if value in ("False", *nothing):
+        return ""
+    chosen = f"with --method {recipe.values['method']}" if recipe.values["method"] else "without --method"
+    also = ", which --prune True chooses, too" if owners == ["sdclr"] else ""
+    return f"has no effect {chosen}: it is of {' and '.join(owners)}{also}"
+
+
+# ---- recipes.reproduce
+
+
+class Wanted(NamedTuple):
+    """What recipes.reproduce is to run.
+
+    data: the data set as the user calls it. methods: as the user calls them, each with the options of its recipe.
+    recipe: of the first method, without a script.
+    """
+
+    data: str
+    spec: DataSet
+    methods: dict[str, list[str]]
+    recipe: Recipe
+
+
+def parse_reproduce(words: Sequence[str], description: str) -> Wanted:
+    """`DATASET [METHOD ...] [-- RECIPE OPTIONS]`; a method gets those of the options that it takes.
+
+    Raises:
+        InputError: as parse_recipe, or an unknown data set or method, or no method takes an option.
+        SystemExit: as parse_recipe.
+    """
+    if words[:1] in (["-h"], ["--help"]):
+        _help(description)
+    if not words:
+        raise InputError("name a data set (see --help)")
+    spec, at = data_set(words[0]), words.index("--") if "--" in words else len(words)
+    try:
+        methods = {name: choose(name).name for name in words[1:at] or ["simclr", "sdclr"]}
+    except InputError as error:
+        raise InputError(f"{error}; recipe's options go behind --") from error
+    user = _read(words[at + 1 :], OPTIONS, description)
+    if "method" in user.values:
+        raise InputError("methods are named before --, not by --method")
+    own = {name: {"dataset": spec.name, "method": name} for name in methods}
+    recipes = {name: _settled(own[name], user, strict=False) for name in methods}
+    refused = {name: refusals(recipe, user) for name, recipe in recipes.items()}
+    first, *others = refused.values()
+    for name, message in first.items():
+        if all(name in other for other in others):
+            raise InputError(message)
+    return Wanted(words[0], spec, {name: user.words(refused[name]) for name in methods}, next(iter(recipes.values())))
+
+
+# ---- recipes.pretrained
 
 
 def parse(description: str, archives: list[str]) -> argparse.Namespace:

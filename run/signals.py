@@ -10,11 +10,9 @@ import torch
 import torch.distributed as dist
 
 from utils.distributed import World
-from utils.errors import InputError
+from utils.errors import CODES, InputError
 
-# 128 + n as a shell has it. SIGUSR1 is a scheduler's warning: 85 asks to be started again, and nothing else ends so.
 PATIENCE = 900  # seconds, from a signal to the end of the step and its saving
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
 
 
 class Signals:

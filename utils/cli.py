@@ -36,9 +36,7 @@ class Parser(argparse.ArgumentParser):
             InputError: an option is unknown, lacks its value, or has one of the wrong kind; a word is not text.
         """
         words = list(sys.argv[1:] if args is None else args)
-        # They go to logs, file names and terminals: no control characters, and no bytes that are not UTF-8.
-        if bad := next((word for word in words if re.search("[\0-\x1f\x7f-\x9f\ud800-\udfff]", word)), None):
-            raise InputError(f"{bad[:80]!r} is not text: it has control characters, or is not UTF-8")
+        check_text(words)
         # argparse drops `--` where it is a value, and lets the option have none.
         if bad := next((word for word in words if re.fullmatch("--?[^-=][^=]*=--", word)), None):
             self.error(f"argument {bad[:-3]}: expected one argument")
@@ -51,6 +49,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         """Raise InputError instead of printing the usage."""
         raise InputError(f"{message} (see --help)")
+
+
+def check_text(words: Sequence[str]) -> None:
+    """Refuse words of a command line that are no text: they go to logs, file names and terminals.
+
+    Raises:
+        InputError: one has control characters, or bytes that are not UTF-8.
+    """
+    if bad := next((word for word in words if re.search("[\0-\x1f\x7f-\x9f\ud800-\udfff]", word)), None):
+        raise InputError(f"{bad[:80]!r} is not text: it has control characters, or is not UTF-8")
 
 
 def _boolean(word: str) -> bool:

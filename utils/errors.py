@@ -11,6 +11,10 @@ from types import ModuleType
 
 from utils.text import one_line
 
+# What a run ends with on a signal: 128 + n as a shell has it. SIGUSR1 is a scheduler's warning: 85 asks to be started
+# again, and nothing else ends so.
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
+
 
 class InputError(Exception):
     """Bad input: the message says what is wrong, in which file, and what to do, on one line.

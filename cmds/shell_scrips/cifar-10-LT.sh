@@ -8,8 +8,6 @@
 #   ./cmds/shell_scrips/cifar-10-LT.sh -g 1 -w 8 --split split1_D_i [--prune True --prune_percent 0.9 --prune_dual_bn True]
 #   ... [--method simclr|focal|sdclr|bcl-i|bcl-d] [--paper bcl, for the settings and probes of BCL's paper]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-dataset=cifar10 pretrain_dataset=cifar name_dataset='' name_output='' save_dir=checkpoints
-list_dir=cifar10_imbSub_with_subsets train_list=cifar10/trainIdxList.npy val_list=cifar10/valIdxList.npy
-model=res18 epochs=2000 batch_size=512 prune_percent=0.7 split=split1_D_i data=datasets download=True
-
-recipe "$@"
+exec "$PYTHON" -m recipes --dataset cifar10 --model res18 --epochs 2000 --batch_size 512 \
+    --lr 0.5 --temp 0.2 --seed 10 --prune_percent 0.7 --split split1_D_i --data datasets --download True \
+    --workers 5 -- "$@"

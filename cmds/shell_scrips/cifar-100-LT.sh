@@ -9,9 +9,6 @@
 #       [--prune True --prune_percent 0.9 --prune_dual_bn True]
 #   ... [--method simclr|focal|sdclr|bcl-i|bcl-d] [--paper bcl, for the settings and probes of BCL's paper]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-dataset=cifar100 pretrain_dataset=cifar100 name_dataset=_cifar100 name_output=_o128 save_dir=checkpoints_cifar100
-list_dir=cifar100_imbSub_with_subsets
-train_list=cifar100/cifar100_trainIdxList.npy val_list=cifar100/cifar100_valIdxList.npy
-model=res18 epochs=2000 batch_size=512 prune_percent=0.7 split=cifar100_split1_D_i data=datasets download=True
-
-recipe "$@"
+exec "$PYTHON" -m recipes --dataset cifar100 --model res18 --epochs 2000 --batch_size 512 \
+    --lr 0.5 --temp 0.2 --seed 10 --prune_percent 0.7 --split cifar100_split1_D_i --data datasets --download True \
+    --workers 5 -- "$@"

@@ -9,9 +9,6 @@
 #       [--prune True --prune_percent 0.3 --prune_dual_bn True --temp 0.3]
 #   on each of two machines: ... -g 8 -n 2 --rdzv HOST:29400
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-dataset=imagenet-100 pretrain_dataset=imagenet-100 save_dir=checkpoints_imagenet
-model=res50 epochs=500 batch_size=256 workers=10 seed=1 prune_percent=0.3 sdclr_percent=0.3 sdclr_temp=0.3
-bcl_i_k=2 rand_floor=0 bcl_protocols=''  # no such list of this data set is published
-split=imageNet_100_LT_train few_shot_split=imageNet_100_sub_balance_train_0.01 linear_eval_seed=1
-
-recipe_files "$@"
+exec "$PYTHON" -m recipes --dataset imagenet-100 --model res50 --epochs 500 \
+    --batch_size 256 --lr 0.5 --temp 0.2 --seed 1 --prune_percent 0.3 --split imageNet_100_LT_train \
+    --few_shot_split imageNet_100_sub_balance_train_0.01 --linear_eval_seed 1 --workers 10 -- "$@"

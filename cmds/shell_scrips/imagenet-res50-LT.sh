@@ -8,11 +8,7 @@
 #
 #   ./cmds/shell_scrips/imagenet-res50-LT.sh --data DIR -g 2 -p 4867 -w 10 --split imageNet_LT_exp_train
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-dataset=imagenet pretrain_dataset=imagenet-LT save_dir=checkpoints_imagenet
 # --method sdclr prunes a tenth, as later code of BCL's authors does here; no command of SDCLR's is known.
-model=res50 epochs=500 batch_size=256 workers=10 seed=1 prune_percent=0.7 sdclr_percent=0.1
-# BCL's paper: of its ImageNet code only a later one is known, which has k = 2 and no floor for both.
-bcl_i_k=2 rand_floor=0 bcl_split=ImageNet_LT_train bcl_protocols=bcl-100shot
-split=imageNet_LT_exp_train few_shot_split=imageNet_sub_balance_train_0.01
-
-recipe_files "$@"
+exec "$PYTHON" -m recipes --dataset imagenet --model res50 --epochs 500 --batch_size 256 \
+    --lr 0.5 --temp 0.2 --seed 1 --prune_percent 0.7 --split imageNet_LT_exp_train \
+    --few_shot_split imageNet_sub_balance_train_0.01 --workers 10 -- "$@"

@@ -9,11 +9,7 @@
 #
 #   ./cmds/shell_scrips/places-res50-LT.sh --data DIR -g 2 -p 4867 -w 10 --split Places_LT_train
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-dataset=places pretrain_dataset=places save_dir=checkpoints_places
-# --method sdclr prunes a tenth, as later code of BCL's authors does here.
-model=res50 epochs=500 batch_size=256 workers=10 seed=1 prune_percent=0.3 sdclr_percent=0.1
-# BCL's paper: as in imagenet-res50-LT.sh.
-bcl_i_k=2 rand_floor=0 bcl_protocols=bcl-100shot
-split=Places_LT_train few_shot_split=Places_sub_balance_train_0.01
-
-recipe_files "$@"
+# --method sdclr prunes a tenth, as in imagenet-res50-LT.sh.
+exec "$PYTHON" -m recipes --dataset places --model res50 --epochs 500 --batch_size 256 \
+    --lr 0.5 --temp 0.2 --seed 1 --prune_percent 0.3 --split Places_LT_train \
+    --few_shot_split Places_sub_balance_train_0.01 --workers 10 -- "$@"

@@ -6,7 +6,7 @@ ask which, since both answer the same questions. Nothing here, and no data set's
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -38,6 +38,7 @@ class DataSet:
 
     name: str
     classes: int
+    recipe: str = field(default="", kw_only=True)  # its script in cmds/shell_scrips; '': `python -m recipes` alone
 
     @property
     def stem(self) -> str:

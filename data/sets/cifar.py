@@ -30,9 +30,11 @@ def read(spec: MemorySet, root: str, train: bool, download: bool | None) -> tupl
 CIFAR10 = MemorySet(
     "cifar10", classes=10, train_images=50_000, size=32, flip=True, val_per_class=500, train_per_class=4500,
     few_shot=45, imb_factor=100, prefix="", read=read, fetchable=True, published_name="CIFAR10",
+    recipe="cifar-10-LT.sh",
 )  # fmt: skip
 
 CIFAR100 = MemorySet(
     "cifar100", classes=100, train_images=50_000, size=32, flip=True, val_per_class=50, train_per_class=400,
     few_shot=4, imb_factor=100, prefix="cifar100_", read=read, fetchable=True, published_name="CIFAR100",
+    recipe="cifar-100-LT.sh",
 )  # fmt: skip

@@ -28,4 +28,5 @@ def read(spec: MemorySet, root: str, train: bool, download: bool | None) -> tupl
 DIGITS = MemorySet(
     "digits", classes=10, train_images=1_397, size=16, flip=False, val_per_class=14, train_per_class=120, few_shot=5,
     imb_factor=20, prefix="digits_", read=read, needs_folder=False, shots=(20, 10),
+    recipe="digits-LT.sh",
 )  # fmt: skip

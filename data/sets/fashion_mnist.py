@@ -68,5 +68,5 @@ def _read_idx(path: Path) -> np.ndarray:
 
 FASHION_MNIST = MemorySet(
     "fashion_mnist", classes=10, train_images=60_000, size=28, flip=True, val_per_class=600, train_per_class=5400,
-    few_shot=54, imb_factor=100, prefix="fashion_mnist_", read=read,
+    few_shot=54, imb_factor=100, prefix="fashion_mnist_", read=read, recipe="fashion-mnist-LT.sh",
 )  # fmt: skip

@@ -9,4 +9,5 @@ PLACES = FileSet(
     long_tailed=(("Places_LT_train", "Places_BL_train"),), probe_list="Places_LT_train",
     download="Places365-Standard, small images (256x256), easy directory (places365standard_easyformat.tar): "
     "train/airfield/*.jpg and val/airfield/*.jpg", hundred_shot="Places_split1_test_100shot",
+    recipe="places-res50-LT.sh",
 )  # fmt: skip

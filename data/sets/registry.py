@@ -53,3 +53,9 @@ def pretraining_set(name: str) -> tuple[DataSet, str]:
     name, chosen = PRETRAINED_ON.get(name, (name, ""))
     spec = data_set(name)
     return spec, chosen or spec.probe_list
+
+
+def pretraining_name(spec: DataSet) -> str:
+    """The first name that pre-training has for a data set, as the papers' scripts say it: `cifar`, `imagenet-LT`."""
+    meant = {name: PRETRAINED_ON.get(name, (ALIASES.get(name, name),))[0] for name in pretraining_names()}
+    return next((name for name, of in meant.items() if of == spec.name), spec.name)

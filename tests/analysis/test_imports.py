@@ -22,7 +22,17 @@ def loaded(program: str) -> str:
 
 @pytest.mark.parametrize(
     "module",
-    ["data.sets.registry", "methods", "probe.protocols", "split.open", "split.verify", "recipes.pretrained"],
+    [
+        "data.sets.registry",
+        "methods",
+        "probe.protocols",
+        "run.names",
+        "split.open",
+        "split.verify",
+        "recipes.pretrained",
+        "recipes.__main__",
+        "recipes.reproduce",
+    ],  # fmt: skip
 )
 def test_what_is_data(module):
     assert loaded(f"import {module}") == "loaded:\n"

@@ -437,9 +437,10 @@ def test_values_out_of_range_are_refused_by_the_parsers(project_copy, method, wo
 
 @pytest.fixture
 def noted(tmp_path):
-    """(a python that only notes what it is called with, the calls as words)."""
+    """(a python that only notes what it is called with, but for the recipes themselves; the calls as words)."""
     log, program = tmp_path / "calls.txt", tmp_path / "python"
-    program.write_text(f'#!/bin/bash\nprintf "%q " "$@" >>"{log}"\necho >>"{log}"\n')
+    ours = f'case "$2" in recipes | recipes.reproduce) exec {sys.executable} "$@" ;; esac'
+    program.write_text(f'#!/bin/bash\n{ours}\nprintf "%q " "$@" >>"{log}"\necho >>"{log}"\n')
     program.chmod(0o755)
 
     def calls() -> list[list[str]]:
@@ -602,7 +603,8 @@ def runs(project):
             words = ["--method", method, "-w", "0", "-e", "2", "--model", "res20_s", "--split", "cifar100_split1_D_i"]
             jobs[method] = pool.submit(bash, project, "shell_scrips/bcl-cifar-100-LT.sh", *words, OMP_NUM_THREADS="1")
         for paper in PAPERS:
-            words = ["-e", "1", "-w", "0", "--linear_epochs", "2", "--few_shot_epochs", "2", "--paper", paper]
+            words = ["-e", "1", "-w", "0", "--paper", paper]
+            words += ["--linear_epochs", "2", "--few_shot_epochs", "2"] if paper == "sdclr" else []
             words = ["digits", "bcl-i", "focal", "--", *words, "--root", paper]
             jobs[paper] = pool.submit(bash, project, "reproduce.sh", *words, SPLITS="1", OMP_NUM_THREADS="1")
         yield lambda name: jobs[name].result()

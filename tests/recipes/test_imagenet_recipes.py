@@ -103,7 +103,7 @@ def test_option_mistakes(project_copy, recipe):
         done = bash(project_copy, script, *args, DRY_RUN="1")
         assert done.returncode == 2 and word in done.stderr and len(done.stderr.splitlines()) == 1
     done = bash(project_copy, "shell_scrips/cifar-10-LT.sh", "--nodes", "2", DRY_RUN="1")
-    assert (done.returncode, done.stderr) == (125, "--nodes is not found\n")
+    assert (done.returncode, done.stderr) == (2, "error: --nodes is of image files, not of cifar10\n")
 
 
 def python(project, *words: str, **env: str) -> subprocess.CompletedProcess:

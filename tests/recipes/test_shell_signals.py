@@ -8,9 +8,11 @@ import time
 
 import pytest
 
-# As the training does it; what starts it notes the signals that it has seen.
+# As the training does it; what starts it notes the signals that it has seen. The recipes themselves are real.
 TRAINING = """#!{python}
 import os, signal, sys, time
+if sys.argv[2] in ("recipes", "recipes.reproduce"):
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 noted = []
 def note(number, frame):
     noted.append({{15: 143, 2: 130, 10: 85}}[number])

@@ -1,0 +1,82 @@
+"""Programs run one after the other; a signal to this process goes on to the one that runs, and ends what comes after.
+
+SIGTERM and SIGUSR1 are handed on, and the program saves and ends. A terminal's Ctrl-C reaches both at once.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import FrameType, TracebackType
+from typing import Never, Self
+
+from utils.errors import CODES
+
+
+def program() -> str:
+    """The Python that runs the steps: PYTHON of the environment, else this one."""
+    return os.environ.get("PYTHON") or sys.executable
+
+
+def dry_run() -> bool:
+    """Whether commands are only printed: DRY_RUN of the environment."""
+    return os.environ.get("DRY_RUN", "") not in ("", "0")
+
+
+class Programs:
+    """`with Programs() as programs:` notes signals; outside, they are as they were."""
+
+    def __init__(self) -> None:
+        self.child: subprocess.Popen | None = None
+        self.starting = False
+        self.code = 0  # of the last signal that came
+        self.before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        # What was ignored from the start, as SIGINT in a shell's background, remains so, here and in what runs.
+        wanted = [number for number in CODES if signal.getsignal(number) != signal.SIG_IGN]
+        self.before = {number: signal.signal(number, self._note) for number in wanted}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def run(self, words: Sequence[str]) -> int:
+        """Run a program to its end, whatever signals come meanwhile.
+
+        Returns:
+            Its exit code, as a shell has it; where that is 0, the code of a signal that came.
+        """
+        self.starting = True
+        # No standard input: a loop of a shell that reads lines keeps them.
+        self.child = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+        self.starting = False
+        if self.code:  # it came too early to be handed on
+            self.child.send_signal(next(number for number, code in CODES.items() if code == self.code))
+        code = self.child.wait()
+        self.child = None
+        return (128 - code if code < 0 else code) or self.code
+
+    def run_or_end(self, words: Sequence[str]) -> None:
+        """Run a program; where it fails or a signal came, this process ends as it did."""
+        if code := self.run(words):
+            end(code)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.code = CODES[signal.Signals(number)]
+        if self.child is not None:
+            if number != signal.SIGINT:
+                self.child.send_signal(number)
+        elif not self.starting:
+            end(self.code)
+
+
+def end(code: int) -> Never:
+    """End this process with an exit code; for 130 by SIGINT, since only then a shell ends its loop over recipes."""
+    sys.stdout.flush()
+    if code == CODES[signal.SIGINT]:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(code)

@@ -1,0 +1,148 @@
+"""The settings of a recipe: published ones by paper, data set and method, and what scripts and users say besides.
+
+All values are texts, as they stand in command lines and names of experiments. What belongs to a method alone is in its
+line of methods/__init__.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from data.sets.base import DataSet
+from data.sets.registry import data_set
+from methods import METHODS, WRAPPERS, Chosen, Line, choose
+from probe.protocols import FEATURE_PROTOCOLS
+from run.names import experiment_name
+
+# Of every recipe; '' leaves a setting to the programs that are called.
+GENERAL = {
+    "paper": "sdclr", "method": "", "prune": "", "model": "", "split": "", "data": "", "root": ".",
+    "epochs": "", "batch_size": "", "lr": "0.5", "temp": "0.2", "seed": "", "weight_decay": "1e-4", "head_layers": "",
+    "output_ch": "128", "resizeLower": "", "workers": "", "port": "4833", "GPU_NUM": "1", "nodes": "1", "rdzv": "",
+    "linear_epochs": "30", "linear_eval_seed": "", "few_shot_epochs": "100", "few_shot_lr": "30", "few_shot_split": "",
+    "only_pretraining": "False", "only_finetuning": "False", "few_shot_only": "False", "test_only": "False",
+    "precision": "auto", "augment": "auto", "compile": "False", "image_size": "", "on_bad_image": "error",
+    "download": "False", "monitor": "", "monitor_freq": "", "tensorboard": "", "print_freq": "50", "quiet": "False",
+    "resume": "False", "overwrite": "False", "accept_changes": "False", "save_steps": "0", "check": "False",
+}  # fmt: skip
+
+# By DataSet.style: the CIFAR and the ImageNet scripts of SDCLR's authors.
+STYLES = {
+    "cifar": {"epochs": "2000", "batch_size": "512", "seed": "10", "workers": "5"},
+    "imagenet": {"epochs": "500", "batch_size": "256", "seed": "1", "workers": "10"},
+}
+
+# By paper and style. BCL's: its section 4.1; of its ImageNet code only a later one is known, which has 1e-4 throughout.
+PAPERS = {
+    "sdclr": {"cifar": {}, "imagenet": {}},
+    "bcl": {"cifar": {"weight_decay": "5e-4", "head_layers": "2"}, "imagenet": {"head_layers": "2"}},
+}
+
+# The probes of BCL's paper by style, where a data set has their lists. The paper has no numbers of a full one of image
+# files.
+BCL_PROBES = {"cifar": tuple(FEATURE_PROTOCOLS), "imagenet": ("bcl-100shot",)}
+
+# Of methods that are chosen by name, what differs from their lines: by style (BCL as that later code has it, with k = 2
+# and no floor throughout) and by data set (digits: small networks have fewer weights to spare; ImageNet and Places: a
+# tenth, as that code; ImageNet-100: the command of SDCLR's authors).
+OF_STYLE = {"cifar": {}, "imagenet": {"bcl": {"rand_k": "2", "rand_floor": "0"}}}
+OF_DATA_SET = {
+    "digits": {"sdclr": {"prune_percent": "0.5"}},
+    "imagenet-100": {"sdclr": {"prune_percent": "0.3", "temp": "0.3"}},
+    "imagenet": {"sdclr": {"prune_percent": "0.1"}},
+    "places": {"sdclr": {"prune_percent": "0.1"}},
+}
+
+LINES = {**METHODS, **WRAPPERS}
+METHOD_OPTIONS = {name: line for line in LINES.values() for name in line.options if name not in GENERAL}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe runs.
+
+    spec: the data set. method: as chosen. lines: its lines, each with its options in order. values: all settings by
+    name, the method's options among them.
+    """
+
+    spec: DataSet
+    method: Chosen
+    lines: tuple[tuple[Line, Mapping[str, str]], ...]
+    values: Mapping[str, str]
+
+    def on(self, name: str) -> bool:
+        """Whether a setting is True."""
+        return self.values.get(name) == "True"
+
+    def count(self, name: str) -> int:
+        """A setting that is a whole number."""
+        return int(self.values[name])
+
+    @property
+    def experiment(self) -> str:
+        """Name of the pre-training."""
+        return experiment_name(self.spec, self.method, self.values)
+
+    @property
+    def folder(self) -> str:
+        """Folder of the pre-trainings of this data set; that of probes ends in _tune."""
+        return f"{self.below('')}{self.spec.checkpoints}".removeprefix("./")
+
+    @property
+    def bcl_probes(self) -> list[str]:
+        """BCL's probes that the data set has lists for."""
+        return [protocol for protocol in BCL_PROBES[self.spec.style] if self.spec.probe_lists(protocol)]
+
+    def below(self, name: str) -> str:
+        """The path of a name in the folder of all checkpoints folders."""
+        return f"{self.values['root'].removesuffix('/')}/{name}"
+
+
+def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
+    """All settings of a recipe; what comes later counts: general, script's, paper's, method's, user's.
+
+    Args:
+        script, user: settings that the recipe's script and its user give; one of them names the data set, and a paper
+            is one of PAPERS.
+
+    Raises:
+        InputError: an unknown data set or method.
+    """
+    said = {**script, **user}
+    spec, paper, name = data_set(said["dataset"]), said.get("paper", "sdclr"), said.get("method", "")
+    method = choose(name or ("sdclr" if said.get("prune") == "True" else "simclr"))
+    values = {**GENERAL, **STYLES[spec.style], **_of_data_set(spec), **script, **PAPERS[paper][spec.style]}
+    if paper == "bcl" and spec.bcl_shape:  # what this paper calls ImageNet-LT is another list than that of the script
+        values["split"] = spec.split_name(1, True, spec.bcl_shape)
+    names = [next(key for key, known in LINES.items() if known is line) for line in method.lines]
+    own = {key: _of_line(spec, paper, method, key) for key in names}
+    if not name and "sdclr" in own:
+        own["sdclr"] = _pruned(spec, paper, script)
+    for options in own.values():
+        values |= options
+    values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
+    lines = tuple((LINES[key], {k: values[k] for k in own[key] if k not in GENERAL}) for key in names)
+    return Recipe(spec, method, lines, values)
+
+
+def _of_data_set(spec: DataSet) -> dict[str, str]:
+    """What a recipe has of a data set where no script says otherwise."""
+    split = spec.split_name(1, True, "")
+    if spec.style == "imagenet":
+        return {"model": spec.default_model, "split": split, "few_shot_split": spec.few_shot}
+    data = "datasets" if spec.needs_folder else ""
+    return {"model": spec.default_model, "split": f"{split}_{spec.list_kind(True, '')}", "data": data}
+
+
+def _of_line(spec: DataSet, paper: str, method: Chosen, name: str) -> dict[str, str]:
+    """What is set for a line of a method that is chosen by name: its options in order, then others."""
+    own = {key: method.options[key] for key in LINES[name].options} | dict(LINES[name].papers.get(paper, {}))
+    if "prune_percent" in own:
+        own["prune_percent"] = str(spec.prune_percent)
+    return own | OF_STYLE[spec.style].get(name, {}) | OF_DATA_SET.get(spec.name, {}).get(name, {})
+
+
+def _pruned(spec: DataSet, paper: str, script: Mapping[str, str]) -> dict[str, str]:
+    """SDCLR where it is chosen by the option of the authors' scripts: with their share, without dual batch norm."""
+    sdclr, percent = METHODS["sdclr"], script.get("prune_percent", str(spec.prune_percent))
+    own = {**sdclr.options, "prune_percent": percent, "prune_dual_bn": "False"}
+    return own | dict(sdclr.papers.get(paper, {}))
