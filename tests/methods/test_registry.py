@@ -17,9 +17,9 @@ LABELS = {"untrained": "untrained", "simclr": "SimCLR", "focal": "Focal", "sdclr
 FLAGS = {
     "simclr": [],
     "focal": ["--focal"],
-    "sdclr": ["--prune", "True", "--prune_dual_bn", "True"],
+    "sdclr": ["--prune", "True", "--prune_dual_bn", "True", "--prune_percent", "0.9"],
     "bcl-i": ["--bcl"],
-    "bcl-d": ["--prune", "--prune_dual_bn", "--bcl", "--rand_k", "2"],
+    "bcl-d": ["--prune", "--prune_dual_bn", "--prune_percent", "0.9", "--bcl", "--rand_k", "2"],
     "focal+bcl": ["--focal", "--bcl"],
     "untrained": ["--epochs", "0"],
 }

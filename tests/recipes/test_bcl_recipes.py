@@ -128,7 +128,7 @@ def defaults(script: str) -> dict[str, Any]:
 
 def of_method(method: str, pruned: float, rand_k: dict[str, int], floor: float | None) -> dict[str, Any]:
     """Pre-training settings that are the method's: METHODS, sections 2, 3, 6."""
-    wanted: dict[str, Any] = {}
+    wanted: dict[str, Any] = {"method": method}
     if method in DUAL:
         wanted |= {"prune": True, "prune_percent": pruned, "prune_dual_bn": True}
     if method == "focal":
