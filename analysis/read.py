@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from analysis.flags import CHOOSE, CHOOSE_OR_MIX
 from utils.errors import InputError
@@ -53,12 +53,39 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
     return {"per_class": per_class, "class_counts": counts, **tops, "notes": notes, "file": file, "kind": kind}
 
 
+class Pretraining(NamedTuple):
+    """What results.json tells of a pre-training; `dataset` and `protocol` are the probe's."""
+
+    dataset: str
+    protocol: str
+    experiment: str
+    pretrained_on: str  # data set
+    list: str
+    epochs: int
+    settings: dict[str, Any]
+
+
+def read_pretraining(folder: Path) -> Pretraining | None:
+    """The pre-training in a probe's results.json; None where that is older, damaged, or not there."""
+    try:
+        result = json.loads(read_file(folder / "results.json", LARGEST))
+        told, of = result["pretraining"], (str(result["dataset"]), str(result["protocol"]))
+        experiment, epochs, settings = Path(told["experiment"]).name, int(told["epochs"]), told["settings"]
+        if isinstance(settings["epochs"], int) and isinstance(settings.get("method") or "", str):
+            return Pretraining(*of, experiment, told["dataset"], str(told["list"]["name"]), epochs, settings)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        pass
+    return None
+
+
 def _kind(result: dict[str, Any], sources: list[str]) -> dict[str, str]:
     """What must be equal in all results of a table: name -> value in words."""
     named = {k: result.get(k, "not told") for k in ("protocol", "protocol_version", "dataset", "model")}
     # Results without a precision are older than that option: they are fp32.
     named |= {"precision": result.get("precision", "fp32"), "departs": result["departs"] or "nothing"}
-    named["pretraining"] = result.get("pretraining") or "not told"
+    told = result.get("pretraining")
+    told = {k: told[k] for k in ("precision", "augment") if k in told} if isinstance(told, dict) else None
+    named["pretraining"] = told or "not told"
     words = {k: one_line(v if isinstance(v, str) else json.dumps(v, sort_keys=True)) for k, v in named.items()}
     return {"record": "results.json", **words, "lists": one_line(" and ".join(sources)) or "not told"}
 

@@ -33,7 +33,7 @@ class Files(RunFiles):
     """The experiment's model.pt, best_model.pt; each holds 'epoch', 'state_dict', 'optim', 'best_prec1'.
 
     Args:
-        lists: the run's (probe.record.origin). script: whose files they are like.
+        lists: the run's (probe.lists.origin). script: whose files they are like.
     """
 
     def __init__(

@@ -14,11 +14,10 @@ from data.sets.base import DataSet
 from features.images import Images, images_of
 from models import build_classifier
 from probe.files import Files
-from probe.lists import find_lists
+from probe.lists import find_lists, origin
 from probe.network import Frozen, Network, freeze, frozen_modules
 from probe.protocols import FEATURE_PROTOCOLS
 from probe.published import SCRIPTS, Script
-from probe.record import origin
 from run.bad_images import BadImages
 from run.compute import Compute
 from run.randomness import seed_generators

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from split.lists import ROOT
+from split.flags import ROOT
 from utils.errors import InputError
 
 
