@@ -1,9 +1,10 @@
 """A table of results as data: methods as rows, ours beside the published numbers, and what they amount to."""
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from analysis.flags import Wanted
 from analysis.paired import TESTS, Paired, compare
 from analysis.published import Cells
 from analysis.read import TOPS, check_alike
@@ -18,33 +19,59 @@ Lines = list[tuple[str, ...]]  # a heading and rows of equally many words
 SPLIT_COLUMNS = (*COLUMNS, "Top-1", "Top-5")
 
 
+class Kind(NamedTuple):
+    """Whose table it is. shows: what cells are, in words. paired: columns that each split has, to compare by."""
+
+    shows: str
+    columns: tuple[str, ...]
+    paired: tuple[str, ...]
+    cells_of: Callable[[Row], Cells]
+
+
 @dataclass
 class Table:
     """One data set under one probe.
 
-    shows: what the cells are, in words. cells: method -> ours. published: method -> theirs, also where we have none.
-    differences: method -> column -> ours minus the baseline's, paired over splits; empty of one method alone.
-    splits: those to show one by one.
+    cells: label of the method -> ours. published: label -> theirs, also where we have none. differences: label ->
+    column -> ours minus the baseline's, paired over splits; empty of one method alone.
     """
 
-    dataset: str
+    spec: DataSet
+    wanted: Wanted
+    dataset: str  # as the paper calls it
     pretrained_on: str
     protocol: str
-    columns: tuple[str, ...]
+    kind: Kind
     rows: list[Row]
     cells: dict[str, Cells]
     published: dict[str, Cells]
-    shows: str = "mean ± std over splits"
     published_n: str = ""
     baseline: str = ""
-    test: str = "t"
     differences: dict[str, dict[str, Paired]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    splits: list[int] = field(default_factory=list)
 
     @property
     def title(self) -> str:
         return f"{self.dataset}, pre-trained on {self.pretrained_on}, {self.protocol}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.kind.columns
+
+    @property
+    def splits(self) -> tuple[int, ...]:
+        """Those to show one by one."""
+        return self.wanted.splits if self.wanted.each_split else ()
+
+    @property
+    def ours(self) -> dict[str, Cells]:
+        """Label -> cells of the methods with a result."""
+        return {row.method: self.cells[row.method] for row in self.rows if row.values}
+
+    @property
+    def methods(self) -> list[str]:
+        """Labels, those of published rows alone last."""
+        return list(dict.fromkeys([*self.cells, *self.published]))
 
     @property
     def missing(self) -> list[str]:
@@ -57,37 +84,32 @@ class Table:
 
 
 def make_table(
-    args: argparse.Namespace,
     spec: DataSet,
+    wanted: Wanted,
     names: tuple[str, str, str],
+    kind: Kind,
     rows: dict[str, Row],
     published: dict[str, Cells],
-    columns: tuple[str, ...] = COLUMNS,
-    paired: tuple[str, ...] = COLUMNS,
-    cells_of: Callable[[Row], Cells] = Row.mean_and_std,
 ) -> Table:
     """The table of what was collected, and the differences to the baseline.
 
     Args:
-        args: exp_analyse.py's flags. spec: the data set. names: data set, pre-trained on, protocol. rows: by method.
-        published: label of the method -> its numbers. paired: columns that each split has, to compare methods by.
+        names: data set, pre-trained on, protocol. rows: by method. published: label of the method -> its numbers.
 
     Raises:
         InputError: results do not belong together, or the baseline is not among the methods.
     """
-    mixed = check_alike([result for row in rows.values() for result in row.results.values()], args.mix)
+    mixed = check_alike([result for row in rows.values() for result in row.results.values()], wanted.mix)
     notes = sorted({note for row in rows.values() for note in row.notes}) + mixed
-    cells = {row.method: cells_of(row) for row in rows.values()}
-    table = Table(*names, columns, list(rows.values()), cells, published, notes=notes, test=args.test)
-    if args.splits:
-        table.splits = list(spec.splits) if len(spec.splits) == 1 else args.splits
-    if args.baseline and args.baseline not in rows:
-        raise InputError(f"the baseline {args.baseline} is not among the methods of the table: {', '.join(rows)}")
-    chosen = args.baseline or next((method for method, row in rows.items() if row.values), None)
+    cells = {row.method: kind.cells_of(row) for row in rows.values()}
+    table = Table(spec, wanted, *names, kind, list(rows.values()), cells, published, notes=notes)
+    if wanted.baseline and wanted.baseline not in rows:
+        raise InputError(f"the baseline {wanted.baseline} is not among the methods of the table: {', '.join(rows)}")
+    chosen = wanted.baseline or next((method for method, row in rows.items() if row.values), None)
     if chosen and len(rows) > 1:
         table.baseline = label_of(chosen)
         others = [row for method, row in rows.items() if method != chosen]
-        table.differences = {row.method: _differences(row, rows[chosen], paired, args.test) for row in others}
+        table.differences = {row.method: _differences(row, rows[chosen], kind.paired, wanted.test) for row in others}
     return table
 
 
@@ -104,7 +126,7 @@ def main_lines(table: Table) -> Lines:
     """Ours, below it the published row and the difference to that, for each method."""
     lines: Lines = [("", "n", *table.columns)]
     ours = {row.method: row for row in table.rows}
-    for method in dict.fromkeys([*ours, *table.published]):
+    for method in table.methods:
         if method in ours:
             cells = table.cells[method]
             lines.append((method, str(len(ours[method].values)), *(cell(cells.get(c)) for c in table.columns)))
@@ -122,7 +144,7 @@ def difference_lines(table: Table) -> tuple[str, Lines, list[str]]:
     Names are indented, so that no two rows of the output begin alike.
     """
     columns = list(next(iter(table.differences.values()), {}))
-    caption = f"difference to {table.baseline}, paired over splits: mean [95% interval] p ({TESTS[table.test]})"
+    caption = f"difference to {table.baseline}, paired over splits: mean [95% interval] p ({TESTS[table.wanted.test]})"
     lines: Lines = [("", "n", *columns)]
     reasons: dict[str, list[str]] = {}
     for method, found in table.differences.items():
@@ -176,7 +198,7 @@ def print_blocks(table: Table, name: str = "") -> None:
 
 def print_table(table: Table) -> None:
     """The table, the published numbers below ours where there are any, what is missing or departs, and differences."""
-    print(f"\n{table.title}: test accuracy in %, {table.shows}\n")
+    print(f"\n{table.title}: test accuracy in %, {table.kind.shows}\n")
     print(align(main_lines(table)))
     if table.notes:
         print(f"note: {'; '.join(table.notes)}")

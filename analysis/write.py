@@ -39,7 +39,7 @@ def markdown(tables: list[Table]) -> str:
     parts = []
     for table in tables:
         caption, differences, _ = difference_lines(table)
-        parts += [f"## {table.title}", f"Test accuracy in %, {table.shows}.", _pipes(main_lines(table))]
+        parts += [f"## {table.title}", f"Test accuracy in %, {table.kind.shows}.", _pipes(main_lines(table))]
         parts += [f"- {remark}" for remark in remarks(table)]
         if differences:
             parts += [f"{caption[0].upper()}{caption[1:]}.", _pipes(differences)]
@@ -70,7 +70,7 @@ def long_csv(tables: list[Table]) -> str:
     writer.writeheader()
     for table in tables:
         counts = {row.method: len(row.values) for row in table.rows}
-        for method in dict.fromkeys([*counts, *table.published]):
+        for method in table.methods:
             for column in table.columns:
                 record = {"method": method, "n": counts.get(method), "column": column}
                 names = (table.dataset, table.pretrained_on, table.protocol)
@@ -97,7 +97,7 @@ def latex(tables: list[Table]) -> str:
     parts = [r"% \usepackage{booktabs}"]
     for table in tables:
         caption, differences, _ = difference_lines(table)
-        text = f"{table.title}: test accuracy in %, {table.shows}"
+        text = f"{table.title}: test accuracy in %, {table.kind.shows}"
         parts += [rf"\begin{{table}}\centering\caption{{{escaped(text)}}}", _tabular(main_lines(table), _best(table))]
         if differences:
             parts += [r"\par\medskip", escaped(caption) + r"\par\smallskip", _tabular(differences, set())]
@@ -153,7 +153,7 @@ def _table_dict(table: Table) -> dict[str, Any]:
     names = {"dataset": table.dataset, "pretrained_on": table.pretrained_on, "protocol": table.protocol}
     ours = {row.method: row for row in table.rows}
     rows = []
-    for method in dict.fromkeys([*ours, *table.published]):
+    for method in table.methods:
         row = ours.get(method, Row(method))
         splits = {n: {**row.values[n], **result, "notes": sorted(result["notes"])} for n, result in row.results.items()}
         columns = {column: _numbers(table, method, column) for column in table.columns}
@@ -162,5 +162,5 @@ def _table_dict(table: Table) -> dict[str, Any]:
         rows.append(
             {"method": method, "n": n, "columns": columns, "paired": paired, "splits": splits, "missing": row.missing}
         )
-    baseline = {"baseline": table.baseline or None, "test": table.test}
+    baseline = {"baseline": table.baseline or None, "test": table.wanted.test}
     return {**names, "columns": table.columns, **baseline, "rows": rows, "notes": table.notes, "missing": table.missing}
