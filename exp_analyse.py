@@ -45,7 +45,7 @@ def figures(args: argparse.Namespace, tables: dict[str, list[Table]]) -> list[Pa
         return write_figures(panels, {}, args.plot, "pre-trained on long-tailed lists")
     name = next(table.dataset for (table,) in tables.values())
     kind = "long-tailed" if args.LT else "balanced"
-    rows = {probe: table.rows for probe, table in found}
+    rows = {probe: list(table.rows.values()) for probe, table in found}
     panels = {table.protocol: table.ours for _, table in found}
     return write_figures(panels, rows, args.plot, f"{name}, pre-trained on {kind} lists")
 

@@ -40,7 +40,7 @@ def main() -> None:
         scores, best = test(probe, log)
         result = report(probe, scores, best, time.perf_counter() - started, log)
         if result:
-            log.result(outcome(probe, result))
+            log.result(outcome(probe, result, log.folder))
 
 
 if __name__ == "__main__":

@@ -11,23 +11,15 @@ import numpy as np
 from analysis.flags import wanted_of
 from analysis.published import Cells, read_published
 from analysis.rows import Row, collect, folders_of
-from analysis.table import Kind, Table, make_table, print_blocks
+from analysis.table import Paper, Table, method_lines, print_blocks
 from data.groups import GROUPS
 from data.sets.base import DataSet
 from data.sets.registry import data_set
-from methods import label_of, method_names
-from utils.text import align, cell, signed
+from methods import method_names
+from utils.text import align
 
 DATASETS = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
-DNC = "dnc"  # published, without a method here
-
-
-def _trained() -> list[str]:
-    return [name for name in method_names() if name != "untrained"]
-
-
-def _label(method: str) -> str:
-    return "DnC" if method == DNC else label_of(method)
+DNC = "DnC"  # published, without a method here
 
 
 def group_means(row: Row) -> Cells:
@@ -38,7 +30,7 @@ def group_means(row: Row) -> Cells:
     return {name: (value, None) for name, value in means.items()}
 
 
-KIND = Kind("Std of the three groups (ddof 1), n splits", (*GROUPS, "Std"), GROUPS, group_means)
+PAPER = Paper("Std of the three groups (ddof 1), n splits", (*GROUPS, "Std"), GROUPS, group_means)
 
 
 def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
@@ -56,36 +48,30 @@ def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
 
 def _table(spec: DataSet, probe: str, args: argparse.Namespace) -> Table:
     wanted, title = wanted_of(args, spec), DATASETS.get(spec.name, spec.name)
-    rows, theirs = collect(spec, args.method or _trained(), probe, wanted), {}
+    methods = args.method or [name for name in method_names() if name != "untrained"]
+    table = Table(PAPER, spec, wanted, title, "long-tailed lists", probe, collect(spec, methods, probe, wanted))
     if probe == "bcl-100shot" and spec.name in DATASETS:
-        labels = [_label(method) for method in args.method or [*_trained(), DNC]]
-        theirs = {label: read_published("BCL-T1", title, label) for label in labels}
-    # The Std of this table is of means over splits: no split has one of its own to compare.
-    return make_table(spec, wanted, (title, "long-tailed lists", probe), KIND, rows, theirs)
+        labels = [*table.rows, *([] if args.method else [DNC])]
+        table.published = {label: read_published("BCL-T1", title, label) for label in labels}
+    return table
 
 
 def print_tables(tables: dict[str, list[Table]]) -> None:
     """One table for each probe, the data sets side by side."""
     for probe, found in tables.items():
-        print(f"\nBCL's table 1, {probe}: test accuracy in %, {KIND.shows}\n")
+        print(f"\nBCL's table 1, {probe}: test accuracy in %, {PAPER.shows}\n")
         print(_format(found))
         _print_notes(found)
 
 
 def _format(tables: list[Table]) -> str:
-    """All data sets side by side: ours, the published row and the difference to that, for each method."""
-    lines = [("", *(word for _ in tables for word in ("|", "n", *KIND.columns)))]
-    for name in dict.fromkeys(method for table in tables for method in table.methods):
-        ours, theirs, gaps = [], [], []
-        for table in tables:
-            n = [str(len(row.values)) for row in table.rows if row.method == name]
-            found, published, gap = table.cells.get(name, {}), table.published.get(name, {}), table.to_published(name)
-            ours += ["|", *(n or [""]), *(cell(found.get(c)) for c in KIND.columns)]
-            theirs += ["|", "", *(cell(published.get(c)) for c in KIND.columns)]
-            gaps += ["|", "", *(signed(gap[c]) if c in gap else "-" for c in KIND.columns)]
-        lines += [(name, *ours)] if any(name in table.cells for table in tables) else []
-        for label, words in ((f"{name} (published)", theirs), ("difference", gaps)):
-            lines += [(label, *words)] if any(word not in ("", "-", "|") for word in words) else []
+    """All data sets side by side: what main_lines has of each."""
+    nothing = ("", *["-"] * len(PAPER.columns))
+    lines = [("", *(word for _ in tables for word in ("|", "n", *PAPER.columns)))]
+    for method in dict.fromkeys(method for table in tables for method in table.methods):
+        parts = [method_lines(table, method) for table in tables]
+        for heading in dict.fromkeys(heading for part in parts for heading in part):
+            lines.append((heading, *(word for part in parts for word in ("|", *part.get(heading, nothing)))))
     text = align(lines)
     bars = [i for i, letter in enumerate(text.split("\n")[0]) if letter == "|"]
     head = ""

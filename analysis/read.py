@@ -13,6 +13,7 @@ from utils.text import one_line
 LARGEST = 1 << 28  # bytes of a log or a result
 LOG = "a log in the authors' format"
 TOPS = ("top1", "top5")
+PER_CLASS = re.compile("(Each class acc|acc per class) is(.*)")
 
 
 def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) -> dict[str, Any] | None:
@@ -131,7 +132,13 @@ def _result_of_log(path: Path, protocol: str, classes: int, mix: bool) -> dict[s
     if lists and lists[-1] and protocol in ("sdclr-linear", "sdclr-fewshot"):
         few = re.search(r"_S_b\b|_sub_balance_", lists[-1])
         notes |= _other_protocol(path, "sdclr-fewshot" if few else "sdclr-linear", protocol, mix)
-    found = {"per_class": per_class, "class_counts": None, **_tops_of_log(text), "notes": notes, "file": path}
+    # The result line has top-1 for images in memory, top-5 for image files.
+    after, number = "\n".join(_last_evaluation(text)[1:]), r"(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)(?![\d.])"
+    patterns = {"top1": r"(?:test tacc is |top1 \()", "top5": r"top5 (?:tacc is |\()"}
+    tops = {
+        top: float(m[1]) if (m := re.search(pattern + number, after)) else None for top, pattern in patterns.items()
+    }
+    found = {"per_class": per_class, "class_counts": None, **tops, "notes": notes, "file": path}
     return {**found, "kind": {"record": LOG}}
 
 
@@ -148,10 +155,14 @@ def read_text(log: Path) -> str:
 
 
 def _last_evaluation(text: str) -> list[str]:
-    """Lines of a log up to the result line of the last finished evaluation, which is the last of them."""
+    """Lines of the last finished evaluation, from the accuracies of the classes to the result; [] if there is none."""
     lines = text.splitlines()
     ends = [i for i, line in enumerate(lines) if re.search("On the best_model, test (top5 )?tacc is", line)]
-    return lines[: ends[-1] + 1] if ends else []
+    for start in range(ends[-1] - 1, -1, -1) if ends else ():
+        # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
+        if PER_CLASS.search(lines[start]) and "Epoch:" not in lines[start]:
+            return lines[start : ends[-1] + 1]
+    return []
 
 
 def read_log(path: Path, classes: int) -> list[float] | None:
@@ -160,27 +171,15 @@ def read_log(path: Path, classes: int) -> list[float] | None:
     Raises:
         InputError: the line does not hold one number for each class.
     """
-    if not path.is_file():
+    evaluation = _last_evaluation(read_text(path)) if path.is_file() else []
+    if not evaluation:
         return None
-    for line in reversed(_last_evaluation(read_text(path))[:-1]):
-        # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
-        match = re.search("(Each class acc|acc per class) is(.*)", line)
-        if match and "Epoch:" not in line:
-            factor = 100 if match[1] == "acc per class" else 1  # train_imagenet.py writes fractions
-            try:
-                values = [factor * float(word) for word in match[2].split()]
-            except ValueError:
-                values = []
-            if len(values) != classes or not all(0 <= value <= 100.01 for value in values):
-                raise InputError(f"{path} is damaged: '{match[1]} is' is not followed by {classes} accuracies")
-            return values
-    return None
-
-
-def _tops_of_log(text: str) -> dict[str, float | None]:
-    """Top-1 and top-5 in percent; the result line has top-1 for images in memory, top-5 for image files."""
-    lines = _last_evaluation(text)
-    starts = [i for i, line in enumerate(lines) if re.search("(Each class acc|acc per class) is", line)]
-    after, number = "\n".join(lines[starts[-1] + 1 :]), r"(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)(?![\d.])"
-    one, five = (re.search(rf"{a}{number}", after) for a in (r"(?:test tacc is |top1 \()", r"top5 (?:tacc is |\()"))
-    return {"top1": float(one[1]) if one else None, "top5": float(five[1]) if five else None}
+    name, words = PER_CLASS.search(evaluation[0]).groups()
+    factor = 100 if name == "acc per class" else 1  # train_imagenet.py writes fractions
+    try:
+        values = [factor * float(word) for word in words.split()]
+    except ValueError:
+        values = []
+    if len(values) != classes or not all(0 <= value <= 100.01 for value in values):
+        raise InputError(f"{path} is damaged: '{name} is' is not followed by {classes} accuracies")
+    return values

@@ -47,14 +47,19 @@ class Row:
 
 
 class Experiment(NamedTuple):
-    """A probe that was run. probe: of PROBES; settings: of the pre-training, alike in all splits of one experiment."""
+    """A probe that was run.
+
+    method: its name. probe: of PROBES. epochs: of pre-training. recorded: whether results.json tells all this; else the
+    folder's name does. settings: of the pre-training, in text that is the same for all splits of one experiment.
+    """
 
     folder: Path
     pretrained: Path
     split: Split
     method: str
     probe: str
-    epochs: int  # of pre-training
+    epochs: int
+    recorded: bool
     settings: str
 
 
@@ -84,7 +89,7 @@ def _by_name(spec: DataSet, pretrained: Path, folder: Path) -> Experiment | None
     method = method_in(name.method) if name.epochs else "untrained"
     probe = name.protocol or ("fewShot" if name.labelled else "linear")
     settings = _with_any_split(folder, spec, split)
-    return Experiment(folder, pretrained / name.pretraining, split, method, probe, name.epochs, settings)
+    return Experiment(folder, pretrained / name.pretraining, split, method, probe, name.epochs, False, settings)
 
 
 def _by_record(spec: DataSet, pretrained: Path, folder: Path, told: Pretraining, probe: str) -> Experiment | None:
@@ -99,7 +104,7 @@ def _by_record(spec: DataSet, pretrained: Path, folder: Path, told: Pretraining,
     probe = next((name for name, protocol in PROBES.items() if protocol == told.protocol), probe)
     options = sorted({part.option for part in choose(method).parts if part.option})
     settings = json.dumps([told.epochs, *(told.settings.get(name) for name in (*ALIKE, *options))], default=str)
-    return Experiment(folder, pretrained / told.experiment, split, method, probe, told.epochs, settings)
+    return Experiment(folder, pretrained / told.experiment, split, method, probe, told.epochs, True, settings)
 
 
 def _with_any_split(folder: Path, spec: DataSet, split: Split) -> str:
@@ -107,7 +112,7 @@ def _with_any_split(folder: Path, spec: DataSet, split: Split) -> str:
 
 
 def collect(spec: DataSet, methods: list[str], probe: str, wanted: Wanted) -> dict[str, Row]:
-    """Each method's row: every split's result, or where it was looked for.
+    """Label of the method -> its row: every split's result, or where it was looked for.
 
     Args:
         methods: their names. probe: of PROBES.
@@ -116,25 +121,31 @@ def collect(spec: DataSet, methods: list[str], probe: str, wanted: Wanted) -> di
         InputError: there are no lists of that shape, several settings match, a result is damaged or of another
             protocol, or the class sizes are unknown.
     """
-    found: dict[str, list[Experiment]] = {method: [] for method in methods}
-    for e in experiments_of(spec, wanted.root):
-        chosen = (
-            e.probe == probe and e.split[1:] == (wanted.long_tailed, wanted.shape) and wanted.contains in e.folder.name
-        )
-        chosen = chosen and (wanted.experiments is None or e.pretrained.name in wanted.experiments)
-        if chosen and e.method in found and (wanted.epochs in (None, e.epochs) or e.method == "untrained"):
-            found[e.method].append(e)
-    return {method: _row(spec, label_of(method), found[method], probe, wanted) for method in methods}
+    found = [e for e in experiments_of(spec, wanted.root) if e.probe == probe and _is_wanted(e, wanted)]
+    rows = {}
+    for method in methods:
+        label, own = label_of(method), [e for e in found if e.method == method]
+        _check_one_setting(spec, label, own)
+        rows[label] = _row(spec, label, {e.split.number: e for e in own}, probe, wanted)
+    return rows
 
 
-def _row(spec: DataSet, label: str, experiments: list[Experiment], probe: str, wanted: Wanted) -> Row:
+def _is_wanted(e: Experiment, wanted: Wanted) -> bool:
+    return (
+        e.split.number in wanted.splits
+        and (e.split.long_tailed, e.split.shape) == (wanted.long_tailed, wanted.shape)
+        and wanted.contains in e.folder.name
+        and (wanted.experiments is None or e.pretrained.name in wanted.experiments)
+        and (wanted.epochs in (None, e.epochs) or e.method == "untrained")
+    )
+
+
+def _row(spec: DataSet, label: str, experiments: dict[int, Experiment], probe: str, wanted: Wanted) -> Row:
+    """experiments: by split."""
     row = Row(label)
-    experiments = [e for e in experiments if e.split.number in wanted.splits]
-    _check_one_setting(spec, label, experiments)
-    by_split = {e.split.number: e for e in experiments}
     for n in wanted.splits:
         name = spec.split_name(n, wanted.long_tailed, wanted.shape)
-        where, e = f"{label}, split {n}" if len(spec.splits) > 1 else f"{label}, {name}", by_split.get(n)
+        where, e = f"{label}, {f'split {n}' if len(spec.splits) > 1 else name}", experiments.get(n)
         result = read_result(e.folder, PROBES[probe], spec.classes, wanted.mix) if e else None
         if e is None:
             row.missing.append(f"{where}: nothing of it below {folders_of(spec, wanted.root)[1]}")
@@ -152,10 +163,10 @@ def _row(spec: DataSet, label: str, experiments: list[Experiment], probe: str, w
 
 def _check_one_setting(spec: DataSet, label: str, experiments: list[Experiment]) -> None:
     """Raise InputError if a split has several experiments, or two splits have other settings."""
-    # A name and a record cannot be compared.
-    kinds = Counter(settings.startswith("[") for settings in {e.settings for e in experiments})
+    # What is recorded cannot be compared with a name.
+    settings = Counter(recorded for recorded, _ in {(e.recorded, e.settings) for e in experiments})
     splits = Counter(e.split for e in experiments)
-    if max([0, *kinds.values(), *splits.values()]) > 1:
+    if max([0, *settings.values(), *splits.values()]) > 1:
         names = ", ".join(sorted({_with_any_split(e.folder, spec, e.split) for e in experiments}))
         raise InputError(f"several settings of {label} were run: {names}; {CHOOSE}")
 
@@ -167,13 +178,13 @@ def class_counts(spec: DataSet, experiment: Experiment) -> list[int]:
         InputError: neither is here.
     """
     own, tailed = experiment.pretrained, spec.tailed_list(experiment.split)
-    others = [
-        f for f in sorted(own.parent.glob("*")) if spec.is_tailed(f.name) and spec.grouping_list(f.name) == tailed
-    ]
-    for log in [folder / "log.txt" for folder in ([own] if experiment.split.long_tailed else []) + others]:
-        found = (
-            re.search(r"class distribution in training set is \[([^][]*)\]", read_text(log)) if log.is_file() else None
-        )
+    folders = [own] if experiment.split.long_tailed else []
+    # A balanced pre-training has another one, of the same split, beside it.
+    others = (f for f in sorted(own.parent.glob("*")) if spec.is_tailed(f.name))
+    folders += [folder for folder in others if spec.grouping_list(folder.name) == tailed]
+    for log in (folder / "log.txt" for folder in folders):
+        text = read_text(log) if log.is_file() else ""
+        found = re.search(r"class distribution in training set is \[([^][]*)\]", text)
         words = found[1].replace(",", " ").split() if found else []
         if len(words) == spec.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
             return [int(float(word)) for word in words]

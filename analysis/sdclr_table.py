@@ -5,13 +5,13 @@ import argparse
 from analysis.flags import wanted_of
 from analysis.published import published
 from analysis.rows import Row, collect
-from analysis.table import Kind, Table, make_table, print_table
+from analysis.table import Paper, Table, print_table
 from data.groups import COLUMNS
 from data.sets.registry import data_set
 from methods import label_of
 from probe.protocols import PROBES
 
-KIND = Kind("mean ± std over splits", COLUMNS, COLUMNS, Row.mean_and_std)
+PAPER = Paper("mean ± std over splits", COLUMNS, COLUMNS, Row.mean_and_std)
 
 
 def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
@@ -24,14 +24,14 @@ def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
         InputError: a result is of no use, or results do not belong together.
     """
     spec = data_set(args.dataset or "cifar100")
-    wanted, pretrained_on = wanted_of(args, spec), spec.list_kind(args.LT, args.shape)
+    wanted, kind = wanted_of(args, spec), spec.list_kind(args.LT, args.shape)
     methods, tables = args.method or ["sdclr" if args.prune else "simclr"], {}
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
-        rows = collect(spec, methods, probe, wanted)
-        # The papers' rows are of long-tailed pre-training on lists of their own shape.
-        theirs = {label_of(m): published(spec, m, probe) for m in rows} if args.LT and not args.shape else {}
-        table = make_table(spec, wanted, (spec.name, pretrained_on, PROBES[probe]), KIND, rows, theirs)
-        table.published_n = str(len(spec.splits))
+        table = Table(PAPER, spec, wanted, spec.name, kind, PROBES[probe], collect(spec, methods, probe, wanted))
+        # The paper's rows are of long-tailed pre-training on lists of their own shape.
+        if args.LT and not args.shape:
+            table.published = {label_of(method): published(spec, method, probe) for method in methods}
+            table.published_n = str(len(spec.splits))
         tables[probe] = [table]
     return tables
 

@@ -19,8 +19,11 @@ Lines = list[tuple[str, ...]]  # a heading and rows of equally many words
 SPLIT_COLUMNS = (*COLUMNS, "Top-1", "Top-5")
 
 
-class Kind(NamedTuple):
-    """Whose table it is. shows: what cells are, in words. paired: columns that each split has, to compare by."""
+class Paper(NamedTuple):
+    """What a paper's tables have of their own.
+
+    shows: what cells are, in words. columns: all, and those of them that each split has, to compare methods by.
+    """
 
     shows: str
     columns: tuple[str, ...]
@@ -30,25 +33,43 @@ class Kind(NamedTuple):
 
 @dataclass
 class Table:
-    """One data set under one probe.
+    """One data set under one probe; `rows` are ours by the method's label.
 
-    cells: label of the method -> ours. published: label -> theirs, also where we have none. differences: label ->
-    column -> ours minus the baseline's, paired over splits; empty of one method alone.
+    published: label -> theirs, also where we have none; published_n: its splits. differences: label -> column -> ours
+    minus the baseline's, paired over splits; empty of one method alone.
     """
 
+    paper: Paper
     spec: DataSet
     wanted: Wanted
     dataset: str  # as the paper calls it
     pretrained_on: str
     protocol: str
-    kind: Kind
-    rows: list[Row]
-    cells: dict[str, Cells]
-    published: dict[str, Cells]
+    rows: dict[str, Row]
+    published: dict[str, Cells] = field(default_factory=dict)
     published_n: str = ""
     baseline: str = ""
     differences: dict[str, dict[str, Paired]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Take the notes of the results, and compare the methods.
+
+        Raises:
+            InputError: results do not belong together, or the baseline is not among the methods.
+        """
+        rows, wanted = self.rows, self.wanted
+        mixed = check_alike([result for row in rows.values() for result in row.results.values()], wanted.mix)
+        self.notes = sorted({note for row in rows.values() for note in row.notes}) + mixed
+        first = next((label for label, row in rows.items() if row.values), "")
+        chosen = label_of(wanted.baseline) if wanted.baseline else first
+        if chosen and chosen not in rows:
+            known = ", ".join(rows)
+            raise InputError(f"the baseline {wanted.baseline} is not among the methods of the table: {known}")
+        if chosen and len(rows) > 1:
+            self.baseline, others = chosen, [label for label in rows if label != chosen]
+            columns, baseline = self.paper.paired, rows[chosen]
+            self.differences = {label: _differences(rows[label], baseline, columns, wanted.test) for label in others}
 
     @property
     def title(self) -> str:
@@ -56,7 +77,12 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return self.kind.columns
+        return self.paper.columns
+
+    @property
+    def cells(self) -> dict[str, Cells]:
+        """Label -> ours."""
+        return {label: self.paper.cells_of(row) for label, row in self.rows.items()}
 
     @property
     def splits(self) -> tuple[int, ...]:
@@ -66,51 +92,21 @@ class Table:
     @property
     def ours(self) -> dict[str, Cells]:
         """Label -> cells of the methods with a result."""
-        return {row.method: self.cells[row.method] for row in self.rows if row.values}
+        return {label: cells for label, cells in self.cells.items() if self.rows[label].values}
 
     @property
     def methods(self) -> list[str]:
         """Labels, those of published rows alone last."""
-        return list(dict.fromkeys([*self.cells, *self.published]))
+        return list(dict.fromkeys([*self.rows, *self.published]))
 
     @property
     def missing(self) -> list[str]:
-        return [what for row in self.rows for what in row.missing]
+        return [what for row in self.rows.values() for what in row.missing]
 
     def to_published(self, method: str) -> dict[str, float]:
         """Column -> ours minus the published number, in percent points, where there are both."""
         ours, theirs = self.cells.get(method, {}), self.published.get(method, {})
         return {c: ours[c][0] - theirs[c][0] for c in self.columns if c in ours and c in theirs}
-
-
-def make_table(
-    spec: DataSet,
-    wanted: Wanted,
-    names: tuple[str, str, str],
-    kind: Kind,
-    rows: dict[str, Row],
-    published: dict[str, Cells],
-) -> Table:
-    """The table of what was collected, and the differences to the baseline.
-
-    Args:
-        names: data set, pre-trained on, protocol. rows: by method. published: label of the method -> its numbers.
-
-    Raises:
-        InputError: results do not belong together, or the baseline is not among the methods.
-    """
-    mixed = check_alike([result for row in rows.values() for result in row.results.values()], wanted.mix)
-    notes = sorted({note for row in rows.values() for note in row.notes}) + mixed
-    cells = {row.method: kind.cells_of(row) for row in rows.values()}
-    table = Table(spec, wanted, *names, kind, list(rows.values()), cells, published, notes=notes)
-    if wanted.baseline and wanted.baseline not in rows:
-        raise InputError(f"the baseline {wanted.baseline} is not among the methods of the table: {', '.join(rows)}")
-    chosen = wanted.baseline or next((method for method, row in rows.items() if row.values), None)
-    if chosen and len(rows) > 1:
-        table.baseline = label_of(chosen)
-        others = [row for method, row in rows.items() if method != chosen]
-        table.differences = {row.method: _differences(row, rows[chosen], kind.paired, wanted.test) for row in others}
-    return table
 
 
 def _differences(row: Row, baseline: Row, columns: tuple[str, ...], test: str) -> dict[str, Paired]:
@@ -122,20 +118,26 @@ def _differences(row: Row, baseline: Row, columns: tuple[str, ...], test: str) -
     return found
 
 
+def method_lines(table: Table, method: str) -> dict[str, tuple[str, ...]]:
+    """Heading -> words of n and the columns: of ours, of the published row, of the difference; without what is not."""
+
+    def words(n: str, cells: Cells) -> tuple[str, ...]:
+        return n, *(cell(cells.get(c)) for c in table.columns)
+
+    lines = {}
+    if method in table.rows:
+        lines[method] = words(str(len(table.rows[method].values)), table.cells[method])
+    if theirs := table.published.get(method):
+        lines[f"{method} (published)"] = words(table.published_n, theirs)
+    if gaps := table.to_published(method):
+        lines["difference"] = "", *(signed(gaps[c]) if c in gaps else "-" for c in table.columns)
+    return lines
+
+
 def main_lines(table: Table) -> Lines:
     """Ours, below it the published row and the difference to that, for each method."""
-    lines: Lines = [("", "n", *table.columns)]
-    ours = {row.method: row for row in table.rows}
-    for method in table.methods:
-        if method in ours:
-            cells = table.cells[method]
-            lines.append((method, str(len(ours[method].values)), *(cell(cells.get(c)) for c in table.columns)))
-        if theirs := table.published.get(method):
-            name = f"{method} (published)"
-            lines.append((name, table.published_n, *(cell(theirs.get(c)) for c in table.columns)))
-        if gaps := table.to_published(method):
-            lines.append(("difference", "", *(signed(gaps[c]) if c in gaps else "-" for c in table.columns)))
-    return lines
+    found = [line for method in table.methods for line in method_lines(table, method).items()]
+    return [("", "n", *table.columns), *((heading, *words) for heading, words in found)]
 
 
 def difference_lines(table: Table) -> tuple[str, Lines, list[str]]:
@@ -170,9 +172,9 @@ def difference_cell(pair: Paired) -> str:
 def split_lines(table: Table) -> Lines:
     """Seven numbers of each method and split, in percent; 'missing' for a split without a result."""
     lines: Lines = [("", *SPLIT_COLUMNS)]
-    for row in table.rows:
+    for label, row in table.rows.items():
         for n in table.splits:
-            name = f"  {row.method}, split {n}"
+            name = f"  {label}, split {n}"
             if n not in row.values:
                 lines.append((name, *["missing"] * len(SPLIT_COLUMNS)))
                 continue
@@ -198,7 +200,7 @@ def print_blocks(table: Table, name: str = "") -> None:
 
 def print_table(table: Table) -> None:
     """The table, the published numbers below ours where there are any, what is missing or departs, and differences."""
-    print(f"\n{table.title}: test accuracy in %, {table.kind.shows}\n")
+    print(f"\n{table.title}: test accuracy in %, {table.paper.shows}\n")
     print(align(main_lines(table)))
     if table.notes:
         print(f"note: {'; '.join(table.notes)}")

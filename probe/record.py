@@ -2,6 +2,7 @@
 
 import json
 import platform
+from pathlib import Path
 from typing import Any
 
 from data.groups import summarise
@@ -78,10 +79,10 @@ def _numbers(numbers: dict[str, float | None]) -> str:
     return "  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in numbers.items())
 
 
-def outcome(probe: Probe, result: dict[str, Any]) -> str:
+def outcome(probe: Probe, result: dict[str, Any], folder: Path) -> str:
     """What a quiet probe says at its end, one line: the run, its protocol, its accuracies in percent, its log."""
     args = probe.args
     how = ", ".join(filter(None, [result["protocol"], done_before(probe.done, args.epochs)]))
     found = _numbers(result["groups"] or {"top1": result["top1"], "top5": result["top5"]})
     verb = "evaluated" if args.test_only else "probed"
-    return f"{verb} {args.experiment} ({how}): {found}, log in {probe.files.folder / 'log.txt'}"
+    return f"{verb} {args.experiment} ({how}): {found}, log in {folder / 'log.txt'}"

@@ -9,6 +9,8 @@ What comes before `__` is the pre-training's name, the whole is the probe's.
 import re
 from typing import NamedTuple
 
+# ---- reading
+
 # By DataSet.style: the name of a pre-training, and what the papers' linear and few-shot probes add.
 _PRETRAINING = {
     "cifar": r".+_epoch(?P<epochs>\d{1,9})_(?P<list>(?P<split>.*split\d+.*?)_D_[ib])_newNT_s\d+(?P<method>.*)",

@@ -107,4 +107,5 @@ def write_authors(root: Path, name: str, splits=(1, 2, 3, 4, 5), probe: str = "l
 
 def collect_all(name: str, root: Path, method: str = "simclr", probe: str = "linear", **changes) -> Row:
     wanted = Wanted(root, **{"splits": (1, 2, 3, 4, 5), **changes})
-    return collect(data_set(name), [method], probe, wanted)[method]
+    (row,) = collect(data_set(name), [method], probe, wanted).values()
+    return row
