@@ -70,10 +70,11 @@ def read_pretraining(folder: Path) -> Pretraining | None:
     """The pre-training in a probe's results.json; None where that is older, damaged, or not there."""
     try:
         result = json.loads(read_file(folder / "results.json", LARGEST))
-        told, of = result["pretraining"], (str(result["dataset"]), str(result["protocol"]))
-        experiment, epochs, settings = Path(told["experiment"]).name, int(told["epochs"]), told["settings"]
-        if isinstance(settings["epochs"], int) and isinstance(settings.get("method") or "", str):
-            return Pretraining(*of, experiment, told["dataset"], str(told["list"]["name"]), epochs, settings)
+        told, dataset, protocol = result["pretraining"], str(result["dataset"]), str(result["protocol"])
+        settings = {k: v for k, v in told["settings"].items() if isinstance(v, str | int | float | None)}
+        if isinstance(settings["epochs"], int) and isinstance(settings.get("method"), str | None):
+            names = Path(told["experiment"]).name, str(told["dataset"]), str(told["list"]["name"])
+            return Pretraining(dataset, protocol, *names, int(told["epochs"]), settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         pass
     return None

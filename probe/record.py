@@ -37,11 +37,7 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
         log.info(line)
     # An evaluation alone reports the settings of the training; the authors' files do not have theirs.
     config = best["config"] or vars(args)
-    protocol, departs = protocol_of(config, spec)
-    if wanted := FEATURE_PROTOCOLS.get(protocol):
-        # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
-        shots = len(lists["train1"]) // spec.classes
-        departs |= {"shots": [shots, wanted]} if shots != wanted else {}
+    protocol, departs = _protocol(probe, config)
     groups, test = None, lists.get("test")  # of files
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], spec.groups(counts))
@@ -73,6 +69,16 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
     }
     replace_file(log.folder / "results.json", json.dumps(result, indent=1).encode())
     return result
+
+
+def _protocol(probe: Probe, config: dict[str, Any]) -> tuple[str, dict[str, list]]:
+    """protocol_of, and where BCL's lists are of another size."""
+    protocol, departs = protocol_of(config, probe.spec)
+    if wanted := FEATURE_PROTOCOLS.get(protocol):
+        # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
+        shots = len(probe.sources.lists["train1"]) // probe.spec.classes
+        departs |= {"shots": [shots, wanted]} if shots != wanted else {}
+    return protocol, departs
 
 
 def _numbers(numbers: dict[str, float | None]) -> str:

@@ -336,3 +336,32 @@ def test_records_of_no_known_method_are_in_no_row(tmp_path, settings):
     record(tmp_path, "mine", **settings)
     found = collect_all("cifar10", tmp_path).values
     assert bool(found) == ("dataset" in settings)  # the data set is told beside the settings
+
+
+ODD = [None, [], {}, "", "x", "\ud800\0", 0, -1, 10**400, 1e999, float("nan"), True, [[1]], {"a": {"name": 1}}]
+
+
+WHERE = ["dataset", "protocol", "pretraining"]
+KEYS = ("experiment", "dataset", "list", "list/name", "epochs", "settings", "settings/epochs", "settings/method",
+        "settings/lr", "precision")  # fmt: skip
+WHERE += [f"pretraining/{key}" for key in KEYS]
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_records_with_odd_values_are_read_or_refused(tmp_path, where):
+    """Other people's files: a table of others is not in their way, and no traceback comes."""
+    record(tmp_path, "mine")
+    file = tmp_path / "checkpoints_tune" / "mine" / "results.json"
+    whole = file.read_text()
+    for value in ODD:
+        content = json.loads(whole)
+        *above, key = where.split("/")
+        inner = content
+        for name in above:
+            inner = inner[name]
+        inner[key] = value
+        file.write_text(json.dumps(content))
+        try:
+            assert collect_all("cifar10", tmp_path).values.keys() <= {1}
+        except InputError as error:
+            assert "\n" not in str(error)
