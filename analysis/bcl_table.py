@@ -61,7 +61,11 @@ def print_tables(tables: dict[str, list[Table]]) -> None:
     for probe, found in tables.items():
         print(f"\nBCL's table 1, {probe}: test accuracy in %, {PAPER.shows}\n")
         print(_format(found))
-        _print_notes(found)
+        for table in found:
+            if table.ours:
+                print_blocks(table, table.spec.name)
+            else:
+                print(f"missing: {table.spec.name}: no result below {folders_of(table.spec, table.wanted.root)[1]}")
 
 
 def _format(tables: list[Table]) -> str:
@@ -78,17 +82,3 @@ def _format(tables: list[Table]) -> str:
     for bar, table in zip(bars, tables, strict=True):
         head = f"{head.ljust(bar)}| {table.dataset}"
     return f"{head}\n{text}"
-
-
-def _print_notes(tables: list[Table]) -> None:
-    for table in tables:
-        name = table.spec.name
-        if table.notes:
-            print(f"note: {name}: {'; '.join(table.notes)}")
-        if table.ours:
-            print(*(f"missing: {name}, {what}\n" for what in table.missing), sep="", end="")
-        else:
-            print(f"missing: {name}: no result below {folders_of(table.spec, table.wanted.root)[1]}")
-    for table in tables:
-        if table.ours:
-            print_blocks(table, table.spec.name)

@@ -98,7 +98,7 @@ def _by_record(spec: DataSet, pretrained: Path, folder: Path, told: Pretraining,
     if split is None or {told.dataset, told.pretrained_on} != {spec.name}:
         return None
     try:
-        method = method_of({**told.settings, "epochs": told.epochs})
+        method = method_of(told.settings)
     except InputError:
         return None  # a method that there is not, or no longer
     probe = next((name for name, protocol in PROBES.items() if protocol == told.protocol), probe)

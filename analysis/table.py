@@ -183,26 +183,25 @@ def split_lines(table: Table) -> Lines:
     return lines
 
 
+def print_table(table: Table) -> None:
+    """The table, the published numbers below ours where there are any, and what there is to say."""
+    print(f"\n{table.title}: test accuracy in %, {table.paper.shows}\n")
+    print(align(main_lines(table)))
+    print_blocks(table)
+
+
 def print_blocks(table: Table, name: str = "") -> None:
-    """Print what follows a table: differences to the baseline, and the splits one by one.
+    """Print what follows a table: notes, what is missing, differences to the baseline, the splits one by one.
 
     Args:
         name: of the data set, where several share a table.
     """
+    of, comma = (f"{name}: ", f"{name}, ") if name else ("", "")
     caption, lines, why = difference_lines(table)
-    of = f"{name}: " if name else ""
-    if lines:
-        print(f"\n{of}{caption}\n\n{align(lines)}")
-    print(*(f"no test: {of}{reason}\n" for reason in why), sep="", end="")
+    told = [f"note: {of}{'; '.join(table.notes)}"] if table.notes else []
+    told += [f"missing: {comma}{what}" for what in table.missing]
+    told += [f"\n{of}{caption}\n\n{align(lines)}"] if lines else []
+    told += [f"no test: {of}{reason}" for reason in why]
     if table.splits:
-        print(f"\n{of}each split{', Std with ddof 0' if name else ''}\n\n{align(split_lines(table))}")
-
-
-def print_table(table: Table) -> None:
-    """The table, the published numbers below ours where there are any, what is missing or departs, and differences."""
-    print(f"\n{table.title}: test accuracy in %, {table.paper.shows}\n")
-    print(align(main_lines(table)))
-    if table.notes:
-        print(f"note: {'; '.join(table.notes)}")
-    print(*(f"missing: {what}\n" for what in table.missing), sep="", end="")
-    print_blocks(table)
+        told.append(f"\n{of}each split{', Std with ddof 0' if name else ''}\n\n{align(split_lines(table))}")
+    print(*(f"{text}\n" for text in told), sep="", end="")

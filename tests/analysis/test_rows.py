@@ -237,7 +237,8 @@ def record(root, folder: str, n: int = 1, kind: str = "D_i", protocol: str = "sd
     """results.json of a probe in a folder of any name; returns the row that it amounts to."""
     name = f"cifar10_imbSub_with_subsets/split{n}_{kind}.npy"
     pretraining = {"experiment": f"of_{folder}", "method": None, "dataset": "cifar10", "list": {"name": name}}
-    pretraining |= {"split": n, "epochs": epochs, "settings": {**SETTINGS, "trainSplit": name, **changes}}
+    pretraining |= {"split": n, "epochs": epochs, "settings": {**SETTINGS, "trainSplit": name, "epochs": epochs}}
+    pretraining["settings"] |= changes
     seed = n + 10 * len(folder)
     per_class, counts = accuracies(10, seed), counts_of(10, seed)
     text = result(per_class, counts, protocol=protocol, dataset="cifar10", pretraining=pretraining)
@@ -280,6 +281,15 @@ def test_methods_by_their_settings(tmp_path, how):
         row = collect_all("cifar10", tmp_path, name)
         assert [folder.name for _, folder in row.folders.values()] == ["nothing" if name == "untrained" else name]
     assert collect_all("cifar10", tmp_path, "focal+bcl").method == "Focal+BCL"
+
+
+def test_a_network_within_its_first_epoch_is_not_untrained(tmp_path):
+    record(tmp_path, "mine")
+    file = tmp_path / "checkpoints_tune" / "mine" / "results.json"
+    content = json.loads(file.read_text())
+    content["pretraining"]["epochs"] = 0
+    file.write_text(json.dumps(content))
+    assert collect_all("cifar10", tmp_path).values and not collect_all("cifar10", tmp_path, "untrained").values
 
 
 def test_the_record_counts_and_not_the_name(tmp_path):
