@@ -38,11 +38,9 @@ def main() -> None:
         if not args.test_only and not probe.on_features:
             train(probe, log)
         scores, best = test(probe, log)
-        lists, sizes, precision = probe.sources.lists, probe.sources.sizes, probe.compute.precision
-        seconds = time.perf_counter() - started
-        result = report(args, spec, lists, sizes, precision, scores, best, seconds, log)
+        result = report(probe, scores, best, time.perf_counter() - started, log)
         if result:
-            log.result(outcome(args, probe.done, result, log.folder))
+            log.result(outcome(probe, result, log.folder))
 
 
 if __name__ == "__main__":

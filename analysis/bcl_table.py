@@ -8,27 +8,18 @@ import argparse
 
 import numpy as np
 
+from analysis.flags import wanted_of
 from analysis.published import Cells, read_published
-from analysis.rows import Row, collect_as_told, folders_of
-from analysis.table import Table, make_table, print_blocks
+from analysis.rows import Row, collect, folders_of
+from analysis.table import Paper, Table, method_lines, print_blocks
 from data.groups import GROUPS
+from data.sets.base import DataSet
 from data.sets.registry import data_set
-from methods import label_of, method_names
-from utils.errors import InputError
-from utils.text import align, cell, signed
+from methods import method_names
+from utils.text import align
 
 DATASETS = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
-DNC = "dnc"  # published, without a method here
-COLUMNS = (*GROUPS, "Std")
-SHOWS = "Std of the three groups (ddof 1), n splits"
-
-
-def _trained() -> list[str]:
-    return [name for name in method_names() if name != "untrained"]
-
-
-def _label(method: str) -> str:
-    return "DnC" if method == DNC else label_of(method)
+DNC = "DnC"  # published, without a method here
 
 
 def group_means(row: Row) -> Cells:
@@ -39,84 +30,55 @@ def group_means(row: Row) -> Cells:
     return {name: (value, None) for name, value in means.items()}
 
 
-def print_tables(args: argparse.Namespace) -> tuple[dict[str, dict[str, Cells]], list[Table]]:
-    """One table for each probe; returns the figure's panels, title -> method -> cells, and each data set's table.
+PAPER = Paper("Std of the three groups (ddof 1), n splits", (*GROUPS, "Std"), GROUPS, group_means)
+
+
+def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
+    """Probe -> a table for each data set.
 
     Args:
-        args: exp_analyse.py's flags.
+        args: of analysis.flags.
 
     Raises:
-        InputError: there is no result at all, one of no use, or some of another kind.
+        InputError: a result is of no use, or results do not belong together.
     """
-    datasets = [args.dataset] if args.dataset else list(DATASETS)
-    collected = {p: {name: _collect(name, p, args) for name in datasets} for p in args.probe or ["bcl-100shot"]}
-    panels: dict[str, dict[str, Cells]] = {}
-    if not any(row.values for rows in collected.values() for methods in rows.values() for row in methods.values()):
-        raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipes first")
-    tables = []
-    for probe, rows in collected.items():
-        by_name = {name: _table(name, probe, methods, args) for name, methods in rows.items()}
-        tables += by_name.values()
-        print(f"\nBCL's table 1, {probe}: test accuracy in %, {SHOWS}\n")
-        print(_format(by_name, args.method))
-        _print_notes(rows, by_name, args)
-        for name, methods in rows.items():
-            found = {row.method: group_means(row) for row in methods.values() if row.values}
-            panels |= {f"{DATASETS.get(name, name)}, {probe}": found} if found else {}
-    return panels, tables
+    specs = [data_set(name) for name in ([args.dataset] if args.dataset else DATASETS)]
+    return {probe: [_table(spec, probe, args) for spec in specs] for probe in args.probe or ["bcl-100shot"]}
 
 
-def _collect(dataset: str, probe: str, args: argparse.Namespace) -> dict[str, Row]:
-    spec = data_set(dataset)
-    shape = spec.bcl_shape or args.shape
-    methods = args.method or _trained()
-    return {method: collect_as_told(args, spec, method, probe, True, shape) for method in methods}
-
-
-def _table(dataset: str, probe: str, rows: dict[str, Row], args: argparse.Namespace) -> Table:
-    published: dict[str, Cells] = {}
-    if probe == "bcl-100shot" and dataset in DATASETS:
-        labels = [_label(method) for method in args.method or [*_trained(), DNC]]
-        published = {label: read_published("BCL-T1", DATASETS[dataset], label) for label in labels}
-    names = (DATASETS.get(dataset, dataset), "long-tailed lists", probe)
-    # The Std of this table is of means over splits: no split has one of its own to compare.
-    table = make_table(args, data_set(dataset), names, rows, published, COLUMNS, GROUPS, group_means)
-    table.shows = SHOWS
+def _table(spec: DataSet, probe: str, args: argparse.Namespace) -> Table:
+    wanted, title = wanted_of(args, spec), DATASETS.get(spec.name, spec.name)
+    methods = args.method or [name for name in method_names() if name != "untrained"]
+    table = Table(PAPER, spec, wanted, title, "long-tailed lists", probe, collect(spec, methods, probe, wanted))
+    if probe == "bcl-100shot" and spec.name in DATASETS:
+        labels = [*table.rows, *([] if args.method else [DNC])]
+        table.published = {label: read_published("BCL-T1", title, label) for label in labels}
     return table
 
 
-def _format(tables: dict[str, Table], wanted: list[str] | None) -> str:
-    """All data sets side by side: ours, the published row and the difference to that, for each method."""
-    lines = [("", *(word for _ in tables for word in ("|", "n", *COLUMNS)))]
-    for method in wanted or [*_trained(), DNC]:
-        name = _label(method)
-        ours, theirs, gaps = [], [], []
-        for table in tables.values():
-            n = [str(len(row.values)) for row in table.rows if row.method == name]
-            found, published, gap = table.cells.get(name, {}), table.published.get(name, {}), table.to_published(name)
-            ours += ["|", *(n or [""]), *(cell(found.get(c)) for c in COLUMNS)]
-            theirs += ["|", "", *(cell(published.get(c)) for c in COLUMNS)]
-            gaps += ["|", "", *(signed(gap[c]) if c in gap else "-" for c in COLUMNS)]
-        lines += [(name, *ours)] if method != DNC else []
-        for label, words in ((f"{name} (published)", theirs), ("difference", gaps)):
-            lines += [(label, *words)] if any(word not in ("", "-", "|") for word in words) else []
+def print_tables(tables: dict[str, list[Table]]) -> None:
+    """One table for each probe, the data sets side by side."""
+    for probe, found in tables.items():
+        print(f"\nBCL's table 1, {probe}: test accuracy in %, {PAPER.shows}\n")
+        print(_format(found))
+        for table in found:
+            if table.ours:
+                print_blocks(table, table.spec.name)
+            else:
+                print(f"missing: {table.spec.name}: no result below {folders_of(table.spec, table.wanted.root)[1]}")
+
+
+def _format(tables: list[Table]) -> str:
+    """All data sets side by side: what main_lines has of each."""
+    nothing = ("", *["-"] * len(PAPER.columns))
+    lines = [("", *(word for _ in tables for word in ("|", "n", *PAPER.columns)))]
+    for method in dict.fromkeys(method for table in tables for method in table.methods):
+        parts = [method_lines(table, method) for table in tables]
+        for heading in dict.fromkeys(heading for part in parts for heading in part):
+            lines.append((heading, *(word for part in parts for word in ("|", *part.get(heading, nothing)))))
     text = align(lines)
     bars = [i for i, letter in enumerate(text.split("\n")[0]) if letter == "|"]
     head = ""
-    for bar, dataset in zip(bars, tables, strict=True):
-        head = f"{head.ljust(bar)}| {DATASETS.get(dataset, dataset)}"
+    for bar, table in zip(bars, tables, strict=True):
+        head = f"{head.ljust(bar)}| {table.dataset}"
     return f"{head}\n{text}"
-
-
-def _print_notes(rows: dict[str, dict[str, Row]], tables: dict[str, Table], args: argparse.Namespace) -> None:
-    for name, methods in rows.items():
-        if tables[name].notes:
-            print(f"note: {name}: {'; '.join(tables[name].notes)}")
-        if not any(row.values for row in methods.values()):
-            print(f"missing: {name}: no result below {folders_of(data_set(name), args.root)[1]}")
-            continue
-        for row in methods.values():
-            print(*(f"missing: {name}, {what}" for what in row.missing), sep="\n", end="\n" if row.missing else "")
-    for name, table in tables.items():
-        if any(row.values for row in table.rows):
-            print_blocks(table, name)

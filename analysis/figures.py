@@ -31,7 +31,7 @@ def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, titl
     """All figures that there are results for, each as PNG and PDF; returns their paths.
 
     Args:
-        panels: of the bars. rows: probe -> methods with a result; without any, bars are all. folder: to write to.
+        panels: of the bars. rows: probe -> methods; without a result, bars are all. folder: to write to.
 
     Raises:
         InputError: a file cannot be written.
@@ -45,7 +45,7 @@ def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, titl
         *(method for methods in panels.values() for method in methods),
     ]
     looks = styles(list(dict.fromkeys(everyone)))
-    figures = {"groups": plot_groups(panels, title, looks)}
+    figures = {"groups": plot_groups(panels, title, looks)} if panels else {}
     if rows:
         figures["classes"] = plot_classes(rows, title, looks)
         figures["sizes"] = plot_sizes(rows, title, looks)

@@ -1,9 +1,11 @@
 """Flags of exp_analyse.py, and what its messages advise."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.paired import TESTS
+from data.sets.base import DataSet
 from data.sets.registry import DATA_SETS
 from methods import choose, method_names
 from probe.protocols import PROBES
@@ -12,6 +14,41 @@ from utils.errors import InputError
 
 CHOOSE = "choose by --contains"
 CHOOSE_OR_MIX = "choose some, or put them into one table by --mix True"
+GROUP_AGAIN = "put the log of its pre-training there, or probe again with --groupSplit LIST"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which results of a data set are tabulated, and how.
+
+    root: folder of the checkpoints folders. splits: by number. long_tailed: pre-trained on D_i (LT), else on D_b (BL).
+    shape: of the lists where it is not the published one, as in their names: `imb50`, `pareto6_imb100`. contains: a
+    part of the probes' names. epochs: of pre-training, None for any. experiments: names of pre-trainings, None for any.
+    mix: take results that differ in protocol, precision, ..., too. each_split: show each split, too. baseline: method
+    to compare the others to, None for the first one. test: of TESTS.
+    """
+
+    root: Path
+    splits: tuple[int, ...]
+    long_tailed: bool = True
+    shape: str = ""
+    contains: str = ""
+    epochs: int | None = None
+    experiments: list[str] | None = None
+    mix: bool = False
+    each_split: bool = False
+    baseline: str | None = None
+    test: str = "t"
+
+
+def wanted_of(args: argparse.Namespace, spec: DataSet) -> Wanted:
+    """What the command line wants of a data set; BCL's table is of long-tailed lists, of ImageNet its own ones."""
+    bcl = args.paper == "bcl"
+    return Wanted(
+        args.root, tuple(args.splits or spec.splits) if len(spec.splits) > 1 else spec.splits, args.LT or bcl,
+        bcl and spec.bcl_shape or args.shape, args.contains, args.epochs, args.experiments, args.mix,
+        bool(args.splits), args.baseline, args.test,
+    )  # fmt: skip
 
 
 def _method(word: str) -> str:
@@ -48,7 +85,6 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--experiments", nargs="+", help="names of the pre-trainings to tabulate; default all")
     parser.add_argument("--epochs", type=int, help="of pre-training, where several were run")
     parser.add_argument("--shape", default="", help="lists of another shape, as in their names: pareto6_imb100")
-    parser.add_argument("--data", default="", help="folder of the data set, if no file has the class sizes")
     parser.add_argument("--out", type=Path, help="a folder to write the tables to: Markdown, CSV, LaTeX, JSON")
     parser.add_argument("--plot", type=Path, help="a folder to write figures to, PNG and PDF")
     args = parser.parse_args()

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from analysis.flags import CHOOSE, CHOOSE_OR_MIX
 from utils.errors import InputError
@@ -13,6 +13,7 @@ from utils.text import one_line
 LARGEST = 1 << 28  # bytes of a log or a result
 LOG = "a log in the authors' format"
 TOPS = ("top1", "top5")
+PER_CLASS = re.compile("(Each class acc|acc per class) is(.*)")
 
 
 def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) -> dict[str, Any] | None:
@@ -53,12 +54,40 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
     return {"per_class": per_class, "class_counts": counts, **tops, "notes": notes, "file": file, "kind": kind}
 
 
+class Pretraining(NamedTuple):
+    """What results.json tells of a pre-training; `dataset` and `protocol` are the probe's."""
+
+    dataset: str
+    protocol: str
+    experiment: str
+    pretrained_on: str  # data set
+    list: str
+    epochs: int
+    settings: dict[str, Any]
+
+
+def read_pretraining(folder: Path) -> Pretraining | None:
+    """The pre-training in a probe's results.json; None where that is older, damaged, or not there."""
+    try:
+        result = json.loads(read_file(folder / "results.json", LARGEST))
+        told, dataset, protocol = result["pretraining"], str(result["dataset"]), str(result["protocol"])
+        settings = {k: v for k, v in told["settings"].items() if isinstance(v, str | int | float | None)}
+        if isinstance(settings["epochs"], int) and isinstance(settings.get("method"), str | None):
+            names = Path(told["experiment"]).name, str(told["dataset"]), str(told["list"]["name"])
+            return Pretraining(dataset, protocol, *names, int(told["epochs"]), settings)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        pass
+    return None
+
+
 def _kind(result: dict[str, Any], sources: list[str]) -> dict[str, str]:
     """What must be equal in all results of a table: name -> value in words."""
     named = {k: result.get(k, "not told") for k in ("protocol", "protocol_version", "dataset", "model")}
     # Results without a precision are older than that option: they are fp32.
     named |= {"precision": result.get("precision", "fp32"), "departs": result["departs"] or "nothing"}
-    named["pretraining"] = result.get("pretraining") or "not told"
+    told = result.get("pretraining")
+    told = {k: told[k] for k in ("precision", "augment") if k in told} if isinstance(told, dict) else None
+    named["pretraining"] = told or "not told"
     words = {k: one_line(v if isinstance(v, str) else json.dumps(v, sort_keys=True)) for k, v in named.items()}
     return {"record": "results.json", **words, "lists": one_line(" and ".join(sources)) or "not told"}
 
@@ -104,7 +133,13 @@ def _result_of_log(path: Path, protocol: str, classes: int, mix: bool) -> dict[s
     if lists and lists[-1] and protocol in ("sdclr-linear", "sdclr-fewshot"):
         few = re.search(r"_S_b\b|_sub_balance_", lists[-1])
         notes |= _other_protocol(path, "sdclr-fewshot" if few else "sdclr-linear", protocol, mix)
-    found = {"per_class": per_class, "class_counts": None, **_tops_of_log(text), "notes": notes, "file": path}
+    # The result line has top-1 for images in memory, top-5 for image files.
+    after, number = "\n".join(_last_evaluation(text)[1:]), r"(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)(?![\d.])"
+    patterns = {"top1": r"(?:test tacc is |top1 \()", "top5": r"top5 (?:tacc is |\()"}
+    tops = {
+        top: float(m[1]) if (m := re.search(pattern + number, after)) else None for top, pattern in patterns.items()
+    }
+    found = {"per_class": per_class, "class_counts": None, **tops, "notes": notes, "file": path}
     return {**found, "kind": {"record": LOG}}
 
 
@@ -121,10 +156,14 @@ def read_text(log: Path) -> str:
 
 
 def _last_evaluation(text: str) -> list[str]:
-    """Lines of a log up to the result line of the last finished evaluation, which is the last of them."""
+    """Lines of the last finished evaluation, from the accuracies of the classes to the result; [] if there is none."""
     lines = text.splitlines()
     ends = [i for i, line in enumerate(lines) if re.search("On the best_model, test (top5 )?tacc is", line)]
-    return lines[: ends[-1] + 1] if ends else []
+    for start in range(ends[-1] - 1, -1, -1) if ends else ():
+        # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
+        if PER_CLASS.search(lines[start]) and "Epoch:" not in lines[start]:
+            return lines[start : ends[-1] + 1]
+    return []
 
 
 def read_log(path: Path, classes: int) -> list[float] | None:
@@ -133,27 +172,15 @@ def read_log(path: Path, classes: int) -> list[float] | None:
     Raises:
         InputError: the line does not hold one number for each class.
     """
-    if not path.is_file():
+    evaluation = _last_evaluation(read_text(path)) if path.is_file() else []
+    if not evaluation:
         return None
-    for line in reversed(_last_evaluation(read_text(path))[:-1]):
-        # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
-        match = re.search("(Each class acc|acc per class) is(.*)", line)
-        if match and "Epoch:" not in line:
-            factor = 100 if match[1] == "acc per class" else 1  # train_imagenet.py writes fractions
-            try:
-                values = [factor * float(word) for word in match[2].split()]
-            except ValueError:
-                values = []
-            if len(values) != classes or not all(0 <= value <= 100.01 for value in values):
-                raise InputError(f"{path} is damaged: '{match[1]} is' is not followed by {classes} accuracies")
-            return values
-    return None
-
-
-def _tops_of_log(text: str) -> dict[str, float | None]:
-    """Top-1 and top-5 in percent; the result line has top-1 for images in memory, top-5 for image files."""
-    lines = _last_evaluation(text)
-    starts = [i for i, line in enumerate(lines) if re.search("(Each class acc|acc per class) is", line)]
-    after, number = "\n".join(lines[starts[-1] + 1 :]), r"(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)(?![\d.])"
-    one, five = (re.search(rf"{a}{number}", after) for a in (r"(?:test tacc is |top1 \()", r"top5 (?:tacc is |\()"))
-    return {"top1": float(one[1]) if one else None, "top5": float(five[1]) if five else None}
+    name, words = PER_CLASS.search(evaluation[0]).groups()
+    factor = 100 if name == "acc per class" else 1  # train_imagenet.py writes fractions
+    try:
+        values = [factor * float(word) for word in words.split()]
+    except ValueError:
+        values = []
+    if len(values) != classes or not all(0 <= value <= 100.01 for value in values):
+        raise InputError(f"{path} is damaged: '{name} is' is not followed by {classes} accuracies")
+    return values

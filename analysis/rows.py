@@ -1,25 +1,28 @@
-"""Find experiments by their published names, read their results, aggregate them over the splits."""
+"""Find the experiments that were run, read their results, aggregate them over the splits."""
 
-import argparse
+import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.flags import CHOOSE
-from analysis.read import read_result, read_text
+from analysis.flags import CHOOSE, GROUP_AGAIN, Wanted
+from analysis.read import Pretraining, read_pretraining, read_result, read_text
 from data.groups import COLUMNS, summarise
-from data.sets.base import DataSet
-from data.sets.memory import load
-from methods import label_of, method_in
-from probe.protocols import FEATURE_PROTOCOLS, PROBES
-from split.counts import imagenet_100
-from split.ensure import ensure_list, known_list
+from data.sets.base import DataSet, Split
+from methods import choose, label_of, method_in, method_of
+from probe.protocols import PROBES
+from run.names import read_name
 from split.flags import FETCH
-from split.lists import read_list, read_path_list
+from split.lists import known_sizes
 from utils.errors import InputError
+
+# Settings of a pre-training that are the same in all splits of one experiment, besides those of its method.
+ALIKE = ("model", "optimizer", "scheduler", "lr", "weight_decay", "batch_size", "temperature", "output_ch",
+         "head_layers", "strength", "resizeLower", "image_size", "seed")  # fmt: skip
 
 
 @dataclass
@@ -43,144 +46,151 @@ class Row:
         return {c: (float(np.mean(v)), float(np.std(v)) if len(v) > 1 else None) for c, v in columns.items() if v}
 
 
+class Experiment(NamedTuple):
+    """A probe that was run.
+
+    method: its name. probe: of PROBES. epochs: of pre-training. recorded: whether results.json tells all this; else the
+    folder's name does. settings: of the pre-training, in text that is the same for all splits of one experiment.
+    """
+
+    folder: Path
+    pretrained: Path
+    split: Split
+    method: str
+    probe: str
+    epochs: int
+    recorded: bool
+    settings: str
+
+
 def folders_of(spec: DataSet, root: Path) -> tuple[Path, Path]:
     """Folders of pre-training and probes, as the recipes name them."""
     return root / spec.checkpoints, root / f"{spec.checkpoints}_tune"
 
 
-class Names(NamedTuple):
-    """Name of a split's experiments, and the probe's folder as a glob and as a regular expression."""
+def experiments_of(spec: DataSet, root: Path) -> list[Experiment]:
+    """The probes of a data set's splits that were run, by what their results.json tells of the pre-training.
 
-    base: str
-    glob: str
-    pattern: re.Pattern
-
-
-def names_of(spec: DataSet, split: int, long_tailed: bool, probe: str, shape: str) -> Names:
-    """Names of the experiments on a split; see collect.
-
-    Raises:
-        InputError: there are no lists of that shape.
-    """
-    base = spec.split_name(split, long_tailed, shape)
-    if spec.style == "imagenet":
-        few_shot = f"{spec.few_shot}_" if probe == "fewShot" else ""
-        before = rf"{base}_res.+_epoch(?P<epochs>\d+)_batch\d+(?P<suffix>(?:_(?!_).*)?)"
-        start, after, glob = f"{base}_res*", rf"{re.escape(few_shot)}lr[\d.]+_.*", f"{few_shot}lr*"
-    else:
-        kind, few_shot = "D_i" if long_tailed else "D_b", f"{base}_S_b_" if probe == "fewShot" else ""
-        before = rf".+_epoch(?P<epochs>\d+)_{re.escape(base)}_{kind}_newNT_s\d+(?P<suffix>.*)"
-        start, after, glob = f"*{base}_{kind}*", rf"{re.escape(few_shot)}f2layer4_.*", f"{few_shot}f2layer4_*"
-    if probe in FEATURE_PROTOCOLS:
-        after = glob = probe
-    return Names(base, f"{start}__{glob}", re.compile(f"(?P<pre>{before})__{after}"))
-
-
-def collect(
-    spec: DataSet,
-    root: Path,
-    method: str,
-    probe: str,
-    splits: list[int],
-    long_tailed: bool,
-    contains: str = "",
-    data: str = "",
-    epochs: int | None = None,
-    shape: str = "",
-    experiments: list[str] | None = None,
-    mix: bool = False,
-) -> Row:
-    """One method's row: every split's result, or where it was looked for.
-
-    Args:
-        root: folder of the checkpoints folders. method: its name. probe: of PROBES.
-        long_tailed: pre-trained on D_i (LT), else on D_b (BL).
-        contains: a part of the names, where several settings were run.
-        data: folder of the data set, for class sizes that no file has. epochs: of pre-training, where several ran.
-        shape: of the lists where it is not the published one, as in their names: `imb50`, `pareto6_imb100`.
-        experiments: names of the pre-trainings to take, None for any. mix: take results of another protocol, too.
-
-    Raises:
-        InputError: several settings match, a result is damaged or of another protocol, or the class sizes are unknown.
+    Where it tells nothing (older ones, and the authors' logs), the folder's name does.
     """
     pretrained, probed = folders_of(spec, root)
-    label = label_of(method)
-    row, settings = Row(label), set()
-    for split in splits:
-        base, glob, pattern = names_of(spec, split, long_tailed, probe, shape)
-        where = f"split {split}" if len(spec.splits) > 1 else base
-        found = []
-        for folder in sorted(probed.glob("*")):
-            match = pattern.fullmatch(folder.name)
-            wanted = match and contains in folder.name and _method_of(match) == method
-            wanted = wanted and (experiments is None or match["pre"] in experiments)
-            if wanted and (epochs is None or method == "untrained" or int(match["epochs"]) == epochs):
-                found.append((folder, match["pre"]))
-        if not found:
-            row.missing.append(f"{label}, {where}: nothing like {probed / glob}")
-        for folder, pre in found:
-            settings.add(folder.name.replace(base, "*"))
-            if len(settings) > 1:
-                names = ", ".join(sorted(settings))
-                raise InputError(f"several settings of {label} were run: {names}; {CHOOSE}")
-            result = read_result(folder, PROBES[probe], spec.classes, mix)
-            if result is None:
-                row.missing.append(f"{label}, {where}: no result in {folder}")
-                continue
-            counts = result["class_counts"] or class_counts(spec, base, pretrained / pre, data)
+    found = []
+    for folder in sorted(probed.glob("*")):
+        told, named = read_pretraining(folder), _by_name(spec, pretrained, folder)
+        found.append(_by_record(spec, pretrained, folder, told, named.probe if named else "") if told else named)
+    return [experiment for experiment in found if experiment]
+
+
+def _by_name(spec: DataSet, pretrained: Path, folder: Path) -> Experiment | None:
+    name = read_name(folder.name, spec.style)
+    split = spec.split_of(name.list) if name else None
+    if split is None or name.labelled and not spec.is_few_shot(name.labelled):
+        return None
+    method = method_in(name.method) if name.epochs else "untrained"
+    probe = name.protocol or ("fewShot" if name.labelled else "linear")
+    settings = _with_any_split(folder, spec, split)
+    return Experiment(folder, pretrained / name.pretraining, split, method, probe, name.epochs, False, settings)
+
+
+def _by_record(spec: DataSet, pretrained: Path, folder: Path, told: Pretraining, probe: str) -> Experiment | None:
+    """probe: what the name tells, for a result of no known protocol."""
+    split = spec.split_of(told.list)
+    if split is None or {told.dataset, told.pretrained_on} != {spec.name}:
+        return None
+    try:
+        method = method_of(told.settings)
+    except InputError:
+        return None  # a method that there is not, or no longer
+    probe = next((name for name, protocol in PROBES.items() if protocol == told.protocol), probe)
+    options = sorted({part.option for part in choose(method).parts if part.option})
+    settings = json.dumps([told.epochs, *(told.settings.get(name) for name in (*ALIKE, *options))], default=str)
+    return Experiment(folder, pretrained / told.experiment, split, method, probe, told.epochs, True, settings)
+
+
+def _with_any_split(folder: Path, spec: DataSet, split: Split) -> str:
+    return folder.name.replace(spec.split_name(*split), "*")
+
+
+def collect(spec: DataSet, methods: list[str], probe: str, wanted: Wanted) -> dict[str, Row]:
+    """Label of the method -> its row: every split's result, or where it was looked for.
+
+    Args:
+        methods: their names. probe: of PROBES.
+
+    Raises:
+        InputError: there are no lists of that shape, several settings match, a result is damaged or of another
+            protocol, or the class sizes are unknown.
+    """
+    found = [e for e in experiments_of(spec, wanted.root) if e.probe == probe and _is_wanted(e, wanted)]
+    rows = {}
+    for method in methods:
+        label, own = label_of(method), [e for e in found if e.method == method]
+        _check_one_setting(spec, label, own)
+        rows[label] = _row(spec, label, {e.split.number: e for e in own}, probe, wanted)
+    return rows
+
+
+def _is_wanted(e: Experiment, wanted: Wanted) -> bool:
+    return (
+        e.split.number in wanted.splits
+        and (e.split.long_tailed, e.split.shape) == (wanted.long_tailed, wanted.shape)
+        and wanted.contains in e.folder.name
+        and (wanted.experiments is None or e.pretrained.name in wanted.experiments)
+        and (wanted.epochs in (None, e.epochs) or e.method == "untrained")
+    )
+
+
+def _row(spec: DataSet, label: str, experiments: dict[int, Experiment], probe: str, wanted: Wanted) -> Row:
+    """experiments: by split."""
+    row = Row(label)
+    for n in wanted.splits:
+        name = spec.split_name(n, wanted.long_tailed, wanted.shape)
+        where, e = f"{label}, {f'split {n}' if len(spec.splits) > 1 else name}", experiments.get(n)
+        result = read_result(e.folder, PROBES[probe], spec.classes, wanted.mix) if e else None
+        if e is None:
+            row.missing.append(f"{where}: nothing of it below {folders_of(spec, wanted.root)[1]}")
+        elif result is None:
+            row.missing.append(f"{where}: no result in {e.folder}")
+        else:
+            counts = result["class_counts"] or class_counts(spec, e)
             groups = spec.groups(counts)
-            row.values[split] = summarise(result["per_class"], groups)
-            row.results[split] = {**result, "class_counts": counts, "groups": groups}
-            row.folders[split] = pretrained / pre, folder
+            row.values[n] = summarise(result["per_class"], groups)
+            row.results[n] = {**result, "class_counts": counts, "groups": groups}
+            row.folders[n] = e.pretrained, e.folder
             row.notes |= result["notes"]
     return row
 
 
-def collect_as_told(
-    args: argparse.Namespace, spec: DataSet, method: str, probe: str, long_tailed: bool, shape: str
-) -> Row:
-    """collect of what exp_analyse.py's flags choose."""
-    splits = list(spec.splits) if len(spec.splits) == 1 or not args.splits else args.splits
-    only = (args.contains, args.data, args.epochs, shape, args.experiments, args.mix)
-    return collect(spec, args.root, method, probe, splits, long_tailed, *only)
+def _check_one_setting(spec: DataSet, label: str, experiments: list[Experiment]) -> None:
+    """Raise InputError if a split has several experiments, or two splits have other settings."""
+    # What is recorded cannot be compared with a name.
+    settings = Counter(recorded for recorded, _ in {(e.recorded, e.settings) for e in experiments})
+    splits = Counter(e.split for e in experiments)
+    if max([0, *settings.values(), *splits.values()]) > 1:
+        names = ", ".join(sorted({_with_any_split(e.folder, spec, e.split) for e in experiments}))
+        raise InputError(f"several settings of {label} were run: {names}; {CHOOSE}")
 
 
-def _method_of(match: re.Match) -> str:
-    if int(match["epochs"]) == 0:
-        return "untrained"
-    return method_in(match["suffix"])
-
-
-def class_counts(spec: DataSet, split: str, pretrained: Path, data: str) -> list[int]:
-    """Images per class of a split's D_i: from the pre-training log, else from the list and the labels.
-
-    For image files, `split` is the list of the pre-training; the sizes are of the long-tailed list of its pair.
+def class_counts(spec: DataSet, experiment: Experiment) -> list[int]:
+    """Images per class of a split's long-tailed list: from the log of a pre-training on it, else from a published list.
 
     Raises:
         InputError: neither is here.
     """
-    log = pretrained / "log.txt"
-    if spec.is_tailed(pretrained.name) and log.is_file():
-        match = re.search(r"class distribution in training set is \[([^][]*)\]", read_text(log))
-        words = match.group(1).replace(",", " ").split() if match else []
+    own, tailed = experiment.pretrained, spec.tailed_list(experiment.split)
+    folders = [own] if experiment.split.long_tailed else []
+    # A balanced pre-training has another one, of the same split, beside it.
+    others = (f for f in sorted(own.parent.glob("*")) if spec.is_tailed(f.name))
+    folders += [folder for folder in others if spec.grouping_list(folder.name) == tailed]
+    for log in (folder / "log.txt" for folder in folders):
+        text = read_text(log) if log.is_file() else ""
+        found = re.search(r"class distribution in training set is \[([^][]*)\]", text)
+        words = found[1].replace(",", " ").split() if found else []
         if len(words) == spec.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
             return [int(float(word)) for word in words]
-        if match:
+        if found:
             raise InputError(f"{log} is damaged: its class distribution is not one of {spec.classes} classes")
-    if spec.style == "imagenet":
-        tailed = spec.grouping_list(f"{split}_res")
-        if spec.name == "imagenet-100":
-            return imagenet_100()[1].tolist()
-        # Generated lists give a class another size than the authors' do, so only theirs will do.
-        path = known_list(spec, tailed)
-        chosen = read_path_list(path, spec) if path else None
-        if chosen is None or chosen.source != "published":
-            why = f"no distribution in {log}; run `{FETCH} {spec.name}`"
-            raise InputError(f"class sizes of {tailed} are unknown: {why}")
-        return np.bincount(chosen.labels, minlength=spec.classes).tolist()
-    try:
-        labels = load(spec, data, train=True).labels
-    except InputError as error:
-        raise InputError(f"class sizes of {split} are unknown: no distribution in {log}; {error}") from error
-    chosen = read_list(ensure_list(spec.split_list(f"{split}_D_i"), spec, labels), spec, labels=labels)
-    return np.bincount(chosen.labels, minlength=spec.classes).tolist()
+    if sizes := known_sizes(tailed, spec):
+        return sizes
+    advice = f"run `{FETCH} {spec.name}`" if spec.labels_in_lists else GROUP_AGAIN
+    raise InputError(f"class sizes of {tailed} are unknown: no distribution in {own / 'log.txt'}; {advice}")

@@ -2,31 +2,41 @@
 
 import argparse
 
+from analysis.flags import wanted_of
 from analysis.published import published
-from analysis.rows import Row, collect_as_told
-from analysis.table import Table, make_table, print_table
+from analysis.rows import Row, collect
+from analysis.table import Paper, Table, print_table
+from data.groups import COLUMNS
 from data.sets.registry import data_set
 from methods import label_of
 from probe.protocols import PROBES
 
+PAPER = Paper("mean ± std over splits", COLUMNS, COLUMNS, Row.mean_and_std)
 
-def print_tables(args: argparse.Namespace) -> tuple[dict[str, list[Row]], list[Table]]:
-    """One table for each probe; returns the rows with a result, probe -> one for each method, and the tables.
+
+def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
+    """Probe -> its one table.
+
+    Args:
+        args: of analysis.flags.
 
     Raises:
         InputError: a result is of no use, or results do not belong together.
     """
-    spec, found, tables = data_set(args.dataset), {}, []
-    pretrained_on = spec.list_kind(args.LT, args.shape)
+    spec = data_set(args.dataset or "cifar100")
+    wanted, kind = wanted_of(args, spec), spec.list_kind(args.LT, args.shape)
+    methods, tables = args.method or ["sdclr" if args.prune else "simclr"], {}
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
-        methods = args.method or ["sdclr" if args.prune else "simclr"]
-        rows = {method: collect_as_told(args, spec, method, probe, args.LT, args.shape) for method in methods}
-        # The papers' rows are of long-tailed pre-training on lists of their own shape.
-        theirs = {label_of(m): published(spec, m, probe) for m in rows} if args.LT and not args.shape else {}
-        table = make_table(args, spec, (spec.name, pretrained_on, PROBES[probe]), rows, theirs)
-        table.published_n = str(len(spec.splits))
+        table = Table(PAPER, spec, wanted, spec.name, kind, PROBES[probe], collect(spec, methods, probe, wanted))
+        # The paper's rows are of long-tailed pre-training on lists of their own shape.
+        if args.LT and not args.shape:
+            table.published = {label_of(method): published(spec, method, probe) for method in methods}
+            table.published_n = str(len(spec.splits))
+        tables[probe] = [table]
+    return tables
+
+
+def print_tables(tables: dict[str, list[Table]]) -> None:
+    """One after the other."""
+    for (table,) in tables.values():
         print_table(table)
-        tables.append(table)
-        if any(row.values for row in rows.values()):
-            found[probe] = [row for row in rows.values() if row.values]
-    return found, tables

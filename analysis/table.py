@@ -1,9 +1,10 @@
 """A table of results as data: methods as rows, ours beside the published numbers, and what they amount to."""
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from analysis.flags import Wanted
 from analysis.paired import TESTS, Paired, compare
 from analysis.published import Cells
 from analysis.read import TOPS, check_alike
@@ -18,77 +19,94 @@ Lines = list[tuple[str, ...]]  # a heading and rows of equally many words
 SPLIT_COLUMNS = (*COLUMNS, "Top-1", "Top-5")
 
 
-@dataclass
-class Table:
-    """One data set under one probe.
+class Paper(NamedTuple):
+    """What a paper's tables have of their own.
 
-    shows: what the cells are, in words. cells: method -> ours. published: method -> theirs, also where we have none.
-    differences: method -> column -> ours minus the baseline's, paired over splits; empty of one method alone.
-    splits: those to show one by one.
+    shows: what cells are, in words. columns: all, and those of them that each split has, to compare methods by.
     """
 
-    dataset: str
+    shows: str
+    columns: tuple[str, ...]
+    paired: tuple[str, ...]
+    cells_of: Callable[[Row], Cells]
+
+
+@dataclass
+class Table:
+    """One data set under one probe; `rows` are ours by the method's label.
+
+    published: label -> theirs, also where we have none; published_n: its splits. differences: label -> column -> ours
+    minus the baseline's, paired over splits; empty of one method alone.
+    """
+
+    paper: Paper
+    spec: DataSet
+    wanted: Wanted
+    dataset: str  # as the paper calls it
     pretrained_on: str
     protocol: str
-    columns: tuple[str, ...]
-    rows: list[Row]
-    cells: dict[str, Cells]
-    published: dict[str, Cells]
-    shows: str = "mean ± std over splits"
+    rows: dict[str, Row]
+    published: dict[str, Cells] = field(default_factory=dict)
     published_n: str = ""
     baseline: str = ""
-    test: str = "t"
     differences: dict[str, dict[str, Paired]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    splits: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Take the notes of the results, and compare the methods.
+
+        Raises:
+            InputError: results do not belong together, or the baseline is not among the methods.
+        """
+        rows, wanted = self.rows, self.wanted
+        mixed = check_alike([result for row in rows.values() for result in row.results.values()], wanted.mix)
+        self.notes = sorted({note for row in rows.values() for note in row.notes}) + mixed
+        first = next((label for label, row in rows.items() if row.values), "")
+        chosen = label_of(wanted.baseline) if wanted.baseline else first
+        if chosen and chosen not in rows:
+            known = ", ".join(rows)
+            raise InputError(f"the baseline {wanted.baseline} is not among the methods of the table: {known}")
+        if chosen and len(rows) > 1:
+            self.baseline, others = chosen, [label for label in rows if label != chosen]
+            columns, baseline = self.paper.paired, rows[chosen]
+            self.differences = {label: _differences(rows[label], baseline, columns, wanted.test) for label in others}
 
     @property
     def title(self) -> str:
         return f"{self.dataset}, pre-trained on {self.pretrained_on}, {self.protocol}"
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        return self.paper.columns
+
+    @property
+    def cells(self) -> dict[str, Cells]:
+        """Label -> ours."""
+        return {label: self.paper.cells_of(row) for label, row in self.rows.items()}
+
+    @property
+    def splits(self) -> tuple[int, ...]:
+        """Those to show one by one."""
+        return self.wanted.splits if self.wanted.each_split else ()
+
+    @property
+    def ours(self) -> dict[str, Cells]:
+        """Label -> cells of the methods with a result."""
+        return {label: cells for label, cells in self.cells.items() if self.rows[label].values}
+
+    @property
+    def methods(self) -> list[str]:
+        """Labels, those of published rows alone last."""
+        return list(dict.fromkeys([*self.rows, *self.published]))
+
+    @property
     def missing(self) -> list[str]:
-        return [what for row in self.rows for what in row.missing]
+        return [what for row in self.rows.values() for what in row.missing]
 
     def to_published(self, method: str) -> dict[str, float]:
         """Column -> ours minus the published number, in percent points, where there are both."""
         ours, theirs = self.cells.get(method, {}), self.published.get(method, {})
         return {c: ours[c][0] - theirs[c][0] for c in self.columns if c in ours and c in theirs}
-
-
-def make_table(
-    args: argparse.Namespace,
-    spec: DataSet,
-    names: tuple[str, str, str],
-    rows: dict[str, Row],
-    published: dict[str, Cells],
-    columns: tuple[str, ...] = COLUMNS,
-    paired: tuple[str, ...] = COLUMNS,
-    cells_of: Callable[[Row], Cells] = Row.mean_and_std,
-) -> Table:
-    """The table of what was collected, and the differences to the baseline.
-
-    Args:
-        args: exp_analyse.py's flags. spec: the data set. names: data set, pre-trained on, protocol. rows: by method.
-        published: label of the method -> its numbers. paired: columns that each split has, to compare methods by.
-
-    Raises:
-        InputError: results do not belong together, or the baseline is not among the methods.
-    """
-    mixed = check_alike([result for row in rows.values() for result in row.results.values()], args.mix)
-    notes = sorted({note for row in rows.values() for note in row.notes}) + mixed
-    cells = {row.method: cells_of(row) for row in rows.values()}
-    table = Table(*names, columns, list(rows.values()), cells, published, notes=notes, test=args.test)
-    if args.splits:
-        table.splits = list(spec.splits) if len(spec.splits) == 1 else args.splits
-    if args.baseline and args.baseline not in rows:
-        raise InputError(f"the baseline {args.baseline} is not among the methods of the table: {', '.join(rows)}")
-    chosen = args.baseline or next((method for method, row in rows.items() if row.values), None)
-    if chosen and len(rows) > 1:
-        table.baseline = label_of(chosen)
-        others = [row for method, row in rows.items() if method != chosen]
-        table.differences = {row.method: _differences(row, rows[chosen], paired, args.test) for row in others}
-    return table
 
 
 def _differences(row: Row, baseline: Row, columns: tuple[str, ...], test: str) -> dict[str, Paired]:
@@ -100,20 +118,26 @@ def _differences(row: Row, baseline: Row, columns: tuple[str, ...], test: str) -
     return found
 
 
+def method_lines(table: Table, method: str) -> dict[str, tuple[str, ...]]:
+    """Heading -> words of n and the columns: of ours, of the published row, of the difference; without what is not."""
+
+    def words(n: str, cells: Cells) -> tuple[str, ...]:
+        return n, *(cell(cells.get(c)) for c in table.columns)
+
+    lines = {}
+    if method in table.rows:
+        lines[method] = words(str(len(table.rows[method].values)), table.cells[method])
+    if theirs := table.published.get(method):
+        lines[f"{method} (published)"] = words(table.published_n, theirs)
+    if gaps := table.to_published(method):
+        lines["difference"] = "", *(signed(gaps[c]) if c in gaps else "-" for c in table.columns)
+    return lines
+
+
 def main_lines(table: Table) -> Lines:
     """Ours, below it the published row and the difference to that, for each method."""
-    lines: Lines = [("", "n", *table.columns)]
-    ours = {row.method: row for row in table.rows}
-    for method in dict.fromkeys([*ours, *table.published]):
-        if method in ours:
-            cells = table.cells[method]
-            lines.append((method, str(len(ours[method].values)), *(cell(cells.get(c)) for c in table.columns)))
-        if theirs := table.published.get(method):
-            name = f"{method} (published)"
-            lines.append((name, table.published_n, *(cell(theirs.get(c)) for c in table.columns)))
-        if gaps := table.to_published(method):
-            lines.append(("difference", "", *(signed(gaps[c]) if c in gaps else "-" for c in table.columns)))
-    return lines
+    found = [line for method in table.methods for line in method_lines(table, method).items()]
+    return [("", "n", *table.columns), *((heading, *words) for heading, words in found)]
 
 
 def difference_lines(table: Table) -> tuple[str, Lines, list[str]]:
@@ -122,7 +146,7 @@ def difference_lines(table: Table) -> tuple[str, Lines, list[str]]:
     Names are indented, so that no two rows of the output begin alike.
     """
     columns = list(next(iter(table.differences.values()), {}))
-    caption = f"difference to {table.baseline}, paired over splits: mean [95% interval] p ({TESTS[table.test]})"
+    caption = f"difference to {table.baseline}, paired over splits: mean [95% interval] p ({TESTS[table.wanted.test]})"
     lines: Lines = [("", "n", *columns)]
     reasons: dict[str, list[str]] = {}
     for method, found in table.differences.items():
@@ -148,9 +172,9 @@ def difference_cell(pair: Paired) -> str:
 def split_lines(table: Table) -> Lines:
     """Seven numbers of each method and split, in percent; 'missing' for a split without a result."""
     lines: Lines = [("", *SPLIT_COLUMNS)]
-    for row in table.rows:
+    for label, row in table.rows.items():
         for n in table.splits:
-            name = f"  {row.method}, split {n}"
+            name = f"  {label}, split {n}"
             if n not in row.values:
                 lines.append((name, *["missing"] * len(SPLIT_COLUMNS)))
                 continue
@@ -159,26 +183,25 @@ def split_lines(table: Table) -> Lines:
     return lines
 
 
+def print_table(table: Table) -> None:
+    """The table, the published numbers below ours where there are any, and what there is to say."""
+    print(f"\n{table.title}: test accuracy in %, {table.paper.shows}\n")
+    print(align(main_lines(table)))
+    print_blocks(table)
+
+
 def print_blocks(table: Table, name: str = "") -> None:
-    """Print what follows a table: differences to the baseline, and the splits one by one.
+    """Print what follows a table: notes, what is missing, differences to the baseline, the splits one by one.
 
     Args:
         name: of the data set, where several share a table.
     """
+    of, comma = (f"{name}: ", f"{name}, ") if name else ("", "")
     caption, lines, why = difference_lines(table)
-    of = f"{name}: " if name else ""
-    if lines:
-        print(f"\n{of}{caption}\n\n{align(lines)}")
-    print(*(f"no test: {of}{reason}\n" for reason in why), sep="", end="")
+    told = [f"note: {of}{'; '.join(table.notes)}"] if table.notes else []
+    told += [f"missing: {comma}{what}" for what in table.missing]
+    told += [f"\n{of}{caption}\n\n{align(lines)}"] if lines else []
+    told += [f"no test: {of}{reason}" for reason in why]
     if table.splits:
-        print(f"\n{of}each split{', Std with ddof 0' if name else ''}\n\n{align(split_lines(table))}")
-
-
-def print_table(table: Table) -> None:
-    """The table, the published numbers below ours where there are any, what is missing or departs, and differences."""
-    print(f"\n{table.title}: test accuracy in %, {table.shows}\n")
-    print(align(main_lines(table)))
-    if table.notes:
-        print(f"note: {'; '.join(table.notes)}")
-    print(*(f"missing: {what}\n" for what in table.missing), sep="", end="")
-    print_blocks(table)
+        told.append(f"\n{of}each split{', Std with ddof 0' if name else ''}\n\n{align(split_lines(table))}")
+    print(*(f"{text}\n" for text in told), sep="", end="")

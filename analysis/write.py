@@ -39,7 +39,7 @@ def markdown(tables: list[Table]) -> str:
     parts = []
     for table in tables:
         caption, differences, _ = difference_lines(table)
-        parts += [f"## {table.title}", f"Test accuracy in %, {table.shows}.", _pipes(main_lines(table))]
+        parts += [f"## {table.title}", f"Test accuracy in %, {table.paper.shows}.", _pipes(main_lines(table))]
         parts += [f"- {remark}" for remark in remarks(table)]
         if differences:
             parts += [f"{caption[0].upper()}{caption[1:]}.", _pipes(differences)]
@@ -69,13 +69,12 @@ def long_csv(tables: list[Table]) -> str:
     writer = csv.DictWriter(text, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     for table in tables:
-        counts = {row.method: len(row.values) for row in table.rows}
-        for method in dict.fromkeys([*counts, *table.published]):
+        names = {"data set": table.dataset, "pre-trained on": table.pretrained_on, "protocol": table.protocol}
+        for method in table.methods:
+            n = len(table.rows[method].values) if method in table.rows else None
             for column in table.columns:
-                record = {"method": method, "n": counts.get(method), "column": column}
-                names = (table.dataset, table.pretrained_on, table.protocol)
                 writer.writerow(
-                    {**dict(zip(CSV_FIELDS, names, strict=False)), **record, **_numbers(table, method, column)}
+                    {**names, "method": method, "n": n, "column": column, **_numbers(table, method, column)}
                 )
     return text.getvalue()
 
@@ -97,7 +96,7 @@ def latex(tables: list[Table]) -> str:
     parts = [r"% \usepackage{booktabs}"]
     for table in tables:
         caption, differences, _ = difference_lines(table)
-        text = f"{table.title}: test accuracy in %, {table.shows}"
+        text = f"{table.title}: test accuracy in %, {table.paper.shows}"
         parts += [rf"\begin{{table}}\centering\caption{{{escaped(text)}}}", _tabular(main_lines(table), _best(table))]
         if differences:
             parts += [r"\par\medskip", escaped(caption) + r"\par\smallskip", _tabular(differences, set())]
@@ -151,16 +150,14 @@ def as_json(tables: list[Table]) -> str:
 
 def _table_dict(table: Table) -> dict[str, Any]:
     names = {"dataset": table.dataset, "pretrained_on": table.pretrained_on, "protocol": table.protocol}
-    ours = {row.method: row for row in table.rows}
     rows = []
-    for method in dict.fromkeys([*ours, *table.published]):
-        row = ours.get(method, Row(method))
-        splits = {n: {**row.values[n], **result, "notes": sorted(result["notes"])} for n, result in row.results.items()}
+    for method in table.methods:
+        row = table.rows.get(method, Row(method))
+        n = len(row.values) if method in table.rows else None
         columns = {column: _numbers(table, method, column) for column in table.columns}
         paired = {c: pair._asdict() for c, pair in table.differences.get(method, {}).items()}
-        n = len(row.values) if method in ours else None
-        rows.append(
-            {"method": method, "n": n, "columns": columns, "paired": paired, "splits": splits, "missing": row.missing}
-        )
-    baseline = {"baseline": table.baseline or None, "test": table.test}
+        splits = {n: {**row.values[n], **result, "notes": sorted(result["notes"])} for n, result in row.results.items()}
+        found = {"columns": columns, "paired": paired, "splits": splits, "missing": row.missing}
+        rows.append({"method": method, "n": n, **found})
+    baseline = {"baseline": table.baseline or None, "test": table.wanted.test}
     return {**names, "columns": table.columns, **baseline, "rows": rows, "notes": table.notes, "missing": table.missing}

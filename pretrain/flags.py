@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
-from data.sets.registry import pretraining_names, pretraining_set
+from data.sets.registry import FULL_LIST, pretraining_names, pretraining_set, trained_on
 from methods import METHODS, WRAPPERS, Line, choose, load, method_names, method_of
 from models import MODELS
 from models.mask import check_fractions
@@ -35,9 +35,6 @@ class Settings:
 def settings_of(args: argparse.Namespace) -> Settings:
     """Those of a command line."""
     return Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
-
-
-FULL_LIST = "trainIdxList.npy"  # the published default: the labelled training list of any data set
 
 
 def add_view_options(parser: Parser, precision: str = "auto") -> None:
@@ -76,9 +73,7 @@ def fill_in_views(args: argparse.Namespace) -> None:
 
 def training_list(args: argparse.Namespace) -> str:
     """The list that the command line names, or the data set's in pre-training."""
-    spec, default = pretraining_set(args.dataset)
-    given = getattr(args, spec.list_flag)
-    return default if given in ("", FULL_LIST) else given
+    return trained_on(vars(args))[1]
 
 
 def parse(description: str) -> argparse.Namespace:

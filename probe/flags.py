@@ -36,7 +36,7 @@ def _parser(description: str, default: Defaults) -> Parser:
     add_augment(parser)
     add_compute_options(parser)
     add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
-        "default: the one that the experiment's name gives")  # fmt: skip
+        "default: by the experiment's name, else by the list of its pre-training")  # fmt: skip
     protocols = ["", *PROTOCOLS, *FEATURE_PROTOCOLS, "custom"]
     add("--protocol", default="", choices=protocols, help="default: by the training list; "
         "bcl-* are BCL's probes on features, with lists, batches and rates of their own")  # fmt: skip

@@ -1,17 +1,21 @@
 """The lists that a probe trains on, validates with and is grouped by."""
 
 import argparse
+from pathlib import Path
 
 from data.images import ImageList
 from data.opened import Opened
 from data.sets.base import DataSet
+from probe.pretraining import pretraining_of, settings_in
 from probe.protocols import FEATURE_PROTOCOLS, labelled_list
 from split.open import Lists
 from utils.errors import InputError
 
 
 def find_lists(args: argparse.Namespace, data: Opened, lists: Lists | None = None) -> dict[str, ImageList | None]:
-    """The checked lists: 'train', 'val', 'group' (None if the experiment's name tells none) and, of files, 'test'.
+    """The checked lists: 'train', 'val', 'group' and, of files, 'test'.
+
+    'group' is by the experiment's name, else by the list of its pre-training; None where neither tells it.
 
     'val' is None where the test images of a data set in memory validate. Of BCL's probes 'train1', ... in place of
     'train' and 'val'. An evaluation alone of image files needs no 'train' and 'val'.
@@ -26,7 +30,7 @@ def find_lists(args: argparse.Namespace, data: Opened, lists: Lists | None = Non
 
     found = {} if spec.test_list is None else {"test": read(spec.test_list)}
     test = tuple(found.values())
-    group = args.groupSplit or spec.grouping_list(args.experiment)
+    group = args.groupSplit or spec.grouping_list(args.experiment) or _pretrained_on(args, spec)
     found["group"] = read(group) if group else None
     if args.protocol in FEATURE_PROTOCOLS:
         # The published list of Places shares images with the validation list, which has no part in this.
@@ -38,9 +42,27 @@ def find_lists(args: argparse.Namespace, data: Opened, lists: Lists | None = Non
     return {"train": train, "val": val, **found}
 
 
+def _pretrained_on(args: argparse.Namespace, spec: DataSet) -> str:
+    """The long-tailed list of the split that the checkpoint was pre-trained on; '' where it does not tell."""
+    settings = vars(args)
+    if args.test_only:  # the training's
+        settings, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
+    told = pretraining_of(settings) or {}
+    split = spec.split_of(told["list"]["name"]) if told.get("dataset") == spec.name else None
+    return spec.tailed_list(split) if split else ""
+
+
 def _probe_lists(protocol: str, spec: DataSet) -> list[str]:
     names = spec.probe_lists(protocol)
     if not names:
         others = ", ".join(p for p in FEATURE_PROTOCOLS if spec.probe_lists(p))
         raise InputError(f"{spec.name} has no lists for protocol {protocol}, only for {others}")
     return names
+
+
+def origin(lists: dict[str, ImageList | None]) -> dict[str, dict[str, str] | None]:
+    """File name, hash and source of each list."""
+    return {
+        k: {"path": v.path.name, "sha1": v.sha1, "source": v.source} if v is not None else None
+        for k, v in lists.items()
+    }

@@ -1,20 +1,18 @@
 """The result of an evaluation: published log lines, results.json, and the name of the protocol."""
 
-import argparse
 import json
 import platform
 from pathlib import Path
 from typing import Any
 
 from data.groups import summarise
-from data.images import ImageList
-from data.sets.base import DataSet
+from probe.lists import origin
+from probe.pretraining import pretraining_of
 from probe.protocols import FEATURE_PROTOCOLS, PROTOCOL_VERSION, protocol_of
-from probe.published import SCRIPTS, Script
-from run.checkpoint import read_checkpoint
+from probe.published import Script
+from probe.setup import Probe
 from run.folder import done_before
 from run.log import Log, provenance
-from utils.errors import InputError
 from utils.files import replace_file
 
 
@@ -25,53 +23,21 @@ def log_validation(log: Log, epoch: int, scores: dict[str, Any], script: Script)
     log.metrics(epoch=epoch, val_top1=scores["top1"], val_top5=scores["top5"])
 
 
-def origin(lists: dict[str, ImageList | None]) -> dict[str, dict[str, str] | None]:
-    """File name, hash and source of each list."""
-    return {
-        k: {"path": v.path.name, "sha1": v.sha1, "source": v.source} if v is not None else None
-        for k, v in lists.items()
-    }
-
-
-def pretraining_of(checkpoint: str) -> dict[str, str] | None:
-    """How a checkpoint's network was pre-trained, its 'precision' and 'augment'; None where the file has neither."""
-    try:
-        config = read_checkpoint(checkpoint).get("config")
-    except (InputError, OSError):
-        return None
-    found = {name: config.get(name) for name in ("precision", "augment")} if isinstance(config, dict) else {}
-    return {name: value for name, value in found.items() if isinstance(value, str)} or None
-
-
-def report(
-    args: argparse.Namespace,
-    spec: DataSet,
-    lists: dict[str, ImageList | None],
-    counts: list[int] | None,
-    precision: str,
-    scores: dict[str, Any],
-    best: dict[str, Any],
-    seconds: float,
-    log: Log,
-) -> dict[str, Any]:
+def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: float, log: Log) -> dict[str, Any]:
     """Print the published result lines and write results.json, the whole record of the evaluation; returns it.
 
     Args:
-        counts: images per class of the grouping list, None where it is not known. precision: of the features.
-        scores, best: from features.accuracy.evaluate and Files.load_best. seconds: wall time of the run.
+        scores, best: from probe.stages.test. seconds: wall time of the run.
 
     Returns:
         What results.json holds; {} in other processes than the main one.
     """
-    for line in SCRIPTS[spec.style].result_lines(scores):
+    args, spec, lists, counts = probe.args, probe.spec, probe.sources.lists, probe.sources.sizes
+    for line in probe.script.result_lines(scores):
         log.info(line)
     # An evaluation alone reports the settings of the training; the authors' files do not have theirs.
     config = best["config"] or vars(args)
-    protocol, departs = protocol_of(config, spec)
-    if wanted := FEATURE_PROTOCOLS.get(protocol):
-        # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
-        shots = len(lists["train1"]) // spec.classes
-        departs |= {"shots": [shots, wanted]} if shots != wanted else {}
+    protocol, departs = _protocol(probe, config)
     groups, test = None, lists.get("test")  # of files
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], spec.groups(counts))
@@ -89,7 +55,7 @@ def report(
         "model": args.model,
         "lists": {**origin(lists), **trained_on},
         "checkpoint": config["checkpoint"],
-        "pretraining": pretraining_of(config["checkpoint"]),
+        "pretraining": pretraining_of(config),
         "seed": config["seed"],
         **scores,
         "augment": None if protocol in FEATURE_PROTOCOLS and test is None else config["augment"],
@@ -97,7 +63,7 @@ def report(
         "groups": groups,
         "class_counts": counts,
         "best": {k: best[k] for k in ("epoch", "val")},
-        "precision": precision,
+        "precision": probe.compute.precision,
         "provenance": {**provenance(), "machine": platform.machine()},
         "seconds": round(seconds, 1),
     }
@@ -105,17 +71,24 @@ def report(
     return result
 
 
+def _protocol(probe: Probe, config: dict[str, Any]) -> tuple[str, dict[str, list]]:
+    """protocol_of, and where BCL's lists are of another size."""
+    protocol, departs = protocol_of(config, probe.spec)
+    if wanted := FEATURE_PROTOCOLS.get(protocol):
+        # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
+        shots = len(probe.sources.lists["train1"]) // probe.spec.classes
+        departs |= {"shots": [shots, wanted]} if shots != wanted else {}
+    return protocol, departs
+
+
 def _numbers(numbers: dict[str, float | None]) -> str:
     return "  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in numbers.items())
 
 
-def outcome(args: argparse.Namespace, done: int, result: dict[str, Any], folder: Path) -> str:
-    """What a quiet probe says at its end, one line: the run, its protocol, its accuracies in percent, its log.
-
-    Args:
-        done: epochs that were done before. result: from report.
-    """
-    how = ", ".join(filter(None, [result["protocol"], done_before(done, args.epochs)]))
+def outcome(probe: Probe, result: dict[str, Any], folder: Path) -> str:
+    """What a quiet probe says at its end, one line: the run, its protocol, its accuracies in percent, its log."""
+    args = probe.args
+    how = ", ".join(filter(None, [result["protocol"], done_before(probe.done, args.epochs)]))
     found = _numbers(result["groups"] or {"top1": result["top1"], "top5": result["top5"]})
     verb = "evaluated" if args.test_only else "probed"
     return f"{verb} {args.experiment} ({how}): {found}, log in {folder / 'log.txt'}"

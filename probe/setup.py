@@ -19,11 +19,10 @@ from models import build_classifier
 from models.published import NetworkPart
 from probe.epoch import Schedule, Training
 from probe.files import BestModel, load_backbone, resume
-from probe.lists import find_lists
+from probe.lists import find_lists, origin
 from probe.network import Frozen, Network, freeze, frozen_modules
 from probe.protocols import FEATURE_PROTOCOLS
 from probe.published import SCRIPTS, Script
-from probe.record import origin
 from run.bad_images import BadImages
 from run.compute import Compute
 from run.flags import precision_of, saving_of

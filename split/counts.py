@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from split.lists import ROOT
+from split.flags import ROOT
 from utils.errors import InputError
 
 

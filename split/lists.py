@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data.images import ImageList
-from data.sets.base import FileSet, MemorySet
+from data.sets.base import DataSet, FileSet, MemorySet
 from data.sets.registry import data_sets
+from split.counts import imagenet_100
 from split.flags import REMAKE, ROOT
 from utils.errors import InputError
 from utils.files import read_file, replace_file
@@ -224,3 +225,30 @@ def class_folders(images: ImageList) -> dict[int, set[str]]:
 def group_sizes(item: ImageList | None, classes: int) -> list[int] | None:
     """Images per class of a list whose labels are known; None for None."""
     return None if item is None else np.bincount(item.labels, minlength=classes).tolist()
+
+
+def origin_here(name: str, spec: DataSet) -> dict[str, str]:
+    """'path', 'sha1' and 'source' of the list of that name as it is here now; {} where there is none.
+
+    Args:
+        name: as on command lines, see split/open.py.
+    """
+    for path in (ROOT / spec.path(name.removesuffix(".txt")), Path(name)):
+        try:
+            sha1 = blob_sha1(read_file(path, LARGEST))
+        except (OSError, ValueError):  # a name may be none of a file
+            continue
+        return {"path": path.name, "sha1": sha1, "source": origin(sha1)[0]}
+    return {}
+
+
+def known_sizes(name: str, spec: DataSet) -> list[int] | None:
+    """Images per class of a published long-tailed list, where files in split/ tell them; None where they do not.
+
+    Generated lists give a class another size than the authors' do, so they tell nothing of the authors' results.
+    """
+    if spec.name == "imagenet-100":
+        return imagenet_100()[1].tolist()
+    path = ROOT / spec.path(name)
+    found = read_path_list(path, spec) if spec.labels_in_lists and path.is_file() else None
+    return group_sizes(found, spec.classes) if found and found.source == "published" else None

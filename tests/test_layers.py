@@ -35,9 +35,7 @@ ONLY = {
 }
 NEVER = {"analysis": {"split.ensure"}}
 # Each with the reason why it is still there.
-EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("analysis/rows.py", "split.ensure"): "results.json does not record the class sizes' source yet, so lists are read",
-}
+EXCEPTIONS: dict[tuple[str, str], str] = {}
 
 
 def imported(file: Path) -> set[str]:

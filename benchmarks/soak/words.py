@@ -41,7 +41,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         **dict.fromkeys(["--dataset", "--method", "--probe", "--paper", "--baseline", "--test"], WORD), "--mix": FLAG,
         "--splits": INT[1:-1], "--epochs": INT[1:-1], "--LT": FLAG, "--root": GONE,
         "--shape": ["x", "[", "../x", "(", "*"], "--contains": ["", "x", "["],
-        "--experiments": ["", "["], "--data": GONE, "--plot": GONE, "--out": GONE,
+        "--experiments": ["", "["], "--plot": GONE, "--out": GONE,
     },
     "recipes.pretrained": {"--max_gb": FLOAT, "--root": GONE[8:], "--overwrite": FLAG},
     "features.save": {

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from data.opened import Opened
 
 Reader = Callable[["MemorySet", str, bool, bool | None], tuple[np.ndarray, np.ndarray]]
+
+
+class Split(NamedTuple):
+    """Which list of pre-training one is: of split `number`, long-tailed or balanced; shape: '' as published."""
+
+    number: int
+    long_tailed: bool
+    shape: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class DataSet:
     at_once: ClassVar[int]  # images that a probe's frozen backbone takes together; 0: those of one step
     prune_percent: ClassVar[float]  # published with SDCLR
     splits: ClassVar[tuple[int, ...]]  # published splits by number
+    labels_in_lists: ClassVar[bool]  # whether lists name labels, too, so that one alone tells the classes' sizes
 
     name: str
     classes: int
@@ -65,6 +74,7 @@ class MemorySet(DataSet):
     at_once = 1024
     prune_percent = 0.9
     splits = (1, 2, 3, 4, 5)
+    labels_in_lists = False
 
     train_images: int
     size: int  # pixels, height and width
@@ -106,6 +116,15 @@ class MemorySet(DataSet):
         """What names a split in an experiment: `cifar100_split1`; shape: as in names of lists, '' as published."""
         return f"{self.prefix}split{split}" + (f"_{shape}" if shape else "")
 
+    def split_of(self, name: str) -> Split | None:
+        """The split that a list is of, by its name or path; None where it is no list of one."""
+        found = re.fullmatch(rf"{self.prefix}split(\d{{1,9}})(?:_(.+))?_D_([ib])", PurePath(name).stem)
+        return Split(int(found[1]), found[3] == "i", found[2] or "") if found else None
+
+    def tailed_list(self, split: Split) -> str:
+        """The long-tailed list of a split, whose class sizes make Many, Medium, Few."""
+        return self.split_list(f"{self.split_name(split.number, True, split.shape)}_D_i")
+
     def list_kind(self, long_tailed: bool, shape: str) -> str:
         """What tables call the lists of pre-training."""
         return "D_i" if long_tailed else "D_b"
@@ -117,6 +136,10 @@ class MemorySet(DataSet):
     def is_few_shot(self, name: str) -> bool:
         """Whether a list is a few-shot list of SDCLR's paper (S_b), by its name."""
         return PurePath(name).stem.endswith("_S_b")
+
+    def path(self, name: str) -> str:
+        """Path below split/ of the list `name`, which is one."""
+        return name
 
     def split_list(self, split: str) -> str:
         """Path below split/ of a long-tailed, balanced or few-shot list, such as `split1_D_i`."""
@@ -163,6 +186,7 @@ class FileSet(DataSet):
     at_once = 0
     prune_percent = 0.3
     splits = (1,)
+    labels_in_lists = True
 
     folder: str
     train_list: str  # all training images but those of `val_list`
@@ -193,6 +217,16 @@ class FileSet(DataSet):
         if shape not in ("", "pareto") or shape and len(self.long_tailed) == 1:
             raise InputError(f"shape {shape} has no meaning for {self.name}")
         return self.long_tailed[bool(shape)][not long_tailed]
+
+    def split_of(self, name: str) -> Split | None:
+        """The split that a list is of, by its name or path; None where it is no list of one."""
+        name = PurePath(name).name.removesuffix(".txt")
+        pairs = zip(self.long_tailed, ("", "pareto"), strict=False)
+        return next((Split(1, name == pair[0], shape) for pair, shape in pairs if name in pair), None)
+
+    def tailed_list(self, split: Split) -> str:
+        """The long-tailed list of a split, whose class sizes make Many, Medium, Few."""
+        return self.split_name(split.number, True, split.shape)
 
     def list_kind(self, long_tailed: bool, shape: str) -> str:
         """What tables call the list of pre-training."""

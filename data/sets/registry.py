@@ -1,6 +1,8 @@
 """Data sets by name: one line each, which is read where the data set is used."""
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from data.sets.base import DataSet
 from utils.errors import InputError
@@ -21,6 +23,8 @@ ALIASES = {"cifar": "cifar10", "imagenet100": "imagenet-100"}
 
 # ImageNet's two names in pre-training: by the list that is trained on where the command line names none.
 PRETRAINED_ON = {"imagenet-LT": ("imagenet", "ImageNet_LT_train"), "imagenet-FULL": ("imagenet", "ImageNet_train")}
+
+FULL_LIST = "trainIdxList.npy"  # the published default of pre-training: the labelled training list of any data set
 
 
 def data_set(name: str) -> DataSet:
@@ -59,3 +63,14 @@ def pretraining_name(spec: DataSet) -> str:
     """The first name that pre-training has for a data set, as the papers' scripts say it: `cifar`, `imagenet-LT`."""
     meant = {name: PRETRAINED_ON.get(name, (ALIASES.get(name, name),))[0] for name in pretraining_names()}
     return next((name for name, of in meant.items() if of == spec.name), spec.name)
+
+
+def trained_on(settings: Mapping[str, Any]) -> tuple[DataSet, str]:
+    """The data set and the list of a pre-training with these settings, those in its checkpoint.
+
+    Raises:
+        InputError: its data set is unknown.
+    """
+    spec, default = pretraining_set(str(settings.get("dataset")))
+    given = settings.get(spec.list_flag)
+    return spec, default if given in (None, "", FULL_LIST) else str(given)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.flags import Wanted
 from analysis.rows import Row, collect
 from data.sets.registry import data_set
 
@@ -105,5 +106,6 @@ def write_authors(root: Path, name: str, splits=(1, 2, 3, 4, 5), probe: str = "l
 
 
 def collect_all(name: str, root: Path, method: str = "simclr", probe: str = "linear", **changes) -> Row:
-    options = {"splits": [1, 2, 3, 4, 5], "long_tailed": True, "contains": "", "data": "", **changes}
-    return collect(data_set(name), root, method, probe, **options)
+    wanted = Wanted(root, **{"splits": (1, 2, 3, 4, 5), **changes})
+    (row,) = collect(data_set(name), [method], probe, wanted).values()
+    return row

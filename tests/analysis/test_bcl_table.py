@@ -288,7 +288,7 @@ def test_other_probes_have_no_published_numbers(tmp_path, table, call):
     assert re.search(r"^BCL-I[ |]+1 +50.00 +40.00 +30.00 +10.00$", few, re.M) and "DnC (published)" in few
 
 
-def test_only_bcls_own_experiments_are_in_its_table(tmp_path, call):
+def test_only_bcls_own_experiments_are_in_its_table(tmp_path, table):
     """Balanced lists, SDCLR's list of ImageNet, and other probes have no part in it."""
     write(folder(tmp_path, "cifar100", "simclr", kind="D_b"), "cifar100", (1, 1, 1))
     write(folder(tmp_path, "imagenet", "simclr", split="imageNet_LT_exp_train"), "imagenet", (2, 2, 2))
@@ -296,7 +296,11 @@ def test_only_bcls_own_experiments_are_in_its_table(tmp_path, call):
     write(folder(tmp_path, "places", "simclr", split="Places_BL_train"), "places", (3, 3, 3))
     write(folder(tmp_path, "places", "simclr", probe="bcl-50shot"), "places", (3, 3, 3))
     write(folder(tmp_path, "places", "simclr", split="Places_LT_train_mine"), "places", (3, 3, 3))
-    one_line_error(call("exp_analyse.py", "--paper", "bcl"), "no result to show")
+    rows, printed = table()
+    for name in METHODS.values():
+        assert all(cells == {"n": "0", **dict.fromkeys(COLUMNS, "-")} for cells in rows[name].values())
+    for data in TITLES:
+        assert f"missing: {data}: no result below checkpoints_{data}_tune" in printed
 
 
 def test_a_result_of_another_probe_is_refused(tmp_path, call):
@@ -331,9 +335,24 @@ def test_several_settings_are_chosen_by_contains(tmp_path, table, call):
     assert rows["BCL-D"]["CIFAR-100-LT"]["n"] == "1" and rows["Focal"]["CIFAR-100-LT"]["n"] == "0"
 
 
-def test_no_result_is_one_line(tmp_path, call):
-    for words in ([], ["--dataset", "digits"], ["--probe", "bcl-full"], ["--dataset", "imagenet100"],
-                  ["--plot", "figure.png"]):  # fmt: skip
+def test_published_rows_alone(tmp_path, table, call):
+    """In an empty folder, where nothing is made."""
+    rows, printed = table()
+    assert {name for name in rows if name.endswith("(published)")} == {f"{m} (published)" for m in (*METHODS.values(),
+                                                                                                   "DnC")}  # fmt: skip
+    for (title, name), numbers_ in paper().items():
+        assert numbers(rows[f"{name} (published)"][title]) == numbers(numbers_)
+    assert [line for line in printed.splitlines() if line.startswith("missing: ")] == [
+        f"missing: {data}: no result below checkpoints_{data}_tune" for data in TITLES
+    ]
+    done = call("exp_analyse.py", "--paper", "bcl", "--dataset", "places", "--plot", "figures")
+    assert (done.returncode, done.stderr) == (0, "") and "figure:" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_at_all_is_one_line(tmp_path, call):
+    for words in (["--dataset", "digits"], ["--probe", "bcl-full"], ["--dataset", "imagenet100"],
+                  ["--dataset", "digits", "--plot", "figure.png"]):  # fmt: skip
         done = call("exp_analyse.py", "--paper", "bcl", *words)
         one_line_error(done, "no result", str(tmp_path))
         assert done.stdout == ""

@@ -109,8 +109,32 @@ def test_default_data_set_is_cifar100(tmp_path, call):
     assert printed_row(done.stdout, "SimCLR")[0] == "5"
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenet100"])
+@pytest.mark.parametrize("probe", ["linear", "fewShot"])
+def test_published_rows_where_there_is_no_result_of_ours(tmp_path, call, name, probe):
+    words = ["--dataset", name, "--LT", "--method", "simclr", "focal", "sdclr", "--probe", probe]
+    done = call("exp_analyse.py", *words, "--plot", "figures")
+    assert (done.returncode, done.stderr) == (0, "")
+    data = {"cifar10": "CIFAR10-LT", "cifar100": "CIFAR100-LT", "imagenet100": "ImageNet-100-LT"}[name]
+    for label in ("SimCLR", "SDCLR"):
+        numbers = paper_rows()["SDCLR-linear" if probe == "linear" else "SDCLR-fewshot", data, label]
+        expected = [" ± ".join(filter(None, numbers[c])) for c in COLUMNS]
+        assert printed_row(done.stdout, f"{label} (published)")[1:] == expected
+        assert printed_row(done.stdout, label) == ["0", *["-"] * 5]
+    assert done.stdout.count("missing: ") == (3 if name == "imagenet100" else 15)
+    assert "Focal (published)" not in done.stdout and list(tmp_path.iterdir()) == []
+    assert call("exp_analyse.py", *words, "--out", "out").returncode == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "tables.csv").read_text().splitlines()))
+    assert {row["mean"] for row in rows} == {""} and {row["n"] for row in rows} == {"0"}
+
+
 def test_nothing_to_show(tmp_path, call):
-    one_line_error(call("exp_analyse.py", "--dataset", "cifar10", "--LT"), str(tmp_path))
+    """Neither a result nor a published number."""
+    for words in (["--dataset", "digits", "--LT"], ["--dataset", "cifar10"], ["--dataset", "cifar10", "--LT", "--shape",
+                  "imb50"], ["--dataset", "cifar10", "--LT", "--method", "bcl-i"]):  # fmt: skip
+        done = call("exp_analyse.py", *words, "--out", "out")
+        one_line_error(done, "no result", str(tmp_path))
+        assert done.stdout == "" and not (tmp_path / "out").exists()
 
 
 def test_errors_of_the_tables_are_one_line(tmp_path, call):

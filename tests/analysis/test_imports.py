@@ -9,7 +9,8 @@ import pytest
 from tests.analysis.experiments import write_authors
 from tests.conftest import PROJECT
 
-LOADED = "; print('loaded:', *sorted({'torch', 'torchvision', 'cv2'} & sys.modules.keys()))"
+SLOW = {"torch", "torchvision", "cv2", "sklearn", "scipy", "matplotlib"}
+LOADED = f"; print('loaded:', *sorted({SLOW} & sys.modules.keys()))"
 
 
 def loaded(program: str) -> str:
@@ -42,9 +43,20 @@ def test_every_data_set():
     assert loaded("from data.sets.registry import data_sets; data_sets()") == "loaded:\n"
 
 
-def test_a_table(tmp_path):
-    write_authors(tmp_path, "cifar10")
+@pytest.mark.parametrize("results", [True, False])
+def test_a_table(tmp_path, results):
+    """With the authors' logs and without any; it makes no list, and asks no server."""
+    if results:
+        write_authors(tmp_path, "cifar10")
     words = ["exp_analyse.py", "--dataset", "cifar10", "--LT", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    told = loaded(f"sys.argv = {words}; import exp_analyse; exp_analyse.main()")
-    assert told.endswith("loaded:\n") and re.search(r"^SimCLR +5 ", told, re.M)
+    offline = "import socket; socket.socket.connect = socket.getaddrinfo = None"
+    lists = {path: path.stat().st_mtime_ns for path in (PROJECT / "split").glob("*/*.*") if path.suffix != ".pyc"}
+    program = f"{offline}; sys.argv = {words}; import exp_analyse; exp_analyse.main()"
+    told = loaded(f"{program}; assert 'split.ensure' not in sys.modules")
+    assert told.endswith("loaded:\n") and re.search(rf"^SimCLR +{5 if results else 0} ", told, re.M)
+    after = {path: path.stat().st_mtime_ns for path in (PROJECT / "split").glob("*/*.*") if path.suffix != ".pyc"}
+    assert lists == after
+
+
+def test_the_parts_of_tables():
     assert loaded("import analysis.bcl_table, analysis.figures, analysis.write") == "loaded:\n"

@@ -1,19 +1,14 @@
 """Experiments found by the names that the recipes give, and their results over the splits."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
 
-import analysis.rows
-import split.flags
 import split.lists
 from analysis.read import read_result
 from analysis.rows import Row
-from data.sets.memory import load
 from data.sets.registry import data_set
-from split.ensure import ensure_list
 from tests.analysis.experiments import (
     CIFAR10_COUNTS,
     SDCLR_SUFFIX,
@@ -180,26 +175,203 @@ def test_styles_of_the_class_distribution(tmp_path, style):
     assert row.values[1] == pytest.approx(row_by_hand(accuracies(100, 1), counts))
 
 
-def test_unknown_class_sizes_are_an_error(tmp_path, monkeypatch):
-    """Neither the pre-training's log nor the data set is here."""
-    monkeypatch.chdir(tmp_path)
-    _, probed = experiment(tmp_path, "cifar10", 1)
+def test_unknown_class_sizes_are_an_error(tmp_path):
+    """Neither a log of a pre-training nor a result has them; what to do is one line."""
+    pretrained, probed = experiment(tmp_path, "cifar10", 1)
     write(probed / "log.txt", authors_log(accuracies(10, 1)))
-    with pytest.raises(InputError, match="--data") as caught:
-        collect_all("cifar10", tmp_path)
-    assert "split1" in str(caught.value)
+    for text in (None, "Epoch: [1][0/22]\tLoss 6.9\n"):
+        if text:
+            write(pretrained / "log.txt", text)
+        with pytest.raises(InputError, match="split1_D_i") as caught:
+            collect_all("cifar10", tmp_path, splits=(1,))
+        assert str(pretrained / "log.txt") in str(caught.value) and "--groupSplit" in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
-def test_balanced_pretraining_is_grouped_by_the_long_tailed_list(tmp_path, monkeypatch):
-    """METHODS, section 2: D_b is judged in the groups of the same split's D_i."""
-    for module in (split.lists, split.flags):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(analysis.rows, "ensure_list", partial(ensure_list, root=tmp_path / "lists"))
+def test_balanced_pretraining_is_grouped_by_the_long_tailed_list(tmp_path):
+    """METHODS, section 2: D_b is judged in the groups of the same split's D_i, which another pre-training's log has."""
     pretrained, probed = experiment(tmp_path, "digits", 2, kind="D_b")
     write(pretrained / "log.txt", f"class distribution in training set is {[40] * 10}\n")
     write(probed / "log.txt", authors_log(accuracies(10, 6)))
-    row = collect_all("digits", tmp_path, splits=[2], long_tailed=False)
-    D_i = np.load(tmp_path / "lists" / "digits_imbSub_with_subsets" / "digits_split2_D_i.npy")
-    counts = [int((load(data_set("digits"), "", train=True).labels[D_i] == c).sum()) for c in range(10)]
-    assert row.values[2] == pytest.approx(row_by_hand(accuracies(10, 6), counts))
-    assert not collect_all("digits", tmp_path, splits=[2], long_tailed=True).values
+    for n in (1, 2):
+        tailed, _ = experiment(tmp_path, "digits", n, suffix=SDCLR_SUFFIX)
+        with pytest.raises(InputError, match="digits_split2_D_i"):
+            collect_all("digits", tmp_path, splits=(2,), long_tailed=False)
+        write(tailed / "log.txt", f"class distribution in training set is {counts_of(10, n)}\n")
+    row = collect_all("digits", tmp_path, splits=(2,), long_tailed=False)
+    assert row.values[2] == pytest.approx(row_by_hand(accuracies(10, 6), counts_of(10, 2)))
+    assert not collect_all("digits", tmp_path, splits=(2,)).values
+
+
+def test_published_lists_of_image_files_have_the_class_sizes(tmp_path, monkeypatch):
+    """Where no log has them; generated lists give a class another size, so they are not taken."""
+    counts = [200 - i % 196 for i in range(365)]
+    images = "".join(f"train/{c}/{i}.jpg {c}\n" for c, n in enumerate(counts) for i in range(n))
+    file = write(tmp_path / "split" / data_set("places").path("Places_LT_train"), images)
+    name = "Places_BL_train_res50_scheduling_sgd_lr0.5_temp0.2_epoch500_batch256__lr30_wd0_epoch30"
+    per_class = accuracies(365, 1)
+    log = "acc per class is " + " ".join(f"{a / 100:.4f}" for a in per_class)
+    write(tmp_path / "checkpoints_places_tune" / name / "log.txt", f"{log}\nOn the best_model, test top5 tacc is 1\n")
+    monkeypatch.setattr(split.lists, "ROOT", tmp_path / "split")
+    for source in ("generated", "published"):
+        monkeypatch.setattr(split.lists, "origin", lambda sha1, source=source: (source, "places"))
+        if source == "published":
+            values = collect_all("places", tmp_path, splits=(1,), long_tailed=False).values[1]
+            many = [a for a, n in zip(per_class, counts, strict=True) if n > 100]
+            assert values["Many"] == pytest.approx(np.mean(many))
+        else:
+            with pytest.raises(InputError, match="split.fetch_published --dataset places"):
+                collect_all("places", tmp_path, splits=(1,), long_tailed=False)
+    assert [p.name for p in (tmp_path / "split").rglob("*") if p.is_file()] == [file.name]
+
+
+# ---- what results.json tells of the pre-training
+
+SETTINGS = {
+    "experiment": "mine", "dataset": "cifar", "epochs": 100, "lr": 0.5, "seed": 10, "prune": False, "focal": False,
+    "bcl": False, "trainSplit": "cifar10_imbSub_with_subsets/split1_D_i.npy", "num_workers": 3,
+}  # fmt: skip
+
+
+def record(root, folder: str, n: int = 1, kind: str = "D_i", protocol: str = "sdclr-linear", epochs=100, **changes):
+    """results.json of a probe in a folder of any name; returns the row that it amounts to."""
+    name = f"cifar10_imbSub_with_subsets/split{n}_{kind}.npy"
+    pretraining = {"experiment": f"of_{folder}", "method": None, "dataset": "cifar10", "list": {"name": name}}
+    pretraining |= {"split": n, "epochs": epochs, "settings": {**SETTINGS, "trainSplit": name, "epochs": epochs}}
+    pretraining["settings"] |= changes
+    seed = n + 10 * len(folder)
+    per_class, counts = accuracies(10, seed), counts_of(10, seed)
+    text = result(per_class, counts, protocol=protocol, dataset="cifar10", pretraining=pretraining)
+    write(root / "checkpoints_tune" / folder / "results.json", text)
+    return row_by_hand(per_class, counts)
+
+
+@pytest.mark.parametrize("probe", ["linear", "fewShot", "bcl-full", "bcl-100shot"])
+def test_results_in_folders_of_any_name(tmp_path, probe):
+    protocol = {"linear": "sdclr-linear", "fewShot": "sdclr-fewshot"}.get(probe, probe)
+    expected = {n: record(tmp_path, f"mine {n}!", n, protocol=protocol, num_workers=n) for n in (1, 2, 4)}
+    row = collect_all("cifar10", tmp_path, probe=probe)
+    assert row.values.keys() == expected.keys() and len(row.missing) == 2
+    for n, values in expected.items():
+        assert row.values[n] == pytest.approx(values)
+        assert row.folders[n] == (tmp_path / f"checkpoints/of_mine {n}!", tmp_path / f"checkpoints_tune/mine {n}!")
+    for other in {"linear", "fewShot", "bcl-50shot"} - {probe}:
+        assert not collect_all("cifar10", tmp_path, probe=other).values
+    for changes in ({"long_tailed": False}, {"shape": "imb50"}, {"epochs": 200}, {"contains": "yours"},
+                    {"experiments": ["mine 1!"]}, {"splits": (3, 5)}):  # fmt: skip
+        assert not collect_all("cifar10", tmp_path, probe=probe, **changes).values
+    for changes in ({"epochs": 100}, {"contains": "mine 1"}, {"experiments": ["of_mine 1!"]}):
+        assert 1 in collect_all("cifar10", tmp_path, probe=probe, **changes).values
+    assert not collect_all("digits", tmp_path, probe=probe).values
+
+
+FLAGS = {
+    "simclr": {}, "focal": {"focal": True}, "sdclr": {"prune": True, "prune_percent": 0.9}, "bcl-i": {"bcl": True},
+    "bcl-d": {"bcl": True, "prune": True}, "focal+bcl": {"focal": True, "bcl": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["flags", "name"])
+def test_methods_by_their_settings(tmp_path, how):
+    """Those of older checkpoints are flags; a composition has a row of its own."""
+    for name, flags in FLAGS.items():
+        record(tmp_path, name, **(flags if how == "flags" else {"method": name}))
+    record(tmp_path, "nothing", epochs=0, method="simclr")
+    for name in (*FLAGS, "untrained"):
+        row = collect_all("cifar10", tmp_path, name)
+        assert [folder.name for _, folder in row.folders.values()] == ["nothing" if name == "untrained" else name]
+    assert collect_all("cifar10", tmp_path, "focal+bcl").method == "Focal+BCL"
+
+
+def test_a_network_within_its_first_epoch_is_not_untrained(tmp_path):
+    record(tmp_path, "mine")
+    file = tmp_path / "checkpoints_tune" / "mine" / "results.json"
+    content = json.loads(file.read_text())
+    content["pretraining"]["epochs"] = 0
+    file.write_text(json.dumps(content))
+    assert collect_all("cifar10", tmp_path).values and not collect_all("cifar10", tmp_path, "untrained").values
+
+
+def test_the_record_counts_and_not_the_name(tmp_path):
+    """A published name of SimCLR on split 1 and its linear probe; the results are of SDCLR on split 2, few-shot."""
+    _, probed = experiment(tmp_path, "cifar10", 1)
+    record(tmp_path, probed.name, 2, protocol="sdclr-fewshot", prune=True)
+    assert not collect_all("cifar10", tmp_path).values
+    assert list(collect_all("cifar10", tmp_path, "sdclr", "fewShot").values) == [2]
+    record(tmp_path, probed.name, 1, protocol="custom")
+    with pytest.raises(InputError, match="protocol custom"):
+        collect_all("cifar10", tmp_path)
+    assert list(collect_all("cifar10", tmp_path, mix=True).values) == [1]
+
+
+def test_balanced_lists_and_other_shapes(tmp_path):
+    record(tmp_path, "a", kind="D_b")
+    record(tmp_path, "b", trainSplit="x")
+    folder = tmp_path / "checkpoints_tune" / "b" / "results.json"
+    folder.write_text(folder.read_text().replace("split1_D_i", "split1_pareto6_imb50_D_i"))
+    assert list(collect_all("cifar10", tmp_path, long_tailed=False).values) == [1]
+    assert list(collect_all("cifar10", tmp_path, shape="pareto6_imb50").values) == [1]
+    assert not collect_all("cifar10", tmp_path).values
+
+
+def test_several_settings_of_any_name_are_refused(tmp_path):
+    """Two of a split, or other settings in two splits; what changes no result does not count."""
+    record(tmp_path, "one", 1)
+    record(tmp_path, "two", 2, num_workers=0)
+    write_authors(tmp_path, "cifar10", splits=(3,))
+    assert list(collect_all("cifar10", tmp_path).values) == [1, 2, 3]
+    for changes in ({"n": 1}, {"n": 5, "lr": 0.1}, {"n": 5, "epochs": 50}):
+        record(tmp_path, "three", **changes)
+        with pytest.raises(InputError, match="several settings of SimCLR were run: .*three.*--contains") as caught:
+            collect_all("cifar10", tmp_path)
+        assert "\n" not in str(caught.value)
+        assert collect_all("cifar10", tmp_path, contains="three").values
+    record(tmp_path, "three", 5, prune=True, prune_percent=0.9)
+    record(tmp_path, "four", 4, prune=True, prune_percent=0.3)
+    with pytest.raises(InputError, match="several settings of SDCLR"):
+        collect_all("cifar10", tmp_path, "sdclr")
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 7, {}, {"settings": {}}, {"settings": {"epochs": 3}}])
+def test_records_that_tell_nothing_leave_it_to_the_name(tmp_path, value):
+    """An older file, one of the authors' checkpoints, a damaged one."""
+    _, probed = experiment(tmp_path, "cifar10", 1)
+    for folder in (probed, probed.with_name("mine")):
+        write(folder / "results.json", result(accuracies(10, 1), counts_of(10, 1), pretraining=value))
+    assert [folder for _, folder in collect_all("cifar10", tmp_path).folders.values()] == [probed]
+
+
+@pytest.mark.parametrize("settings", [{"method": "unknown"}, {"method": 7}, {"dataset": "x"}, {"epochs": "x"}])
+def test_records_of_no_known_method_are_in_no_row(tmp_path, settings):
+    record(tmp_path, "mine", **settings)
+    found = collect_all("cifar10", tmp_path).values
+    assert bool(found) == ("dataset" in settings)  # the data set is told beside the settings
+
+
+ODD = [None, [], {}, "", "x", "\ud800\0", 0, -1, 10**400, 1e999, float("nan"), True, [[1]], {"a": {"name": 1}}]
+
+
+WHERE = ["dataset", "protocol", "pretraining"]
+KEYS = ("experiment", "dataset", "list", "list/name", "epochs", "settings", "settings/epochs", "settings/method",
+        "settings/lr", "precision")  # fmt: skip
+WHERE += [f"pretraining/{key}" for key in KEYS]
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_records_with_odd_values_are_read_or_refused(tmp_path, where):
+    """Other people's files: a table of others is not in their way, and no traceback comes."""
+    record(tmp_path, "mine")
+    file = tmp_path / "checkpoints_tune" / "mine" / "results.json"
+    whole = file.read_text()
+    for value in ODD:
+        content = json.loads(whole)
+        *above, key = where.split("/")
+        inner = content
+        for name in above:
+            inner = inner[name]
+        inner[key] = value
+        file.write_text(json.dumps(content))
+        try:
+            assert collect_all("cifar10", tmp_path).values.keys() <= {1}
+        except InputError as error:
+            assert "\n" not in str(error)

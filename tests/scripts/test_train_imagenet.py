@@ -204,7 +204,12 @@ def test_protocol_by_list(run, tmp_path, pretrained):
     assert run("train_imagenet.py", "x", *options).returncode == 0
     scores = result(tmp_path / "checkpoints_imagenet_tune/x")
     assert scores["protocol"] == "sdclr-fewshot" and scores["departs"]["bnNameCnt"] == [1, 0]
-    assert scores["groups"] is None  # the name tells no list
+    # The name tells no list, but the pre-training's is known.
+    assert scores["lists"]["group"]["path"] == f"{TAILED}.txt" and scores["groups"]["Few"] >= 0
+    assert (scores["pretraining"]["list"]["name"], scores["pretraining"]["split"]) == (TAILED, 1)
+    assert run("train_imagenet.py", "random", *PROBE, "--epochs", 1).returncode == 0
+    scores = result(tmp_path / "checkpoints_imagenet_tune/random")
+    assert (scores["groups"], scores["class_counts"], scores["pretraining"]) == (None, None, None)
     other = run("train_imagenet.py", "y", *options[:-2], "--epochs", 1, "--customSplit", TAILED, "--groupSplit", TAILED)
     assert other.returncode == 0, other.stderr
     scores = result(tmp_path / "checkpoints_imagenet_tune/y")

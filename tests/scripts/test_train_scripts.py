@@ -196,7 +196,14 @@ def test_linear_probe_files_lines_and_result(call, tmp_path, pretrained):
     assert result["protocol"] == "sdclr-linear" and result["departs"] == {"epochs": [3, 30]}
     assert result["dataset"] == "digits" and result["seed"] == 1 and result["augment"] == "batched"
     assert result["precision"] == ("bf16" if has_bf16(torch.device("cpu")) else "fp32")
-    assert result["pretraining"] == {"precision": result["precision"], "augment": "batched"}
+    told, settings = result["pretraining"], read_checkpoint(pretrained)["config"]
+    assert told.pop("settings") == settings and settings["prune"] is True and settings["trainSplit"] == D_I
+    sha1 = result["lists"]["group"]["sha1"]
+    assert told == {
+        "experiment": "x_digits_split1_D_i_newNT", "method": settings.get("method"), "dataset": "digits", "split": 1,
+        "list": {"name": D_I, "path": "digits_split1_D_i.npy", "sha1": sha1, "source": "generated"}, "epochs": 1,
+        "precision": result["precision"], "augment": "batched",
+    }  # fmt: skip
     assert result["class_counts"] == [31, 16, 120, 22, 44, 6, 61, 11, 8, 86]
     assert {k: v["source"] for k, v in result["lists"].items()} == dict.fromkeys(("train", "val", "group"), "generated")
     order = np.argsort(result["class_counts"])
