@@ -11,7 +11,7 @@ from analysis.published import Cells
 from analysis.rows import Row
 from data.groups import GROUPS
 from methods import label_of, method_names
-from probe.protocols import PROBES
+from probe.protocols import PROBES, PROTOCOLS
 from utils.errors import InputError
 from utils.plotting import FORMATS, Style, finish, new_panels, styles, write_figure
 
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Panels = dict[str, dict[str, Cells]]  # title -> method -> column -> (mean, std) in percent
-# Few-shot probes, and those with all labels to see them against, the same paper's first.
-FULL = {
-    "fewShot": ("linear", "bcl-full"),
-    "bcl-100shot": ("bcl-full", "linear"),
-    "bcl-50shot": ("bcl-full", "linear"),
-}
 
 
 def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, title: str) -> list[Path]:
@@ -89,8 +83,9 @@ def plot_few_vs_full(rows: dict[str, list[Row]], title: str, looks: dict[str, St
     One panel per few-shot probe; None where no split has both.
     """
     panels = {}
-    for few in FULL:
-        for full in FULL[few]:
+    for protocol in PROTOCOLS.values():
+        few = protocol.label
+        for full in protocol.beside:
             pairs = pairs_of(rows.get(full, []), rows.get(few, []))
             if pairs:
                 panels[few, full] = pairs

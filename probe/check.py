@@ -10,7 +10,8 @@ from data.sets.base import DataSet
 from features.extract import Features
 from models.frozen import frozen_backbone
 from probe.epoch import step
-from probe.on_features import fit
+from probe.on_features import classifier_of
+from probe.protocols import PROTOCOLS
 from probe.setup import Probe, set_up
 from run.bad_images import BadImages
 from run.check import check_folder, checkpoint_bytes, duration, measure_step, memory_used
@@ -19,6 +20,8 @@ from split.open import lists_on_trial
 from utils.distributed import join
 from utils.errors import InputError
 from utils.text import size
+
+BATCH = 1000  # images that a classifier on features is tried on
 
 
 def check(args: argparse.Namespace, spec: DataSet) -> None:
@@ -110,13 +113,14 @@ def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
     images = sum(map(len, training)) + sources.test_images
     seconds = images / world.size / taken.images * taken.seconds
     if probe.on_features:
+        one_epoch = {"epochs": 1} if "epochs" in PROTOCOLS[probe.args.protocol].takes else {}
+        classify = classifier_of(probe.args, **one_epoch)
         for item in training:
             values = torch.randn(len(item), backbone.channels, device=world.device)
             labels = torch.arange(len(item), device=world.device) % spec.classes
-            one = measure_step(
-                lambda v=values, y=labels: len(fit(Features(v, y, y), spec.classes, 1).weight), world.device
-            )
-            seconds += probe.args.epochs * one.seconds
+            few, known = values[:BATCH], Features(values, labels, labels)
+            taken = measure_step(lambda k=known, v=few: len(classify(k, v, spec.classes)), world.device)
+            seconds += taken.seconds * (probe.args.epochs if one_epoch else 1)
     time = duration(seconds)
     log.info(f"the probe: {images:,} images, about {time}; {check_folder(probe.run.folder, 0)}")
     return time

@@ -8,7 +8,7 @@ from data.flags import add_augment, add_data_options, add_image_file_options, ch
 from data.sets.registry import data_set, data_sets
 from models import MODELS
 from probe.network import STAGES
-from probe.protocols import DEFAULT_LIST, FEATURE_EPOCHS, FEATURE_PROTOCOLS, FEATURE_SEED, PROTOCOLS
+from probe.protocols import DEFAULT_LIST, PROTOCOLS, on_features
 from run.flags import add_check, add_compute_options, add_experiment, add_resume
 from utils.cli import Parser, milestones, natural, not_negative, number, positive
 from utils.errors import InputError
@@ -37,7 +37,7 @@ def _parser(description: str, default: Defaults) -> Parser:
     add_compute_options(parser)
     add("--groupSplit", default="", help="long-tailed list whose class sizes make Many, Medium, Few; "
         "default: by the experiment's name, else by the list of its pre-training")  # fmt: skip
-    protocols = ["", *PROTOCOLS, *FEATURE_PROTOCOLS, "custom"]
+    protocols = ["", *PROTOCOLS, "custom"]
     add("--protocol", default="", choices=protocols, help="default: by the training list; "
         "bcl-* are BCL's probes on features, with lists, batches and rates of their own")  # fmt: skip
     add("--batch-size", type=positive, default=default.batch, help="images per step, all processes together")
@@ -63,10 +63,11 @@ def _parser(description: str, default: Defaults) -> Parser:
 
 def _parse(parser: Parser, epochs: int) -> argparse.Namespace:
     args = parser.parse_args()
-    check_augment(args, data_set(args.dataset))
-    features = args.protocol in FEATURE_PROTOCOLS
-    args.epochs = args.epochs or (FEATURE_EPOCHS if features else epochs)
-    args.seed = (FEATURE_SEED if features else 1) if args.seed is None else args.seed
+    dataset, features = data_set(args.dataset), on_features(args.protocol)
+    check_augment(args, dataset)
+    own = PROTOCOLS[args.protocol].settings.get(dataset.style, {}) if features else {}
+    args.epochs = args.epochs or own.get("epochs", epochs)
+    args.seed = own.get("seed", 1) if args.seed is None else args.seed
     # What would be a part of the other probes, and goes unused here.
     given = [name for name in ("test_only", "trainSplit", "customSplit", "fullset", "valiSplit")
              if getattr(args, name, None) not in (None, parser.get_default(name))]  # fmt: skip

@@ -7,7 +7,7 @@ from data.images import ImageList
 from data.opened import Opened
 from data.sets.base import DataSet
 from probe.pretraining import pretraining_of, settings_in
-from probe.protocols import FEATURE_PROTOCOLS, labelled_list
+from probe.protocols import PROTOCOLS, labelled_list, on_features
 from split.open import Lists
 from utils.errors import InputError
 
@@ -32,7 +32,7 @@ def find_lists(args: argparse.Namespace, data: Opened, lists: Lists | None = Non
     test = tuple(found.values())
     group = args.groupSplit or spec.grouping_list(args.experiment) or _pretrained_on(args, spec)
     found["group"] = read(group) if group else None
-    if args.protocol in FEATURE_PROTOCOLS:
+    if on_features(args.protocol):
         # The published list of Places shares images with the validation list, which has no part in this.
         return {**found, **{f"train{i}": read(n, *test) for i, n in enumerate(_probe_lists(args.protocol, spec), 1)}}
     if args.test_only and test:
@@ -53,9 +53,9 @@ def _pretrained_on(args: argparse.Namespace, spec: DataSet) -> str:
 
 
 def _probe_lists(protocol: str, spec: DataSet) -> list[str]:
-    names = spec.probe_lists(protocol)
+    names = spec.probe_lists(PROTOCOLS[protocol].shots)
     if not names:
-        others = ", ".join(p for p in FEATURE_PROTOCOLS if spec.probe_lists(p))
+        others = ", ".join(name for name, p in PROTOCOLS.items() if p.classifier and spec.probe_lists(p.shots))
         raise InputError(f"{spec.name} has no lists for protocol {protocol}, only for {others}")
     return names
 

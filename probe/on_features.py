@@ -8,6 +8,10 @@ The features are of plain images; those of the labelled ImageNet and Places imag
 as in the later Geometric-Harmonization code of BCL's authors (test_imagenet_places.py), whose list is the only one.
 """
 
+import argparse
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,15 +22,17 @@ from tqdm import tqdm
 
 from features.accuracy import accuracy, count_hits
 from features.extract import Features
-from probe.protocols import FEATURE_EPOCHS, FEATURE_SEED
+from probe.protocols import PROTOCOLS
 from utils.errors import InputError
 
 BATCH, DECAY = 1000, 5e-6
 
 FIRST_LR, LAST_LR = 1e-2, 1e-6
 
+Classifier = Callable[[Features, torch.Tensor, int], torch.Tensor]  # (train, values [n, C], classes) -> [n, classes]
 
-def fit(features: Features, classes: int, epochs: int = FEATURE_EPOCHS) -> nn.Linear:
+
+def fit(features: Features, classes: int, epochs: int) -> nn.Linear:
     """The linear classifier [C] -> [classes] after `epochs` epochs on values [N, C] and labels in 0..classes-1."""
     device = features.values.device
     layer = nn.Linear(features.values.shape[1], classes).to(device)
@@ -41,13 +47,23 @@ def fit(features: Features, classes: int, epochs: int = FEATURE_EPOCHS) -> nn.Li
     return layer
 
 
+def linear(train: Features, values: torch.Tensor, classes: int, epochs: int) -> torch.Tensor:
+    """Scores [n, classes] of values [n, C] by a linear classifier that is trained for so many epochs."""
+    layer = fit(train, classes, epochs)
+    with torch.no_grad():
+        return layer(values)
+
+
+def classifier_of(args: argparse.Namespace, **other: Any) -> Classifier:
+    """The classifier of the protocol of a command line, with its options there, or others."""
+    protocol = PROTOCOLS[args.protocol]
+    module, _, name = protocol.classifier.partition(":")
+    options = {name: getattr(args, name) for name in protocol.takes} | other
+    return partial(getattr(import_module(module), name), **options)
+
+
 def run(
-    train: list[Features],
-    test: Features,
-    classes: int,
-    epochs: int = FEATURE_EPOCHS,
-    seed: int = FEATURE_SEED,
-    show: bool = True,
+    train: list[Features], test: Features, classes: int, classifier: Classifier, seed: int, show: bool = True
 ) -> dict[str, Any]:
     """Scores (features.accuracy.accuracy) on the test features, averaged over the training sets; the seed is set once.
 
@@ -61,11 +77,9 @@ def run(
         raise InputError("no image of a list could be read: there are no features to probe")
     torch.manual_seed(seed)
     scores = []
-    for features in tqdm(train, "linear classifiers", disable=None if show else True):
-        layer = fit(features, classes, epochs)
-        with torch.no_grad():
-            logits = layer(test.values)
-        scores.append(accuracy(count_hits(logits.cpu().numpy(), test.labels.cpu().numpy(), classes)))
+    for features in tqdm(train, "classifiers", disable=None if show else True):
+        found = classifier(features, test.values, classes)
+        scores.append(accuracy(count_hits(found.cpu().numpy(), test.labels.cpu().numpy(), classes)))
     means = {key: float(np.mean([s[key] for s in scores])) for key in ("top1", "top5")}
     rows = zip(*(s["per_class"] for s in scores), strict=True)
     per_class = [None if None in row else float(np.mean(row)) for row in rows]

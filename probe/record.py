@@ -8,7 +8,7 @@ from typing import Any
 from data.groups import summarise
 from probe.lists import origin
 from probe.pretraining import pretraining_of
-from probe.protocols import FEATURE_PROTOCOLS, PROTOCOL_VERSION, protocol_of
+from probe.protocols import PROTOCOL_VERSION, PROTOCOLS, on_features, protocol_of
 from probe.published import Script
 from probe.setup import Probe
 from run.folder import done_before
@@ -58,7 +58,7 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
         "pretraining": pretraining_of(config),
         "seed": config["seed"],
         **scores,
-        "augment": None if protocol in FEATURE_PROTOCOLS and test is None else config["augment"],
+        "augment": None if on_features(protocol) and test is None else config["augment"],
         **({} if test is None else {"bad_images": len(test) - scores["images"]}),
         "groups": groups,
         "class_counts": counts,
@@ -74,7 +74,7 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
 def _protocol(probe: Probe, config: dict[str, Any]) -> tuple[str, dict[str, list]]:
     """protocol_of, and where BCL's lists are of another size."""
     protocol, departs = protocol_of(config, probe.spec)
-    if wanted := FEATURE_PROTOCOLS.get(protocol):
+    if on_features(protocol) and (wanted := PROTOCOLS[protocol].shots):
         # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
         shots = len(probe.sources.lists["train1"]) // probe.spec.classes
         departs |= {"shots": [shots, wanted]} if shots != wanted else {}

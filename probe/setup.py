@@ -21,7 +21,7 @@ from probe.epoch import Schedule, Training
 from probe.files import BestModel, load_backbone, resume
 from probe.lists import find_lists, origin
 from probe.network import Frozen, Network, freeze, frozen_modules
-from probe.protocols import FEATURE_PROTOCOLS
+from probe.protocols import on_features
 from probe.published import SCRIPTS, Script
 from run.bad_images import BadImages
 from run.compute import Compute
@@ -58,7 +58,7 @@ class Sources:
         for name in dict.fromkeys(["test", *lists]):
             if name in ("val", "test"):
                 self._batches[name] = data.plain(lists.get(name), self.views, batch, world)
-            elif name.startswith("train") and args.protocol in FEATURE_PROTOCOLS:
+            elif name.startswith("train") and on_features(args.protocol):
                 self._batches[name] = data.labelled(lists[name], self.views, batch, world)
 
     def images(self, name: str, bad: BadImages) -> Images:
@@ -95,7 +95,7 @@ class Probe(NamedTuple):
     @property
     def on_features(self) -> bool:
         """Whether it trains on features that are extracted once (BCL's protocols)."""
-        return self.args.protocol in FEATURE_PROTOCOLS
+        return on_features(self.args.protocol)
 
     @property
     def script(self) -> Script:
@@ -155,7 +155,7 @@ def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) 
     parts = {"state_dict": NetworkPart(model, script.prefix), "optim": optimizer, "random": Generators(world),
              "best_prec1": best, "scaler": Scaler(compute.scaler), "lists": Note(origins)}  # fmt: skip
     # Classifiers on features are trained anew each time.
-    run = Run(saving, world, parts, resumable=args.protocol not in FEATURE_PROTOCOLS)
+    run = Run(saving, world, parts, resumable=not on_features(args.protocol))
     if args.test_only:
         best.load(vars(args))  # a bad one is reported before the log begins
         run.told.append(f"evaluating {best.path}")

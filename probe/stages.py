@@ -5,8 +5,8 @@ from typing import Any
 from features.accuracy import evaluate
 from features.extract import extract
 from models.frozen import frozen_backbone
-from probe import on_features
 from probe.epoch import train_epoch
+from probe.on_features import classifier_of, run
 from probe.protocols import LAST_EPOCH
 from probe.record import log_validation
 from probe.setup import Probe
@@ -24,19 +24,19 @@ def train(probe: Probe, log: Log) -> None:
         Interrupted: a signal has come; all is saved.
         RuntimeError: what is frozen has moved.
     """
-    args, world, run = probe.args, probe.world, probe.run
+    args, world, files = probe.args, probe.world, probe.run
     training, spec = probe.training(), probe.spec
     each = len(training.loader.sampler) * world.size
     bar = progress(args.epochs * each, probe.done * each, f"{spec.name} probe", world.main and not args.quiet)
     reporter = Reporter(log, bar, BadImages(args.on_bad_image, log), args.log_interval)
-    for epoch in run.epochs(probe.done):
-        train_epoch(training, epoch, reporter, run)
+    for epoch in files.epochs(probe.done):
+        train_epoch(training, epoch, reporter, files)
         if epoch % args.test_freq == 0 or epoch == args.epochs:
             scores = training.network.evaluate(probe.sources.images("val", reporter.bad), spec.classes)
             reporter.bad.report()
             log_validation(log, epoch, scores, probe.script)
-            probe.best.save(run, epoch, scores[probe.script.best])
-        run.save(epoch)
+            probe.best.save(files, epoch, scores[probe.script.best])
+        files.save(epoch)
     bar.close()
     probe.frozen.check(probe.model)
 
@@ -60,4 +60,4 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
         bad.report()
     *training, testing = found
     show = probe.world.main and not args.quiet
-    return on_features.run(training, testing, classes, args.epochs, args.seed, show), LAST_EPOCH
+    return run(training, testing, classes, classifier_of(args), args.seed, show), LAST_EPOCH

@@ -11,6 +11,7 @@ from typing import NamedTuple, Never
 from data.sets.base import DataSet
 from data.sets.registry import data_set
 from methods import choose
+from probe.protocols import PROTOCOLS
 from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, PAPERS, Recipe, settle
 from utils.cli import Parser, check_text, not_negative
 from utils.errors import InputError
@@ -43,7 +44,10 @@ OPTIONS = [*(name for name in GENERAL if name not in FIXED | OF_SCRIPTS), *METHO
 # What has no effect on other data sets or with the other paper.
 OF_FILES = {"nodes", "rdzv", "few_shot_split", "linear_eval_seed", "image_size", "on_bad_image"}
 OF_MEMORY = {"download"}
-OF_SDCLR = {"linear_epochs", "linear_eval_seed", "few_shot_epochs", "few_shot_lr", "few_shot_split"}
+OF_PROTOCOLS = {
+    "linear_epochs": "sdclr-linear", "linear_eval_seed": "sdclr-linear", "few_shot_epochs": "sdclr-fewshot",
+    "few_shot_lr": "sdclr-fewshot", "few_shot_split": "sdclr-fewshot",
+}  # fmt: skip
 
 
 class Given(NamedTuple):
@@ -110,6 +114,8 @@ def _settled(script: Mapping[str, str], user: Given, strict: bool) -> Recipe:
         raise InputError("name a data set by --dataset (see --help)")
     if said.get("paper", "sdclr") not in PAPERS:
         raise InputError(f"unknown --paper {said['paper']}: choose {' or '.join(PAPERS)}")
+    if unknown := [name for name in said.get("protocols", "").split(",") if name and name not in PROTOCOLS]:
+        raise InputError(f"unknown protocol {unknown[0]!r}: choose from {','.join(PROTOCOLS)}")
     if "method" in said:
         try:
             choose(said["method"])
@@ -124,9 +130,9 @@ def _settled(script: Mapping[str, str], user: Given, strict: bool) -> Recipe:
 
 def _check(recipe: Recipe) -> None:
     values = recipe.values
-    if values["paper"] == "bcl" and not recipe.bcl_probes:
+    if not recipe.protocols:
         raise InputError(f"BCL's probes have no lists of {recipe.spec.name}: leave out --paper bcl")
-    if values["paper"] == "bcl" and recipe.on("test_only"):
+    if recipe.on("test_only") and all(protocol.classifier for protocol in recipe.protocols):
         raise InputError("BCL's probes train their classifier each time: --only_finetuning True, without --test_only")
     if not recipe.count("GPU_NUM"):
         raise InputError("-g counts processes, one for each GPU or one on a CPU: it is at least 1")
@@ -155,8 +161,10 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
         return f"is of image files, not of {spec.name}"
     if name in OF_MEMORY and spec.style != "cifar" and value != GENERAL[name]:
         return f"is of images in memory, not of {spec.name}"
-    if name in OF_SDCLR and values["paper"] == "bcl":
-        return "has no effect with --paper bcl"
+    if name in OF_PROTOCOLS and OF_PROTOCOLS[name] not in [protocol.name for protocol in recipe.protocols]:
+        return (
+            f"has no effect with {'--protocols' if values['protocols'] else '--paper'} {values['protocols'] or 'bcl'}"
+        )
     if name == "rdzv" and recipe.count("nodes") < 2:
         return "has no effect without -n 2 or more"
     if name == "monitor_freq" and values["monitor"] in ("", "none"):

@@ -96,7 +96,7 @@ def _table(wanted: Wanted, splits: list[int], experiments: list[str]) -> list[st
         command += ["--shape", spec.bcl_shape]
     if len(spec.splits) > 1:
         command += ["--splits", *map(str, splits)]
-    command += ["--paper", "bcl", "--probe", *recipe.bcl_probes] if bcl else ["--LT", "--probe", "linear", "fewShot"]
+    command += [*(["--paper", "bcl"] if bcl else ["--LT"]), "--probe", *(p.label for p in recipe.protocols)]
     command += ["--quiet", "True"] if recipe.on("quiet") else []
     return [*command, "--out", recipe.below(f"tables_{wanted.data}"), "--plot", recipe.below(f"figures_{wanted.data}")]
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from data.sets.base import DataSet
 from data.sets.registry import data_set
 from methods import METHODS, WRAPPERS, Chosen, Line, choose
-from probe.protocols import FEATURE_PROTOCOLS
+from probe.protocols import PROTOCOLS, Protocol
 from run.names import experiment_name
 
 # Of every recipe; '' leaves a setting to the programs that are called.
 GENERAL = {
-    "paper": "sdclr", "method": "", "prune": "", "model": "", "split": "", "data": "", "root": ".",
+    "paper": "sdclr", "method": "", "protocols": "", "prune": "", "model": "", "split": "", "data": "", "root": ".",
     "epochs": "", "batch_size": "", "lr": "0.5", "temp": "0.2", "seed": "", "weight_decay": "1e-4", "head_layers": "",
     "output_ch": "128", "resizeLower": "", "workers": "", "port": "4833", "GPU_NUM": "1", "nodes": "1", "rdzv": "",
     "linear_epochs": "30", "linear_eval_seed": "", "few_shot_epochs": "100", "few_shot_lr": "30", "few_shot_split": "",
@@ -36,10 +36,6 @@ PAPERS = {
     "sdclr": {"cifar": {}, "imagenet": {}},
     "bcl": {"cifar": {"weight_decay": "5e-4", "head_layers": "2"}, "imagenet": {"head_layers": "2"}},
 }
-
-# The probes of BCL's paper by style, where a data set has their lists. The paper has no numbers of a full one of image
-# files.
-BCL_PROBES = {"cifar": tuple(FEATURE_PROTOCOLS), "imagenet": ("bcl-100shot",)}
 
 # Of methods that are chosen by name, what differs from their lines: by style (BCL as that later code has it, with k = 2
 # and no floor throughout) and by data set (digits: small networks have fewer weights to spare; ImageNet and Places: a
@@ -88,9 +84,12 @@ class Recipe:
         return f"{self.below('')}{self.spec.checkpoints}".removeprefix("./")
 
     @property
-    def bcl_probes(self) -> list[str]:
-        """BCL's probes that the data set has lists for."""
-        return [protocol for protocol in BCL_PROBES[self.spec.style] if self.spec.probe_lists(protocol)]
+    def protocols(self) -> list[Protocol]:
+        """Those that are asked for, or the paper's that the data set has lists for."""
+        if wanted := self.values["protocols"]:
+            return [PROTOCOLS[name] for name in wanted.split(",")]
+        found = [p for p in PROTOCOLS.values() if p.paper == self.values["paper"] and self.spec.style in p.styles]
+        return [p for p in found if not p.classifier or self.spec.probe_lists(p.shots)]
 
     def below(self, name: str) -> str:
         """The path of a name in the folder of all checkpoints folders."""

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping
 
 from data.sets.registry import pretraining_name
-from probe.protocols import FEATURE_PROTOCOLS, PROTOCOLS
+from probe.protocols import Protocol
 from recipes.running import program
 from recipes.settings import LINES, Recipe
 from run.names import (
     FIRST,
-    feature_probe_name,
     few_shot_probe_name,
     few_shot_split,
     linear_probe_name,
+    protocol_name,
     usual_head_layers,
 )
 
@@ -44,12 +44,12 @@ def commands(recipe: Recipe) -> list[list[str]]:
         found.append(_pretraining(recipe))
     if recipe.on("only_pretraining") and not few_alone:
         return found
-    if recipe.values["paper"] == "bcl":
-        wanted = [name for name in recipe.bcl_probes if FEATURE_PROTOCOLS[name] or not few_alone]
-        return found + [_feature_probe(recipe, protocol) for protocol in wanted]
-    if not few_alone:
-        found.append(_linear_probe(recipe))
-    return [*found, _few_shot_probe(recipe)]
+    make = {"sdclr-linear": _linear_probe, "sdclr-fewshot": _few_shot_probe}
+    for protocol in recipe.protocols:
+        if protocol.few_shot or not few_alone:
+            other = _feature_probe if protocol.classifier else _image_probe
+            found.append(make.get(protocol.name, other)(recipe, protocol))
+    return found
 
 
 def _pretraining(recipe: Recipe) -> list[str]:
@@ -99,27 +99,45 @@ def _of_method(recipe: Recipe) -> tuple[list[str], list[str]]:
     return before + _words(told, told), after
 
 
-def _linear_probe(recipe: Recipe) -> list[str]:
+def _linear_probe(recipe: Recipe, protocol: Protocol) -> list[str]:
     name = linear_probe_name(recipe.spec, recipe.experiment, recipe.values)
-    given = {"trainSplit": recipe.spec.train_list, "fullset": "True", "epochs": recipe.values["linear_epochs"]}
+    given = _labelled(recipe, protocol) | {"epochs": recipe.values["linear_epochs"]}
     if recipe.values["linear_eval_seed"]:
         given["seed"] = recipe.values["linear_eval_seed"]
-    return _probe(recipe, "linear", name, _published("sdclr-linear", recipe) | given)
+    return _probe(recipe, "linear", name, _published(protocol, recipe) | given)
 
 
-def _few_shot_probe(recipe: Recipe) -> list[str]:
+def _few_shot_probe(recipe: Recipe, protocol: Protocol) -> list[str]:
     spec, values = recipe.spec, recipe.values
-    files = spec.style == "imagenet"
-    few_shot = values["few_shot_split"] if files else few_shot_split(values["split"])
+    few_shot = _few_shot_list(recipe)
     given = {"epochs": values["few_shot_epochs"], "lr": values["few_shot_lr"]}
-    given |= {"customSplit": few_shot} if files else {"trainSplit": spec.split_list(few_shot)}
+    given |= _labelled(recipe, protocol)
     name = few_shot_probe_name(spec, recipe.experiment, few_shot, values["few_shot_lr"])
-    return _probe(recipe, "few_shot", name, _published("sdclr-fewshot", recipe) | given)
+    return _probe(recipe, "few_shot", name, _published(protocol, recipe) | given)
 
 
-def _published(protocol: str, recipe: Recipe) -> dict[str, str]:
-    """The settings of a protocol of SDCLR's paper, as texts."""
-    settings = PROTOCOLS[protocol][recipe.spec.style]
+def _image_probe(recipe: Recipe, protocol: Protocol) -> list[str]:
+    """A probe on augmented images that no paper names; the protocol's name is its name."""
+    given = _published(protocol, recipe) | _labelled(recipe, protocol) | {"protocol": protocol.name}
+    return _probe(recipe, protocol.name, protocol_name(recipe.experiment, protocol.name), given)
+
+
+def _few_shot_list(recipe: Recipe) -> str:
+    values = recipe.values
+    return values["few_shot_split"] if recipe.spec.style == "imagenet" else few_shot_split(values["split"])
+
+
+def _labelled(recipe: Recipe, protocol: Protocol) -> dict[str, str]:
+    """The options that name the labelled images."""
+    if not protocol.few_shot:
+        return {"trainSplit": recipe.spec.train_list, "fullset": "True"}
+    name = _few_shot_list(recipe)
+    return {"customSplit": name} if recipe.spec.style == "imagenet" else {"trainSplit": recipe.spec.split_list(name)}
+
+
+def _published(protocol: Protocol, recipe: Recipe) -> dict[str, str]:
+    """The settings of a protocol on images, as texts."""
+    settings = protocol.settings[recipe.spec.style]
     found = {name: f"{settings[name]:g}" for name in ("epochs", "lr", "wd", "test_freq", "seed")}
     found |= {"weight-decay": found["wd"], "batch-size": str(settings["batch_size"]), "fixto": settings["fixto"]}
     return found | {"fixbn": "True", "decreasing_lr": ",".join(map(str, settings["decreasing_lr"]))}
@@ -137,14 +155,14 @@ def _probe(recipe: Recipe, step: str, name: str, settings: Mapping[str, str]) ->
     ]  # fmt: skip
 
 
-def _feature_probe(recipe: Recipe, protocol: str) -> list[str]:
-    """A probe of BCL's paper."""
+def _feature_probe(recipe: Recipe, protocol: Protocol) -> list[str]:
+    """A probe on features, such as those of BCL's paper."""
     style = recipe.spec.style
-    given = _of_probe(recipe) | {"protocol": protocol}
+    given = _of_probe(recipe) | {"protocol": protocol.name}
     files = style == "imagenet"
-    launch = _launch(recipe, protocol) if files else [program()]
+    launch = _launch(recipe, protocol.name) if files else [program()]
     return [
-        *launch, SCRIPTS[style], feature_probe_name(recipe.experiment, protocol), *_words(FEATURES, given),
+        *launch, SCRIPTS[style], protocol_name(recipe.experiment, protocol.name), *_words(FEATURES, given),
         *_saving(recipe), *_check(recipe, True), *_dense(recipe),
         *_words("world_size port" if files else "download", given), *_images(recipe), *_quiet(recipe),
     ]  # fmt: skip

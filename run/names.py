@@ -96,8 +96,8 @@ def few_shot_probe_name(data_set: DataSet, experiment: str, few_shot: str, lr: s
     return f"{experiment}__{few_shot}_lr{lr}_fix2layer4_wd0_epoch30_b512_d10d20"
 
 
-def feature_probe_name(experiment: str, protocol: str) -> str:
-    """Name of a probe of BCL's paper."""
+def protocol_name(experiment: str, protocol: str) -> str:
+    """Name of a probe that is called by its protocol, as BCL's."""
     return f"{experiment}__{protocol}"
 
 

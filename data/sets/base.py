@@ -29,6 +29,9 @@ class Split(NamedTuple):
     shape: str
 
 
+SHOTS = (100, 50)  # labelled images per class of BCL's few-shot protocols
+
+
 @dataclass(frozen=True)
 class DataSet:
     """What both kinds have in common. Lists are named as on command lines, see split/open.py."""
@@ -88,7 +91,7 @@ class MemorySet(DataSet):
     needs_folder: bool = True
     fetchable: bool = False  # the authors published lists
     published_name: str = ""  # the papers'
-    shots: tuple[int, int] = (100, 50)  # labelled images per class of BCL's few-shot probes
+    shots: tuple[int, int] = SHOTS  # labelled images per class of BCL's few-shot probes
 
     test_list = None  # the test images are all that `read` gives
 
@@ -149,9 +152,16 @@ class MemorySet(DataSet):
         """Paths below split/ of the five few-shot lists of BCL's probes, with `shots` images of each class."""
         return [self.split_list(f"{self.prefix}split{n}_test_{shots}shot") for n in range(1, 6)]
 
-    def probe_lists(self, protocol: str) -> list[str]:
-        """Paths below split/ of the training lists of one of BCL's probes: the whole one, or five few-shot ones."""
-        return [self.train_list] if protocol == "bcl-full" else self.shot_lists(self.shots[protocol == "bcl-50shot"])
+    def probe_lists(self, shots: int) -> list[str]:
+        """Paths below split/ of the lists that a protocol on features trains on, one after another.
+
+        Args:
+            shots: labelled images of each class of the protocol, 0 for all, the whole list; of the others there are
+                five lists, of fewer images where `shots` of the data set says so; none of another number.
+        """
+        if not shots:
+            return [self.train_list]
+        return self.shot_lists(self.shots[SHOTS.index(shots)]) if shots in SHOTS else []
 
     def grouping_list(self, experiment: str) -> str:
         """The long-tailed list (D_i) of the split in an experiment's name; '' where it names none.
@@ -250,10 +260,14 @@ class FileSet(DataSet):
         return [self.train_list, self.val_list, self.test_list, self.few_shot, *twins,
                 *filter(None, [self.hundred_shot])]  # fmt: skip
 
-    def probe_lists(self, protocol: str) -> list[str]:
-        """Names of the training lists of one of BCL's probes; none where there are none."""
-        lists = {"bcl-full": self.train_list, "bcl-100shot": self.hundred_shot}
-        return [lists[protocol]] if lists.get(protocol) else []
+    def probe_lists(self, shots: int) -> list[str]:
+        """Name of the list that a protocol on features trains on; none where there is none.
+
+        Args:
+            shots: labelled images of each class, 0 for all.
+        """
+        name = {0: self.train_list, SHOTS[0]: self.hundred_shot}.get(shots)
+        return [name] if name else []
 
     def grouping_list(self, experiment: str) -> str:
         """The long-tailed list whose class sizes make Many, Medium, Few of an experiment, by the list in its name.

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ SMALL = ["--dataset", "places", "--model", "res10", "--image_size", "16", "--tes
 SCORES = {"top1": 1.0, "top5": 1.0, "per_class": [1.0] * 10, "images": 1}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+FOUR_EPOCHS = partial(on_features.linear, epochs=4)
 
 
 def network(name: str, stem: str = "cifar", dual_bn: bool = False) -> nn.Module:
@@ -226,16 +228,19 @@ def test_accuracies_are_means_over_the_sets_and_the_seed_is_set_once():
     test = random_features(200, 8, 7, 4, 0.3)
     keep = test.labels != 5  # a class without a test image
     test = Features(*(part[keep] for part in test))
-    scores = on_features.run([a, b, c], test, 7, epochs=4, seed=10)
+    scores = on_features.run([a, b, c], test, 7, FOUR_EPOCHS, seed=10)
     check_scores(scores, slow_scores([a, b, c], test, 7, 4, 10))
     assert scores["images"] == int(keep.sum()) and scores["per_class"][5] is None and scores["top5"] < 100
     torch.manual_seed(99)  # whatever was drawn before
-    assert on_features.run([a, b, c], test, 7, epochs=4, seed=10) == scores
-    check_scores(on_features.run([a, b, c], test, 7, epochs=4, seed=11), slow_scores([a, b, c], test, 7, 4, 11))
+    assert on_features.run([a, b, c], test, 7, FOUR_EPOCHS, seed=10) == scores
+    check_scores(
+        on_features.run([a, b, c], test, 7, FOUR_EPOCHS, seed=11),
+        slow_scores([a, b, c], test, 7, 4, 11),
+    )
     # Only the first set starts from the seed: the others' classifiers go on with the draws.
-    apart = mean_scores([on_features.run([x], test, 7, epochs=4, seed=10) for x in (a, b, c)])
+    apart = mean_scores([on_features.run([x], test, 7, FOUR_EPOCHS, seed=10) for x in (a, b, c)])
     assert apart["per_class"] != scores["per_class"]
-    once, twice = (on_features.run([a] * n, test, 7, epochs=4, seed=10) for n in (1, 2))
+    once, twice = (on_features.run([a] * n, test, 7, FOUR_EPOCHS, seed=10) for n in (1, 2))
     assert twice["per_class"] != once["per_class"]
 
 
@@ -244,7 +249,7 @@ def test_sets_without_an_image_are_refused():
     none = Features(full.values[:0], full.labels[:0], full.ids[:0])
     for train, test in (([full, none], full), ([none], full), ([full], none)):
         with pytest.raises(InputError, match="no image"):
-            on_features.run(train, test, 2, epochs=1)
+            on_features.run(train, test, 2, partial(on_features.linear, epochs=1), seed=10)
 
 
 # ---- train_cifar.py
@@ -347,7 +352,7 @@ def test_the_protocols_own_settings_are_no_departure(digits):
 
 def test_the_pruned_branch_and_the_pruned_network_are_departures(digits, tmp_path, monkeypatch):
     model, found = network("res20_s", dual_bn=True), []
-    monkeypatch.setattr(on_features, "run", lambda train, test, *_: found.append(test.values[:20]) or SCORES)
+    monkeypatch.setattr("probe.stages.run", lambda train, test, *_: found.append(test.values[:20]) or SCORES)
     options = ["--protocol", "bcl-full", "--checkpoint", save(model, tmp_path / "dual.pt"), "--bnNameCnt"]
     assert digits("dense", *options, 0)["departs"] == {}
     assert digits("pruned", *options, 1)["departs"] == {"bnNameCnt": [1, 0]}
@@ -414,7 +419,7 @@ def test_probe_of_files_is_the_same_for_any_number_of_processes(imagenet, option
 
 def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet, places, root, monkeypatch):
     found = []
-    monkeypatch.setattr(on_features, "run", lambda *args: found.append(args) or SCORES)
+    monkeypatch.setattr("probe.stages.run", lambda *args: found.append(args) or SCORES)
     more = ["--protocol", "bcl-100shot", "--augment", "pillow"]
     assert imagenet("a", *more)["departs"] == {"image_size": [16, 224], "shots": [1, 100]}
     assert imagenet("b", *more, "--seed", 11)["departs"] == {
@@ -423,7 +428,8 @@ def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet,
     model = network("res10", "imagenet")
     labelled, unseen = (read_path_list(root / PLACES.path(n), PLACES) for n in (PLACES.hundred_shot, PLACES.test_list))
     for ((train,), test, *settings), seed in zip(found, (10, 11), strict=True):
-        assert settings == [365, 500, seed, True]
+        classes, classifier, *settings = settings
+        assert (classes, classifier.keywords, settings) == (365, {"epochs": 500}, [seed, True])
         assert train.labels.tolist() == labelled.labels.tolist() and test.labels.tolist() == unseen.labels.tolist()
         near(train.values[:30], alone(model, cropped(places, labelled.paths[:30], 16, seed)))
         near(test.values[:30], alone(model, centre(places, unseen.paths[:30], 16)))
@@ -433,7 +439,7 @@ def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet,
 
 def test_the_full_probe_of_files_is_on_the_whole_training_list(imagenet, root, monkeypatch):
     sizes = []
-    monkeypatch.setattr(on_features, "run", lambda train, *_: sizes.extend(len(f.ids) for f in train) or SCORES)
+    monkeypatch.setattr("probe.stages.run", lambda train, *_: sizes.extend(len(f.ids) for f in train) or SCORES)
     scores = imagenet("x", "--protocol", "bcl-full")
     assert scores["lists"].keys() == {"test", "group", "train1"} and scores["lists"]["group"] is None
     assert scores["lists"]["train1"]["path"] == "Places_train.txt" and scores["departs"] == {"image_size": [16, 224]}

@@ -126,12 +126,12 @@ def test_names_are_those_of_the_published_lists():
     }
     for name in NAMES:
         spec, (large, small) = data_set(name), SHOTS[name]
-        assert spec.probe_lists("bcl-100shot") == shot_names(name, large)
-        assert spec.probe_lists("bcl-50shot") == shot_names(name, small)
-        assert spec.probe_lists("bcl-full") == [spec.train_list]
+        assert spec.probe_lists(100) == shot_names(name, large)
+        assert spec.probe_lists(50) == shot_names(name, small)
+        assert spec.probe_lists(0) == [spec.train_list]
     for spec in FILE_SPECS:
-        (hundred,) = spec.probe_lists("bcl-100shot")
-        assert spec.path(hundred) in here and spec.probe_lists("bcl-50shot") == []
+        (hundred,) = spec.probe_lists(100)
+        assert spec.path(hundred) in here and spec.probe_lists(50) == []
 
 
 # ---- generated
