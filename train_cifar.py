@@ -8,39 +8,14 @@ The published protocols, with all their settings, are in cmds/shell_scrips. --ch
 """
 
 import sys
-import time
 
-from data.sets.registry import data_set
-from probe.check import check
 from probe.flags import parse_cifar
-from probe.record import outcome, report
-from probe.setup import set_up
-from probe.stages import test, train
-from run.log import Log, provenance
-from utils.distributed import join
+from probe.stages import run_probe
 from utils.errors import run
 
 
 def main() -> None:
-    args, started = parse_cifar(__doc__), time.perf_counter()
-    spec = data_set(args.dataset)
-    if args.check:
-        check(args, spec)
-        return
-    probe = set_up(args, spec)
-
-    join(probe.world)
-    with probe.alone():
-        log = Log(probe.run.folder, probe.world.main, quiet=args.quiet)
-        log.info(" ".join([sys.executable, *sys.argv]))
-        log.info(f"{probe}, {provenance()}")
-        probe.run.tell(log)
-        if not args.test_only and not probe.on_features:
-            train(probe, log)
-        scores, best = test(probe, log)
-        result = report(probe, scores, best, time.perf_counter() - started, log)
-        if result:
-            log.result(outcome(probe, result, log.folder))
+    run_probe(parse_cifar(__doc__))
 
 
 if __name__ == "__main__":

@@ -10,40 +10,17 @@ nothing.
 """
 
 import sys
-import time
 
-from data.sets.registry import data_set
-from probe.check import check
 from probe.flags import parse_imagenet
-from probe.record import outcome, report
-from probe.setup import set_up
-from probe.stages import test, train
-from run.log import Log, provenance
-from utils.distributed import join, launched_by_hand
+from probe.stages import run_probe
+from utils.distributed import launched_by_hand
 from utils.errors import run
 
 
 def main() -> None:
-    args, started = parse_imagenet(__doc__), time.perf_counter()
-    spec = data_set(args.dataset)
+    args = parse_imagenet(__doc__)
     launched_by_hand(args.local_rank, args.world_size, args.port)
-    if args.check:
-        check(args, spec)
-        return
-    probe = set_up(args, spec)
-
-    join(probe.world)
-    with probe.alone():
-        log = Log(probe.run.folder, probe.world.main, quiet=args.quiet)
-        log.info(" ".join([sys.executable, *sys.argv]))
-        log.info(f"{probe}, {provenance()}")
-        probe.run.tell(log)
-        if not args.test_only and not probe.on_features:
-            train(probe, log)
-        scores, best = test(probe, log)
-        result = report(probe, scores, best, time.perf_counter() - started, log)
-        if result:
-            log.result(outcome(probe, result, log.folder))
+    run_probe(args)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def _without_missing(args: argparse.Namespace) -> str:
 
 def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
     """Steps of the training; returns the time that the probe would take."""
-    args, world, training = probe.args, probe.world, probe.training()
+    how, world, training = probe.settings, probe.world, probe.training()
     network, loader, optimizer, each = training.network, training.loader, training.optimizer, training.batch
     network.train()
     loader.sampler.set_epoch(probe.done + 1)
@@ -79,12 +79,12 @@ def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
         return len(batch.labels)
 
     taken = measure_step(next_steps, world.device)
-    images, epochs = len(loader.sampler), args.epochs - probe.done
+    images, epochs = len(loader.sampler), how.epochs - probe.done
     log.info(
         f"{taken.images * world.size} images took {taken.seconds:.3g} s, the first ones {taken.first:.3g} s; "
         f"{memory_used(world.device)}"
     )
-    numbered = args.epochs // probe.script.numbered if probe.script.numbered else 0
+    numbered = how.epochs // probe.script.numbered if probe.script.numbered else 0
     needed = checkpoint_bytes(probe.run.content(probe.done)) * (4 + numbered)  # model, best model, those before them
     time = duration(epochs * images / taken.images * taken.seconds)
     log.info(
@@ -113,14 +113,14 @@ def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
     images = sum(map(len, training)) + sources.test_images
     seconds = images / world.size / taken.images * taken.seconds
     if probe.on_features:
-        one_epoch = {"epochs": 1} if "epochs" in PROTOCOLS[probe.args.protocol].takes else {}
-        classify = classifier_of(probe.args, **one_epoch)
+        one_epoch = {"epochs": 1} if "epochs" in PROTOCOLS[probe.settings.protocol].takes else {}
+        classify = classifier_of(probe.settings, **one_epoch)
         for item in training:
             values = torch.randn(len(item), backbone.channels, device=world.device)
             labels = torch.arange(len(item), device=world.device) % spec.classes
             few, known = values[:BATCH], Features(values, labels, labels)
             taken = measure_step(lambda k=known, v=few: len(classify(k, v, spec.classes)), world.device)
-            seconds += taken.seconds * (probe.args.epochs if one_epoch else 1)
+            seconds += taken.seconds * (probe.settings.epochs if one_epoch else 1)
     time = duration(seconds)
     log.info(f"the probe: {images:,} images, about {time}; {check_folder(probe.run.folder, 0)}")
     return time

@@ -1,8 +1,7 @@
 """The files of a probe: the backbone it starts from, its own checkpoints, the best one."""
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,25 +23,35 @@ _NEW = {
 }  # fmt: skip
 
 
-def load_backbone(args: argparse.Namespace, model: nn.Module) -> str:
-    """Load the weights of --checkpoint into the model, and prune it with --prune; returns what it starts from.
+class Backbone(NamedTuple):
+    """What a probe starts from: a checkpoint, '' for random weights; convert: it is of pre-training, whose head is
+    dropped; batch_norm: of dual batch norm, 0 or 1; pruned: share of the weights to leave out, in [0, 1)."""
+
+    checkpoint: str
+    convert: bool
+    batch_norm: int
+    pruned: float
+
+
+def load_backbone(wanted: Backbone, model: nn.Module) -> str:
+    """Load the weights into the model; returns what it starts from.
 
     Raises:
         InputError: the file is missing, unreadable or of another model.
     """
     told = "backbone: random weights"
-    if args.checkpoint:
-        content = read_checkpoint(args.checkpoint)
-        if args.cvt_state_dict:
-            state = to_backbone(content["state_dict"], args.bnNameCnt)
+    if wanted.checkpoint:
+        content = read_checkpoint(wanted.checkpoint)
+        if wanted.convert:
+            state = to_backbone(content["state_dict"], wanted.batch_norm)
         else:
             state = from_published(content["state_dict"])
             if any(k.startswith("fc.fc") for k in state):
-                raise InputError(f"{args.checkpoint} is of pre-training: {CONVERT}")
-        load_state(model, state, args.checkpoint, head=not args.cvt_state_dict)
-        told = f"backbone: {args.checkpoint}, epoch {content.get('epoch')}"
-    if args.prune:
-        apply_masks(model, compute_masks(model, args.prune_percent))
+                raise InputError(f"{wanted.checkpoint} is of pre-training: {CONVERT}")
+        load_state(model, state, wanted.checkpoint, head=not wanted.convert)
+        told = f"backbone: {wanted.checkpoint}, epoch {content.get('epoch')}"
+    if wanted.pruned:
+        apply_masks(model, compute_masks(model, wanted.pruned))
     return told
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
@@ -14,6 +15,41 @@ from utils.cli import Parser, milestones, natural, not_negative, number, positiv
 from utils.errors import InputError
 
 CONVERT = "add --cvt_state_dict"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a probe goes, by the names of its options. batch_size: images of all processes; fixto: the stage up to which
+    nothing is trained; decreasing_lr: epochs at which lr falls to a tenth, with step_at_end at their end; test_freq:
+    epochs between validations; log_interval: steps between lines."""
+
+    experiment: str
+    model: str
+    protocol: str
+    augment: str
+    epochs: int
+    batch_size: int
+    test_batch_size: int
+    lr: float
+    momentum: float
+    wd: float
+    decreasing_lr: list[int]
+    cosineLr: bool
+    step_at_end: bool
+    fixto: str
+    fixbn: bool
+    bnNameCnt: int
+    test_freq: int
+    log_interval: int
+    seed: int
+    test_only: bool
+    on_bad_image: str
+    quiet: bool
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Those of a command line."""
+    return Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
 
 
 class Defaults(NamedTuple):

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 from data.images import ImageList
 from data.opened import Opened
@@ -12,13 +13,28 @@ from split.open import Lists
 from utils.errors import InputError
 
 
-def find_lists(args: argparse.Namespace, data: Opened, lists: Lists | None = None) -> dict[str, ImageList | None]:
-    """The checked lists: 'train', 'val', 'group' and, of files, 'test'.
+class ListNames(NamedTuple):
+    """The lists of a probe by name; group: '' where nothing tells it. val: '' for the data set's, or the word test."""
 
-    'group' is by the experiment's name, else by the list of its pre-training; None where neither tells it.
+    protocol: str
+    train: str
+    val: str
+    group: str
+    test_only: bool
 
-    'val' is None where the test images of a data set in memory validate. Of BCL's probes 'train1', ... in place of
-    'train' and 'val'. An evaluation alone of image files needs no 'train' and 'val'.
+
+def list_names(args: argparse.Namespace, spec: DataSet) -> ListNames:
+    """Those that a command line asks for; the grouping list is by its option, by the experiment's name, else by the
+    list of its pre-training."""
+    group = args.groupSplit or spec.grouping_list(args.experiment) or _pretrained_on(args, spec)
+    return ListNames(args.protocol, labelled_list(vars(args), spec), args.valiSplit, group, args.test_only)
+
+
+def find_lists(names: ListNames, data: Opened, lists: Lists | None = None) -> dict[str, ImageList | None]:
+    """The checked lists: 'train', 'val', 'group' (None where none is named) and, of files, 'test'.
+
+    'val' is None where the test images of a data set in memory validate. Of protocols on features 'train1', ... in
+    place of 'train' and 'val'. An evaluation alone of image files needs no 'train' and 'val'.
 
     Raises:
         InputError: a list is bad, or training, validation and test share an image.
@@ -30,16 +46,14 @@ def find_lists(args: argparse.Namespace, data: Opened, lists: Lists | None = Non
 
     found = {} if spec.test_list is None else {"test": read(spec.test_list)}
     test = tuple(found.values())
-    group = args.groupSplit or spec.grouping_list(args.experiment) or _pretrained_on(args, spec)
-    found["group"] = read(group) if group else None
-    if on_features(args.protocol):
+    found["group"] = read(names.group) if names.group else None
+    if on_features(names.protocol):
         # The published list of Places shares images with the validation list, which has no part in this.
-        return {**found, **{f"train{i}": read(n, *test) for i, n in enumerate(_probe_lists(args.protocol, spec), 1)}}
-    if args.test_only and test:
+        return {**found, **{f"train{i}": read(n, *test) for i, n in enumerate(_probe_lists(names.protocol, spec), 1)}}
+    if names.test_only and test:
         return found
-    val = None if args.valiSplit == "test" and not test else read(args.valiSplit or spec.val_list, *test)
-    train = read(labelled_list(vars(args), spec), *filter(None, [val]), *test)
-    return {"train": train, "val": val, **found}
+    val = None if names.val == "test" and not test else read(names.val or spec.val_list, *test)
+    return {"train": read(names.train, *filter(None, [val]), *test), "val": val, **found}
 
 
 def _pretrained_on(args: argparse.Namespace, spec: DataSet) -> str:

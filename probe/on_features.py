@@ -8,7 +8,6 @@ The features are of plain images; those of the labelled ImageNet and Places imag
 as in the later Geometric-Harmonization code of BCL's authors (test_imagenet_places.py), whose list is the only one.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from features.accuracy import accuracy, count_hits
 from features.extract import Features
+from probe.flags import Settings
 from probe.protocols import PROTOCOLS
 from utils.errors import InputError
 
@@ -54,11 +54,11 @@ def linear(train: Features, values: torch.Tensor, classes: int, epochs: int) -> 
         return layer(values)
 
 
-def classifier_of(args: argparse.Namespace, **other: Any) -> Classifier:
-    """The classifier of the protocol of a command line, with its options there, or others."""
-    protocol = PROTOCOLS[args.protocol]
+def classifier_of(settings: Settings, **other: Any) -> Classifier:
+    """The classifier of a probe's protocol, with the options that it has there, or others."""
+    protocol = PROTOCOLS[settings.protocol]
     module, _, name = protocol.classifier.partition(":")
-    options = {name: getattr(args, name) for name in protocol.takes} | other
+    options = {name: getattr(settings, name) for name in protocol.takes} | other
     return partial(getattr(import_module(module), name), **options)
 
 

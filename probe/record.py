@@ -32,11 +32,11 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
     Returns:
         What results.json holds; {} in other processes than the main one.
     """
-    args, spec, lists, counts = probe.args, probe.spec, probe.sources.lists, probe.sources.sizes
+    how, spec, lists, counts = probe.settings, probe.spec, probe.sources.lists, probe.sources.sizes
     for line in probe.script.result_lines(scores):
         log.info(line)
     # An evaluation alone reports the settings of the training; the authors' files do not have theirs.
-    config = best["config"] or vars(args)
+    config = best["config"] or probe.run.saving.settings
     protocol, departs = _protocol(probe, config)
     groups, test = None, lists.get("test")  # of files
     if counts is not None and None not in scores["per_class"]:
@@ -47,12 +47,12 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
     # An evaluation alone reports the lists of the training, too.
     trained_on = {k: v for k, v in (best["lists"] or {}).items() if k in ("train", "val")}
     result = {
-        "experiment": args.experiment,
+        "experiment": how.experiment,
         "protocol": protocol,
         "protocol_version": PROTOCOL_VERSION,
         "departs": departs,
         "dataset": spec.name,
-        "model": args.model,
+        "model": how.model,
         "lists": {**origin(lists), **trained_on},
         "checkpoint": config["checkpoint"],
         "pretraining": pretraining_of(config),
@@ -87,8 +87,8 @@ def _numbers(numbers: dict[str, float | None]) -> str:
 
 def outcome(probe: Probe, result: dict[str, Any], folder: Path) -> str:
     """What a quiet probe says at its end, one line: the run, its protocol, its accuracies in percent, its log."""
-    args = probe.args
-    how = ", ".join(filter(None, [result["protocol"], done_before(probe.done, args.epochs)]))
+    how = probe.settings
+    told = ", ".join(filter(None, [result["protocol"], done_before(probe.done, how.epochs)]))
     found = _numbers(result["groups"] or {"top1": result["top1"], "top5": result["top5"]})
-    verb = "evaluated" if args.test_only else "probed"
-    return f"{verb} {args.experiment} ({how}): {found}, log in {folder / 'log.txt'}"
+    verb = "evaluated" if how.test_only else "probed"
+    return f"{verb} {how.experiment} ({told}): {found}, log in {folder / 'log.txt'}"

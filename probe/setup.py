@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from data.flags import views_of
+from data.flags import Views, views_of
 from data.images import ImageList
 from data.loader import Batch, EpochSampler, view_loader
 from data.opened import Opened
@@ -18,8 +18,9 @@ from features.images import Images, images_of
 from models import build_classifier
 from models.published import NetworkPart
 from probe.epoch import Schedule, Training
-from probe.files import BestModel, load_backbone, resume
-from probe.lists import find_lists, origin
+from probe.files import Backbone, BestModel, load_backbone, resume
+from probe.flags import Settings, settings_of
+from probe.lists import find_lists, list_names, origin
 from probe.network import Frozen, Network, freeze, frozen_modules
 from probe.protocols import on_features
 from probe.published import SCRIPTS, Script
@@ -40,25 +41,26 @@ class Sources:
     """Where a probe's images come from. All are looked for here, so that what is missing is told before the run begins.
 
     Args:
-        args: of probe.flags. data: the opened data set. lists: the checked ones by name (find_lists).
+        settings: of the probe. views: how images become views. data: the opened data set. lists: the checked ones by
+            name (find_lists).
 
     Raises:
         InputError: images are not there, or the batch size does not divide by the processes.
     """
 
     def __init__(
-        self, args: argparse.Namespace, data: Opened, lists: dict[str, ImageList | None], world: World
+        self, settings: Settings, views: Views, data: Opened, lists: dict[str, ImageList | None], world: World
     ) -> None:
-        self.data, self.lists, self.world, self.batch = data, lists, world, args.batch_size
-        self.views, self.test_images = views_of(args, data.spec), data.count(lists.get("test"))
-        self.train = data.probing(lists["train"], self.views) if "train" in lists and not args.test_only else None
-        if self.train is not None and args.batch_size % world.size:
-            raise InputError(f"the batch of {args.batch_size} images is not divisible by {world.size} processes")
-        batch, self._batches = args.test_batch_size, {}
+        self.data, self.lists, self.world, self.batch = data, lists, world, settings.batch_size
+        self.views, self.test_images = views, data.count(lists.get("test"))
+        self.train = data.probing(lists["train"], views) if "train" in lists and not settings.test_only else None
+        if self.train is not None and self.batch % world.size:
+            raise InputError(f"the batch of {self.batch} images is not divisible by {world.size} processes")
+        batch, self._batches = settings.test_batch_size, {}
         for name in dict.fromkeys(["test", *lists]):
             if name in ("val", "test"):
                 self._batches[name] = data.plain(lists.get(name), self.views, batch, world)
-            elif name.startswith("train") and on_features(args.protocol):
+            elif name.startswith("train") and on_features(settings.protocol):
                 self._batches[name] = data.labelled(lists[name], self.views, batch, world)
 
     def images(self, name: str, bad: BadImages) -> Images:
@@ -80,7 +82,7 @@ class Sources:
 class Probe(NamedTuple):
     """All that a probe needs, its weights loaded; `done` is the number of epochs that are."""
 
-    args: argparse.Namespace
+    settings: Settings
     spec: DataSet
     world: World
     compute: Compute
@@ -95,7 +97,7 @@ class Probe(NamedTuple):
     @property
     def on_features(self) -> bool:
         """Whether it trains on features that are extracted once (BCL's protocols)."""
-        return on_features(self.args.protocol)
+        return on_features(self.settings.protocol)
 
     @property
     def script(self) -> Script:
@@ -105,12 +107,12 @@ class Probe(NamedTuple):
     def training(self) -> Training:
         """What its epochs are made with: of the loader's Batches, each has several steps where views are quickly made
         and the backbone is frozen."""
-        args, script = self.args, self.script
-        still = frozen_modules(self.model, script.still or args.fixto) if args.fixbn else {}
-        network = Network(self.model, still, args.fixbn, self.compute, self.world)
-        steps = 1 if network.backbone is None else max(1, self.spec.at_once // args.batch_size)
-        schedule = Schedule(args.epochs, args.lr, args.decreasing_lr, args.cosineLr, args.step_at_end)
-        each = args.batch_size // self.world.size
+        how, script = self.settings, self.script
+        still = frozen_modules(self.model, script.still or how.fixto) if how.fixbn else {}
+        network = Network(self.model, still, how.fixbn, self.compute, self.world)
+        steps = 1 if network.backbone is None else max(1, self.spec.at_once // how.batch_size)
+        schedule = Schedule(how.epochs, how.lr, how.decreasing_lr, how.cosineLr, how.step_at_end)
+        each = how.batch_size // self.world.size
         return Training(network, self.sources.training(steps), self.optimizer, schedule, each, self.world)
 
     @contextmanager
@@ -126,7 +128,7 @@ class Probe(NamedTuple):
     def __str__(self) -> str:
         """How it runs, for the log."""
         processes = f"{self.world.size} process(es) on " if self.spec.style == "imagenet" else ""
-        return f"{processes}{self.world.device.type}, {self.compute}, {self.args.augment} views"
+        return f"{processes}{self.world.device.type}, {self.compute}, {self.settings.augment} views"
 
 
 def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) -> Probe:
@@ -143,7 +145,8 @@ def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) 
     compute = Compute(precision_of(args), world.device)
     args.precision = compute.precision
     data = spec.open(args.data, args.download)
-    sources = Sources(args, data, find_lists(args, data, lists), world)
+    how, views = settings_of(args), views_of(args, spec)
+    sources = Sources(how, views, data, find_lists(list_names(args, spec), data, lists), world)
     seed_generators(args.seed)
     model = build_classifier(args.model, spec.classes, stem=spec.stem)
     script, origins = SCRIPTS[spec.style], origin(sources.lists)
@@ -157,14 +160,15 @@ def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) 
     # Classifiers on features are trained anew each time.
     run = Run(saving, world, parts, resumable=not on_features(args.protocol))
     if args.test_only:
-        best.load(vars(args))  # a bad one is reported before the log begins
+        best.load(saving.settings)  # a bad one is reported before the log begins
         run.told.append(f"evaluating {best.path}")
     else:
-        run.told.append(load_backbone(args, model))
+        pruned = args.prune_percent if args.prune else 0.0
+        run.told.append(load_backbone(Backbone(args.checkpoint, args.cvt_state_dict, args.bnNameCnt, pruned), model))
     frozen = freeze(compute.on_device(model), args.fixto, args.fixbn)
     optimizer.optimizer = sgd([p for p in model.parameters() if p.requires_grad], args.lr, args.momentum, args.wd)
     done = None if args.test_only else resume(run, model, frozen)
     if done is not None:
         frozen = freeze(model, args.fixto, args.fixbn)  # without --checkpoint, its weights are the run's
     done = (0 if args.test_only else args.start_epoch) if done is None else done
-    return Probe(args, spec, world, compute, sources, model, run, best, optimizer.optimizer, frozen, done)
+    return Probe(how, spec, world, compute, sources, model, run, best, optimizer.optimizer, frozen, done)

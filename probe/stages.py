@@ -1,19 +1,53 @@
-"""The two stages of a probe: training with validation, and the evaluation on the test images."""
+"""A probe, and its two stages: training with validation, and the evaluation on the test images."""
 
+import argparse
+import sys
+import time
 from typing import Any
 
+from data.sets.registry import data_set
 from features.accuracy import evaluate
 from features.extract import extract
 from models.frozen import frozen_backbone
+from probe.check import check
 from probe.epoch import train_epoch
 from probe.on_features import classifier_of, run
 from probe.protocols import LAST_EPOCH
-from probe.record import log_validation
-from probe.setup import Probe
+from probe.record import log_validation, outcome, report
+from probe.setup import Probe, set_up
 from run.bad_images import BadImages
-from run.log import Log, progress
+from run.log import Log, progress, provenance
 from run.reporter import Reporter
-from utils.distributed import wait_for_all
+from utils.distributed import join, wait_for_all
+
+
+def run_probe(args: argparse.Namespace) -> None:
+    """A probe from its command line to its result: what both scripts do.
+
+    Args:
+        args: of probe.flags.
+
+    Raises:
+        InputError: something that is given is bad, or an image is; see probe.setup.set_up.
+        Interrupted: a signal has come; all is saved.
+    """
+    started, spec = time.perf_counter(), data_set(args.dataset)
+    if args.check:
+        check(args, spec)
+        return
+    probe = set_up(args, spec)
+    join(probe.world)
+    with probe.alone():
+        log = Log(probe.run.folder, probe.world.main, quiet=args.quiet)
+        log.info(" ".join([sys.executable, *sys.argv]))
+        log.info(f"{probe}, {provenance()}")
+        probe.run.tell(log)
+        if not args.test_only and not probe.on_features:
+            train(probe, log)
+        scores, best = test(probe, log)
+        result = report(probe, scores, best, time.perf_counter() - started, log)
+        if result:
+            log.result(outcome(probe, result, log.folder))
 
 
 def train(probe: Probe, log: Log) -> None:
@@ -24,14 +58,14 @@ def train(probe: Probe, log: Log) -> None:
         Interrupted: a signal has come; all is saved.
         RuntimeError: what is frozen has moved.
     """
-    args, world, files = probe.args, probe.world, probe.run
+    how, world, files = probe.settings, probe.world, probe.run
     training, spec = probe.training(), probe.spec
     each = len(training.loader.sampler) * world.size
-    bar = progress(args.epochs * each, probe.done * each, f"{spec.name} probe", world.main and not args.quiet)
-    reporter = Reporter(log, bar, BadImages(args.on_bad_image, log), args.log_interval)
+    bar = progress(how.epochs * each, probe.done * each, f"{spec.name} probe", world.main and not how.quiet)
+    reporter = Reporter(log, bar, BadImages(how.on_bad_image, log), how.log_interval)
     for epoch in files.epochs(probe.done):
         train_epoch(training, epoch, reporter, files)
-        if epoch % args.test_freq == 0 or epoch == args.epochs:
+        if epoch % how.test_freq == 0 or epoch == how.epochs:
             scores = training.network.evaluate(probe.sources.images("val", reporter.bad), spec.classes)
             reporter.bad.report()
             log_validation(log, epoch, scores, probe.script)
@@ -47,10 +81,10 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         InputError: the best model is not there, or an image is bad and --on_bad_image is error.
     """
-    args, classes, bad = probe.args, probe.spec.classes, BadImages(probe.args.on_bad_image, log)
+    how, classes, bad = probe.settings, probe.spec.classes, BadImages(probe.settings.on_bad_image, log)
     wait_for_all()
     if not probe.on_features:
-        best = probe.best.load(vars(args))
+        best = probe.best.load(probe.run.saving.settings)
         scores = evaluate(probe.model, probe.sources.images("test", bad), classes, probe.compute)
         bad.report()
         return scores, best
@@ -59,5 +93,5 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
         found.append(extract(backbone, probe.sources.images(name, bad), probe.world.device))
         bad.report()
     *training, testing = found
-    show = probe.world.main and not args.quiet
-    return run(training, testing, classes, classifier_of(args), args.seed, show), LAST_EPOCH
+    show = probe.world.main and not how.quiet
+    return run(training, testing, classes, classifier_of(how), how.seed, show), LAST_EPOCH
