@@ -54,7 +54,7 @@ def main() -> None:
             one_epoch(pretraining.training, epoch, meters, reporter, run)
             pretraining.end_epoch(epoch, reporter)
         bar.close()
-        log.result(outcome(args, start, time.perf_counter() - started, run.folder))
+        log.result(outcome(args.experiment, args.epochs, start, time.perf_counter() - started, run.folder))
 
 
 if __name__ == "__main__":
