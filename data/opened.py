@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +45,11 @@ class Opened(ABC):
             boost: RandAugment of BCL, as strong as the images' memorisation scores say.
         """
 
+    def training(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> "TrainingImages":
+        """Those of `pretraining`, and what they are of."""
+        counts = np.bincount(chosen.labels, minlength=self.spec.classes).tolist()
+        return TrainingImages(self.pretraining(chosen, views, boost), counts, chosen, self)
+
     @abstractmethod
     def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
         """One view of each image, [1, 3, S, S] in [0, 1], augmented as a probe trains its classifier."""
@@ -63,6 +69,15 @@ class Opened(ABC):
     def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
         """Batches as those of `plain`, of the labelled images from which BCL's probes extract features."""
         return self.plain(chosen, views, batch, world)
+
+
+class TrainingImages(NamedTuple):
+    """images: of the list `chosen`, two augmented views each. counts: images per class. data: the data set."""
+
+    images: AugmentedImages
+    counts: list[int]
+    chosen: ImageList
+    data: Opened
 
 
 class OpenedArrays(Opened):

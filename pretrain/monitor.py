@@ -8,11 +8,11 @@ import numpy as np
 from torch import nn
 
 from data.groups import GROUPS
+from data.opened import TrainingImages
 from features.accuracy import accuracy, count_hits
 from features.extract import Features
 from features.knn import knn_scores
 from pretrain.features import Extractor
-from pretrain.images import TrainingImages
 from run.bad_images import BadImages
 from run.log import Log
 from split.open import Lists

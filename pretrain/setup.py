@@ -8,8 +8,9 @@ from functools import partial
 from torch import nn
 from torch.utils.data import DataLoader
 
-from data.flags import views_of
-from data.loader import BatchedLoader, fingerprint
+from data.flags import Views, views_of
+from data.loader import AugmentedImages, BatchedLoader, EpochSampler, fingerprint, view_loader
+from data.opened import TrainingImages
 from data.sets.registry import pretraining_set
 from data.views.boost import Boost
 from methods.base import Method
@@ -19,7 +20,6 @@ from pretrain.epoch import Schedule, Training
 from pretrain.features import Extractor
 from pretrain.files import Memory, WithinEpoch, load, write_masks
 from pretrain.flags import Settings, settings_of, training_list
-from pretrain.images import TrainingImages, training_images, two_view_loader
 from pretrain.monitor import Monitor
 from run.bad_images import BadImages
 from run.compute import Compute
@@ -33,6 +33,7 @@ from run.randomness import seed_generators, undisturbed
 from run.reporter import Reporter
 from split.open import Lists
 from utils.distributed import World, world_from_environment
+from utils.errors import InputError
 
 
 @dataclass
@@ -143,8 +144,8 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     chosen = lists.open_training(training_list(args), opened)
     seed_generators(args.seed + world.rank)
     method = compute.on_device(build_method(args, spec.stem, len(chosen)))
-    data = training_images(opened, chosen, views, method.boost and Boost(*method.boost))
-    loader = two_view_loader(data.images, args.batch_size, views, world, method.smallest_batch)
+    data = opened.training(chosen, views, method.boost and Boost(*method.boost))
+    loader = _loader(data.images, args.batch_size, views, world, method.smallest_batch)
     extractor = Extractor(opened, views, args.model, compute, world)
     monitor = Monitor(data, extractor, lists) if args.monitor == "knn" else None
 
@@ -165,3 +166,23 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     else:
         made.enter_phase(1)
     return made
+
+
+def _loader(
+    images: AugmentedImages, batch_size: int, views: Views, world: World, smallest: int
+) -> DataLoader | BatchedLoader:
+    """This process's Batches of view pairs, views [n, 2, 3, H, W]; the last one may be short, as published.
+
+    Args:
+        batch_size: images of all processes. smallest: images of a batch that a step can take.
+
+    Raises:
+        InputError: the batch size does not divide by the processes, or leaves a batch of one.
+    """
+    if batch_size % world.size:
+        raise InputError(f"the batch of {batch_size} images is not divisible by {world.size} processes")
+    sampler = EpochSampler(images, world.size, world.rank, shuffle=True, seed=views.seed)
+    batch = batch_size // world.size
+    if batch == 1 or 0 < len(sampler) % batch < smallest:
+        raise InputError(f"batch_size {batch_size} leaves a batch of one image, which batch norm cannot take")
+    return view_loader(images, sampler, batch, views.workers, world.device)

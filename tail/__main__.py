@@ -25,12 +25,12 @@ import torch
 from data.flags import Views, views_of
 from data.groups import GROUPS
 from data.loader import AugmentedImages, fingerprint, view_loader
+from data.opened import TrainingImages
 from data.sets.registry import pretraining_set
 from features.images import images_of
 from models.mask import compute_masks
 from models.published import from_published
 from pretrain.flags import training_list
-from pretrain.images import TrainingImages, training_images
 from run.bad_images import BadImages
 from run.checkpoint import read_masks
 from run.compute import Compute
@@ -70,7 +70,7 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
     spec, _ = pretraining_set(args.dataset)
     views = views_of(args, spec)
     opened = spec.open(args.data, args.download)
-    training = training_images(opened, Lists().open_training(training_list(args), opened), views)
+    training = opened.training(Lists().open_training(training_list(args), opened), views)
     data, counts = training.images, training.counts
     if "loss" in names and min(args.batch_size, len(data)) < 2:
         raise InputError(f"one image in a batch has no negatives, so no loss: {LARGER_BATCHES}")

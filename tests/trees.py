@@ -10,10 +10,9 @@ from PIL import Image
 import split.ensure
 from data.flags import views_of
 from data.images import ImageSet
-from data.opened import ArrayBatches
+from data.opened import ArrayBatches, TrainingImages
 from data.sets.registry import data_set, pretraining_set
 from pretrain.flags import training_list
-from pretrain.images import TrainingImages, training_images
 from split.make_image_lists import make_image_lists, scan
 from split.open import Lists
 from utils.distributed import World
@@ -70,7 +69,7 @@ def training_of(args: argparse.Namespace) -> TrainingImages:
     """The images that a pre-training's command line asks for."""
     spec, _ = pretraining_set(args.dataset)
     data = spec.open(args.data, args.download)
-    return training_images(data, Lists().open_training(training_list(args), data), views_of(args, spec))
+    return data.training(Lists().open_training(training_list(args), data), views_of(args, spec))
 
 
 def images_in_memory(data: ImageSet, batch: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import recipes.launch
 from data.flags import Views, views_of
+from data.opened import TrainingImages
 from data.sets import digits
 from data.sets.base import MemorySet
 from data.sets.registry import data_set
@@ -32,7 +33,6 @@ from models import build_encoder
 from models.mask import get_masks
 from pretrain.features import Extractor
 from pretrain.flags import parse
-from pretrain.images import TrainingImages
 from pretrain.monitor import Monitor
 from run.bad_images import BadImages
 from run.board import Board
