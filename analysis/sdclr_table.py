@@ -8,7 +8,7 @@ from analysis.rows import Row, collect
 from analysis.table import Paper, Table, print_table
 from data.groups import COLUMNS
 from data.sets.registry import data_set
-from methods import label_of
+from methods import label_of, method_of
 from probe.protocols import PROBES
 
 PAPER = Paper("mean ± std over splits", COLUMNS, COLUMNS, Row.mean_and_std)
@@ -25,7 +25,7 @@ def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
     """
     spec = data_set(args.dataset or "cifar100")
     wanted, kind = wanted_of(args, spec), spec.list_kind(args.LT, args.shape)
-    methods, tables = args.method or ["sdclr" if args.prune else "simclr"], {}
+    methods, tables = args.method or [method_of({"prune": args.prune})], {}
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
         table = Table(PAPER, spec, wanted, spec.name, kind, PROBES[probe], collect(spec, methods, probe, wanted))
         # The paper's rows are of long-tailed pre-training on lists of their own shape.

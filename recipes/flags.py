@@ -153,7 +153,7 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     spec, values, method = recipe.spec, recipe.values, recipe.method.name
     if name in METHOD_OPTIONS:
         return "" if any(name in options for _, options in recipe.lines) else _of_other_method(recipe, name, value)
-    if name == "prune" and (value == "True") != any(line is LINES["sdclr"] for line, _ in recipe.lines):
+    if name == "prune" and (value == "True") != any(line.flag == name for line, _ in recipe.lines):
         return f"{value} contradicts --method {method}"
     if name == "epochs" and method == "untrained" and value != "0":
         return "has no effect with --method untrained"
@@ -179,7 +179,7 @@ def _of_other_method(recipe: Recipe, name: str, value: str) -> str:
     if value in ("False", *nothing):
         return ""
     chosen = f"with --method {recipe.values['method']}" if recipe.values["method"] else "without --method"
-    also = ", which --prune True chooses, too" if owners == ["sdclr"] else ""
+    also = ", which --prune True chooses, too" if [LINES[owner].flag for owner in owners] == ["prune"] else ""
     return f"has no effect {chosen}: it is of {' and '.join(owners)}{also}"
 
 

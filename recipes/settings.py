@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from data.sets.base import DataSet
 from data.sets.registry import data_set
-from methods import METHODS, WRAPPERS, Chosen, Line, choose
+from methods import METHODS, WRAPPERS, Chosen, Line, choose, method_of
 from probe.protocols import PROTOCOLS, Protocol
 from run.names import experiment_name
 
@@ -108,14 +108,15 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
     """
     said = {**script, **user}
     spec, paper, name = data_set(said["dataset"]), said.get("paper", "sdclr"), said.get("method", "")
-    method = choose(name or ("sdclr" if said.get("prune") == "True" else "simclr"))
+    flags = {line.flag: said.get(line.flag) == "True" for line in LINES.values()}
+    method = choose(name or method_of(flags))
     values = {**GENERAL, **STYLES[spec.style], **_of_data_set(spec), **script, **PAPERS[paper][spec.style]}
     if paper == "bcl" and spec.bcl_shape:  # what this paper calls ImageNet-LT is another list than that of the script
         values["split"] = spec.split_name(1, True, spec.bcl_shape)
     names = [next(key for key, known in LINES.items() if known is line) for line in method.lines]
     own = {key: _of_line(spec, paper, method, key) for key in names}
-    if not name and "sdclr" in own:
-        own["sdclr"] = _pruned(spec, paper, script)
+    if not name:
+        own |= {key: _by_flag(LINES[key], options, script) for key, options in own.items()}
     for options in own.values():
         values |= options
     values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
@@ -140,8 +141,7 @@ def _of_line(spec: DataSet, paper: str, method: Chosen, name: str) -> dict[str, 
     return own | OF_STYLE[spec.style].get(name, {}) | OF_DATA_SET.get(spec.name, {}).get(name, {})
 
 
-def _pruned(spec: DataSet, paper: str, script: Mapping[str, str]) -> dict[str, str]:
-    """SDCLR where it is chosen by the option of the authors' scripts: with their share, without dual batch norm."""
-    sdclr, percent = METHODS["sdclr"], script.get("prune_percent", str(spec.prune_percent))
-    own = {**sdclr.options, "prune_percent": percent, "prune_dual_bn": "False"}
-    return own | dict(sdclr.papers.get(paper, {}))
+def _by_flag(line: Line, options: Mapping[str, str], script: Mapping[str, str]) -> dict[str, str]:
+    """The options of a line that the authors' flag chooses: a script's own values, and nothing else switched on."""
+    off = {name: "False" for name, value in line.options.items() if value == "True"}
+    return {**options, **off, **{name: script[name] for name in line.options if name in script}}

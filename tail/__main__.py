@@ -63,8 +63,9 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
         InputError: checkpoint, mask, data or list is bad, or they do not go together.
     """
     source, told = str(args.checkpoint), []
-    names = args.scores or [n for n in scores.SCORES if n != "memorisation" or "memory" in content]
-    if not args.scores and "memory" not in content:
+    remembers = scores.memory_of_losses(content.get("memory"))
+    names = args.scores or [n for n in scores.SCORES if n != "memorisation" or remembers]
+    if not args.scores and not remembers:
         told.append(f"memorisation is left out: {source} has no memory of losses, {NO_MEMORY}")
     compute = Compute(precision_of(args), world_from_environment(args.no_cuda).device)
     spec, _ = pretraining_set(args.dataset)

@@ -120,15 +120,25 @@ def disagreement(
     return scores
 
 
+def memory_of_losses(memory: object) -> tuple[object, object] | None:
+    """BCL's momentum losses and numbers of epochs in the memory of a checkpoint, whatever is around BCL; None if it has
+    none, or none of the kind."""
+    names = list(memory) if isinstance(memory, dict) else []
+    found = next((str(name) for name in names if str(name).endswith("momentum_loss")), None)
+    epochs = found and f"{found.removesuffix('momentum_loss')}epochs"
+    return (memory[found], memory[epochs]) if epochs in names else None
+
+
 def memorisation(memory: object, count: int, source: str) -> torch.Tensor:
     """Scores [count] of BCL's memory in the checkpoint `source`; images that were never seen have none.
 
     Raises:
         InputError: it has no memory, or one of other images, or no image was seen.
     """
-    if not isinstance(memory, dict) or not {"momentum_loss", "epochs"} <= memory.keys():
+    found = memory_of_losses(memory)
+    if found is None:
         raise InputError(f"{source} has no memory of losses: it was not trained by BCL")
-    losses, epochs = memory["momentum_loss"], memory["epochs"]
+    losses, epochs = found
     if not all(isinstance(t, torch.Tensor) and t.shape == (count,) and t.isfinite().all() for t in (losses, epochs)):
         raise InputError(f"{source}: its memory of losses is damaged, or of another list of images")
     seen = epochs > 0

@@ -21,6 +21,7 @@ from data.sets.memory import load
 from data.sets.registry import data_set
 from models.mask import compute_masks
 from split.lists import read_path_list
+from tail import scores
 from tail.figures import ACROSS, GREY, sheet
 from tail.ranks import evaluate, ranking, to_csv
 from tail.scores import FullBatches
@@ -326,6 +327,15 @@ def test_memory_of_a_training_names_the_images_that_it_is_of(call, lists, tmp_pa
     assert float(rows[-3]["score"]) - float(rows[-2]["score"]) > 0.01  # nothing that rounding could turn round
 
 
+@pytest.mark.parametrize("prefix", ["", "method.", "method.method."])
+def test_memory_of_bcl_within_other_wrappers(prefix):
+    losses, epochs = torch.tensor([3.0, 1.0, 2.0, 9.0]), torch.tensor([2, 2, 2, 0])
+    memory = {f"{prefix}momentum_loss": losses, f"{prefix}epochs": epochs, "queue": torch.zeros(7)}
+    found = scores.memorisation(memory, 4, "model.pt")
+    assert found[:3].tolist() == [1.0, 0.0, 0.5] and found[3].isnan()
+    assert scores.memory_of_losses({"queue": torch.zeros(7)}) is None
+
+
 # ---- rankings
 
 
@@ -496,7 +506,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, tmp_path):
         ([bad("few", memory=memory(n - 1)), "--scores", "memorisation"], "few.pt", "another list"),
         ([bad("nan", memory=nan)], "nan.pt", "damaged"),
         ([bad("new", memory={**memory(n), "epochs": torch.zeros(n, dtype=torch.long)})], "new.pt", "no epoch"),
-        ([bad("list", memory=3)], "list.pt", "no memory"),
+        ([bad("list", memory=3), "--scores", "memorisation"], "list.pt", "no memory"),
         ([bad("other", {**CONFIG, "images": "0" * 64}, memory=memory(n))], "other.pt", "other images"),
         ([bad("code", {**CONFIG, "model": "__import__('os')"})], "code.pt", "settings of no use", "--model"),
         ([bad("deep", {**CONFIG, "dataset": ["digits"]})], "deep.pt", "dataset"),
