@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from run.board import events
+from run.changes import OF_AN_EPOCH, changed_settings
 from run.checkpoint import newest_checkpoint, previous_of, write_checkpoint
 from run.flags import ACCEPT_CHANGES, RESUME, RESUME_OR_START_OVER, START_OVER, Saving
 from run.lock import experiment_lock
@@ -20,17 +21,6 @@ from utils.distributed import World, gather_objects, union_over_processes, wait_
 from utils.errors import InputError, Interrupted
 from utils.files import replace_file
 
-# Settings that change no result: where things are, what is printed and kept, and how the run is started.
-HARMLESS = frozenset([
-    "experiment", "save_dir", "data", "download", "num_workers", "print_freq", "log_interval", "save_freq",
-    "save_steps", "mask_save_freq", "protocol", "resume", "overwrite", "accept_changes", "start_epoch", "no_cuda",
-    "local_rank", "world_size", "port", "testContrastiveAcc", "testContrastiveAccTest", "test_batch_size", "test_only",
-    "monitor", "monitor_freq", "tensorboard", "check", "untrained", "quiet",
-    "on_bad_image",  # while there is none, `error` and `skip` do the same
-    "trainSplit", "imagenetCustomSplit", "customSplit", "fullset", "valiSplit", "groupSplit",  # but what they hold
-])  # fmt: skip
-HASHES = {"images": "the training images are others", "lists": "a list of images is another one"}
-OF_AN_EPOCH = {"batch_size", "processes", *HASHES}  # what its steps are counted in
 CHECKPOINTS = re.compile(r"model(\.previous|_\d+)?\.pt")
 RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|metrics\.jsonl|log\.txt")
 ODD = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)  # of a damaged checkpoint
@@ -106,23 +96,18 @@ class Run:
         """Check that the run goes on with the settings it had.
 
         Args:
-            harmless: settings that are others without harm, besides HARMLESS.
+            harmless: settings that are others without harm.
 
         Raises:
             InputError: they are others, and --accept_changes is not given or is no help.
         """
-        before = content.get("config") if isinstance(content.get("config"), dict) else {}
-        now = {k: v for k, v in self.saving.settings.items() if k not in HARMLESS and k not in harmless}
-        # Older ones do not say what stood for None and auto.
-        changed = {k: v for k, v in now.items() if before.get(k) not in (None, "auto", v)}
-        names = {"processes": "the number of processes"}
-        changes = [HASHES.get(k) or f"{names.get(k, k)} was {before[k]!r}, is {v!r}" for k, v in changed.items()]
-        told = f"cannot resume from {path} with other settings: {'; '.join(changes)}"
+        changes = changed_settings(content, self.saving.settings, harmless)
+        told = f"cannot resume from {path} with other settings: {'; '.join(changes.values())}"
         if changes and not self.saving.accept_changes:
             raise InputError(f"{told}; {ACCEPT_CHANGES}")
-        if content.get("within") and changed.keys() & OF_AN_EPOCH:
+        if content.get("within") and changes.keys() & OF_AN_EPOCH:
             raise InputError(f"{told}: it stopped within an epoch, whose steps are others then")
-        self.told += [f"{change} from here on" for change in changes]
+        self.told += [f"{change} from here on" for change in changes.values()]
         self._changed = bool(changes)
 
     def epoch_of(self, path: Path, content: dict[str, Any]) -> int:
