@@ -15,7 +15,7 @@ from analysis.table import Paper, Table, method_lines, print_blocks
 from data.groups import GROUPS
 from data.sets.base import DataSet
 from data.sets.registry import data_set
-from methods import method_names
+from methods import ORDER
 from utils.text import align
 
 DATASETS = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
@@ -48,7 +48,7 @@ def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
 
 def _table(spec: DataSet, probe: str, args: argparse.Namespace) -> Table:
     wanted, title = wanted_of(args, spec), DATASETS.get(spec.name, spec.name)
-    methods = args.method or [name for name in method_names() if name != "untrained"]
+    methods = args.method or [name for name in ORDER if name != "untrained"]
     table = Table(PAPER, spec, wanted, title, "long-tailed lists", probe, collect(spec, methods, probe, wanted))
     if probe == "bcl-100shot" and spec.name in DATASETS:
         labels = [*table.rows, *([] if args.method else [DNC])]

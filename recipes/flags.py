@@ -133,7 +133,9 @@ def _check(recipe: Recipe) -> None:
     if not recipe.protocols:
         raise InputError(f"BCL's probes have no lists of {recipe.spec.name}: leave out --paper bcl")
     if recipe.on("test_only") and all(protocol.classifier for protocol in recipe.protocols):
-        raise InputError("BCL's probes train their classifier each time: --only_finetuning True, without --test_only")
+        raise InputError(
+            "probes on features train their classifier each time: --only_finetuning True, without --test_only"
+        )
     if not recipe.count("GPU_NUM"):
         raise InputError("-g counts processes, one for each GPU or one on a CPU: it is at least 1")
     if not recipe.count("nodes"):

@@ -98,13 +98,17 @@ def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, sc
 
 
 def long_tailed_counts(spec: FileSet, name: str, tree: Tree) -> tuple[np.ndarray, bool]:
-    """Published images per class of the long-tailed list `name`, and whether they are in the order of the labels."""
+    """Images per class of the long-tailed list `name`, and whether they are in the order of the labels.
+
+    Published, or fitted to what is published; of a data set without published lists, the exponential law of its own.
+    """
     if spec.name == "imagenet-100":
         return imagenet_100()[1], tree.published_classes
     if spec.name == "places":
         return PLACES_LT.counts(spec.classes), False
-    law = "exp" in name
-    return (class_counts(spec.classes, 1280, 256) if law else IMAGENET_LT.counts(spec.classes)), False
+    if spec.name == "imagenet" and "exp" not in name:
+        return IMAGENET_LT.counts(spec.classes), False
+    return class_counts(spec.classes, spec.head, spec.imb_factor), False
 
 
 def make_image_lists(

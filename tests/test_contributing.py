@@ -1,68 +1,73 @@
-"""CONTRIBUTING.md's numbered steps, followed in a copy of the project: what they add runs, and is tabulated.
+"""CONTRIBUTING.md, followed in a copy of the project: one new file and one line, and what they add runs to the tables.
 
-Code comes from the document's blocks, so that a wrong one fails; what a step says in words has a text here. With the
-edits of a section, the project passes ruff and the tests of the layers, as with any change.
+Code comes from the document's blocks, so that a wrong one fails. Nothing else is touched: git says so after each walk.
+With what a section adds, the project passes ruff and the tests of the layers and of the registry, as with any change.
 """
 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from run.checkpoint import read_checkpoint
 from tests.conftest import PROJECT
+from tests.run.test_resume import equal
+from tests.trees import make_tree
 from tests.warm import environment, python
 
 TEXT = (PROJECT / "CONTRIBUTING.md").read_text()
-RECIPES, REPRODUCE = "cmds/shell_scrips/common.sh", "cmds/reproduce.sh"
-
-
-class Edit(NamedTuple):
-    """Of a file of the project: `block` is put before, after or instead of `anchor`, a text that is there once."""
-
-    file: str
-    anchor: str
-    block: str
-    place: str = "before"
+METHODS, DATA_SETS, PROTOCOLS = "methods/__init__.py", "data/sets/registry.py", "probe/protocols.py"
+FIGURES = {"groups", "classes", "sizes", "curves"}
 
 
 def blocks(section: str) -> list[str]:
     """The code blocks of a section of CONTRIBUTING.md in order, without the indentation of their list."""
-    head, after = re.search(rf"^(#+) {re.escape(section)}\n(.*)", TEXT, re.M | re.S).groups()
-    body = re.split(rf"^#{{1,{len(head)}}} ", after, flags=re.M)[0]
-    found = re.findall(r"^( *)```\w+\n(.*?)^\1```$", body, re.M | re.S)
+    after = re.search(rf"^#+ {re.escape(section)}\n(.*)", TEXT, re.M | re.S)[1]
+    found = re.findall(r"^( *)```\w+\n(.*?)^\1```$", re.split("^#+ ", after, flags=re.M)[0], re.M | re.S)
     return [re.sub(rf"^{indent}", "", block, flags=re.M) for indent, block in found]
 
 
-def edit(project: Path, *edits: Edit) -> None:
-    """Make the edits; an anchor that is missing or not unique is an error of the document."""
-    for file, anchor, block, place in edits:
-        text = (project / file).read_text()
-        assert text.count(anchor) == 1, f"{file} has {text.count(anchor)} times {anchor!r}"
-        new = {"before": block + anchor, "after": anchor + block, "instead": block}[place]
-        (project / file).write_text(text.replace(anchor, new))
+def add_line(project: Path, file: str, table: str, line: str) -> None:
+    """Put a line at the end of a dict of a file, such as METHODS, whose first line begins with its name."""
+    before, start, after = (project / file).read_text().partition(f"\n{table} = ")
+    inside, end, rest = after.partition("\n}" if file != PROTOCOLS else "\n)}")
+    assert start and end
+    (project / file).write_text(f"{before}{start}{inside}\n{line.rstrip()}{end}{rest}")
 
 
-def run(project: Path, commands: str) -> str:
-    """Run a block of commands in the project; returns what they print."""
+def git(project: Path, *words: str) -> str:
+    """Run git in the copy; returns what it prints."""
+    who = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "core.excludesFile="]
+    return subprocess.run(["git", *who, *words], cwd=project, capture_output=True, text=True, check=True).stdout
+
+
+def touched(project: Path) -> set[str]:
+    """The files that are new or others than in the project, but for what git ignores."""
+    return {line[3:] for line in git(project, "status", "--porcelain", "--untracked-files=all").splitlines()}
+
+
+def run(project: Path, commands: str, code: int = 0) -> str:
+    """Run a block of commands in the project; returns what they print, on standard error where they are to fail."""
     path = f"{Path(python()).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=project, env=environment(PATH=path), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stderr if code else done.stdout
 
 
 def check_style(project: Path) -> None:
-    """What `make check` does, and the tests of who imports whom."""
+    """What `make check` does, and the tests of who imports whom and of the registries."""
     ruff = Path(sys.executable).with_name("ruff")
-    run(project, f"{ruff} format --check . && {ruff} check . && python -m pytest tests/test_layers.py")
+    tests = "tests/test_layers.py tests/methods/test_registry.py tests/data/test_sets.py"
+    run(project, f"{ruff} format --check . && {ruff} check . && python -m pytest -p no:cacheprovider {tests}")
 
 
 def table(output: str, protocol: str) -> dict[str, list[str]]:
@@ -73,160 +78,174 @@ def table(output: str, protocol: str) -> dict[str, list[str]]:
 
 @pytest.fixture
 def project(project_copy, tmp_path) -> Path:
-    """A copy of the project to change."""
+    """A copy of the project to change, committed."""
     shutil.copytree(project_copy, tmp_path / "project")
+    git(tmp_path / "project", "init", "--quiet")
+    git(tmp_path / "project", "add", "--all")
+    git(tmp_path / "project", "commit", "--quiet", "--message", "as it is")
     return tmp_path / "project"
 
 
-def add_method(project: Path) -> tuple[str, str, str]:
-    """Steps 1 to 6 of "Add a method"; returns the commands of step 7: the test, a pre-training, all of a split."""
-    module, name, imported, built, flag, refused, unpruned, named, taken, found, look, test, commands = blocks(
-        "Add a method"
-    )
-    (project / "methods" / "decoupled.py").write_text(module)
-    (project / "tests" / "methods" / "test_decoupled.py").write_text(test)
-    rows, build = "analysis/rows.py", "methods/build.py"
-    edit(
-        project,
-        Edit("methods/__init__.py", '    "bcl-d": "BCL-D",\n', name, "after"),
-        Edit(build, "from methods.focal", imported),
-        Edit(build, "    else:\n        method = SimCLR(", built),
-        Edit("pretrain/flags.py", '    add("--focal_gamma"', flag),
-        Edit("pretrain/flags.py", "    if args.prune_dual_bn and", refused),
-        Edit(RECIPES, "        simclr | focal | bcl-i) prune=False prune_dual_bn=False ;;\n", unpruned, "instead"),
-        Edit(RECIPES, "sdclr, bcl-i or bcl-d", ", decoupled", "after"),
-        Edit(RECIPES, "        bcl-?)\n", named),
-        Edit(REPRODUCE, "        untrained | simclr | focal | sdclr | bcl-i | bcl-d) ;;\n", taken, "instead"),
-        Edit(REPRODUCE, "focal, sdclr, bcl-i, bcl-d; recipe's", "decoupled; recipe's", "instead"),
-        Edit(rows, '    return "sdclr" if pruned', found),
-        Edit(rows, "(?:prune|wd|head|focal|bcl", "|decoupled", "after"),
-        Edit("utils/plotting.py", '    Style("#CC79A7", "\\\\\\\\", "P", (0, (7, 2))),\n', look, "after"),
-    )
-    return tuple(commands.splitlines())
+def test_blocks_of_a_section_are_its_own():
+    sections = re.findall(r"^#+ ((?:Add|Wrap|Images?|A classifier).*)$", TEXT, re.M)
+    assert len(sections) == 8
+    assert sum(len(blocks(section)) for section in sections) == len(re.findall(r"^ *```\w+$", TEXT, re.M))
 
 
-def test_a_method_trains(project):
-    tested, trained, _ = add_method(project)
-    check_style(project)
-    run(project, tested)
-    output = run(project, re.sub(r"--epochs \d+", "--epochs 1", trained))
-    assert "Epoch: [1]" in output
-    assert (project / "checkpoints" / "try_decoupled" / "model_1.pt").is_file()
-    refused = subprocess.run(
-        [python(), *trained.split()[1:], "--focal"], cwd=project, env=environment(), capture_output=True, text=True
-    )
-    assert refused.returncode == 2 and "decoupled is a loss of SimCLR alone" in refused.stderr
+# ---- a method
+
+
+def add_method(project: Path) -> list[str]:
+    """Steps 1 to 3 of "Add a method"; returns the commands: its test, a pre-training, all of a split."""
+    module, line, test, commands = blocks("Add a method")
+    (project / "methods" / "margin.py").write_text(module)
+    (project / "tests" / "methods" / "test_margin.py").write_text(test)
+    add_line(project, METHODS, "METHODS", line)
+    return commands.splitlines()
+
+
+NEW_METHOD = {"methods/margin.py", "tests/methods/test_margin.py", METHODS}
 
 
 @pytest.mark.slow
-def test_a_method_is_tabulated(project):
+def test_a_method_is_one_file_and_one_line(project):
+    tested, _, _ = add_method(project)
+    check_style(project)
+    run(project, tested)
+    assert touched(project) == NEW_METHOD
+    refused = run(project, "python train_simCLR.py x --dataset digits --margin 0.2", code=2)
+    assert refused.startswith("error: --margin needs a --method with Margin")
+
+
+@pytest.mark.slow
+def test_a_method_that_is_interrupted_goes_on(project):
+    """By a signal, within an epoch."""
+    _, trained, _ = add_method(project)
+    run(project, trained.replace("try_margin", "whole"))
+    program = [sys.executable, "-u", *trained.split()[1:]]  # python() hands on no signal
+    env = environment(OMP_NUM_THREADS="1")
+    with subprocess.Popen(
+        program, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as p:
+        while not (line := p.stdout.readline()).startswith("Epoch: [1][1/"):
+            assert line
+        p.send_signal(signal.SIGTERM)
+        _, told = p.communicate(timeout=120)
+    assert p.returncode == 143 and "saved after epoch 1, step" in told, told
+    whole, parts = (project / "checkpoints" / name for name in ("whole", "try_margin"))
+    assert read_checkpoint(parts / "model.pt")["epoch"] == 0
+    assert "resuming from" in run(project, trained)
+    assert equal(whole, parts)
+
+
+@pytest.mark.slow
+def test_a_method_is_tabulated_drawn_and_its_tail_is_found(project):
     *_, reproduced = add_method(project)
     output = run(project, reproduced)
     for protocol in ("sdclr-linear", "sdclr-fewshot"):
-        assert table(output, protocol).keys() == {"SimCLR", "Decoupled"}
-    assert (project / "figures_digits" / "groups.png").is_file()
-
-
-def make_tiles(folder: Path) -> None:
-    """tiles.npz: four classes of 16x16 images, each with a colour of its own; 100 of each to train on, 10 to test."""
-    rng, arrays = np.random.RandomState(0), {}
-    for part, count in (("train", 400), ("test", 40)):
-        labels = np.arange(count) % 4
-        colours = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [150, 150, 40]])[labels]
-        images = colours[:, None, None] + rng.randint(-40, 40, (count, 16, 16, 3))
-        arrays |= {f"{part}_images": images.astype(np.uint8), f"{part}_labels": labels}
-    np.savez(folder / "tiles.npz", **arrays)
-
-
-def add_data_set(project: Path) -> str:
-    """Steps 1 to 5 of "Images in memory"; returns the commands of step 7."""
-    module, line, recipe, splits, commands = blocks("Images in memory")
-    registry, script = "data/sets/registry.py", project / "cmds" / "shell_scrips" / "tiles-LT.sh"
-    (project / "data" / "sets" / "tiles.py").write_text(module)
-    edit(
-        project,
-        Edit(registry, '    "places": "data.sets.places:PLACES",\n', line, "after"),
-        Edit(REPRODUCE, "    imagenet100) family", splits),
-        Edit(REPRODUCE, '"name a data set: digits, ', "tiles, ", "after"),
-    )
-    script.write_text(recipe)
-    script.chmod(0o755)
-    return commands
+        assert table(output, protocol).keys() == {"SimCLR", "Margin"}
+    names = {f"{name}{end}" for name in (*FIGURES, "few_vs_full") for end in (".png", ".pdf")}
+    assert {path.name for path in (project / "figures_digits").iterdir()} == names
+    assert "Margin" in (project / "tables_digits" / "tables.md").read_text()
+    assert all((project / "tail_digits" / name / "tail.txt").is_file() for name in ("simclr", "margin"))
+    assert "tail of digits, margin" in output and "missing: " not in output
+    named = [path.name for path in (project / "checkpoints_digits").iterdir()]
+    assert sorted(name.endswith("_s10_margin0.1") for name in named) == [False, True]
+    assert touched(project) == NEW_METHOD
 
 
 @pytest.mark.slow
-def test_a_data_set_is_tabulated(project, tmp_path):
-    commands = add_data_set(project)
+def test_a_wrapper_goes_around_it_and_others(project):
+    add_method(project)
+    module, line, reproduced = blocks("Wrap any method")
+    (project / "methods" / "ohem.py").write_text(module)
+    add_line(project, METHODS, "WRAPPERS", line)
     check_style(project)
-    folder = tmp_path / "data of tiles"
-    folder.mkdir()
-    lists, verified, reproduced = commands.replace("DIR", f"'{folder}'").splitlines()
-    missing = subprocess.run(
-        ["bash", "-c", lists], cwd=project, capture_output=True, text=True,
-        env=environment(PATH=f"{Path(python()).parent}:{os.environ['PATH']}"),
-    )  # fmt: skip
-    assert missing.returncode == 2 and missing.stderr.startswith("error: tiles was not found in ")
-    make_tiles(folder)
-    run(project, lists)
-    assert len(np.load(project / "split" / "tiles" / "tiles_trainIdxList.npy")) == 4 * 60
-    run(project, verified)
     output = run(project, reproduced)
+    assert table(output, "sdclr-linear").keys() == {"Margin+BCL", "Margin+OHEM+BCL"}
+    named = sorted(path.name.partition("_s10")[2] for path in (project / "checkpoints_digits").iterdir())
+    assert named == ["_margin0.1_bclK1", "_margin0.1_ohem_bclK1"]
+    assert touched(project) == {*NEW_METHOD, "methods/ohem.py"}
+
+
+# ---- a data set
+
+
+def add_data_set(project: Path) -> list[str]:
+    """Steps 1 and 2 of "Images in memory"; returns the commands from pre-training to the table, and a script."""
+    module, line, commands, script = blocks("Images in memory")
+    (project / "data" / "sets" / "tiles.py").write_text(module)
+    add_line(project, DATA_SETS, "DATA_SETS", line)
+    return [commands, script]
+
+
+def test_a_data_set_goes_from_pretraining_to_the_table(project):
+    """The one walk of the document that is not slow."""
+    commands, _ = add_data_set(project)
+    output = run(project, commands)
     for protocol in ("sdclr-linear", "sdclr-fewshot"):
-        assert table(output, protocol).keys() == {"SimCLR", "SDCLR"}
-
-
-def add_protocol(project: Path) -> str:
-    """Steps 1 to 4 of "A classifier on images"; returns the commands of step 6."""
-    long, settings, named, found, handed, called, commands = blocks("A classifier on images")
-    protocols = "probe/protocols.py"
-    few = next(line for line in (project / protocols).read_text().splitlines(True) if '"sdclr-fewshot": {' in line)
-    edit(
-        project,
-        Edit(protocols, "PROTOCOLS = {\n    ", long + "\n"),
-        Edit(protocols, few, settings, "after"),
-        Edit(protocols, "    **{name: name for name in FEATURE_PROTOCOLS},\n", named, "after"),
-        Edit("analysis/rows.py", "    if probe in FEATURE_PROTOCOLS:\n", found, "instead"),
-        Edit(RECIPES, '    run "$PYTHON" train_cifar.py "$1" "${options[@]}"\n', handed, "instead"),
-        Edit(RECIPES, '    probe "${experiment}__${few_shot_list}_f2layer4', called),
-    )
-    return commands
+        assert table(output, protocol).keys() == {"SimCLR"}
+    assert "was missing: generated" in output
+    lists = project / "split" / "tiles"
+    assert [len(np.load(lists / f"tiles_{name}IdxList.npy")) for name in ("train", "val")] == [12, 4]
+    assert {path.stem for path in (project / "figures_tiles").iterdir()} == {*FIGURES, "few_vs_full"}
+    assert touched(project) == {"data/sets/tiles.py", DATA_SETS}
 
 
 @pytest.mark.slow
-def test_a_protocol_is_tabulated(project):
-    commands = add_protocol(project)
+def test_a_data_set_with_a_script_of_its_own(project):
+    _, text = add_data_set(project)
+    check_style(project)
+    script, module = project / "cmds" / "shell_scrips" / "tiles-LT.sh", project / "data" / "sets" / "tiles.py"
+    script.write_text(text)
+    script.chmod(0o755)
+    module.write_text(module.read_text().replace("shots=(2, 1),", 'shots=(2, 1), recipe="tiles-LT.sh",'))
+    told = run(project, "DRY_RUN=1 SPLITS=3 cmds/reproduce.sh tiles sdclr -- --paper bcl")
+    assert re.search("--trainSplit tiles_imbSub_with_subsets/tiles_split3_D_i.npy .*--epochs 20 --batch_size 4 ", told)
+    assert told.count(" train_cifar.py ") == 3
+    run(project, "python -m split.make_splits --dataset tiles && python -m split.verify --dataset tiles")
+    assert touched(project) == {"data/sets/tiles.py", DATA_SETS, "cmds/shell_scrips/tiles-LT.sh"}
+
+
+@pytest.mark.slow
+def test_a_data_set_of_files_goes_from_pretraining_to_the_table(project, tmp_path):
+    module, line, commands = blocks("Image files")
+    (project / "data" / "sets" / "shapes.py").write_text(module)
+    add_line(project, DATA_SETS, "DATA_SETS", line)
+    check_style(project)
+    folder = make_tree(tmp_path / "data of shapes", ["bar", "cone", "disc", "ring"], [16] * 4)
+    output = run(project, commands.replace("DIR", f"'{folder}'"))
+    for protocol in ("sdclr-linear", "sdclr-fewshot"):
+        assert table(output, protocol).keys() == {"SimCLR"}
+    listed = (project / "split" / "Shapes_LT" / "Shapes_LT_train.txt").read_text().splitlines()
+    assert sorted(np.bincount([int(line.split()[-1]) for line in listed])) == [3, 4, 7, 12]
+    assert touched(project) == {"data/sets/shapes.py", DATA_SETS}
+
+
+# ---- a protocol
+
+
+@pytest.mark.slow
+def test_a_protocol_on_features_has_a_table_of_its_own(project):
+    _, entry, commands = blocks("A classifier on features")
+    add_line(project, PROTOCOLS, "PROTOCOLS", entry)
     check_style(project)
     output = run(project, commands)
-    assert table(output, "linear-100").keys() == {"SimCLR"}
-    assert table(output, "sdclr-linear")["SimCLR"] != table(output, "linear-100")["SimCLR"]
+    assert table(output, "knn").keys() == {"SimCLR"} and output.count(": test accuracy") == 1
     assert "\nmissing: " not in output and "not the protocol's" not in output
-
-
-def add_feature_protocol(project: Path) -> str:
-    """Steps 1 to 4 of "A classifier on features"; returns the commands of step 5."""
-    protocols, shots, place, digits, pair, commands = blocks("A classifier on features")
-    base, small = "data/sets/base.py", "data/sets/digits.py"
-
-    def line(file: str, start: str) -> str:
-        return next(row for row in (project / file).read_text().splitlines(True) if row.strip().startswith(start))
-
-    edit(
-        project,
-        Edit("probe/protocols.py", line("probe/protocols.py", "FEATURE_PROTOCOLS = "), protocols, "instead"),
-        Edit(base, line(base, "shots: "), shots, "instead"),
-        Edit(base, line(base, "return [self.train_list] if"), place, "instead"),
-        Edit(small, line(small, "imb_factor=20"), digits, "instead"),
-        Edit("analysis/figures.py", '    "bcl-50shot": ("bcl-full", "linear"),\n', pair, "after"),
-        Edit(RECIPES, "'bcl-full bcl-100shot bcl-50shot", " bcl-10shot", "after"),
-    )
-    return commands
+    assert [path.name.split("__")[1] for path in (project / "checkpoints_digits_tune").iterdir()] == ["knn"]
+    shown = run(project, "python exp_analyse.py --dataset digits --LT --splits 1 --probe kNN linear")
+    assert table(shown, "knn").keys() == {"SimCLR"} and "missing: " in shown
+    assert touched(project) == {PROTOCOLS}
 
 
 @pytest.mark.slow
-def test_a_protocol_on_features_is_tabulated(project):
-    commands = add_feature_protocol(project)
+def test_a_protocol_on_images_has_a_table_of_its_own(project):
+    (_, knn, _), (entry, commands) = blocks("A classifier on features"), blocks("A classifier on images")
+    add_line(project, PROTOCOLS, "PROTOCOLS", knn)
+    add_line(project, PROTOCOLS, "PROTOCOLS", entry)
     check_style(project)
     output = run(project, commands)
-    results = [path.name for path in (project / "checkpoints_digits_tune").iterdir()]
-    assert sorted(name.split("__")[1] for name in results) == ["bcl-100shot", "bcl-10shot", "bcl-50shot", "bcl-full"]
-    assert len(re.findall(r"^SimCLR ", output, re.M)) == 4
+    assert all(table(output, protocol).keys() == {"SimCLR"} for protocol in ("knn", "linear-100"))
+    assert "\nmissing: " not in output and "not the protocol's" not in output
+    assert touched(project) == {PROTOCOLS}

@@ -43,8 +43,14 @@ STYLES = (
 
 
 def styles(names: list[str]) -> dict[str, Style]:
-    """A style for each name, by its position; after six the styles repeat."""
-    return {name: STYLES[i % len(STYLES)] for i, name in enumerate(names)}
+    """A style for each name, by its position: the six, then their colours with hatches, markers and dashes of another.
+
+    They begin again after 36 names.
+    """
+    found, n = {}, len(STYLES)
+    for i, name in enumerate(names):
+        found[name] = STYLES[(i + i // n) % n]._replace(colour=STYLES[i % n].colour)
+    return found
 
 
 def new_figure(

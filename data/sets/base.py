@@ -208,6 +208,8 @@ class FileSet(DataSet):
     download: str  # the right download, in words
     few_per_class: int
     val_per_class: int = 20
+    head: int = 1280  # images of the largest class of a long-tailed list that is made; default ImageNet-LT-exp's
+    imb_factor: float = 256  # how many times as many as the smallest class has
     hundred_shot: str = ""  # labelled images of BCL's few-shot probe (the authors' later repository has it)
     size: int = 224  # pixels, height and width of a view
     fetchable: bool = True  # the authors published lists

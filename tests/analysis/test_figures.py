@@ -12,7 +12,7 @@ from analysis.curves import plot_curves, read_curve
 from analysis.figures import plot_few_vs_full, write_figures
 from analysis.rows import Row
 from data.groups import summarise, thirds, thresholds
-from methods import label_of, method_names
+from methods import ORDER, label_of, method_names
 from probe.protocols import PROBES
 from tests.figure_checks import check_figure
 from utils.errors import InputError
@@ -31,7 +31,7 @@ def made(root: Path, methods=2, splits=(1, 2), probes=("linear", "fewShot"), siz
     """Rows of write_figures; each split has the classes in another order."""
     rows: dict[str, list[Row]] = {}
     for p, probe in enumerate(probes):
-        for m, name in enumerate([label_of(name) for name in method_names()][-methods:]):
+        for m, name in enumerate([label_of(name) for name in ORDER][-methods:]):
             row = Row(name)
             for n in splits:
                 order = np.random.RandomState(n).permutation(len(sizes))

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import pretrain.flags
-from methods import METHODS, NAMED, WRAPPERS, choose, label_of, load, method_in, method_names, method_of
+from methods import METHODS, NAMED, ORDER, WRAPPERS, choose, label_of, load, method_in, method_names, method_of
 from methods.base import Method, Wrapper
 from tests.conftest import one_line_error
 from utils.errors import InputError
@@ -27,7 +27,8 @@ FLAGS = {
 
 def test_labels():
     assert {name: label_of(name) for name in LABELS} == LABELS
-    assert method_names() == list(LABELS)[:-1]
+    assert method_names()[: len(ORDER)] == list(LABELS)[:-1] == list(ORDER)
+    assert set(method_names()) == {*ORDER, *METHODS}
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -107,3 +107,9 @@ def test_styles_differ_in_everything():
     found = styles(list("abcdef")).values()
     for kind in zip(*found, strict=True):
         assert len(set(map(str, kind))) == 6
+
+
+def test_more_names_have_styles_of_their_own():
+    found = list(styles([str(i) for i in range(37)]).values())
+    assert len(set(found[:36])) == 36 and found[36] == found[0]
+    assert len({(style.hatch, style.marker) for style in found[:36]}) == 6
