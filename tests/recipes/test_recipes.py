@@ -270,7 +270,7 @@ def test_reproduce_goes_on_where_it_stopped_and_prints_the_tables(project_copy, 
     assert (tmp_path / "figures_digits" / "groups.png").stat().st_size > 10_000
     again = bash(project_copy, "reproduce.sh", *args, SPLITS="2")
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("(finished)") == 1 and "Loss" not in again.stdout
+    assert again.stdout.count("(finished)") == 3 and "Loss" not in again.stdout
     assert again.stdout[again.stdout.index("digits, pre-trained on D_i, sdclr-linear") :] == tables
     check_quiet(project_copy, tmp_path, args, tables)
     for bad in ([], ["mnist"], ["digits", "nonsense"], ["digits", "simclr", "-g", "2"]):
