@@ -81,9 +81,12 @@ class AugmentedImages(Dataset):
         seed: of all draws.
         views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's place, so that batches
             keep their size; else there is none.
-        boost: RandAugment between the transform's pixels and its tensor, as strong as `scores` [N] in [0, 1] say; a
-            tensor in shared memory, so that workers that persist see what the training writes there.
+
+    `boost`: RandAugment between the transform's pixels and its tensor, as strong as `scores` [N] in [0, 1] say; a
+    tensor in shared memory, so that workers that persist see what the training writes there.
     """
+
+    boost: Boost | None = None
 
     def __init__(
         self,
@@ -93,12 +96,16 @@ class AugmentedImages(Dataset):
         seed: int,
         views: int = 1,
         fill: bool = True,
-        boost: Boost | None = None,
     ) -> None:
         self.images = ImageArrays(images) if isinstance(images, np.ndarray) else images
         self.labels = labels
         self.transform, self.seed, self.views, self.fill = transform, seed, views, fill
-        self.boost, self.scores = boost, torch.zeros(len(images)).share_memory_()
+        self.scores = torch.zeros(len(images)).share_memory_()
+
+    def boosted(self, boost: Boost | None) -> "AugmentedImages":
+        """These, with another boost."""
+        self.boost = boost
+        return self
 
     def __len__(self) -> int:
         return len(self.images)

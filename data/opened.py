@@ -121,7 +121,7 @@ class OpenedArrays(Opened):
         else:
             transform, boost = PretrainViews(*how, boost=boost), None
         images = ImageArrays(data.images, chosen.ids)
-        return AugmentedImages(images, data.labels, transform, views.seed, views=2, fill=views.skip_bad, boost=boost)
+        return AugmentedImages(images, data.labels, transform, views.seed, views=2, fill=views.skip_bad).boosted(boost)
 
     def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
         data = self.of(chosen)
@@ -149,7 +149,9 @@ class OpenedFiles(Opened):
         else:
             transform = arrays.PretrainView(views.size, views.strength, views.smallest_crop)
         images = self._files(chosen, views)
-        return AugmentedImages(images, chosen.labels, transform, views.seed, views=2, fill=views.skip_bad, boost=boost)
+        return AugmentedImages(images, chosen.labels, transform, views.seed, views=2, fill=views.skip_bad).boosted(
+            boost
+        )
 
     def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
         images, transform = self._files(chosen, views), self._probe_transform(views)
