@@ -55,10 +55,13 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
 
 
 class Pretraining(NamedTuple):
-    """What results.json tells of a pre-training; `dataset` and `protocol` are the probe's."""
+    """What results.json tells of a pre-training; `probe` (its name), `dataset`, `protocol` and `labelled`, the file of
+    its labelled images ('' where it names none), are the probe's."""
 
+    probe: str
     dataset: str
     protocol: str
+    labelled: str
     experiment: str
     pretrained_on: str  # data set
     list: str
@@ -70,11 +73,12 @@ def read_pretraining(folder: Path) -> Pretraining | None:
     """The pre-training in a probe's results.json; None where that is older, damaged, or not there."""
     try:
         result = json.loads(read_file(folder / "results.json", LARGEST))
-        told, dataset, protocol = result["pretraining"], str(result["dataset"]), str(result["protocol"])
+        told, probe = result["pretraining"], (str(result.get(k)) for k in ("experiment", "dataset", "protocol"))
+        labelled = str((result["lists"].get("train") or {}).get("path", ""))
         settings = {k: v for k, v in told["settings"].items() if isinstance(v, str | int | float | None)}
         if isinstance(settings["epochs"], int) and isinstance(settings.get("method"), str | None):
             names = Path(told["experiment"]).name, str(told["dataset"]), str(told["list"]["name"])
-            return Pretraining(dataset, protocol, *names, int(told["epochs"]), settings)
+            return Pretraining(*probe, labelled, *names, int(told["epochs"]), settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         pass
     return None

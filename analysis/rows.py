@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,16 +13,17 @@ from analysis.flags import CHOOSE, GROUP_AGAIN, Wanted
 from analysis.read import Pretraining, read_pretraining, read_result, read_text
 from data.groups import COLUMNS, summarise
 from data.sets.base import DataSet, Split
-from methods import choose, label_of, method_in, method_of
+from methods import label_of, method_in, method_of
 from probe.protocols import PROBES
+from run.changes import HARMLESS, HASHES
 from run.names import read_name
 from split.flags import FETCH
 from split.lists import known_sizes
 from utils.errors import InputError
 
-# Settings of a pre-training that are the same in all splits of one experiment, besides those of its method.
-ALIKE = ("model", "optimizer", "scheduler", "lr", "weight_decay", "batch_size", "temperature", "output_ch",
-         "head_layers", "strength", "resizeLower", "image_size", "seed")  # fmt: skip
+# Settings of a pre-training that may differ between the splits of one experiment: what it is of, and how it computes,
+# which a table compares by itself.
+OF_A_SPLIT = {*HARMLESS, *HASHES, "precision", "augment", "memory_format", "tf32", "deterministic", "compile"}
 
 
 @dataclass
@@ -49,8 +50,9 @@ class Row:
 class Experiment(NamedTuple):
     """A probe that was run.
 
-    method: its name. probe: of PROBES. epochs: of pre-training. recorded: whether results.json tells all this; else the
-    folder's name does. settings: of the pre-training, in text that is the same for all splits of one experiment.
+    method: its name. probe: of PROBES. epochs: of pre-training. Two texts are the same for all splits of one
+    experiment, '' where they are not known: recorded, the settings of the pre-training that results.json tells; named,
+    the folder's name, where it is one that the recipes give.
     """
 
     folder: Path
@@ -59,8 +61,8 @@ class Experiment(NamedTuple):
     method: str
     probe: str
     epochs: int
-    recorded: bool
-    settings: str
+    recorded: str
+    named: str
 
 
 def folders_of(spec: DataSet, root: Path) -> tuple[Path, Path]:
@@ -77,7 +79,9 @@ def experiments_of(spec: DataSet, root: Path) -> list[Experiment]:
     found = []
     for folder in sorted(probed.glob("*")):
         told, named = read_pretraining(folder), _by_name(spec, pretrained, folder)
-        found.append(_by_record(spec, pretrained, folder, told, named.probe if named else "") if told else named)
+        if told and folder.name != told.probe and (probed / told.probe).is_dir():
+            continue  # a copy
+        found.append(_by_record(spec, pretrained, folder, told, named) if told else named)
     return [experiment for experiment in found if experiment]
 
 
@@ -88,23 +92,33 @@ def _by_name(spec: DataSet, pretrained: Path, folder: Path) -> Experiment | None
         return None
     method = method_in(name.method) if name.epochs else "untrained"
     probe = name.protocol or ("fewShot" if name.labelled else "linear")
-    settings = _with_any_split(folder, spec, split)
-    return Experiment(folder, pretrained / name.pretraining, split, method, probe, name.epochs, False, settings)
+    named = _with_any_split(folder, spec, split)
+    return Experiment(folder, pretrained / name.pretraining, split, method, probe, name.epochs, "", named)
 
 
-def _by_record(spec: DataSet, pretrained: Path, folder: Path, told: Pretraining, probe: str) -> Experiment | None:
-    """probe: what the name tells, for a result of no known protocol."""
+def _by_record(
+    spec: DataSet, pretrained: Path, folder: Path, told: Pretraining, named: Experiment | None
+) -> Experiment | None:
+    """named: what the name tells, '' for a result of no known protocol."""
     split = spec.split_of(told.list)
     if split is None or {told.dataset, told.pretrained_on} != {spec.name}:
         return None
+    if spec.is_few_shot(told.labelled) and told.labelled.removesuffix(".txt") != _file(spec.few_shot_list(split)):
+        return None  # of another split
     try:
         method = method_of(told.settings)
     except InputError:
         return None  # a method that there is not, or no longer
-    probe = next((name for name, protocol in PROBES.items() if protocol == told.protocol), probe)
-    options = sorted({part.option for part in choose(method).parts if part.option})
-    settings = json.dumps([told.epochs, *(told.settings.get(name) for name in (*ALIKE, *options))], default=str)
-    return Experiment(folder, pretrained / told.experiment, split, method, probe, told.epochs, True, settings)
+    other = named.probe if named else ""
+    probe = next((name for name, protocol in PROBES.items() if protocol == told.protocol), other)
+    kept = sorted((k, v) for k, v in told.settings.items() if k not in OF_A_SPLIT and v is not None)
+    recorded = json.dumps([told.epochs, kept])
+    name = named.named if named else ""
+    return Experiment(folder, pretrained / told.experiment, split, method, probe, told.epochs, recorded, name)
+
+
+def _file(path: str) -> str:
+    return PurePath(path).name
 
 
 def _with_any_split(folder: Path, spec: DataSet, split: Split) -> str:
@@ -163,10 +177,10 @@ def _row(spec: DataSet, label: str, experiments: dict[int, Experiment], probe: s
 
 def _check_one_setting(spec: DataSet, label: str, experiments: list[Experiment]) -> None:
     """Raise InputError if a split has several experiments, or two splits have other settings."""
-    # What is recorded cannot be compared with a name.
-    settings = Counter(recorded for recorded, _ in {(e.recorded, e.settings) for e in experiments})
+    # Older results have no record, and other people's folders names of their own.
+    known = [{e.recorded for e in experiments}, {e.named for e in experiments}, {str(e.epochs) for e in experiments}]
     splits = Counter(e.split for e in experiments)
-    if max([0, *settings.values(), *splits.values()]) > 1:
+    if any(len(texts - {""}) > 1 for texts in known) or max([0, *splits.values()]) > 1:
         names = ", ".join(sorted({_with_any_split(e.folder, spec, e.split) for e in experiments}))
         raise InputError(f"several settings of {label} were run: {names}; {CHOOSE}")
 

@@ -107,6 +107,8 @@ def choose(name: str) -> Chosen:
     first, *around = name.split("+")
     base, *inner = (NAMED[first].composed if first in NAMED else first).split("+")
     wrappers = [*inner, *around]
+    if first == "untrained" and around:
+        raise InputError(f"method {name!r}: what is not trained has no wrapper")
     for word, known in [(base, METHODS), *((wrapper, WRAPPERS) for wrapper in wrappers)]:
         if word not in known:
             others = " or ".join(f"+{w}" for w in WRAPPERS)

@@ -112,14 +112,8 @@ class Method(nn.Module):
         """The masks of the running epoch, which mask_<epoch>.pt keeps; {} for none."""
         return {}
 
-    def memory(self) -> dict[str, torch.Tensor]:
-        """What is kept from epoch to epoch besides the encoder; the tensors themselves."""
-        return {k: v for k, v in self.state_dict().items() if not k.startswith(self.encoder_prefix)}
-
-    def within_epoch(self) -> dict[str, torch.Tensor]:
-        """What is kept within an epoch besides: what start_epoch made, the tensors themselves."""
-        kept = self.state_dict()
-        return {k: v for k, v in self.named_buffers() if k not in kept and not k.rpartition(".")[2].startswith("_")}
+    def check_memory(self) -> None:
+        """Called when the persistent buffers of a checkpoint were taken up; ValueError if they are of no use."""
 
 
 class Wrapper(Method):
@@ -185,6 +179,9 @@ class Wrapper(Method):
 
     def remember(self, index: torch.Tensor, losses: torch.Tensor) -> None:
         self.method.remember(index, losses)
+
+    def check_memory(self) -> None:
+        self.method.check_memory()
 
     def scores(self) -> torch.Tensor | None:
         return self.method.scores()

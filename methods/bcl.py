@@ -87,6 +87,11 @@ class BCL(Wrapper):
         """The scores [N] of the running epoch, in [0, 1]."""
         return self.score
 
+    def check_memory(self) -> None:
+        super().check_memory()
+        if not self.momentum_loss.isfinite().all():
+            raise ValueError("its memory of losses is damaged: they are not finite")
+
     def measures(self) -> dict[str, float]:
         """'score_std' of the running epoch, the standard deviation of the scores, and the wrapped method's."""
         return {**super().measures(), "score_std": self.score.std(correction=0).item()}

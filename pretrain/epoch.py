@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from data.loader import Batch, on_device
 from methods.base import Method
@@ -53,7 +54,7 @@ class Training(NamedTuple):
     @property
     def method(self) -> Method:
         """The method itself."""
-        return getattr(self.model, "module", self.model)
+        return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
 
 
 class Step(NamedTuple):

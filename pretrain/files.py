@@ -11,38 +11,59 @@ from run.checkpoint import read_checkpoint, write_checkpoint
 from run.folder import Run
 
 
+def memory_of(method: Method) -> dict[str, torch.Tensor]:
+    """What a method keeps from epoch to epoch besides its encoder; the tensors themselves."""
+    return {k: v for k, v in method.state_dict().items() if not k.startswith(method.encoder_prefix)}
+
+
 class Memory:
-    """What a method keeps from epoch to epoch besides its encoder, as a part of the run's state (run/parts.py)."""
+    """memory_of, as a part of the run's state (run/parts.py)."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
 
     def state_dict(self) -> dict[str, torch.Tensor] | None:
-        return self.method.memory() or None
+        return memory_of(self.method) or None
 
     def load_state_dict(self, state: Any) -> None:
         """A method without memory leaves another one's alone."""
-        own = self.method.memory()
+        own = memory_of(self.method)
         if own and (not isinstance(state, dict) or state.keys() != own.keys()):
             raise ValueError("it has no memory of this method: it was trained by another one")
         for name, value in own.items():
-            _copy(value, state[name], f"its memory, {name},")
+            new = state[name]
+            if not isinstance(new, torch.Tensor) or new.shape != value.shape:
+                raise ValueError(f"its memory, {name}, is damaged, or of another list of images")
+            value.copy_(new)
+        if own:
+            self.method.check_memory()
 
 
 class WithinEpoch:
-    """What a method's epoch began with and that has moved since: masks, scores."""
+    """What a method's epoch began with, in buffers that are not persistent: masks, scores."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        return self.method.within_epoch()
+        kept = self.method.state_dict()
+        made = {k: v for k, v in self.method.named_buffers() if k not in kept}
+        return {k: v for k, v in made.items() if not k.rpartition(".")[2].startswith("_")}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        own = self.method.within_epoch()
+        """Their sizes may be others than those that start_epoch has just made, with weights that have moved since."""
+        own = self.state_dict()
         found = {_name_now(name, own): value for name, value in state.items()}
         for name, value in own.items():
-            _copy(value, found[name], name)
+            new = found[name]
+            alike = isinstance(new, torch.Tensor) and new.shape == value.shape
+            if not alike and (name.startswith(self.method.encoder_prefix) or not isinstance(new, torch.Tensor)):
+                raise ValueError(f"{name} is damaged, or of another network")
+            if alike:
+                value.copy_(new)
+            else:
+                module, _, leaf = name.rpartition(".")
+                setattr(self.method.get_submodule(module), leaf, new.to(value))
 
 
 def _name_now(name: str, own: dict[str, torch.Tensor]) -> str:
@@ -50,12 +71,6 @@ def _name_now(name: str, own: dict[str, torch.Tensor]) -> str:
     if name in own or name == "bcl.score":
         return name.removeprefix("bcl.")
     return next((key for key in own if key.endswith(f"encoder.{name}.mask")), name)
-
-
-def _copy(own: torch.Tensor, new: Any, what: str) -> None:
-    if not isinstance(new, torch.Tensor) or new.shape != own.shape or not torch.isfinite(new).all():
-        raise ValueError(f"{what} is damaged, or of another list of images or another network")
-    own.copy_(new)
 
 
 def load(run: Run, network: NetworkPart, resume: bool) -> tuple[Path, dict[str, Any]] | None:

@@ -62,6 +62,8 @@ class Pretraining:
     def enter_phase(self, epoch: int) -> None:
         """Begin the phase that `epoch` (1-based) is of, where it has not begun."""
         first, phases = 1, self.method.phases(self.settings.epochs)
+        if sum(phase.epochs for phase in phases) != self.settings.epochs:
+            raise ValueError(f"the phases of the method have other epochs than {self.settings.epochs} together")
         number = 0
         while number < len(phases) - 1 and epoch >= first + phases[number].epochs:
             first, number = first + phases[number].epochs, number + 1
@@ -103,6 +105,8 @@ class Pretraining:
         def steps() -> int:
             subset, batch = self.method.subset(), self.loader.batch_size
             self.loader.sampler.choose(subset, batch, self.method.smallest_batch)
+            if not len(self.loader):
+                raise InputError(f"the method has no image to train on in epoch {epoch}")
             return len(self.loader)
 
         meters = self.run.begin_epoch(steps)
@@ -183,6 +187,10 @@ def _loader(
         raise InputError(f"the batch of {batch_size} images is not divisible by {world.size} processes")
     sampler = EpochSampler(images, world.size, world.rank, shuffle=True, seed=views.seed)
     batch = batch_size // world.size
-    if batch == 1 or 0 < len(sampler) % batch < smallest:
+    left = len(sampler) % batch
+    if batch == 1 or left == 1 and smallest > 1:
         raise InputError(f"batch_size {batch_size} leaves a batch of one image, which batch norm cannot take")
+    if batch < smallest or 0 < left < smallest:
+        raise InputError(f"batch_size {batch_size} leaves a batch of {min(batch, left or batch)} images of a process, "
+                         f"fewer than the method's {smallest}")  # fmt: skip
     return view_loader(images, sampler, batch, views.workers, world.device)

@@ -114,8 +114,11 @@ def _settled(script: Mapping[str, str], user: Given, strict: bool) -> Recipe:
         raise InputError("name a data set by --dataset (see --help)")
     if said.get("paper", "sdclr") not in PAPERS:
         raise InputError(f"unknown --paper {said['paper']}: choose {' or '.join(PAPERS)}")
-    if unknown := [name for name in said.get("protocols", "").split(",") if name and name not in PROTOCOLS]:
+    protocols = said["protocols"].split(",") if "protocols" in said else []
+    if unknown := [name for name in protocols if name not in PROTOCOLS]:
         raise InputError(f"unknown protocol {unknown[0]!r}: choose from {','.join(PROTOCOLS)}")
+    if len(set(protocols)) < len(protocols):
+        raise InputError(f"--protocols {said['protocols']} has one twice")
     if "method" in said:
         try:
             choose(said["method"])
@@ -129,10 +132,14 @@ def _settled(script: Mapping[str, str], user: Given, strict: bool) -> Recipe:
 
 
 def _check(recipe: Recipe) -> None:
-    values = recipe.values
-    if not recipe.protocols:
-        raise InputError(f"BCL's probes have no lists of {recipe.spec.name}: leave out --paper bcl")
-    if recipe.on("test_only") and all(protocol.classifier for protocol in recipe.protocols):
+    values, spec, protocols = recipe.values, recipe.spec, recipe.protocols
+    if not protocols:
+        raise InputError(f"BCL's probes have no lists of {spec.name}: leave out --paper bcl")
+    if without := [p.name for p in protocols if p.classifier and not spec.probe_lists(p.shots)]:
+        raise InputError(f"{spec.name} has no lists for protocol {without[0]}: choose other --protocols")
+    if recipe.on("few_shot_only") and not any(protocol.few_shot for protocol in protocols):
+        raise InputError(f"--few_shot_only True leaves nothing of --protocols {values['protocols']}")
+    if recipe.on("test_only") and any(protocol.classifier for protocol in protocols):
         raise InputError(
             "probes on features train their classifier each time: --only_finetuning True, without --test_only"
         )

@@ -114,9 +114,7 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
     if paper == "bcl" and spec.bcl_shape:  # what this paper calls ImageNet-LT is another list than that of the script
         values["split"] = spec.split_name(1, True, spec.bcl_shape)
     names = [next(key for key, known in LINES.items() if known is line) for line in method.lines]
-    own = {key: _of_line(spec, paper, method, key) for key in names}
-    if not name:
-        own |= {key: _by_flag(LINES[key], options, script) for key, options in own.items()}
+    own = {key: _of_line(spec, paper, method, key) if name else _by_flag(spec, paper, script, key) for key in names}
     for options in own.values():
         values |= options
     values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
@@ -141,7 +139,10 @@ def _of_line(spec: DataSet, paper: str, method: Chosen, name: str) -> dict[str, 
     return own | OF_STYLE[spec.style].get(name, {}) | OF_DATA_SET.get(spec.name, {}).get(name, {})
 
 
-def _by_flag(line: Line, options: Mapping[str, str], script: Mapping[str, str]) -> dict[str, str]:
-    """The options of a line that the authors' flag chooses: a script's own values, and nothing else switched on."""
-    off = {name: "False" for name, value in line.options.items() if value == "True"}
-    return {**options, **off, **{name: script[name] for name in line.options if name in script}}
+def _by_flag(spec: DataSet, paper: str, script: Mapping[str, str], name: str) -> dict[str, str]:
+    """What is set for a line that is chosen by the authors' flag: a script's own values, and nothing switched on."""
+    line = LINES[name]
+    own = {key: "False" if value == "True" else value for key, value in line.options.items()}
+    if "prune_percent" in own:
+        own["prune_percent"] = str(spec.prune_percent)
+    return own | {key: script[key] for key in own if key in script} | dict(line.papers.get(paper, {}))

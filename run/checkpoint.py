@@ -145,7 +145,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
             and all(v is None or v.ndim == 0 or v.shape == p.shape for v in entries.values())
             for p, entries in optimizer.state.items()
         )
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError):
+        # A weight without a state among others that have one would end the first step.
+        fits = fits and len({tuple(v is None for _, v in sorted(e.items())) for e in optimizer.state.values()}) <= 1
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError):
         fits = False
     if not fits:
         raise InputError("its optimizer is another one, or for other weights")

@@ -23,7 +23,15 @@ from utils.files import replace_file
 
 CHECKPOINTS = re.compile(r"model(\.previous|_\d+)?\.pt")
 RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|metrics\.jsonl|log\.txt")
-ODD = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)  # of a damaged checkpoint
+ODD = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+)  # what is damaged
 
 
 class Run:

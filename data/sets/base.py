@@ -140,6 +140,10 @@ class MemorySet(DataSet):
         """Whether a list is a few-shot list of SDCLR's paper (S_b), by its name."""
         return PurePath(name).stem.endswith("_S_b")
 
+    def few_shot_list(self, split: Split) -> str:
+        """Path of the few-shot list that goes with a split."""
+        return self.split_list(f"{self.split_name(split.number, True, split.shape)}_S_b")
+
     def path(self, name: str) -> str:
         """Path below split/ of the list `name`, which is one."""
         return name
@@ -251,6 +255,10 @@ class FileSet(DataSet):
     def is_few_shot(self, name: str) -> bool:
         """Whether a list is the few-shot list of SDCLR's paper, by its name."""
         return name.removesuffix(".txt") == self.few_shot
+
+    def few_shot_list(self, split: Split) -> str:
+        """Name of the few-shot list, one for all lists of pre-training."""
+        return self.few_shot
 
     def path(self, name: str) -> str:
         """Path below split/ of the list `name`."""

@@ -1,6 +1,7 @@
 """Experiments found by the names that the recipes give, and their results over the splits."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -316,12 +317,12 @@ def test_balanced_lists_and_other_shapes(tmp_path):
 
 def test_several_settings_of_any_name_are_refused(tmp_path):
     """Two of a split, or other settings in two splits; what changes no result does not count."""
-    record(tmp_path, "one", 1)
-    record(tmp_path, "two", 2, num_workers=0)
+    record(tmp_path, "one", 1, epochs=2000)
+    record(tmp_path, "two", 2, epochs=2000, num_workers=0)
     write_authors(tmp_path, "cifar10", splits=(3,))
     assert list(collect_all("cifar10", tmp_path).values) == [1, 2, 3]
-    for changes in ({"n": 1}, {"n": 5, "lr": 0.1}, {"n": 5, "epochs": 50}):
-        record(tmp_path, "three", **changes)
+    for changes in ({"n": 1}, {"n": 5, "lr": 0.1}, {"n": 5, "rand_floor": 3}, {"n": 5, "epochs": 50}):
+        record(tmp_path, "three", **{"epochs": 2000, **changes})
         with pytest.raises(InputError, match="several settings of SimCLR were run: .*three.*--contains") as caught:
             collect_all("cifar10", tmp_path)
         assert "\n" not in str(caught.value)
@@ -375,3 +376,41 @@ def test_records_with_odd_values_are_read_or_refused(tmp_path, where):
             assert collect_all("cifar10", tmp_path).values.keys() <= {1}
         except InputError as error:
             assert "\n" not in str(error)
+
+
+def test_other_settings_in_a_published_name_are_refused_beside_a_record(tmp_path):
+    """Split 1 is recorded, split 2 is older: by its name it had another temperature, or other epochs."""
+    _, one = experiment(tmp_path, "cifar10", 1)
+    record(tmp_path, one.name, 1, epochs=2000)
+    _, two = experiment(tmp_path, "cifar10", 2)
+    for name in (two.name, two.name.replace("temp0.2", "temp0.5"), two.name.replace("epoch2000", "epoch1")):
+        folder = two.with_name(name)
+        write(folder / "results.json", result(accuracies(10, 1), counts_of(10, 1), dataset="cifar10"))
+        if name == two.name:
+            assert list(collect_all("cifar10", tmp_path).values) == [1, 2]
+        else:
+            with pytest.raises(InputError, match="several settings of SimCLR"):
+                collect_all("cifar10", tmp_path)
+        (folder / "results.json").unlink()
+        folder.rmdir()
+
+
+def test_a_few_shot_probe_on_another_splits_list_is_not_this_splits(tmp_path):
+    for n, labelled in ((1, 2), (3, 3)):
+        record(tmp_path, f"mine{n}", n, protocol="sdclr-fewshot")
+        file = tmp_path / "checkpoints_tune" / f"mine{n}" / "results.json"
+        told = json.loads(file.read_text())
+        told["lists"]["train"]["path"] = f"split{labelled}_S_b.npy"
+        file.write_text(json.dumps(told))
+    assert list(collect_all("cifar10", tmp_path, probe="fewShot").values) == [3]
+
+
+def test_a_copied_folder_does_not_count_beside_its_original(tmp_path):
+    record(tmp_path, "mine", 1)
+    file = tmp_path / "checkpoints_tune" / "mine" / "results.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "experiment": "mine"}))
+    shutil.copytree(file.parent, file.parent.with_name("backup of mine"))
+    (_, found), *others = collect_all("cifar10", tmp_path).folders.values()
+    assert found == file.parent and not others
+    shutil.rmtree(file.parent)
+    assert list(collect_all("cifar10", tmp_path).values) == [1]  # the copy is all there is

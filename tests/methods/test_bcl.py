@@ -22,7 +22,7 @@ from methods.base import Method
 from methods.bcl import BCL, memorisation_score
 from methods.focal import focal_nt_xent
 from methods.simclr import nt_xent
-from pretrain.files import Memory
+from pretrain.files import Memory, memory_of
 from tests.conftest import one_line_error
 from tests.scripts.test_train_scripts import PRETRAIN
 from tests.warm import spawn
@@ -162,7 +162,7 @@ def remember_in_parallel(rank: int, size: int, folder: str) -> None:
         method.start_epoch(epoch)
         for batch in torch.tensor([i for _, i in sampler]).split(2):
             method.remember(batch, (batch + 1.0) / (epoch + batch % 3))
-    torch.save(method.memory(), f"{folder}/{size}_{rank}.pt")
+    torch.save(memory_of(method), f"{folder}/{size}_{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -181,7 +181,7 @@ def test_memory_after_resuming_is_that_of_the_undisturbed_run():
     whole, parts, resumed = (BCL(Losses(), 20) for _ in range(3))
     run_epochs(whole, data, 7)
     run_epochs(parts, data[:3], 7)
-    Memory(resumed).load_state_dict(parts.memory())
+    Memory(resumed).load_state_dict(memory_of(parts))
     run_epochs(resumed, data[3:], 7, first=4)
     assert torch.equal(whole.momentum_loss, resumed.momentum_loss) and torch.equal(whole.epochs, resumed.epochs)
     whole.start_epoch(7), resumed.start_epoch(7)

@@ -50,7 +50,7 @@ def test_every_composition_has_one_name_that_stands_for_it():
 @pytest.mark.parametrize(
     ("name", "words"),
     [("dino", "unknown method 'dino'"), ("simclr+x", "'x'"), ("bcl", "'bcl'"), ("simclr+sdclr", "'sdclr'"),
-     ("bcl-i+bcl", "wrapper twice"), ("", "''"), ("simclr+", "''")],
+     ("bcl-i+bcl", "wrapper twice"), ("untrained+bcl", "has no wrapper"), ("", "''"), ("simclr+", "''")],
 )  # fmt: skip
 def test_what_is_no_method(name, words):
     with pytest.raises(InputError, match=words.replace("+", r"\+")):

@@ -20,6 +20,7 @@ from methods.simclr import SimCLR
 from models import build_encoder
 from models.batch_norm import statistics_kept
 from pretrain.epoch import Schedule, Training, step
+from pretrain.files import WithinEpoch
 from run.checkpoint import read_checkpoint
 from run.compute import Compute
 from run.flags import Precision
@@ -241,3 +242,31 @@ def test_a_method_and_a_wrapper_are_found_by_their_lines(call, tmp_path, toys):
     one_line_error(call("train_simCLR.py", "y", *SMALL, "--share", "0.2"), "--share needs a --method with Halves")
     done = call("train_simCLR.py", "x", *SMALL, "--epochs", "2", "--method", "halves", "--resume")
     one_line_error(done, "method was 'halves+twice', is 'halves'")
+
+
+def test_what_an_epoch_made_may_have_another_size_when_it_is_resumed():
+    """start_epoch makes it again from weights that have moved since, perhaps larger."""
+    method = BCL(SimCLR(build_encoder("res20_s", 16, 2), 0.2), 6)
+    method.register_buffer("chosen", torch.arange(4), persistent=False)
+    state = {name: value.clone() for name, value in WithinEpoch(method).state_dict().items()}
+    assert state.keys() == {"score", "chosen"}
+    method.chosen = torch.arange(7)
+    WithinEpoch(method).load_state_dict(state)
+    assert method.chosen.tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="chosen is damaged"):
+        WithinEpoch(method).load_state_dict({**state, "chosen": 3})
+
+
+@pytest.mark.parametrize(
+    ("smallest", "size", "words"),
+    [(4, 2, "a batch of 2 images"), (3, 16, "a batch of 2 images"), (2, 49, "a batch of one image")],
+)
+def test_a_batch_that_is_too_small_for_the_method_is_refused(call, monkeypatch, smallest, size, words):
+    monkeypatch.setattr(SimCLR, "smallest_batch", smallest)
+    done = call("train_simCLR.py", "run", *SMALL, "--batch_size", size)
+    one_line_error(done, words)
+
+
+def test_an_epoch_without_an_image_is_one_line(call, monkeypatch):
+    monkeypatch.setattr(SimCLR, "subset", lambda self: torch.zeros(0, dtype=torch.long))
+    one_line_error(call("train_simCLR.py", "run", *SMALL), "no image to train on in epoch 1")

@@ -28,6 +28,8 @@ class Halves(SimCLR):
         method.second = build_encoder("res20_s", 16, 2).requires_grad_(False)
         method.register_buffer("order", torch.zeros(images, dtype=torch.long))
         method.register_buffer("drawn", torch.zeros(1), persistent=False)
+        method.register_buffer("far", torch.zeros(0), persistent=False)
+        method.register_buffer("best", torch.tensor(torch.inf))
         return method
 
     encoder_prefix = "encoder."
@@ -46,6 +48,8 @@ class Halves(SimCLR):
         if self.phase == 1 and not self.order.any():
             self.order.copy_(features()[:, 0].argsort(descending=True))
         self.drawn.copy_(torch.rand(1))
+        norms = self.encoder.conv1.weight.detach().flatten(1).norm(dim=1)
+        self.far = norms[norms > norms.mean()]  # how many these are moves with the weights
 
     def subset(self) -> torch.Tensor | None:
         return self.order[: round(self.share * len(self.order))] if self.phase == 1 else None

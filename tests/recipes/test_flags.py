@@ -53,11 +53,38 @@ def steps(*words: str) -> list[list[str]]:
         ("imagenet", "--download True", "--download is of images in memory, not of imagenet"),
         ("imagenet", "--paper bcl --linear_eval_seed 5", "--linear_eval_seed has no effect with --paper bcl"),
         ("imagenet", "--data a\nb", "is not text"),
+        ("cifar100", "--protocols bcl-full,", "unknown protocol ''"),
+        ("cifar100", "--protocols knn9", "unknown protocol 'knn9'"),
+        ("cifar100", "--protocols bcl-full,bcl-full", "has one twice"),
+        (
+            "cifar100",
+            "--protocols bcl-full --linear_epochs 3",
+            "--linear_epochs has no effect with --protocols bcl-full",
+        ),
+        ("cifar100", "--protocols bcl-full --few_shot_only True", "leaves nothing of --protocols bcl-full"),
+        ("cifar100", "--protocols bcl-full,sdclr-linear --test_only True", "train their classifier each time"),
+        ("imagenet", "--protocols bcl-50shot", "imagenet has no lists for protocol bcl-50shot"),
     ],
 )
 def test_what_has_no_effect_is_refused(data, words, said):
     with pytest.raises(InputError, match=re.escape(said)):
         steps(*SCRIPTS[data], *words.split(" "))
+
+
+def test_protocols_by_name():
+    probes = steps(*SCRIPTS["cifar100"], "--protocols", "bcl-50shot,sdclr-linear", "--few_shot_only", "False")[1:]
+    assert [words[1].partition("__")[2] for words in probes] == ["bcl-50shot", "f2layer4_d10d20_wd0_lr30_freezeBN"]
+
+
+@pytest.mark.parametrize(("words", "temperature"), [(["--prune", "True"], "0.2"), (["--method", "sdclr"], "0.3"),
+                                                    (["--prune", "True", "--temp", "0.3"], "0.3")])  # fmt: skip
+def test_what_a_paper_sets_for_a_method_by_name_is_not_set_for_its_flag(words, temperature):
+    """ImageNet-100: the authors' command gives the temperature besides (METHODS, section 14)."""
+    script = "--dataset imagenet-100 --model res50 --lr 0.5 --temp 0.2 --prune_percent 0.3 --"
+    words = [*script.split(" "), *words]
+    training = steps(*words)[0]
+    assert training[training.index("--temperature") + 1] == temperature
+    assert training[training.index("--prune_percent") + 1] == "0.3" and f"temp{temperature}" in training[1]
 
 
 @pytest.mark.parametrize("words", [["--method", "simclr", "--prune_percent", "0.9"], ["--image_size", "64"]])

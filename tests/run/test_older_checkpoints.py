@@ -20,6 +20,7 @@ import probe.epoch
 import probe.flags
 import probe.setup
 from data.sets.registry import data_set
+from pretrain.files import memory_of
 from run.bad_images import BadImages
 from run.log import Log
 from run.randomness import generator_states
@@ -91,7 +92,7 @@ def test_pretraining(call, tmp_path, monkeypatch, next_ids, name):
     weights = {f"module.{k}": v for k, v in found.method.encoder.state_dict().items()}
     assert same(weights, content["state_dict"])
     assert same(flat(found.optimizer.optimizer.state_dict()["state"]), flat(content["optim"]["state"]))
-    assert same(found.method.memory(), content.get("memory", {}))
+    assert same(memory_of(found.method), content.get("memory", {}))
 
     meters, within = found.begin_epoch(2, BadImages("error", Log(None))), content["within"]
     assert meters.state_dict() == within["meters"] and meters.done == 1
