@@ -10,6 +10,7 @@ class Script(NamedTuple):
     validation score that chooses the best epoch, 'top1' or 'top5'. still: the last stage whose batch norms --fixbn
     keeps in evaluation mode, '' for that of --fixto. per_class: how the line of the accuracies of the classes begins;
     each is divided by `unit` (percent) and written in the format `number`. results: the lines that follow it.
+    tells_processes: its first line has their number.
     """
 
     prefix: str
@@ -20,6 +21,7 @@ class Script(NamedTuple):
     number: str
     unit: float
     results: tuple[str, ...]
+    tells_processes: bool = False
 
     def per_class_line(self, scores: dict[str, Any]) -> str:
         """The line of accuracies by class."""
@@ -38,5 +40,6 @@ SCRIPTS = {
     "imagenet": Script(
         "module.", 50, "top5", "layer4", "acc per class", ".4", 100.0,
         ("test: Accuracy: top1 ({top1:.2f}%) top5 ({top5:.2f}%)", "On the best_model, test top5 tacc is {top5:.4f}"),
+        tells_processes=True,
     ),
 }  # fmt: skip

@@ -127,7 +127,7 @@ class Probe(NamedTuple):
 
     def __str__(self) -> str:
         """How it runs, for the log."""
-        processes = f"{self.world.size} process(es) on " if self.spec.style == "imagenet" else ""
+        processes = f"{self.world.size} process(es) on " if self.script.tells_processes else ""
         return f"{processes}{self.world.device.type}, {self.compute}, {self.settings.augment} views"
 
 

@@ -41,9 +41,7 @@ FIXED = {"output_ch", "print_freq"}
 OF_SCRIPTS = {"dataset", "resizeLower"}  # what a script says, and its user does not
 OPTIONS = [*(name for name in GENERAL if name not in FIXED | OF_SCRIPTS), *METHOD_OPTIONS]
 
-# What has no effect on other data sets or with the other paper.
-OF_FILES = {"nodes", "rdzv", "few_shot_split", "linear_eval_seed", "image_size", "on_bad_image"}
-OF_MEMORY = {"download"}
+# What has no effect without a protocol.
 OF_PROTOCOLS = {
     "linear_epochs": "sdclr-linear", "linear_eval_seed": "sdclr-linear", "few_shot_epochs": "sdclr-fewshot",
     "few_shot_lr": "sdclr-fewshot", "few_shot_split": "sdclr-fewshot",
@@ -166,10 +164,8 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
         return f"{value} contradicts --method {method}"
     if name == "epochs" and method == "untrained" and value != "0":
         return "has no effect with --method untrained"
-    if name in OF_FILES and spec.style != "imagenet" and value != GENERAL[name]:
-        return f"is of image files, not of {spec.name}"
-    if name in OF_MEMORY and spec.style != "cifar" and value != GENERAL[name]:
-        return f"is of images in memory, not of {spec.name}"
+    if name in recipe.style.other and value != GENERAL[name]:
+        return f"is of {recipe.style.of}, not of {spec.name}"
     if name in OF_PROTOCOLS and OF_PROTOCOLS[name] not in [protocol.name for protocol in recipe.protocols]:
         return (
             f"has no effect with {'--protocols' if values['protocols'] else '--paper'} {values['protocols'] or 'bcl'}"

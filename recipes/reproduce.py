@@ -11,10 +11,10 @@ import subprocess
 import sys
 from pathlib import PurePath
 
-from data.sets.base import DataSet
+from data.sets.base import DataSet, Split
 from recipes.flags import Wanted, parse_reproduce
 from recipes.running import Programs, dry_run, end, program
-from recipes.steps import SCRIPTS
+from recipes.styles import STYLES
 from utils.errors import InputError, run
 
 
@@ -34,7 +34,7 @@ def _split_of(spec: DataSet, number: int) -> list[str]:
     """The options that choose a split; none for a data set of one split, whose recipe has its list."""
     if len(spec.splits) == 1:
         return []
-    return ["--split", f"{spec.split_name(number, True, '')}_{spec.list_kind(True, '')}"]
+    return ["--split", spec.list_of(Split(number, True, ""))]
 
 
 def _recipe(spec: DataSet) -> list[str]:
@@ -50,7 +50,8 @@ def _told(words: list[str]) -> tuple[int, str]:
 def _named(told: str) -> tuple[str, str]:
     """(name of the pre-training, its checkpoint) of the commands of a recipe's probes, '' where there is none."""
     commands = [shlex.split(line) for line in told.splitlines()]
-    named = [words[i + 1] for words in commands for i, word in enumerate(words) if word in SCRIPTS.values()]
+    scripts = {style.script for style in STYLES.values()}
+    named = [words[i + 1] for words in commands for i, word in enumerate(words) if word in scripts]
     names = [name.partition("__")[0] for name in named]
     checkpoints = [words[words.index("--checkpoint") + 1] for words in commands if "--checkpoint" in words]
     return next(iter(names), ""), next(iter(checkpoints), "")

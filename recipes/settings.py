@@ -7,10 +7,11 @@ line of methods/__init__.py.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from data.sets.base import DataSet
+from data.sets.base import DataSet, Split
 from data.sets.registry import data_set
 from methods import METHODS, WRAPPERS, Chosen, Line, choose, method_of
 from probe.protocols import PROTOCOLS, Protocol
+from recipes.styles import STYLES, Style
 from run.names import experiment_name
 
 # Of every recipe; '' leaves a setting to the programs that are called.
@@ -26,7 +27,7 @@ GENERAL = {
 }  # fmt: skip
 
 # By DataSet.style: the CIFAR and the ImageNet scripts of SDCLR's authors.
-STYLES = {
+BY_STYLE = {
     "cifar": {"epochs": "2000", "batch_size": "512", "seed": "10", "workers": "5"},
     "imagenet": {"epochs": "500", "batch_size": "256", "seed": "1", "workers": "10"},
 }
@@ -74,6 +75,11 @@ class Recipe:
         return int(self.values[name])
 
     @property
+    def style(self) -> Style:
+        """How the scripts of its family are called."""
+        return STYLES[self.spec.style]
+
+    @property
     def experiment(self) -> str:
         """Name of the pre-training."""
         return experiment_name(self.spec, self.method, self.values)
@@ -110,7 +116,7 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
     spec, paper, name = data_set(said["dataset"]), said.get("paper", "sdclr"), said.get("method", "")
     flags = {line.flag: said.get(line.flag) == "True" for line in LINES.values()}
     method = choose(name or method_of(flags))
-    values = {**GENERAL, **STYLES[spec.style], **_of_data_set(spec), **script, **PAPERS[paper][spec.style]}
+    values = {**GENERAL, **BY_STYLE[spec.style], **_of_data_set(spec), **script, **PAPERS[paper][spec.style]}
     if paper == "bcl" and spec.bcl_shape:  # what this paper calls ImageNet-LT is another list than that of the script
         values["split"] = spec.split_name(1, True, spec.bcl_shape)
     names = [next(key for key, known in LINES.items() if known is line) for line in method.lines]
@@ -124,11 +130,8 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
 
 def _of_data_set(spec: DataSet) -> dict[str, str]:
     """What a recipe has of a data set where no script says otherwise."""
-    split = spec.split_name(1, True, "")
-    if spec.style == "imagenet":
-        return {"model": spec.default_model, "split": split, "few_shot_split": spec.few_shot}
-    data = "datasets" if spec.needs_folder else ""
-    return {"model": spec.default_model, "split": f"{split}_{spec.list_kind(True, '')}", "data": data}
+    of_lists = {"split": spec.list_of(Split(1, True, "")), "few_shot_split": spec.few_shot_name}
+    return {"model": spec.default_model, "data": spec.default_folder, **of_lists}
 
 
 def _of_line(spec: DataSet, paper: str, method: Chosen, name: str) -> dict[str, str]:

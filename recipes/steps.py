@@ -15,26 +15,6 @@ from run.names import (
     usual_head_layers,
 )
 
-SCRIPTS = {"cifar": "train_cifar.py", "imagenet": "train_imagenet.py"}  # of probes, by DataSet.style
-
-# Options in the order of the published commands, by DataSet.style; what a step does not have is left out.
-PRETRAINING = {
-    "cifar": "save-dir dataset data download trainSplit model epochs batch_size optimizer lr scheduler temperature "
-    "output_ch seed num_workers print_freq resume",
-    "imagenet": "epochs batch_size output_ch lr temperature model dataset imagenetCustomSplit save-dir optimizer "
-    "num_workers seed data print_freq resume",
-}
-PROBE = {
-    "cifar": "save-dir dataset data download model trainSplit valiSplit epochs decreasing_lr lr wd batch-size "
-    "test_freq fixto fixbn seed num_workers resume checkpoint cvt_state_dict protocol",
-    "imagenet": "decreasing_lr weight-decay epochs lr batch-size model fullset customSplit save-dir dataset "
-    "checkpoint cvt_state_dict world_size port num_workers test_freq seed data resume protocol",
-}
-FEATURES = "save-dir dataset data model protocol num_workers checkpoint cvt_state_dict resume"
-
-# Options of methods that the published commands of a style leave out where they have this value.
-UNSAID = {"cifar": {}, "imagenet": {"random_prune_percent": "0"}}
-
 
 def commands(recipe: Recipe) -> list[list[str]]:
     """The command lines of all steps that a recipe is to do, in order."""
@@ -58,7 +38,7 @@ def _pretraining(recipe: Recipe) -> list[str]:
     given = _shared(recipe) | {
         "save-dir": recipe.folder,
         "dataset": pretraining_name(spec),
-        spec.list_flag: spec.split_list(split) if spec.style == "cifar" else split,
+        spec.list_flag: spec.split_list(split),
         "optimizer": "sgd",
         "scheduler": "cosine",
         "temperature": values["temp"],
@@ -67,7 +47,7 @@ def _pretraining(recipe: Recipe) -> list[str]:
     crop = ["--resizeLower", values["resizeLower"]] if values["resizeLower"] else []
     before, after = _of_method(recipe)
     return [
-        *_launch(recipe, "pretrain"), "train_simCLR.py", recipe.experiment, *_words(PRETRAINING[spec.style], given),
+        *_launch(recipe, "pretrain"), "train_simCLR.py", recipe.experiment, *_words(recipe.style.pretraining, given),
         *crop, *_images(recipe), *before, *_saving(recipe), *_check(recipe, False), *after, *_quiet(recipe),
     ]  # fmt: skip
 
@@ -86,7 +66,7 @@ def _of_method(recipe: Recipe) -> tuple[list[str], list[str]]:
     if not by_flags:
         before += ["--method", recipe.method.name]
     for line, options in recipe.lines:
-        unsaid = UNSAID[recipe.spec.style]
+        unsaid = recipe.style.unsaid
         said = {name: value for name, value in options.items() if unsaid.get(name) != value}
         words = [*(["--" + line.flag, "True"] if by_flags and line.flag else []), *_words(said, said)]
         if by_flags and line.flag == FIRST:
@@ -123,16 +103,14 @@ def _image_probe(recipe: Recipe, protocol: Protocol) -> list[str]:
 
 
 def _few_shot_list(recipe: Recipe) -> str:
-    values = recipe.values
-    return values["few_shot_split"] if recipe.spec.style == "imagenet" else few_shot_split(values["split"])
+    return recipe.values["few_shot_split"] or few_shot_split(recipe.values["split"])
 
 
 def _labelled(recipe: Recipe, protocol: Protocol) -> dict[str, str]:
     """The options that name the labelled images."""
     if not protocol.few_shot:
         return {"trainSplit": recipe.spec.train_list, "fullset": "True"}
-    name = _few_shot_list(recipe)
-    return {"customSplit": name} if recipe.spec.style == "imagenet" else {"trainSplit": recipe.spec.split_list(name)}
+    return {recipe.style.few_shot: recipe.spec.split_list(_few_shot_list(recipe))}
 
 
 def _published(protocol: Protocol, recipe: Recipe) -> dict[str, str]:
@@ -145,26 +123,25 @@ def _published(protocol: Protocol, recipe: Recipe) -> dict[str, str]:
 
 def _probe(recipe: Recipe, step: str, name: str, settings: Mapping[str, str]) -> list[str]:
     """A probe of SDCLR's paper; image files' are run by several processes, too."""
-    style = recipe.spec.style
+    style = recipe.style
     given = _of_probe(recipe) | {"valiSplit": recipe.spec.val_list} | settings
-    launch = _launch(recipe, step) if style == "imagenet" else [program()]
+    launch = _launch(recipe, step) if style.processes else [program()]
     saving = ["--test_only", "True"] if recipe.on("test_only") else _saving(recipe)
     return [
-        *launch, SCRIPTS[style], name, *_words(PROBE[style], given), *_images(recipe), *_dense(recipe), *saving,
+        *launch, style.script, name, *_words(style.probe, given), *_images(recipe), *_dense(recipe), *saving,
         *_check(recipe, True), *_quiet(recipe),
     ]  # fmt: skip
 
 
 def _feature_probe(recipe: Recipe, protocol: Protocol) -> list[str]:
     """A probe on features, such as those of BCL's paper."""
-    style = recipe.spec.style
+    style = recipe.style
     given = _of_probe(recipe) | {"protocol": protocol.name}
-    files = style == "imagenet"
-    launch = _launch(recipe, protocol.name) if files else [program()]
+    launch = _launch(recipe, protocol.name) if style.processes else [program()]
     return [
-        *launch, SCRIPTS[style], protocol_name(recipe.experiment, protocol.name), *_words(FEATURES, given),
+        *launch, style.script, protocol_name(recipe.experiment, protocol.name), *_words(style.features, given),
         *_saving(recipe), *_check(recipe, True), *_dense(recipe),
-        *_words("world_size port" if files else "download", given), *_images(recipe), *_quiet(recipe),
+        *_words(style.end, given), *_images(recipe), *_quiet(recipe),
     ]  # fmt: skip
 
 
@@ -196,9 +173,8 @@ def _of_probe(recipe: Recipe) -> dict[str, str]:
 
 def _images(recipe: Recipe) -> list[str]:
     """How images are read and what computes, where it is not as usual."""
-    values, found = recipe.values, {}
-    if recipe.spec.style == "imagenet":
-        found["on_bad_image"] = values["on_bad_image"]
+    values = recipe.values
+    found = {name: values[name] for name in recipe.style.always}
     found |= {name: values[name] for name in ("precision", "augment") if values[name] != "auto"}
     if values["image_size"]:
         found["image_size"] = values["image_size"]

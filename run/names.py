@@ -44,23 +44,32 @@ class DataSet(Protocol):
     style: str
 
 
+# By DataSet.style: of a pre-training, and what follows __ in that of a linear and a few-shot probe of SDCLR's paper.
+# Few-shot probes of image files say 30 epochs whatever they have, as published.
+PRETRAINING = {
+    "cifar": "{model}{data}_scheduling_sgd_temp{temp}_wd{weight_decay}_lr{lr}_b{batch_size}{output}_twolayerProj"
+    "_epoch{epochs}_{split}_newNT_s{seed}",
+    "imagenet": "{split}_{model}_scheduling_sgd_lr{lr}_temp{temp}_epoch{epochs}_batch{batch_size}",
+}
+LINEAR = {"cifar": "f2layer4_d10d20_wd0_lr30_freezeBN", "imagenet": "lr30_wd0_epoch{linear_epochs}_b512_d10d20"}
+FEW_SHOT = {
+    "cifar": "{few_shot}_f2layer4_d40d60_wd0_lr{lr}_freezeBN",
+    "imagenet": "{few_shot}_lr{lr}_fix2layer4_wd0_epoch30_b512_d10d20",
+}
+
+
 def experiment_name(data_set: DataSet, method: Method, settings: Mapping[str, str]) -> str:
     """Name of a pre-training.
 
     Args:
         settings: of the recipe, as they are written on its command line, the method's among them.
     """
-    s = settings
-    if data_set.style == "imagenet":
-        name = f"{s['split']}_{s['model']}_scheduling_sgd_lr{s['lr']}_temp{s['temp']}"
-        name += f"_epoch{s['epochs']}_batch{s['batch_size']}"
-    else:
-        # CIFAR-10's names are older than the other data sets.
-        data, output = ("", "") if data_set.name == "cifar10" else (f"_{data_set.name}", f"_o{s['output_ch']}")
-        name = f"{s['model']}{data}_scheduling_sgd_temp{s['temp']}_wd{s['weight_decay']}_lr{s['lr']}"
-        name += f"_b{s['batch_size']}{output}_twolayerProj_epoch{s['epochs']}_{s['split']}_newNT_s{s['seed']}"
+    s, published = settings, PRETRAINING[data_set.style]
+    # CIFAR-10's names are older than the other data sets.
+    data, output = ("", "") if data_set.name == "cifar10" else (f"_{data_set.name}", f"_o{s['output_ch']}")
+    name = published.format(**{**s, "data": data, "output": output})
     name += "".join(_parts(line, s) for line in method.lines if line.flag == FIRST)
-    if data_set.style == "imagenet" and s["weight_decay"] != "1e-4":
+    if "{weight_decay}" not in published and s["weight_decay"] != "1e-4":
         name += f"_wd{s['weight_decay']}"
     if s["head_layers"] not in ("", usual_head_layers(s)):
         name += f"_head{s['head_layers']}"
@@ -79,21 +88,17 @@ def _parts(line: LineOfMethod, settings: Mapping[str, str]) -> str:
 
 def linear_probe_name(data_set: DataSet, experiment: str, settings: Mapping[str, str]) -> str:
     """Name of the linear probe of SDCLR's paper."""
-    if data_set.style == "cifar":
-        return f"{experiment}__f2layer4_d10d20_wd0_lr30_freezeBN"
     seed = settings["linear_eval_seed"]
-    return f"{experiment}__lr30_wd0_epoch{settings['linear_epochs']}_b512_d10d20" + (f"_s{seed}" if seed else "")
+    return f"{experiment}__{LINEAR[data_set.style].format(**settings)}" + (f"_s{seed}" if seed else "")
 
 
 def few_shot_probe_name(data_set: DataSet, experiment: str, few_shot: str, lr: str) -> str:
-    """Name of the few-shot probe of SDCLR's paper; of image files it says 30 epochs whatever they are, as published.
+    """Name of the few-shot probe of SDCLR's paper.
 
     Args:
         few_shot: name of the list. lr: learning rate.
     """
-    if data_set.style == "cifar":
-        return f"{experiment}__{few_shot}_f2layer4_d40d60_wd0_lr{lr}_freezeBN"
-    return f"{experiment}__{few_shot}_lr{lr}_fix2layer4_wd0_epoch30_b512_d10d20"
+    return f"{experiment}__{FEW_SHOT[data_set.style].format(few_shot=few_shot, lr=lr)}"
 
 
 def protocol_name(experiment: str, protocol: str) -> str:

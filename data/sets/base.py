@@ -45,6 +45,8 @@ class DataSet:
     any_size: ClassVar[bool]  # views may have another size than the published one
     at_once: ClassVar[int]  # images that a probe's frozen backbone takes together; 0: those of one step
     prune_percent: ClassVar[float]  # published with SDCLR
+    default_folder = ""  # of the data, in recipes
+    few_shot_name = ""  # the few-shot list where all lists of pre-training have the same
     splits: ClassVar[tuple[int, ...]]  # published splits by number
     labels_in_lists: ClassVar[bool]  # whether lists name labels, too, so that one alone tells the classes' sizes
 
@@ -127,6 +129,16 @@ class MemorySet(DataSet):
     def tailed_list(self, split: Split) -> str:
         """The long-tailed list of a split, whose class sizes make Many, Medium, Few."""
         return self.split_list(f"{self.split_name(split.number, True, split.shape)}_D_i")
+
+    def list_of(self, split: Split) -> str:
+        """Name of the list of a split in experiments and recipes: `cifar100_split1_D_i`."""
+        kind = self.list_kind(split.long_tailed, split.shape)
+        return f"{self.split_name(split.number, split.long_tailed, split.shape)}_{kind}"
+
+    @property
+    def default_folder(self) -> str:
+        """Where the recipes look for the data."""
+        return "datasets" if self.needs_folder else ""
 
     def list_kind(self, long_tailed: bool, shape: str) -> str:
         """What tables call the lists of pre-training."""
@@ -243,6 +255,19 @@ class FileSet(DataSet):
     def tailed_list(self, split: Split) -> str:
         """The long-tailed list of a split, whose class sizes make Many, Medium, Few."""
         return self.split_name(split.number, True, split.shape)
+
+    def list_of(self, split: Split) -> str:
+        """Name of the list of a split, which names experiments and recipes."""
+        return self.split_name(split.number, split.long_tailed, split.shape)
+
+    def split_list(self, name: str) -> str:
+        """A list as command lines name it: by its name."""
+        return name
+
+    @property
+    def few_shot_name(self) -> str:
+        """The few-shot list of all lists of pre-training."""
+        return self.few_shot
 
     def list_kind(self, long_tailed: bool, shape: str) -> str:
         """What tables call the list of pre-training."""
