@@ -10,7 +10,6 @@ has a perplexity of 30, less for fewer than 91 images; in one thread, the same s
 Its axes have no unit, and distances between its clusters mean little; those of PCA are the features' own.
 """
 
-import argparse
 import sys
 import warnings
 import zipfile
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.groups import GROUPS
-from data.sets.base import DataSet
+from data.opened import Opened
 from data.sets.registry import data_set
 from features.flags import SHOW_GROUPS, parse_embed
 from features.save import features_of, some
@@ -59,13 +58,12 @@ def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
     return values, labels
 
 
-def find_groups(args: argparse.Namespace, spec: DataSet) -> dict[str, list[int]]:
+def find_groups(name: str, data: Opened) -> dict[str, list[int]]:
     """The classes of Many, Medium and Few; raises InputError if the list is bad, or its classes are of one size."""
-    listed = Lists().open(args.groupSplit, spec.open(args.data, args.download))
-    sizes = group_sizes(listed, spec.classes)
+    sizes = group_sizes(Lists().open(name, data), data.spec.classes)
     if min(sizes) == max(sizes):
-        raise InputError(f"all classes of {args.groupSplit} have {sizes[0]} images: give a long-tailed list")
-    return spec.groups(sizes)
+        raise InputError(f"all classes of {name} have {sizes[0]} images: give a long-tailed list")
+    return data.spec.groups(sizes)
 
 
 def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -134,12 +132,13 @@ def main() -> None:
     spec = data_set(args.dataset)
     if args.features:
         values, labels = read_features(args.features)
-        chosen = some(len(labels), args)
+        listed, chosen = len(labels), some(len(labels), args.images, args.seed)
         values, labels = values[chosen], labels[chosen]
-    elif arrays := features_of(args):
-        values, labels = arrays["features"], arrays["labels"]
     else:
-        return
+        arrays, listed = features_of(args)
+        if not arrays:
+            return
+        values, labels = arrays["features"], arrays["labels"]
     if len(labels) and not 0 <= labels.min() <= labels.max() < spec.classes:
         raise InputError(f"{args.features} has labels outside 0..{spec.classes - 1}: it is not of {spec.name}")
     note = ""
@@ -149,11 +148,12 @@ def main() -> None:
         parts = [(f"{mark}{c}", labels == c, style) for c, style in styles.items()]
         note = mark and f" ({len(styles)}, too many for a legend: {SHOW_GROUPS})"
     else:
-        parts = [(g, np.isin(labels, members), OF_GROUPS[g]) for g, members in find_groups(args, spec).items()]
+        groups = find_groups(args.groupSplit, spec.open(args.data, args.download))
+        parts = [(g, np.isin(labels, members), OF_GROUPS[g]) for g, members in groups.items()]
         parts = [part for part in parts if part[1].any()]
     points, axes = plane(values, args.method, args.seed)
     write_figure(draw(points, axes, parts, f"{spec.name}: {len(points)} images by {args.colour}"), args.out)
-    most = f", {args.images} of {args.listed} at random (seed {args.seed})" if args.images < args.listed else ""
+    most = f", {args.images} of {listed} at random (seed {args.seed})" if args.images < listed else ""
     source = args.features or f"{args.list} by {args.checkpoint}"
     print(f"{args.out}: {args.method} of {len(points)} images{most}, by {args.colour}{note}; {spec.name} {source}")
 

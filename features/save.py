@@ -33,19 +33,15 @@ from utils.errors import run
 from utils.files import replace_file
 
 
-def some(count: int, args: argparse.Namespace) -> np.ndarray:
-    """Numbers of the images that are taken of `count`: all, or --images of them, a random subset in order.
-
-    Fills in `args.listed`, of how many.
-    """
-    args.listed = count
-    if args.images is None or args.images >= count:
+def some(count: int, wanted: int | None, seed: int) -> np.ndarray:
+    """Numbers of the images that are taken of `count`: all, or so many as are wanted, a random subset in order."""
+    if wanted is None or wanted >= count:
         return np.arange(count)
-    return np.sort(np.random.default_rng(args.seed).choice(count, args.images, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(count, wanted, replace=False))
 
 
-def features_of(args: argparse.Namespace) -> dict[str, np.ndarray]:
-    """The arrays that the file holds; {} in other processes than the main one.
+def features_of(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], int]:
+    """The arrays that the file holds, {} in other processes than the main one; and the images of the list.
 
     Raises:
         InputError: data set, list or checkpoint is bad, or an option is not for this data set.
@@ -59,7 +55,8 @@ def features_of(args: argparse.Namespace) -> dict[str, np.ndarray]:
     data = spec.open(args.data, args.download)
     name = {"train": spec.train_list, "val": spec.val_list, "test": spec.test_list}.get(args.list, args.list)
     chosen = None if name is None else Lists().open(name, data)
-    bad, numbers = BadImages(args.on_bad_image, Log(None, world.main)), some(data.count(chosen), args)
+    bad, listed = BadImages(args.on_bad_image, Log(None, world.main)), data.count(chosen)
+    numbers = some(listed, args.images, args.seed)
     images = images_of(data.plain(chosen, views, args.test_batch_size, world, numbers.tolist()), bad)
     found = extract(frozen_backbone(model, *compute.placement), images, world.device)
     bad.report()
@@ -69,12 +66,13 @@ def features_of(args: argparse.Namespace) -> dict[str, np.ndarray]:
         arrays["ids"] = chosen.ids[arrays["ids"]]
     elif chosen is not None:
         arrays["paths"] = np.array(chosen.paths)[arrays["ids"]]
-    return arrays if world.main else {}
+    return arrays if world.main else {}, listed
 
 
 def main() -> None:
     args = parse_save(__doc__)
-    if not (arrays := features_of(args)):
+    arrays, _ = features_of(args)
+    if not arrays:
         return
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)

@@ -99,7 +99,7 @@ class Pretraining:
         self.enter_phase(epoch)
         extract = partial(self.extractor.of_training, self.method.encoder, self.data.chosen, bad)
         # What is drawn here was drawn when the epoch began first.
-        with undisturbed(self.world.device) if self.run.within_epoch else nullcontext():
+        with undisturbed(self.world.device) if self.run.interrupted else nullcontext():
             self.method.start_epoch(epoch, extract)
 
         def steps() -> int:
@@ -164,8 +164,8 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     )
     found = load(run, network, args.resume)
     if found:
-        # Its state is of the phase of the epoch that it ended with, or within.
-        made.enter_phase(run.epoch_of(*found) + bool(found[1].get("within")))
+        done, within = run.epoch_of(*found), found[1].get("within")
+        made.enter_phase(done + 1 if within else done)  # that its state is of
         made.start = run.take_up(*found)
     else:
         made.enter_phase(1)

@@ -191,7 +191,7 @@ def _of_other_method(recipe: Recipe, name: str, value: str) -> str:
 # ---- recipes.reproduce
 
 
-class Wanted(NamedTuple):
+class Reproduction(NamedTuple):
     """What recipes.reproduce is to run.
 
     data: the data set as the user calls it. methods: as the user calls them, each with the options of its recipe.
@@ -204,7 +204,7 @@ class Wanted(NamedTuple):
     recipe: Recipe
 
 
-def parse_reproduce(words: Sequence[str], description: str) -> Wanted:
+def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
     """`DATASET [METHOD ...] [-- RECIPE OPTIONS]`; a method gets those of the options that it takes.
 
     Raises:
@@ -230,7 +230,9 @@ def parse_reproduce(words: Sequence[str], description: str) -> Wanted:
     for name, message in first.items():
         if all(name in other for other in others):
             raise InputError(message)
-    return Wanted(words[0], spec, {name: user.words(refused[name]) for name in methods}, next(iter(recipes.values())))
+    return Reproduction(
+        words[0], spec, {name: user.words(refused[name]) for name in methods}, next(iter(recipes.values()))
+    )
 
 
 # ---- recipes.pretrained

@@ -12,7 +12,7 @@ import sys
 from pathlib import PurePath
 
 from data.sets.base import DataSet, Split
-from recipes.flags import Wanted, parse_reproduce
+from recipes.flags import Reproduction, parse_reproduce
 from recipes.running import Programs, dry_run, end, program
 from recipes.styles import STYLES
 from utils.errors import InputError, run
@@ -57,7 +57,7 @@ def _named(told: str) -> tuple[str, str]:
     return next(iter(names), ""), next(iter(checkpoints), "")
 
 
-def run_recipes(wanted: Wanted, splits: list[int], programs: Programs) -> list[tuple[str, str]]:
+def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> list[tuple[str, str]]:
     """Run the recipe of each split and method.
 
     Returns:
@@ -87,7 +87,7 @@ def run_recipes(wanted: Wanted, splits: list[int], programs: Programs) -> list[t
     return found
 
 
-def _table(wanted: Wanted, splits: list[int], experiments: list[str]) -> list[str]:
+def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> list[str]:
     """The command of the tables."""
     spec, recipe = wanted.spec, wanted.recipe
     command = [program(), "exp_analyse.py", "--dataset", wanted.data, "--method", *wanted.methods]

@@ -56,10 +56,10 @@ class Run:
         within: dict[str, Part] | None = None,
         resumable: bool = True,
     ) -> None:
-        self.saving, self.world, self.parts, self.within = saving, world, parts, within or {}
+        self.saving, self.world, self.parts, self.parts_within = saving, world, parts, within or {}
         self.folder, self.resumable = saving.folder, resumable
         self.told, self.signals = [], None
-        self._within: dict[str, Any] = {}  # of a checkpoint within an epoch
+        self._interrupted: dict[str, Any] = {}  # of a checkpoint within an epoch
         self._numbered: Path | None = None  # what is resumed, where it is newer than model.pt
         self._damaged, self._changed, self._stop = False, False, 0
 
@@ -141,7 +141,7 @@ class Run:
         try:
             for name, part in self.parts.items():
                 part.load_state_dict(content.get(name))
-            self._within = dict(content.get("within") or {})
+            self._interrupted = dict(content.get("within") or {})
         except (InputError, *ODD) as error:
             raise InputError(f"cannot resume from {path}: {error}") from error
         finished = " (finished)" * (epoch == self.saving.epochs)
@@ -149,14 +149,14 @@ class Run:
         return epoch
 
     @property
-    def within_epoch(self) -> bool:
+    def interrupted(self) -> bool:
         """Whether the run goes on in the middle of an epoch, which has not begun again yet."""
-        return bool(self._within)
+        return bool(self._interrupted)
 
     def _steps_done(self) -> str:
         """Steps that are done of an interrupted epoch, in words."""
         try:
-            return f" and {int(self._within['meters']['done'])} steps" if self._within else ""
+            return f" and {int(self._interrupted['meters']['done'])} steps" if self._interrupted else ""
         except (KeyError, TypeError, ValueError, OverflowError):
             return ""
 
@@ -169,9 +169,9 @@ class Run:
         Raises:
             InputError: that does not fit.
         """
-        within, self._within = self._within, {}
+        within, self._interrupted = self._interrupted, {}
         try:
-            for name, part in self.within.items() if within else ():
+            for name, part in self.parts_within.items() if within else ():
                 part.load_state_dict(within[name])
             meters = Meters(steps(), self.world.device)
             if within:
@@ -248,7 +248,7 @@ class Run:
         every = self.saving.save_steps
         if stopping or not last and every and meters.done % every == 0:
             read()
-            within = {"meters": meters.state_dict(), **{name: p.state_dict() for name, p in self.within.items()}}
+            within = {"meters": meters.state_dict(), **{name: p.state_dict() for name, p in self.parts_within.items()}}
             self.write({**self.content(epoch - 1), "within": within}, "model.pt")
         self._end_if_signalled(f"epoch {epoch}, step {meters.done} of {meters.steps}")
 
