@@ -24,7 +24,7 @@ from methods.simclr import SimCLR
 from pretrain.flags import parse as parse_pretraining
 from probe.flags import parse_cifar, parse_imagenet
 from run.optim import build_optimizer
-from tests.conftest import one_line_error
+from tests.conftest import one_line_error, slow_but
 from tests.recipes.test_recipes import TINY_CIFAR, bash, dry, options
 from tests.warm import environment, python
 from utils.errors import InputError
@@ -309,10 +309,10 @@ def experiments(project, script: str, *args: str) -> dict[str, list[dict[str, An
     return found
 
 
-@pytest.mark.parametrize(
-    ("name", "split", "names"),
-    [*((name, "", 10) for name in MEMORY), ("imagenet", "", 10), ("imagenet", "mine", 7), ("places", "", 7)],
-)
+SPLIT_NAMES = [*((name, "", 10) for name in MEMORY), ("imagenet", "", 10), ("imagenet", "mine", 7), ("places", "", 7)]
+
+
+@pytest.mark.parametrize(("name", "split", "names"), slow_but(("imagenet", "mine", 7), SPLIT_NAMES))
 def test_names_differ_where_settings_differ_and_only_there(project_copy, name, split, names):
     """On the same list of files, SimCLR, Focal and BCL-I are set alike in both papers."""
     found = experiments(project_copy, RECIPES[name].script, *(["--split", split] if split else []))
@@ -491,13 +491,13 @@ CHANGED = ["--weight_decay", "3e-4", "--head_layers", "3", "--rand_k", "4", "--r
            "7"]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "paper", "more"),
-    [
-        *((*chain, []) for chain in CHAINS),
-        *((*chain, CHANGED) for chain in (("digits", "bcl"), ("cifar100", "sdclr"), ("places", "bcl"))),
-    ],
-)
+ALL_CHAINS = [
+    *((*chain, []) for chain in CHAINS),
+    *((*chain, CHANGED) for chain in (("digits", "bcl"), ("cifar100", "sdclr"), ("places", "bcl"))),
+]
+
+
+@pytest.mark.parametrize(("name", "paper", "more"), slow_but(("digits", "bcl", CHANGED), ALL_CHAINS))
 def test_tables_find_what_the_recipes_write(project_copy, tmp_path, noted, call, name, paper, more):
     """Every method of a data set at once, as reproduce.sh runs them, with a python that only notes its calls."""
     data = name.replace("imagenet-100", "imagenet100")
