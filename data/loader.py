@@ -103,7 +103,7 @@ class AugmentedImages(Dataset):
         self.scores = torch.zeros(len(images)).share_memory_()
 
     def boosted(self, boost: Boost | None) -> "AugmentedImages":
-        """These, with another boost."""
+        """Set the boost; returns this data set itself."""
         self.boost = boost
         return self
 

@@ -7,10 +7,10 @@ it. A wrapper goes around any method: `simclr+bcl` is BCL around SimCLR, `simclr
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils.errors import InputError
+from utils.files import load_object
 
 if TYPE_CHECKING:
     from methods.base import Method
@@ -87,11 +87,6 @@ class Chosen:
     lines: tuple[Line, ...]
     options: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """All parts of an experiment's name."""
-        return tuple(part for line in self.lines for part in line.parts)
-
 
 def method_names() -> list[str]:
     """The names that tables and recipes offer; compositions besides."""
@@ -149,7 +144,7 @@ def method_of(settings: Mapping[str, Any]) -> str:
 def method_in(ending: str) -> str:
     """The name of the method by the end of an experiment's name, `_pruneP0.9DualBN`, say."""
     base = next((name for name, line in METHODS.items() if line.parts and _begin(line) in ending), "simclr")
-    around = [name for name, line in WRAPPERS.items() if _begin(line) in ending]
+    around = [name for name, line in WRAPPERS.items() if line.parts and _begin(line) in ending]
     return choose("+".join([base, *sorted(around, key=lambda name: ending.index(_begin(WRAPPERS[name])))])).name
 
 
@@ -160,5 +155,4 @@ def _begin(line: Line) -> str:
 
 def load(line: Line) -> "type[Method]":
     """The class of a line; imports torch."""
-    module, _, name = line.where.partition(":")
-    return getattr(import_module(module), name)
+    return load_object(line.where)

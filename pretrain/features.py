@@ -1,7 +1,6 @@
 """Features of the network while it trains, of plain images: nothing of the training moves, and nothing is drawn."""
 
 from collections.abc import Iterable
-from functools import cached_property
 
 import torch
 from torch import nn
@@ -10,11 +9,9 @@ from data.flags import Views
 from data.images import ImageList
 from data.loader import Batch
 from data.opened import Opened
-from features.extract import Features, extract
+from features.extract import Features, backbone_of, extract
 from features.images import images_of
 from models.frozen import frozen_backbone
-from models.published import has_dual_batch_norm, load_state, to_backbone
-from models.resnet import build_backbone
 from run.bad_images import BadImages
 from run.compute import Compute
 from run.randomness import undisturbed
@@ -33,11 +30,6 @@ class Extractor:
     def __init__(self, data: Opened, views: Views, model: str, compute: Compute, world: World) -> None:
         self.data, self.views, self.model, self.compute, self.world = data, views, model, compute, world
 
-    @cached_property
-    def backbone(self) -> nn.Module:
-        """A network of its own: the one that trains may be synchronised, and has two branches."""
-        return self.compute.on_device(build_backbone(self.model, self.data.spec.stem))
-
     def __call__(self, encoder: nn.Module, lists: Iterable[ImageList], bad: BadImages) -> list[Features]:
         """Of each list, in all processes; images that cannot be read are left out.
 
@@ -45,11 +37,11 @@ class Extractor:
             InputError: an image is bad, and is not to be skipped.
         """
         with undisturbed(self.world.device):
-            state = encoder.state_dict()
-            state = to_backbone(state, 0 if has_dual_batch_norm(state) else -1)
-            load_state(self.backbone, state, "the network", head=False)
-            take_buffers(self.backbone)  # else each process has statistics of its own where they are not synchronised
-            frozen = frozen_backbone(self.backbone, *self.compute.placement)
+            # A network of its own: the one that trains may be synchronised, and has two branches.
+            own = backbone_of(encoder.state_dict(), self.model, self.data.spec.stem, "the network")
+            own = self.compute.on_device(own)
+            take_buffers(own)  # else each process has statistics of its own where they are not synchronised
+            frozen = frozen_backbone(own, *self.compute.placement)
             return [extract(frozen, images_of(self.batches(one), bad), self.world.device) for one in lists]
 
     def batches(self, chosen: ImageList) -> Iterable[Batch]:

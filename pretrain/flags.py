@@ -1,7 +1,7 @@
 """Flags of train_simCLR.py."""
 
 import argparse
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
@@ -30,11 +30,6 @@ class Settings:
     monitor_freq: int
     mask_save_freq: int
     print_freq: int
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    """Those of a command line."""
-    return Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
 
 
 def add_view_options(parser: Parser, precision: str = "auto") -> None:

@@ -19,7 +19,7 @@ from models.published import NetworkPart
 from pretrain.epoch import Schedule, Training
 from pretrain.features import Extractor
 from pretrain.files import Memory, WithinEpoch, load, write_masks
-from pretrain.flags import Settings, settings_of, training_list
+from pretrain.flags import Settings, training_list
 from pretrain.monitor import Monitor
 from run.bad_images import BadImages
 from run.compute import Compute
@@ -32,6 +32,7 @@ from run.parts import Generators, Note, OptimizerPart, Scaler
 from run.randomness import seed_generators, undisturbed
 from run.reporter import Reporter
 from split.open import Lists
+from utils.cli import taken
 from utils.distributed import World, world_from_environment
 from utils.errors import InputError
 
@@ -160,7 +161,7 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
              "scaler": Scaler(compute.scaler), "provenance": Note(provenance())}  # fmt: skip
     run = Run(saving, world, parts, {"epoch_state": WithinEpoch(method)})
     made = Pretraining(
-        settings_of(args), world, compute, data, loader, extractor, monitor, method, run, network, optimizer
+        taken(Settings, args), world, compute, data, loader, extractor, monitor, method, run, network, optimizer
     )
     found = load(run, network, args.resume)
     if found:

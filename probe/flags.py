@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
@@ -45,11 +45,6 @@ class Settings:
     test_only: bool
     on_bad_image: str
     quiet: bool
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    """Those of a command line."""
-    return Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
 
 
 class Defaults(NamedTuple):

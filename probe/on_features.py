@@ -10,7 +10,6 @@ as in the later Geometric-Harmonization code of BCL's authors (test_imagenet_pla
 
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from features.extract import Features
 from probe.flags import Settings
 from probe.protocols import PROTOCOLS
 from utils.errors import InputError
+from utils.files import load_object
 
 BATCH, DECAY = 1000, 5e-6
 
@@ -57,9 +57,8 @@ def linear(train: Features, values: torch.Tensor, classes: int, epochs: int) -> 
 def classifier_of(settings: Settings, **other: Any) -> Classifier:
     """The classifier of a probe's protocol, with the options that it has there, or others."""
     protocol = PROTOCOLS[settings.protocol]
-    module, _, name = protocol.classifier.partition(":")
     options = {name: getattr(settings, name) for name in protocol.takes} | other
-    return partial(getattr(import_module(module), name), **options)
+    return partial(load_object(protocol.classifier), **options)
 
 
 def run(

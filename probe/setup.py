@@ -19,7 +19,7 @@ from models import build_classifier
 from models.published import NetworkPart
 from probe.epoch import Schedule, Training
 from probe.files import Backbone, BestModel, load_backbone, resume
-from probe.flags import Settings, settings_of
+from probe.flags import Settings
 from probe.lists import find_lists, list_names, origin
 from probe.network import Frozen, Network, freeze, frozen_modules
 from probe.protocols import on_features
@@ -33,6 +33,7 @@ from run.parts import Generators, Note, OptimizerPart, Scaler
 from run.randomness import seed_generators
 from split.lists import group_sizes
 from split.open import Lists
+from utils.cli import taken
 from utils.distributed import World, world_from_environment
 from utils.errors import InputError
 
@@ -145,7 +146,7 @@ def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) 
     compute = Compute(precision_of(args), world.device)
     args.precision = compute.precision
     data = spec.open(args.data, args.download)
-    how, views = settings_of(args), views_of(args, spec)
+    how, views = taken(Settings, args), views_of(args, spec)
     sources = Sources(how, views, data, find_lists(list_names(args, spec), data, lists), world)
     seed_generators(args.seed)
     model = build_classifier(args.model, spec.classes, stem=spec.stem)

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import Any
 
-from utils.cli import Parser, natural
+from utils.cli import Parser, natural, taken
 from utils.errors import InputError
 
 START_OVER = "--overwrite True starts over"
@@ -91,7 +91,7 @@ def add_compute_options(parser: Parser, precision: str = "auto") -> None:
 
 def precision_of(args: argparse.Namespace) -> Precision:
     """That of a command line."""
-    return Precision(args.precision, args.memory_format, args.tf32, args.deterministic)
+    return taken(Precision, args)
 
 
 def add_resume(parser: Parser, source: str) -> None:

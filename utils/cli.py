@@ -4,9 +4,12 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TypeVar
 
 from utils.errors import InputError
 
+Settings = TypeVar("Settings")
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -92,3 +95,8 @@ def number(kind: type, least: float, most: float = 2**32 - 1) -> Callable[[str],
 
 
 positive, natural, not_negative = number(int, 1), number(int, 0), number(float, 0)
+
+
+def taken(kind: type[Settings], args: argparse.Namespace) -> Settings:
+    """A dataclass of settings whose fields have the names of options, from a command line."""
+    return kind(**{field.name: getattr(args, field.name) for field in fields(kind)})

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -150,3 +152,9 @@ def _holder(path: Path) -> str:
 @cache  # one warning for a folder
 def _warn(folder: Path, why: str) -> None:
     print(one_line(f"warning: {folder} has no lock ({why}): start nothing else there"), file=sys.stderr, flush=True)
+
+
+def load_object(where: str) -> Any:
+    """What a registry line names as `module:object`; its module is imported here."""
+    module, _, name = where.partition(":")
+    return getattr(import_module(module), name)

@@ -1,11 +1,11 @@
 """Data sets by name: one line each, which is read where the data set is used."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 from data.sets.base import DataSet
 from utils.errors import InputError
+from utils.files import load_object
 
 # Name on every command line -> module and object.
 DATA_SETS = {
@@ -36,8 +36,7 @@ def data_set(name: str) -> DataSet:
     name = ALIASES.get(name, name)
     if name not in DATA_SETS:
         raise InputError(f"unknown data set {name!r}; choose one of {', '.join([*ALIASES, *DATA_SETS])}")
-    module, _, found = DATA_SETS[name].partition(":")
-    return getattr(import_module(module), found)
+    return load_object(DATA_SETS[name])
 
 
 def data_sets(style: str | None = None) -> dict[str, DataSet]:

@@ -234,7 +234,7 @@ def test_a_subset_is_shared_out_whole_and_no_batch_is_too_small(images, share, s
 
 def test_a_method_and_a_wrapper_are_found_by_their_lines(call, tmp_path, toys):
     assert methods.choose("halves+twice").label == "Halves+Twice"
-    assert [p.text for p in methods.choose("halves+bcl+twice").parts][0::4] == ["_halves{}", "_twice"]
+    assert [line.parts[0].text for line in methods.choose("halves+bcl+twice").lines][0::2] == ["_halves{}", "_twice"]
     assert methods.method_in("_halves0.5_bclK1_twice") == "halves+bcl+twice"
     assert call("train_simCLR.py", "x", *SMALL, "--epochs", "1", "--method", "halves+twice").returncode == 0
     config = read_checkpoint(tmp_path / "checkpoints/x/model.pt")["config"]
