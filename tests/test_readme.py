@@ -150,11 +150,19 @@ def trains(block: str) -> bool:
     return bool(re.search(r"\btrain_\w+\.py (?!.* --check$)|-m (tail|features)\b", block, re.M))
 
 
+def takes_long(name: str, block: str) -> bool:
+    """Whether a block is for make test-all alone: it trains, or, outside the README, runs many recipes or checks one."""
+    many = re.search(r"^for n in|reproduce\.sh|^\S*-LT\.sh.*--check True", block, re.M)
+    return trains(block) or name != "README.md" and bool(many)
+
+
 def command_params() -> list:
     """The blocks as parameters, named by file and first line."""
     return [
         pytest.param(
-            block, marks=[pytest.mark.slow] if trains(block) else [], id=f"{name}: {block.split(chr(10))[0][:50]}"
+            block,
+            marks=[pytest.mark.slow] if takes_long(name, block) else [],
+            id=f"{name}: {block.split(chr(10))[0][:50]}",
         )
         for name, block in COMMANDS
     ]

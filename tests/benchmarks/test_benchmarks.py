@@ -60,6 +60,7 @@ def here(monkeypatch):
     return Here.made
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_and_written(here, call, tmp_path, monkeypatch):
     monkeypatch.setattr(contenders, "build_classifier", lambda _, classes: build_classifier("res20_s", classes))
     done = call("benchmarks/run.py", "--quick", "--out", tmp_path / "found.json")

@@ -42,6 +42,7 @@ def test_generated_bad_input(call, tmp_path):
     assert verdicts.count("bad") == 40 and set(verdicts) <= {"bad", "valid"}
 
 
+@pytest.mark.slow
 def test_the_soak_test_tells_what_is_wrong(tmp_path, monkeypatch):
     """A project whose commands misbehave fails it."""
     misbehaving = {

@@ -88,7 +88,7 @@ def test_pretraining_interrupted_at_any_step_is_the_undisturbed_one(call, tmp_pa
         assert same(*masks)
 
 
-@pytest.mark.parametrize("how", ["frozen", "whole"])
+@pytest.mark.parametrize("how", slow_but("whole", ["frozen", "whole"]))
 def test_probe_interrupted_at_any_step_is_the_undisturbed_one(call, tmp_path, interrupted, how):
     """With features of a frozen network, of several steps at once; and with the whole network trained."""
     frozen = ["--fixto", "layer4", "--fixbn"] if how == "frozen" else ["--fixto", "nothing"]
@@ -394,6 +394,7 @@ def test_two_runs_of_one_experiment(call, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_go_on_to_the_bit(script, tmp_path):
     """The signal comes to the main process alone; both save after the same step."""
     options = list(map(str, [*SMALL, *SDCLR, *BOOSTED, "--print_freq", 1, "--epochs", 8]))

@@ -16,7 +16,7 @@ from run.folder import Run
 from split.lists import ROOT, write_lists
 from split.make_splits import make_lists
 from split.open import lists_on_trial
-from tests.conftest import PROJECT, interrupted_after, one_line_error
+from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
 from tests.recipes.test_recipes import bash
 from tests.scripts.test_train_imagenet import PRETRAIN as FILES_PRETRAIN
 from tests.scripts.test_train_imagenet import PROBE as FILES_PROBE
@@ -209,7 +209,7 @@ def project(project_copy, tmp_path):
     assert {path for path in copy.rglob("*") if "__pycache__" not in path.parts} == before
 
 
-@pytest.mark.parametrize("more", [[], ["--paper", "bcl"]])
+@pytest.mark.parametrize("more", slow_but([], [[], ["--paper", "bcl"]]))
 def test_a_recipe_checks_each_of_its_steps(project, more):
     options = ["--split", "digits_split1_D_i", "--method", "sdclr", "-w", "0", "--check", "True", *more]
     done = bash(project, "shell_scrips/digits-LT.sh", *options)

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from run.checkpoint import previous_of, read_checkpoint
 from run.log import Log, last_metrics, progress
-from tests.conftest import one_line_error
+from tests.conftest import one_line_error, slow_but
 from tests.scripts.test_train_scripts import PRETRAIN, PROBE, S_B, SDCLR
 from utils.cli import Parser
 
@@ -34,7 +34,7 @@ def one_line(done, pattern: str) -> None:
     assert re.fullmatch(pattern + "\n", done.stdout), done.stdout
 
 
-@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("terminal", slow_but(True, [False, True]))
 def test_pretraining(call, tmp_path, monkeypatch, terminal):
     options = [*PRETRAIN, *SDCLR, "--epochs", 2, "--print_freq", 1, "--monitor", "knn", "--monitor_freq", 1]
     told = call("train_simCLR.py", "told", *options)

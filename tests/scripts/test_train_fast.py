@@ -53,6 +53,7 @@ def test_resumed_training_equals_the_undisturbed_one_to_the_bit(call, tmp_path, 
     assert losses[0] == losses[1] and len(losses[0]) == 4 and np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_precision_and_views_change_the_numbers_and_hardly_the_loss(call, tmp_path):
     """At a rate of 0, so that each step is a first one: further on, losses of two precisions part by any amount."""
 
