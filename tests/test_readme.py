@@ -151,7 +151,7 @@ def trains(block: str) -> bool:
 
 
 def takes_long(name: str, block: str) -> bool:
-    """Whether a block is for make test-all alone: it trains, or, outside the README, runs many recipes or checks one."""
+    """Whether make test-all alone runs a block: it trains or, outside the README, runs many recipes or checks one."""
     many = re.search(r"^for n in|reproduce\.sh|^\S*-LT\.sh.*--check True", block, re.M)
     return trains(block) or name != "README.md" and bool(many)
 
