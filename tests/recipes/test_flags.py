@@ -12,7 +12,7 @@ import pytest
 from recipes.flags import parse_recipe, parse_reproduce
 from recipes.steps import commands
 from tests.conftest import PROJECT, one_line_error
-from tests.recipes.test_recipes import PRUNED, bash, dry, options
+from tests.recipes.test_recipes import PRUNED, bash, options
 from utils.errors import InputError
 
 CIFAR100, IMAGENET = "shell_scrips/cifar-100-LT.sh", "shell_scrips/imagenet-res50-LT.sh"
@@ -166,16 +166,23 @@ def project(project_copy, tmp_path):
     return target
 
 
+def dry_in(project, script: str, *args: str) -> list[list[str]]:
+    """The commands that a script prints, as dry has them, by the code of this project."""
+    done = bash(project, script, *args, DRY_RUN="1")
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line)[1:] for line in done.stdout.splitlines()]
+
+
 def test_a_method_without_a_flag_is_one_registry_line(project):
     words = ["--method", "sdclr+wide", "--rho", "0.1", "--noisy", "True", "--prune_percent", "0.6"]
-    training, probe, _ = dry(project, CIFAR100, *words)
+    training, probe, _ = dry_in(project, CIFAR100, *words)
     given = options(training)
     assert {name: given[name] for name in ("--method", "--rho", "--noisy", "--prune_percent", "--prune_dual_bn")} == {
         "--method": "sdclr+wide", "--rho": "0.1", "--noisy": "True", "--prune_percent": "0.6", "--prune_dual_bn": "True"
     }  # fmt: skip
     assert "--prune" not in given
     assert training[1].endswith("_newNT_s10_pruneP0.6DualBN_wideR0.1N") and "--bnNameCnt" in probe
-    training, *_ = dry(project, IMAGENET, "--method", "simclr+wide", "--weight_decay", "0")
+    training, *_ = dry_in(project, IMAGENET, "--method", "simclr+wide", "--weight_decay", "0")
     assert training[1].endswith("_batch256_wd0_wideR0.05") and options(training)["--noisy"] == "False"
     one_line_error(bash(project, CIFAR100, "--noisy", "maybe", DRY_RUN="1"), "--noisy takes True or False")
     one_line_error(bash(project, CIFAR100, "--rho", "1", DRY_RUN="1"), "--rho", "it is of wide")
@@ -281,6 +288,6 @@ NAMES = [  # of the authors' checkpoints and logs, and those of this project unt
 
 @pytest.mark.parametrize(("recipe", "words", "name"), NAMES)
 def test_names_of_experiments(project_copy, recipe, words, name):
-    training, *probes = dry(project_copy, f"shell_scrips/{recipe}-LT.sh", *words)
+    training, *probes = dry_in(project_copy, f"shell_scrips/{recipe}-LT.sh", *words)
     assert training[1] == name
     assert probes and all(words[1].startswith(f"{name}__") for words in probes)
