@@ -41,9 +41,9 @@ def figures(args: argparse.Namespace, tables: dict[str, list[Table]]) -> list[Pa
     """Draw what there are results for; of BCL's table the bars alone. Returns the files' paths."""
     found = [(probe, table) for probe, of_probe in tables.items() for table in of_probe if table.ours]
     if args.paper == "bcl":
-        panels = {f"{table.dataset}, {probe}": table.ours for probe, table in found}
+        panels = {f"{table.paper_name}, {probe}": table.ours for probe, table in found}
         return write_figures(panels, {}, args.plot, "pre-trained on long-tailed lists")
-    name = next(table.dataset for (table,) in tables.values())
+    name = next(table.paper_name for (table,) in tables.values())
     kind = "long-tailed" if args.LT else "balanced"
     rows = {probe: list(table.rows.values()) for probe, table in found}
     panels = {table.protocol: table.ours for _, table in found}

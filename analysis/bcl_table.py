@@ -42,15 +42,15 @@ def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
     Raises:
         InputError: a result is of no use, or results do not belong together.
     """
-    specs = [data_set(name) for name in ([args.dataset] if args.dataset else DATASETS)]
-    return {probe: [_table(spec, probe, args) for spec in specs] for probe in args.probe or ["bcl-100shot"]}
+    datasets = [data_set(name) for name in ([args.dataset] if args.dataset else DATASETS)]
+    return {probe: [_table(dataset, probe, args) for dataset in datasets] for probe in args.probe or ["bcl-100shot"]}
 
 
-def _table(spec: DataSet, probe: str, args: argparse.Namespace) -> Table:
-    wanted, title = wanted_of(args, spec), DATASETS.get(spec.name, spec.name)
+def _table(dataset: DataSet, probe: str, args: argparse.Namespace) -> Table:
+    wanted, title = wanted_of(args, dataset), DATASETS.get(dataset.name, dataset.name)
     methods = args.method or [name for name in ORDER if name != "untrained"]
-    table = Table(PAPER, spec, wanted, title, "long-tailed lists", probe, collect(spec, methods, probe, wanted))
-    if probe == "bcl-100shot" and spec.name in DATASETS:
+    table = Table(PAPER, dataset, wanted, title, "long-tailed lists", probe, collect(dataset, methods, probe, wanted))
+    if probe == "bcl-100shot" and dataset.name in DATASETS:
         labels = [*table.rows, *([] if args.method else [DNC])]
         table.published = {label: read_published("BCL-T1", title, label) for label in labels}
     return table
@@ -63,9 +63,11 @@ def print_tables(tables: dict[str, list[Table]]) -> None:
         print(_format(found))
         for table in found:
             if table.ours:
-                print_blocks(table, table.spec.name)
+                print_blocks(table, table.dataset.name)
             else:
-                print(f"missing: {table.spec.name}: no result below {folders_of(table.spec, table.wanted.root)[1]}")
+                print(
+                    f"missing: {table.dataset.name}: no result below {folders_of(table.dataset, table.wanted.root)[1]}"
+                )
 
 
 def _format(tables: list[Table]) -> str:
@@ -80,5 +82,5 @@ def _format(tables: list[Table]) -> str:
     bars = [i for i, letter in enumerate(text.split("\n")[0]) if letter == "|"]
     head = ""
     for bar, table in zip(bars, tables, strict=True):
-        head = f"{head.ljust(bar)}| {table.dataset}"
+        head = f"{head.ljust(bar)}| {table.paper_name}"
     return f"{head}\n{text}"

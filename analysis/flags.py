@@ -41,12 +41,12 @@ class Wanted:
     test: str = "t"
 
 
-def wanted_of(args: argparse.Namespace, spec: DataSet) -> Wanted:
+def wanted_of(args: argparse.Namespace, dataset: DataSet) -> Wanted:
     """What the command line wants of a data set; BCL's table is of long-tailed lists, of ImageNet its own ones."""
     bcl = args.paper == "bcl"
     return Wanted(
-        args.root, tuple(args.splits or spec.splits) if len(spec.splits) > 1 else spec.splits, args.LT or bcl,
-        bcl and spec.bcl_shape or args.shape, args.contains, args.epochs, args.experiments, args.mix,
+        args.root, tuple(args.splits or dataset.splits) if len(dataset.splits) > 1 else dataset.splits, args.LT or bcl,
+        bcl and dataset.bcl_shape or args.shape, args.contains, args.epochs, args.experiments, args.mix,
         bool(args.splits), args.baseline, args.test,
     )  # fmt: skip
 

@@ -9,10 +9,10 @@ from utils.files import PROJECT
 Cells = dict[str, tuple[float, float | None]]  # column -> mean and standard deviation, None where there is none
 
 
-def published(spec: DataSet, method: str, probe: str) -> Cells:
+def published(dataset: DataSet, method: str, probe: str) -> Cells:
     """The SDCLR paper's numbers for a long-tailed data set, with their deviation over splits."""
     paper_table = {"linear": "SDCLR-linear", "fewShot": "SDCLR-fewshot"}.get(probe, "")
-    return read_published(paper_table, f"{spec.published_name}-LT", label_of(method))
+    return read_published(paper_table, f"{dataset.published_name}-LT", label_of(method))
 
 
 def read_published(paper_table: str, dataset: str, method: str) -> Cells:

@@ -65,45 +65,45 @@ class Experiment(NamedTuple):
     named: str
 
 
-def folders_of(spec: DataSet, root: Path) -> tuple[Path, Path]:
+def folders_of(dataset: DataSet, root: Path) -> tuple[Path, Path]:
     """Folders of pre-training and probes, as the recipes name them."""
-    return root / spec.checkpoints, root / f"{spec.checkpoints}_tune"
+    return root / dataset.checkpoints, root / f"{dataset.checkpoints}_tune"
 
 
-def experiments_of(spec: DataSet, root: Path) -> list[Experiment]:
+def experiments_of(dataset: DataSet, root: Path) -> list[Experiment]:
     """The probes of a data set's splits that were run, by what their results.json tells of the pre-training.
 
     Where it tells nothing (older ones, and the authors' logs), the folder's name does.
     """
-    pretrained, probed = folders_of(spec, root)
+    pretrained, probed = folders_of(dataset, root)
     found = []
     for folder in sorted(probed.glob("*")):
-        told, named = read_pretraining(folder), _by_name(spec, pretrained, folder)
+        told, named = read_pretraining(folder), _by_name(dataset, pretrained, folder)
         if told and folder.name != told.probe and (probed / told.probe).is_dir():
             continue  # a copy
-        found.append(_by_record(spec, pretrained, folder, told, named) if told else named)
+        found.append(_by_record(dataset, pretrained, folder, told, named) if told else named)
     return [experiment for experiment in found if experiment]
 
 
-def _by_name(spec: DataSet, pretrained: Path, folder: Path) -> Experiment | None:
-    name = read_name(folder.name, spec.style)
-    split = spec.split_of(name.list) if name else None
-    if split is None or name.labelled and not spec.is_few_shot(name.labelled):
+def _by_name(dataset: DataSet, pretrained: Path, folder: Path) -> Experiment | None:
+    name = read_name(folder.name, dataset.style)
+    split = dataset.split_of(name.list) if name else None
+    if split is None or name.labelled and not dataset.is_few_shot(name.labelled):
         return None
     method = method_in(name.method) if name.epochs else "untrained"
     probe = name.protocol or ("fewShot" if name.labelled else "linear")
-    named = _with_any_split(folder, spec, split)
+    named = _with_any_split(folder, dataset, split)
     return Experiment(folder, pretrained / name.pretraining, split, method, probe, name.epochs, "", named)
 
 
 def _by_record(
-    spec: DataSet, pretrained: Path, folder: Path, told: Pretraining, named: Experiment | None
+    dataset: DataSet, pretrained: Path, folder: Path, told: Pretraining, named: Experiment | None
 ) -> Experiment | None:
     """named: what the name tells, '' for a result of no known protocol."""
-    split = spec.split_of(told.list)
-    if split is None or {told.dataset, told.pretrained_on} != {spec.name}:
+    split = dataset.split_of(told.list)
+    if split is None or {told.dataset, told.pretrained_on} != {dataset.name}:
         return None
-    if spec.is_few_shot(told.labelled) and told.labelled.removesuffix(".txt") != _file(spec.few_shot_list(split)):
+    if dataset.is_few_shot(told.labelled) and told.labelled.removesuffix(".txt") != _file(dataset.few_shot_list(split)):
         return None  # of another split
     try:
         method = method_of(told.settings)
@@ -121,11 +121,11 @@ def _file(path: str) -> str:
     return PurePath(path).name
 
 
-def _with_any_split(folder: Path, spec: DataSet, split: Split) -> str:
-    return folder.name.replace(spec.split_name(*split), "*")
+def _with_any_split(folder: Path, dataset: DataSet, split: Split) -> str:
+    return folder.name.replace(dataset.split_name(*split), "*")
 
 
-def collect(spec: DataSet, methods: list[str], probe: str, wanted: Wanted) -> dict[str, Row]:
+def collect(dataset: DataSet, methods: list[str], probe: str, wanted: Wanted) -> dict[str, Row]:
     """Label of the method -> its row: every split's result, or where it was looked for.
 
     Args:
@@ -135,12 +135,12 @@ def collect(spec: DataSet, methods: list[str], probe: str, wanted: Wanted) -> di
         InputError: there are no lists of that shape, several settings match, a result is damaged or of another
             protocol, or the class sizes are unknown.
     """
-    found = [e for e in experiments_of(spec, wanted.root) if e.probe == probe and _is_wanted(e, wanted)]
+    found = [e for e in experiments_of(dataset, wanted.root) if e.probe == probe and _is_wanted(e, wanted)]
     rows = {}
     for method in methods:
         label, own = label_of(method), [e for e in found if e.method == method]
-        _check_one_setting(spec, label, own)
-        rows[label] = _row(spec, label, {e.split.number: e for e in own}, probe, wanted)
+        _check_one_setting(dataset, label, own)
+        rows[label] = _row(dataset, label, {e.split.number: e for e in own}, probe, wanted)
     return rows
 
 
@@ -154,20 +154,20 @@ def _is_wanted(e: Experiment, wanted: Wanted) -> bool:
     )
 
 
-def _row(spec: DataSet, label: str, experiments: dict[int, Experiment], probe: str, wanted: Wanted) -> Row:
+def _row(dataset: DataSet, label: str, experiments: dict[int, Experiment], probe: str, wanted: Wanted) -> Row:
     """experiments: by split."""
     row = Row(label)
     for n in wanted.splits:
-        name = spec.split_name(n, wanted.long_tailed, wanted.shape)
-        where, e = f"{label}, {f'split {n}' if len(spec.splits) > 1 else name}", experiments.get(n)
-        result = read_result(e.folder, PROBES[probe], spec.classes, wanted.mix) if e else None
+        name = dataset.split_name(n, wanted.long_tailed, wanted.shape)
+        where, e = f"{label}, {f'split {n}' if len(dataset.splits) > 1 else name}", experiments.get(n)
+        result = read_result(e.folder, PROBES[probe], dataset.classes, wanted.mix) if e else None
         if e is None:
-            row.missing.append(f"{where}: nothing of it below {folders_of(spec, wanted.root)[1]}")
+            row.missing.append(f"{where}: nothing of it below {folders_of(dataset, wanted.root)[1]}")
         elif result is None:
             row.missing.append(f"{where}: no result in {e.folder}")
         else:
-            counts = result["class_counts"] or class_counts(spec, e)
-            groups = spec.groups(counts)
+            counts = result["class_counts"] or class_counts(dataset, e)
+            groups = dataset.groups(counts)
             row.values[n] = summarise(result["per_class"], groups)
             row.results[n] = {**result, "class_counts": counts, "groups": groups}
             row.folders[n] = e.pretrained, e.folder
@@ -175,36 +175,36 @@ def _row(spec: DataSet, label: str, experiments: dict[int, Experiment], probe: s
     return row
 
 
-def _check_one_setting(spec: DataSet, label: str, experiments: list[Experiment]) -> None:
+def _check_one_setting(dataset: DataSet, label: str, experiments: list[Experiment]) -> None:
     """Raise InputError if a split has several experiments, or two splits have other settings."""
     # Older results have no record, and other people's folders names of their own.
     known = [{e.recorded for e in experiments}, {e.named for e in experiments}, {str(e.epochs) for e in experiments}]
     splits = Counter(e.split for e in experiments)
     if any(len(texts - {""}) > 1 for texts in known) or max([0, *splits.values()]) > 1:
-        names = ", ".join(sorted({_with_any_split(e.folder, spec, e.split) for e in experiments}))
+        names = ", ".join(sorted({_with_any_split(e.folder, dataset, e.split) for e in experiments}))
         raise InputError(f"several settings of {label} were run: {names}; {CHOOSE}")
 
 
-def class_counts(spec: DataSet, experiment: Experiment) -> list[int]:
+def class_counts(dataset: DataSet, experiment: Experiment) -> list[int]:
     """Images per class of a split's long-tailed list: from the log of a pre-training on it, else from a published list.
 
     Raises:
         InputError: neither is here.
     """
-    own, tailed = experiment.pretrained, spec.tailed_list(experiment.split)
+    own, tailed = experiment.pretrained, dataset.tailed_list(experiment.split)
     folders = [own] if experiment.split.long_tailed else []
     # A balanced pre-training has another one, of the same split, beside it.
-    others = (f for f in sorted(own.parent.glob("*")) if spec.is_tailed(f.name))
-    folders += [folder for folder in others if spec.grouping_list(folder.name) == tailed]
+    others = (f for f in sorted(own.parent.glob("*")) if dataset.is_tailed(f.name))
+    folders += [folder for folder in others if dataset.grouping_list(folder.name) == tailed]
     for log in (folder / "log.txt" for folder in folders):
         text = read_text(log) if log.is_file() else ""
         found = re.search(r"class distribution in training set is \[([^][]*)\]", text)
         words = found[1].replace(",", " ").split() if found else []
-        if len(words) == spec.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
+        if len(words) == dataset.classes and all(re.fullmatch(r"\d{1,9}(\.0*)?", word) for word in words):
             return [int(float(word)) for word in words]
         if found:
-            raise InputError(f"{log} is damaged: its class distribution is not one of {spec.classes} classes")
-    if sizes := known_sizes(tailed, spec):
+            raise InputError(f"{log} is damaged: its class distribution is not one of {dataset.classes} classes")
+    if sizes := known_sizes(tailed, dataset):
         return sizes
-    advice = f"run `{FETCH} {spec.name}`" if spec.labels_in_lists else GROUP_AGAIN
+    advice = f"run `{FETCH} {dataset.name}`" if dataset.labels_in_lists else GROUP_AGAIN
     raise InputError(f"class sizes of {tailed} are unknown: no distribution in {own / 'log.txt'}; {advice}")

@@ -23,15 +23,17 @@ def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
     Raises:
         InputError: a result is of no use, or results do not belong together.
     """
-    spec = data_set(args.dataset or "cifar100")
-    wanted, kind = wanted_of(args, spec), spec.list_kind(args.LT, args.shape)
+    dataset = data_set(args.dataset or "cifar100")
+    wanted, kind = wanted_of(args, dataset), dataset.list_kind(args.LT, args.shape)
     methods, tables = args.method or [method_of({"prune": args.prune})], {}
     for probe in args.probe or ["fewShot" if args.fewShot else "linear"]:
-        table = Table(PAPER, spec, wanted, spec.name, kind, PROBES[probe], collect(spec, methods, probe, wanted))
+        table = Table(
+            PAPER, dataset, wanted, dataset.name, kind, PROBES[probe], collect(dataset, methods, probe, wanted)
+        )
         # The paper's rows are of long-tailed pre-training on lists of their own shape.
         if args.LT and not args.shape:
-            table.published = {label_of(method): published(spec, method, probe) for method in methods}
-            table.published_n = str(len(spec.splits))
+            table.published = {label_of(method): published(dataset, method, probe) for method in methods}
+            table.published_n = str(len(dataset.splits))
         tables[probe] = [table]
     return tables
 

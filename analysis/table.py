@@ -40,9 +40,9 @@ class Table:
     """
 
     paper: Paper
-    spec: DataSet
+    dataset: DataSet
     wanted: Wanted
-    dataset: str  # as the paper calls it
+    paper_name: str  # what the paper calls the data set
     pretrained_on: str
     protocol: str
     rows: dict[str, Row]
@@ -73,7 +73,7 @@ class Table:
 
     @property
     def title(self) -> str:
-        return f"{self.dataset}, pre-trained on {self.pretrained_on}, {self.protocol}"
+        return f"{self.paper_name}, pre-trained on {self.pretrained_on}, {self.protocol}"
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def long_csv(tables: list[Table]) -> str:
     writer = csv.DictWriter(text, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     for table in tables:
-        names = {"data set": table.dataset, "pre-trained on": table.pretrained_on, "protocol": table.protocol}
+        names = {"data set": table.paper_name, "pre-trained on": table.pretrained_on, "protocol": table.protocol}
         for method in table.methods:
             n = len(table.rows[method].values) if method in table.rows else None
             for column in table.columns:
@@ -149,7 +149,7 @@ def as_json(tables: list[Table]) -> str:
 
 
 def _table_dict(table: Table) -> dict[str, Any]:
-    names = {"dataset": table.dataset, "pretrained_on": table.pretrained_on, "protocol": table.protocol}
+    names = {"dataset": table.paper_name, "pretrained_on": table.pretrained_on, "protocol": table.protocol}
     rows = []
     for method in table.methods:
         row = table.rows.get(method, Row(method))

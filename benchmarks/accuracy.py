@@ -57,12 +57,12 @@ def thinned(args: argparse.Namespace) -> dict[str, Path]:
     data = data_set("fashion_mnist").open(args.data)
     paths = {}
     for name, whole in {
-        "pretrain": data.spec.split_list("fashion_mnist_split1_D_i"),
-        "linear": data.spec.train_list,
+        "pretrain": data.dataset.split_list("fashion_mnist_split1_D_i"),
+        "linear": data.dataset.train_list,
     }.items():
         chosen = Lists().open(whole, data)
         indices, labels = chosen.ids, chosen.labels
-        kept = np.concatenate([indices[labels == c][:: args.thin] for c in range(data.spec.classes)])
+        kept = np.concatenate([indices[labels == c][:: args.thin] for c in range(data.dataset.classes)])
         paths[name] = args.root.absolute() / f"{name}_thin{args.thin}.npy"
         paths[name].parent.mkdir(parents=True, exist_ok=True)
         paths[name].write_bytes(npy(np.sort(kept)))

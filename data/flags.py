@@ -41,21 +41,21 @@ def add_image_file_options(parser: Parser) -> None:
     add("--on_bad_image", default="error", choices=["error", "skip"], help="skip: leave out, count and report")
 
 
-def check_augment(args: argparse.Namespace, spec: DataSet) -> None:
+def check_augment(args: argparse.Namespace, dataset: DataSet) -> None:
     """Fill in what --augment auto stands for.
 
     Raises:
         InputError: --augment or --image_size is not for this data set.
     """
-    if getattr(args, "image_size", None) and not spec.any_size:
+    if getattr(args, "image_size", None) and not dataset.any_size:
         raise InputError(f"--image_size is for image files, not for {args.dataset}")
-    if args.augment not in ("auto", *spec.engines):
+    if args.augment not in ("auto", *dataset.engines):
         what = {"batched": "images in memory", "opencv": "image files"}[args.augment]
         raise InputError(
-            f"--augment {args.augment} is for {what}, not for {args.dataset}: choose {' or '.join(spec.engines)}"
+            f"--augment {args.augment} is for {what}, not for {args.dataset}: choose {' or '.join(dataset.engines)}"
         )
     if args.augment == "auto":
-        args.augment = spec.engines[0]
+        args.augment = dataset.engines[0]
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Views:
     smallest_crop: float = 1.0
 
 
-def views_of(args: argparse.Namespace, spec: DataSet) -> Views:
+def views_of(args: argparse.Namespace, dataset: DataSet) -> Views:
     """The settings of a command line, after check_augment."""
-    size, skip = getattr(args, "image_size", None) or spec.size, getattr(args, "on_bad_image", "error") == "skip"
+    size, skip = getattr(args, "image_size", None) or dataset.size, getattr(args, "on_bad_image", "error") == "skip"
     jitter = (args.strength, args.resizeLower) if hasattr(args, "resizeLower") else ()
     return Views(args.augment, size, args.seed, args.num_workers, skip, *jitter)
 

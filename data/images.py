@@ -18,7 +18,7 @@ from utils.errors import InputError
 class ImageSet:
     """images [N, H, W, 3] uint8 RGB, labels [N] int64 in 0..classes-1."""
 
-    spec: MemorySet
+    dataset: MemorySet
     images: np.ndarray
     labels: np.ndarray
 

@@ -30,7 +30,7 @@ class Opened(ABC):
         InputError: from each method, the images are missing or damaged.
     """
 
-    spec: DataSet
+    dataset: DataSet
     lists_from: np.ndarray | str  # what missing lists are made of: labels [N] of all training images, or the folder
 
     @abstractmethod
@@ -47,7 +47,7 @@ class Opened(ABC):
 
     def training(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> "TrainingImages":
         """Those of `pretraining`, and what they are of."""
-        counts = np.bincount(chosen.labels, minlength=self.spec.classes).tolist()
+        counts = np.bincount(chosen.labels, minlength=self.dataset.classes).tolist()
         return TrainingImages(self.pretraining(chosen, views, boost), counts, chosen, self)
 
     @abstractmethod
@@ -87,8 +87,8 @@ class OpenedArrays(Opened):
         root: folder of the data. download: fetch them where they are missing.
     """
 
-    def __init__(self, spec: MemorySet, root: str, download: bool | None) -> None:
-        self.spec, self._load = spec, partial(load, spec, root, download=download)
+    def __init__(self, dataset: MemorySet, root: str, download: bool | None) -> None:
+        self.dataset, self._load = dataset, partial(load, dataset, root, download=download)
 
     @cached_property
     def train(self) -> ImageSet:
@@ -109,13 +109,13 @@ class OpenedArrays(Opened):
         """The images of a list."""
         if chosen is None:
             return self.test
-        return ImageSet(self.spec, self.train.images[chosen.ids], self.train.labels[chosen.ids])
+        return ImageSet(self.dataset, self.train.images[chosen.ids], self.train.labels[chosen.ids])
 
     def count(self, chosen: ImageList | None) -> int:
         return len(self.test.labels if chosen is None else chosen)
 
     def pretraining(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> AugmentedImages:
-        data, how = self.of(chosen), (views.size, self.spec.flip, views.strength, views.smallest_crop)
+        data, how = self.of(chosen), (views.size, self.dataset.flip, views.strength, views.smallest_crop)
         if views.engine == "pillow":
             transform = pretrain_transform(*how)
         else:
@@ -125,7 +125,7 @@ class OpenedArrays(Opened):
 
     def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
         data = self.of(chosen)
-        transform = (probe_transform if views.engine == "pillow" else ShiftedViews)(views.size, self.spec.flip)
+        transform = (probe_transform if views.engine == "pillow" else ShiftedViews)(views.size, self.dataset.flip)
         return AugmentedImages(data.images, data.labels, transform, views.seed, fill=views.skip_bad)
 
     def plain(
@@ -137,8 +137,8 @@ class OpenedArrays(Opened):
 class OpenedFiles(Opened):
     """Image files; `root` is the folder that the paths of lists begin from."""
 
-    def __init__(self, spec: FileSet, root: str) -> None:
-        self.spec, self.lists_from = spec, root
+    def __init__(self, dataset: FileSet, root: str) -> None:
+        self.dataset, self.lists_from = dataset, root
 
     def count(self, chosen: ImageList | None) -> int:
         return len(chosen)
@@ -161,14 +161,14 @@ class OpenedFiles(Opened):
         self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
     ) -> Iterable[Batch]:
         transform = (centre_transform if views.engine == "pillow" else arrays.CentreView)(views.size)
-        dataset = AugmentedImages(self._files(chosen, views), chosen.labels, transform, views.seed, fill=False)
-        return dealt(dataset, batch, views.workers, world, numbers)
+        images = AugmentedImages(self._files(chosen, views), chosen.labels, transform, views.seed, fill=False)
+        return dealt(images, batch, views.workers, world, numbers)
 
     def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
         """Cropped at random, as published."""
-        dataset = self.probing(chosen, views)
-        dataset.fill = False
-        return dealt(dataset, batch, views.workers, world)
+        images = self.probing(chosen, views)
+        images.fill = False
+        return dealt(images, batch, views.workers, world)
 
     def _files(self, chosen: ImageList, views: Views) -> ImageFiles:
         return ImageFiles(self.lists_from, chosen, views.engine != "pillow", views.skip_bad)
@@ -178,15 +178,15 @@ class OpenedFiles(Opened):
 
 
 def dealt(
-    dataset: AugmentedImages, batch: int, workers: int, world: World, numbers: Sequence[int] | None = None
+    images: AugmentedImages, batch: int, workers: int, world: World, numbers: Sequence[int] | None = None
 ) -> DataLoader:
     """This process's share of the Batches of a data set, in order, each image once.
 
     Args:
         numbers: of the images that are asked for; default all.
     """
-    numbers = range(len(dataset)) if numbers is None else numbers
-    return make_loader(dataset, ShardedBatches(numbers, batch, world), 1, workers, world.device)
+    numbers = range(len(images)) if numbers is None else numbers
+    return make_loader(images, ShardedBatches(numbers, batch, world), 1, workers, world.device)
 
 
 class ArrayBatches:

@@ -60,10 +60,10 @@ def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 def find_groups(name: str, data: Opened) -> dict[str, list[int]]:
     """The classes of Many, Medium and Few; raises InputError if the list is bad, or its classes are of one size."""
-    sizes = group_sizes(Lists().open(name, data), data.spec.classes)
+    sizes = group_sizes(Lists().open(name, data), data.dataset.classes)
     if min(sizes) == max(sizes):
         raise InputError(f"all classes of {name} have {sizes[0]} images: give a long-tailed list")
-    return data.spec.groups(sizes)
+    return data.dataset.groups(sizes)
 
 
 def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -129,7 +129,7 @@ def draw(points: np.ndarray, axes: list[str], parts: list[tuple[str, np.ndarray,
 
 def main() -> None:
     args = parse_embed(__doc__)
-    spec = data_set(args.dataset)
+    dataset = data_set(args.dataset)
     if args.features:
         values, labels = read_features(args.features)
         listed, chosen = len(labels), some(len(labels), args.images, args.seed)
@@ -139,8 +139,8 @@ def main() -> None:
         if not arrays:
             return
         values, labels = arrays["features"], arrays["labels"]
-    if len(labels) and not 0 <= labels.min() <= labels.max() < spec.classes:
-        raise InputError(f"{args.features} has labels outside 0..{spec.classes - 1}: it is not of {spec.name}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < dataset.classes:
+        raise InputError(f"{args.features} has labels outside 0..{dataset.classes - 1}: it is not of {dataset.name}")
     note = ""
     if args.colour == "class":
         styles = class_styles(np.unique(labels).tolist())
@@ -148,14 +148,14 @@ def main() -> None:
         parts = [(f"{mark}{c}", labels == c, style) for c, style in styles.items()]
         note = mark and f" ({len(styles)}, too many for a legend: {SHOW_GROUPS})"
     else:
-        groups = find_groups(args.groupSplit, spec.open(args.data, args.download))
+        groups = find_groups(args.groupSplit, dataset.open(args.data, args.download))
         parts = [(g, np.isin(labels, members), OF_GROUPS[g]) for g, members in groups.items()]
         parts = [part for part in parts if part[1].any()]
     points, axes = plane(values, args.method, args.seed)
-    write_figure(draw(points, axes, parts, f"{spec.name}: {len(points)} images by {args.colour}"), args.out)
+    write_figure(draw(points, axes, parts, f"{dataset.name}: {len(points)} images by {args.colour}"), args.out)
     most = f", {args.images} of {listed} at random (seed {args.seed})" if args.images < listed else ""
     source = args.features or f"{args.list} by {args.checkpoint}"
-    print(f"{args.out}: {args.method} of {len(points)} images{most}, by {args.colour}{note}; {spec.name} {source}")
+    print(f"{args.out}: {args.method} of {len(points)} images{most}, by {args.colour}{note}; {dataset.name} {source}")
 
 
 if __name__ == "__main__":

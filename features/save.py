@@ -46,14 +46,14 @@ def features_of(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], int]:
     Raises:
         InputError: data set, list or checkpoint is bad, or an option is not for this data set.
     """
-    spec = data_set(args.dataset)
-    check_augment(args, spec)
-    views, world = views_of(args, spec), world_from_environment(args.no_cuda)
+    dataset = data_set(args.dataset)
+    check_augment(args, dataset)
+    views, world = views_of(args, dataset), world_from_environment(args.no_cuda)
     compute = Compute(precision_of(args), world.device)
-    model = load_backbone(args.model or spec.default_model, spec.stem, args.checkpoint, args.bnNameCnt)
+    model = load_backbone(args.model or dataset.default_model, dataset.stem, args.checkpoint, args.bnNameCnt)
     join(world)
-    data = spec.open(args.data, args.download)
-    name = {"train": spec.train_list, "val": spec.val_list, "test": spec.test_list}.get(args.list, args.list)
+    data = dataset.open(args.data, args.download)
+    name = {"train": dataset.train_list, "val": dataset.val_list, "test": dataset.test_list}.get(args.list, args.list)
     chosen = None if name is None else Lists().open(name, data)
     bad, listed = BadImages(args.on_bad_image, Log(None, world.main)), data.count(chosen)
     numbers = some(listed, args.images, args.seed)
@@ -77,8 +77,10 @@ def main() -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     replace_file(args.out, buffer.getvalue())
-    (images, channels), spec = arrays["features"].shape, data_set(args.dataset)
-    print(f"{args.out}: {channels} features of each of {images} images, {spec.name} {args.list}, by {args.checkpoint}")
+    (images, channels), dataset = arrays["features"].shape, data_set(args.dataset)
+    print(
+        f"{args.out}: {channels} features of each of {images} images, {dataset.name} {args.list}, by {args.checkpoint}"
+    )
 
 
 if __name__ == "__main__":

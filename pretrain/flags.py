@@ -57,10 +57,10 @@ def fill_in_views(args: argparse.Namespace) -> None:
     Raises:
         InputError: one of them is out of range, or not for this data set.
     """
-    spec, _ = pretraining_set(args.dataset)
+    dataset, _ = pretraining_set(args.dataset)
     if args.resizeLower is None:
-        args.resizeLower = spec.smallest_crop
-    check_augment(args, spec)
+        args.resizeLower = dataset.smallest_crop
+    check_augment(args, dataset)
     if not 0 < args.resizeLower <= 1:
         raise InputError(f"--resizeLower must be in (0, 1], not {args.resizeLower}")
     check_fractions(args.prune_percent)

@@ -31,11 +31,11 @@ class Monitor:
 
     def __init__(self, training: TrainingImages, extractor: Extractor, lists: Lists) -> None:
         self.bank, self.extractor, counts = training.chosen, extractor, training.counts
-        spec, self.world = training.data.spec, extractor.world
-        self.classes = spec.classes
-        self.val = lists.open(spec.val_list, training.data, (self.bank,))
+        dataset, self.world = training.data.dataset, extractor.world
+        self.classes = dataset.classes
+        self.val = lists.open(dataset.val_list, training.data, (self.bank,))
         extractor.batches(self.val)  # looks whether they are there
-        groups = spec.groups(counts) if max(counts) > min(counts) else {}
+        groups = dataset.groups(counts) if max(counts) > min(counts) else {}
         self.groups = {"All": list(range(self.classes)), **{name: groups.get(name, []) for name in GROUPS}}
 
     def report(self, encoder: nn.Module, epoch: int, log: Log, bad: BadImages) -> None:

@@ -144,18 +144,18 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     world = world_from_environment()
     compute = Compute(precision_of(args), world.device)
     args.precision = compute.precision
-    spec, _ = pretraining_set(args.dataset)
-    views, opened, lists = views_of(args, spec), spec.open(args.data, args.download), lists or Lists()
+    dataset, _ = pretraining_set(args.dataset)
+    views, opened, lists = views_of(args, dataset), dataset.open(args.data, args.download), lists or Lists()
     chosen = lists.open_training(training_list(args), opened)
     seed_generators(args.seed + world.rank)
-    method = compute.on_device(build_method(args, spec.stem, len(chosen)))
+    method = compute.on_device(build_method(args, dataset.stem, len(chosen)))
     data = opened.training(chosen, views, method.boost and Boost(*method.boost))
     loader = _loader(data.images, args.batch_size, views, world, method.smallest_batch)
     extractor = Extractor(opened, views, args.model, compute, world)
     monitor = Monitor(data, extractor, lists) if args.monitor == "knn" else None
 
     saving = saving_of(args, processes=world.size, images=fingerprint(data.images))
-    saving = replace(saving, every=spec.save_every, numbered=args.save_freq, last_numbered=True)
+    saving = replace(saving, every=dataset.save_every, numbered=args.save_freq, last_numbered=True)
     network, optimizer = NetworkPart(method.encoder, "module."), OptimizerPart()
     parts = {"state_dict": network, "optim": optimizer, "random": Generators(world), "memory": Memory(method),
              "scaler": Scaler(compute.scaler), "provenance": Note(provenance())}  # fmt: skip

@@ -24,7 +24,7 @@ from utils.text import size
 BATCH = 1000  # images that a classifier on features is tried on
 
 
-def check(args: argparse.Namespace, spec: DataSet) -> None:
+def check(args: argparse.Namespace, dataset: DataSet) -> None:
     """Do real steps of the probe, and tell what they took and what the probe would take. Nothing is written.
 
     Of an evaluation alone, and of BCL's protocols, the step is a batch of images through the frozen backbone.
@@ -35,7 +35,7 @@ def check(args: argparse.Namespace, spec: DataSet) -> None:
     args.download = None if args.download else False  # it would be written
     missing = _without_missing(args) if args.untrained else ""
     with lists_on_trial() as lists:
-        probe = set_up(args, spec, lists)
+        probe = set_up(args, dataset, lists)
     join(probe.world)
     log = Log(None, probe.world.main, quiet=args.quiet)
     log.info(str(probe))
@@ -96,7 +96,7 @@ def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
 
 def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
     """Batches through the frozen backbone, and steps of BCL's classifier; returns the time for all."""
-    world, spec, sources = probe.world, probe.spec, probe.sources
+    world, dataset, sources = probe.world, probe.dataset, probe.sources
     backbone = frozen_backbone(probe.model, *probe.compute.placement)
 
     def next_batch() -> int:
@@ -117,9 +117,9 @@ def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
         classify = classifier_of(probe.settings, **one_epoch)
         for item in training:
             values = torch.randn(len(item), backbone.channels, device=world.device)
-            labels = torch.arange(len(item), device=world.device) % spec.classes
+            labels = torch.arange(len(item), device=world.device) % dataset.classes
             few, known = values[:BATCH], Features(values, labels, labels)
-            taken = measure_step(lambda k=known, v=few: len(classify(k, v, spec.classes)), world.device)
+            taken = measure_step(lambda k=known, v=few: len(classify(k, v, dataset.classes)), world.device)
             seconds += taken.seconds * (probe.settings.epochs if one_epoch else 1)
     time = duration(seconds)
     log.info(f"the probe: {images:,} images, about {time}; {check_folder(probe.run.folder, 0)}")

@@ -23,11 +23,11 @@ class ListNames(NamedTuple):
     test_only: bool
 
 
-def list_names(args: argparse.Namespace, spec: DataSet) -> ListNames:
+def list_names(args: argparse.Namespace, dataset: DataSet) -> ListNames:
     """Those that a command line asks for; the grouping list is by its option, by the experiment's name, else by the
     list of its pre-training."""
-    group = args.groupSplit or spec.grouping_list(args.experiment) or _pretrained_on(args, spec)
-    return ListNames(args.protocol, labelled_list(vars(args), spec), args.valiSplit, group, args.test_only)
+    group = args.groupSplit or dataset.grouping_list(args.experiment) or _pretrained_on(args, dataset)
+    return ListNames(args.protocol, labelled_list(vars(args), dataset), args.valiSplit, group, args.test_only)
 
 
 def find_lists(names: ListNames, data: Opened, lists: Lists | None = None) -> dict[str, ImageList | None]:
@@ -39,38 +39,41 @@ def find_lists(names: ListNames, data: Opened, lists: Lists | None = None) -> di
     Raises:
         InputError: a list is bad, or training, validation and test share an image.
     """
-    spec, lists = data.spec, lists or Lists()
+    dataset, lists = data.dataset, lists or Lists()
 
     def read(name: str, *apart: ImageList) -> ImageList:
         return lists.open(name, data, apart)
 
-    found = {} if spec.test_list is None else {"test": read(spec.test_list)}
+    found = {} if dataset.test_list is None else {"test": read(dataset.test_list)}
     test = tuple(found.values())
     found["group"] = read(names.group) if names.group else None
     if on_features(names.protocol):
         # The published list of Places shares images with the validation list, which has no part in this.
-        return {**found, **{f"train{i}": read(n, *test) for i, n in enumerate(_probe_lists(names.protocol, spec), 1)}}
+        return {
+            **found,
+            **{f"train{i}": read(n, *test) for i, n in enumerate(_probe_lists(names.protocol, dataset), 1)},
+        }
     if names.test_only and test:
         return found
-    val = None if names.val == "test" and not test else read(names.val or spec.val_list, *test)
+    val = None if names.val == "test" and not test else read(names.val or dataset.val_list, *test)
     return {"train": read(names.train, *filter(None, [val]), *test), "val": val, **found}
 
 
-def _pretrained_on(args: argparse.Namespace, spec: DataSet) -> str:
+def _pretrained_on(args: argparse.Namespace, dataset: DataSet) -> str:
     """The long-tailed list of the split that the checkpoint was pre-trained on; '' where it does not tell."""
     settings = vars(args)
     if args.test_only:  # the training's
         settings, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
     told = pretraining_of(settings) or {}
-    split = spec.split_of(told["list"]["name"]) if told.get("dataset") == spec.name else None
-    return spec.tailed_list(split) if split else ""
+    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
+    return dataset.tailed_list(split) if split else ""
 
 
-def _probe_lists(protocol: str, spec: DataSet) -> list[str]:
-    names = spec.probe_lists(PROTOCOLS[protocol].shots)
+def _probe_lists(protocol: str, dataset: DataSet) -> list[str]:
+    names = dataset.probe_lists(PROTOCOLS[protocol].shots)
     if not names:
-        others = ", ".join(name for name, p in PROTOCOLS.items() if p.classifier and spec.probe_lists(p.shots))
-        raise InputError(f"{spec.name} has no lists for protocol {protocol}, only for {others}")
+        others = ", ".join(name for name, p in PROTOCOLS.items() if p.classifier and dataset.probe_lists(p.shots))
+        raise InputError(f"{dataset.name} has no lists for protocol {protocol}, only for {others}")
     return names
 
 

@@ -26,15 +26,15 @@ def pretraining_of(probed: dict[str, Any]) -> dict[str, Any] | None:
     if not (probed.get("cvt_state_dict") and settings):
         return how or None
     try:
-        spec, name = trained_on(settings)
+        dataset, name = trained_on(settings)
     except InputError:
         return how or None
-    split = spec.split_of(name)
+    split = dataset.split_of(name)
     return {
         "experiment": settings.get("experiment"),
         "method": settings.get("method"),
-        "dataset": spec.name,
-        "list": {"name": name, **origin_here(name, spec)},
+        "dataset": dataset.name,
+        "list": {"name": name, **origin_here(name, dataset)},
         "split": split.number if split else None,
         "epochs": done,
         **how,

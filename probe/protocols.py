@@ -80,29 +80,29 @@ def on_features(name: str) -> bool:
     return name in PROTOCOLS and bool(PROTOCOLS[name].classifier)
 
 
-def labelled_list(config: dict[str, Any], spec: DataSet) -> str:
+def labelled_list(config: dict[str, Any], dataset: DataSet) -> str:
     """The list of labelled images that a probe's settings name, or the data set's."""
     if config.get("fullset"):
-        return spec.train_list
+        return dataset.train_list
     given = config.get("customSplit") or config.get("trainSplit")
-    return spec.probe_list if given in (None, "", DEFAULT_LIST) else given
+    return dataset.probe_list if given in (None, "", DEFAULT_LIST) else given
 
 
-def protocol_of(config: dict[str, Any], spec: DataSet) -> tuple[str, dict[str, list]]:
+def protocol_of(config: dict[str, Any], dataset: DataSet) -> tuple[str, dict[str, list]]:
     """The protocol's name, and where the run departs from it: setting -> [ours, the protocol's].
 
     Args:
         config: train_cifar.py's or train_imagenet.py's settings of the training.
     """
-    train = labelled_list(config, spec)
-    few_shot, linear = spec.is_few_shot(train), train.removesuffix(".txt") == spec.train_list
+    train = labelled_list(config, dataset)
+    few_shot, linear = dataset.is_few_shot(train), train.removesuffix(".txt") == dataset.train_list
     name = config["protocol"] or ("sdclr-fewshot" if few_shot else "sdclr-linear" if linear else "custom")
     if name not in PROTOCOLS:
         return name, {}
-    wanted = PROTOCOLS[name].settings.get(spec.style, {})
+    wanted = PROTOCOLS[name].settings.get(dataset.style, {})
     departs = {k: [config[k], v] for k, v in wanted.items() if config[k] != v}
-    if config["valiSplit"] not in ("", spec.val_list):
-        departs["valiSplit"] = [config["valiSplit"], spec.val_list]
+    if config["valiSplit"] not in ("", dataset.val_list):
+        departs["valiSplit"] = [config["valiSplit"], dataset.val_list]
     if config["bnNameCnt"] == 1:
         departs["bnNameCnt"] = [1, 0]
     return name, departs

@@ -32,7 +32,7 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
     Returns:
         What results.json holds; {} in other processes than the main one.
     """
-    how, spec, lists, counts = probe.settings, probe.spec, probe.sources.lists, probe.sources.sizes
+    how, dataset, lists, counts = probe.settings, probe.dataset, probe.sources.lists, probe.sources.sizes
     for line in probe.script.result_lines(scores):
         log.info(line)
     # An evaluation alone reports the settings of the training; the authors' files do not have theirs.
@@ -40,7 +40,7 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
     protocol, departs = _protocol(probe, config)
     groups, test = None, lists.get("test")  # of files
     if counts is not None and None not in scores["per_class"]:
-        groups = summarise(scores["per_class"], spec.groups(counts))
+        groups = summarise(scores["per_class"], dataset.groups(counts))
         log.info(_numbers(groups))
     if not log.main:
         return {}
@@ -51,7 +51,7 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
         "protocol": protocol,
         "protocol_version": PROTOCOL_VERSION,
         "departs": departs,
-        "dataset": spec.name,
+        "dataset": dataset.name,
         "model": how.model,
         "lists": {**origin(lists), **trained_on},
         "checkpoint": config["checkpoint"],
@@ -73,10 +73,10 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
 
 def _protocol(probe: Probe, config: dict[str, Any]) -> tuple[str, dict[str, list]]:
     """protocol_of, and where BCL's lists are of another size."""
-    protocol, departs = protocol_of(config, probe.spec)
+    protocol, departs = protocol_of(config, probe.dataset)
     if on_features(protocol) and (wanted := PROTOCOLS[protocol].shots):
         # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
-        shots = len(probe.sources.lists["train1"]) // probe.spec.classes
+        shots = len(probe.sources.lists["train1"]) // probe.dataset.classes
         departs |= {"shots": [shots, wanted]} if shots != wanted else {}
     return protocol, departs
 

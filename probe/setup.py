@@ -77,14 +77,14 @@ class Sources:
     @property
     def sizes(self) -> list[int] | None:
         """Images per class of the grouping list; None where it is not known."""
-        return group_sizes(self.lists["group"], self.data.spec.classes)
+        return group_sizes(self.lists["group"], self.data.dataset.classes)
 
 
 class Probe(NamedTuple):
     """All that a probe needs, its weights loaded; `done` is the number of epochs that are."""
 
     settings: Settings
-    spec: DataSet
+    dataset: DataSet
     world: World
     compute: Compute
     sources: Sources
@@ -103,7 +103,7 @@ class Probe(NamedTuple):
     @property
     def script(self) -> Script:
         """Whose published lines and files it writes."""
-        return SCRIPTS[self.spec.style]
+        return SCRIPTS[self.dataset.style]
 
     def training(self) -> Training:
         """What its epochs are made with: of the loader's Batches, each has several steps where views are quickly made
@@ -111,7 +111,7 @@ class Probe(NamedTuple):
         how, script = self.settings, self.script
         still = frozen_modules(self.model, script.still or how.fixto) if how.fixbn else {}
         network = Network(self.model, still, how.fixbn, self.compute, self.world)
-        steps = 1 if network.backbone is None else max(1, self.spec.at_once // how.batch_size)
+        steps = 1 if network.backbone is None else max(1, self.dataset.at_once // how.batch_size)
         schedule = Schedule(how.epochs, how.lr, how.decreasing_lr, how.cosineLr, how.step_at_end)
         each = how.batch_size // self.world.size
         return Training(network, self.sources.training(steps), self.optimizer, schedule, each, self.world)
@@ -132,12 +132,11 @@ class Probe(NamedTuple):
         return f"{processes}{self.world.device.type}, {self.compute}, {self.settings.augment} views"
 
 
-def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) -> Probe:
+def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = None) -> Probe:
     """Find images and lists, build the network, load what --checkpoint, --resume and --test_only ask for.
 
     Args:
-        args: of probe.flags; `precision` is filled in. spec: the data set. lists: where they are looked for; default
-            split/.
+        args: of probe.flags; `precision` is filled in. lists: where they are looked for; default split/.
 
     Raises:
         InputError: data, a list, a checkpoint or the experiment's folder is bad, or settings do not go together.
@@ -145,12 +144,12 @@ def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) 
     world = world_from_environment(args.no_cuda)
     compute = Compute(precision_of(args), world.device)
     args.precision = compute.precision
-    data = spec.open(args.data, args.download)
-    how, views = taken(Settings, args), views_of(args, spec)
-    sources = Sources(how, views, data, find_lists(list_names(args, spec), data, lists), world)
+    data = dataset.open(args.data, args.download)
+    how, views = taken(Settings, args), views_of(args, dataset)
+    sources = Sources(how, views, data, find_lists(list_names(args, dataset), data, lists), world)
     seed_generators(args.seed)
-    model = build_classifier(args.model, spec.classes, stem=spec.stem)
-    script, origins = SCRIPTS[spec.style], origin(sources.lists)
+    model = build_classifier(args.model, dataset.classes, stem=dataset.stem)
+    script, origins = SCRIPTS[dataset.style], origin(sources.lists)
 
     hashes = {name: item["sha1"] for name, item in origins.items() if item and name != "group"}
     saving = saving_of(args, processes=world.size, lists=hashes)
@@ -172,4 +171,4 @@ def set_up(args: argparse.Namespace, spec: DataSet, lists: Lists | None = None) 
     if done is not None:
         frozen = freeze(model, args.fixto, args.fixbn)  # without --checkpoint, its weights are the run's
     done = (0 if args.test_only else args.start_epoch) if done is None else done
-    return Probe(how, spec, world, compute, sources, model, run, best, optimizer.optimizer, frozen, done)
+    return Probe(how, dataset, world, compute, sources, model, run, best, optimizer.optimizer, frozen, done)

@@ -31,11 +31,11 @@ def run_probe(args: argparse.Namespace) -> None:
         InputError: something that is given is bad, or an image is; see probe.setup.set_up.
         Interrupted: a signal has come; all is saved.
     """
-    started, spec = time.perf_counter(), data_set(args.dataset)
+    started, dataset = time.perf_counter(), data_set(args.dataset)
     if args.check:
-        check(args, spec)
+        check(args, dataset)
         return
-    probe = set_up(args, spec)
+    probe = set_up(args, dataset)
     join(probe.world)
     with probe.alone():
         log = Log(probe.run.folder, probe.world.main, quiet=args.quiet)
@@ -59,14 +59,14 @@ def train(probe: Probe, log: Log) -> None:
         RuntimeError: what is frozen has moved.
     """
     how, world, files = probe.settings, probe.world, probe.run
-    training, spec = probe.training(), probe.spec
+    training, dataset = probe.training(), probe.dataset
     each = len(training.loader.sampler) * world.size
-    bar = progress(how.epochs * each, probe.done * each, f"{spec.name} probe", world.main and not how.quiet)
+    bar = progress(how.epochs * each, probe.done * each, f"{dataset.name} probe", world.main and not how.quiet)
     reporter = Reporter(log, bar, BadImages(how.on_bad_image, log), how.log_interval)
     for epoch in files.epochs(probe.done):
         train_epoch(training, epoch, reporter, files)
         if epoch % how.test_freq == 0 or epoch == how.epochs:
-            scores = training.network.evaluate(probe.sources.images("val", reporter.bad), spec.classes)
+            scores = training.network.evaluate(probe.sources.images("val", reporter.bad), dataset.classes)
             reporter.bad.report()
             log_validation(log, epoch, scores, probe.script)
             probe.best.save(files, epoch, scores[probe.script.best])
@@ -81,7 +81,7 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         InputError: the best model is not there, or an image is bad and --on_bad_image is error.
     """
-    how, classes, bad = probe.settings, probe.spec.classes, BadImages(probe.settings.on_bad_image, log)
+    how, classes, bad = probe.settings, probe.dataset.classes, BadImages(probe.settings.on_bad_image, log)
     wait_for_all()
     if not probe.on_features:
         best = probe.best.load(probe.run.saving.settings)

@@ -130,11 +130,11 @@ def _settled(script: Mapping[str, str], user: Given, strict: bool) -> Recipe:
 
 
 def _check(recipe: Recipe) -> None:
-    values, spec, protocols = recipe.values, recipe.spec, recipe.protocols
+    values, dataset, protocols = recipe.values, recipe.dataset, recipe.protocols
     if not protocols:
-        raise InputError(f"BCL's probes have no lists of {spec.name}: leave out --paper bcl")
-    if without := [p.name for p in protocols if p.classifier and not spec.probe_lists(p.shots)]:
-        raise InputError(f"{spec.name} has no lists for protocol {without[0]}: choose other --protocols")
+        raise InputError(f"BCL's probes have no lists of {dataset.name}: leave out --paper bcl")
+    if without := [p.name for p in protocols if p.classifier and not dataset.probe_lists(p.shots)]:
+        raise InputError(f"{dataset.name} has no lists for protocol {without[0]}: choose other --protocols")
     if recipe.on("few_shot_only") and not any(protocol.few_shot for protocol in protocols):
         raise InputError(f"--few_shot_only True leaves nothing of --protocols {values['protocols']}")
     if recipe.on("test_only") and any(protocol.classifier for protocol in protocols):
@@ -157,7 +157,7 @@ def refusals(recipe: Recipe, user: Given) -> dict[str, str]:
 
 def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     """Why a setting that was given has no effect; '' where it has one, or asks for nothing."""
-    spec, values, method = recipe.spec, recipe.values, recipe.method.name
+    dataset, values, method = recipe.dataset, recipe.values, recipe.method.name
     if name in METHOD_OPTIONS:
         return "" if any(name in options for _, options in recipe.lines) else _of_other_method(recipe, name, value)
     if name == "prune" and (value == "True") != any(line.flag == name for line, _ in recipe.lines):
@@ -165,7 +165,7 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     if name == "epochs" and method == "untrained" and value != "0":
         return "has no effect with --method untrained"
     if name in recipe.style.other and value != GENERAL[name]:
-        return f"is of {recipe.style.of}, not of {spec.name}"
+        return f"is of {recipe.style.of}, not of {dataset.name}"
     if name in OF_PROTOCOLS and OF_PROTOCOLS[name] not in [protocol.name for protocol in recipe.protocols]:
         return (
             f"has no effect with {'--protocols' if values['protocols'] else '--paper'} {values['protocols'] or 'bcl'}"
@@ -199,7 +199,7 @@ class Reproduction(NamedTuple):
     """
 
     data: str
-    spec: DataSet
+    dataset: DataSet
     methods: dict[str, list[str]]
     recipe: Recipe
 
@@ -215,7 +215,7 @@ def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
         _help(description)
     if not words:
         raise InputError("name a data set (see --help)")
-    spec, at = data_set(words[0]), words.index("--") if "--" in words else len(words)
+    dataset, at = data_set(words[0]), words.index("--") if "--" in words else len(words)
     try:
         methods = {name: choose(name).name for name in words[1:at] or ["simclr", "sdclr"]}
     except InputError as error:
@@ -223,7 +223,7 @@ def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
     user = _read(words[at + 1 :], OPTIONS, description)
     if "method" in user.values:
         raise InputError("methods are named before --, not by --method")
-    own = {name: {"dataset": spec.name, "method": name} for name in methods}
+    own = {name: {"dataset": dataset.name, "method": name} for name in methods}
     recipes = {name: _settled(own[name], user, strict=False) for name in methods}
     refused = {name: refusals(recipe, user) for name, recipe in recipes.items()}
     first, *others = refused.values()
@@ -231,7 +231,7 @@ def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
         if all(name in other for other in others):
             raise InputError(message)
     return Reproduction(
-        words[0], spec, {name: user.words(refused[name]) for name in methods}, next(iter(recipes.values()))
+        words[0], dataset, {name: user.words(refused[name]) for name in methods}, next(iter(recipes.values()))
     )
 
 

@@ -18,7 +18,7 @@ from recipes.styles import STYLES
 from utils.errors import InputError, run
 
 
-def _splits(spec: DataSet) -> list[int]:
+def _splits(dataset: DataSet) -> list[int]:
     """Numbers of the splits: SPLITS of the environment, else all that are published.
 
     Raises:
@@ -27,18 +27,22 @@ def _splits(spec: DataSet) -> list[int]:
     said = os.environ.get("SPLITS", "").split()
     if bad := next((word for word in said if not word.isdecimal()), None):
         raise InputError(f"SPLITS are numbers of splits, such as '1 2', not {bad!r}")
-    return [int(word) for word in said] if said and len(spec.splits) > 1 else list(spec.splits)
+    return [int(word) for word in said] if said and len(dataset.splits) > 1 else list(dataset.splits)
 
 
-def _split_of(spec: DataSet, number: int) -> list[str]:
+def _split_of(dataset: DataSet, number: int) -> list[str]:
     """The options that choose a split; none for a data set of one split, whose recipe has its list."""
-    if len(spec.splits) == 1:
+    if len(dataset.splits) == 1:
         return []
-    return ["--split", spec.list_of(Split(number, True, ""))]
+    return ["--split", dataset.list_of(Split(number, True, ""))]
 
 
-def _recipe(spec: DataSet) -> list[str]:
-    return [f"cmds/shell_scrips/{spec.recipe}"] if spec.recipe else [program(), "-m", "recipes", "--dataset", spec.name]
+def _recipe(dataset: DataSet) -> list[str]:
+    return (
+        [f"cmds/shell_scrips/{dataset.recipe}"]
+        if dataset.recipe
+        else [program(), "-m", "recipes", "--dataset", dataset.name]
+    )
 
 
 def _told(words: list[str]) -> tuple[int, str]:
@@ -68,7 +72,7 @@ def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> 
     for split in splits:
         for method, options in wanted.methods.items():
             print(f"== {wanted.data}, split {split}, {method}", flush=True)
-            command = [*_recipe(wanted.spec), *_split_of(wanted.spec, split)]
+            command = [*_recipe(wanted.dataset), *_split_of(wanted.dataset, split)]
             command += ["--method", method, "--resume", resume, *options]
             code, told = _told(command)
             if code:
@@ -89,13 +93,13 @@ def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> 
 
 def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> list[str]:
     """The command of the tables."""
-    spec, recipe = wanted.spec, wanted.recipe
+    dataset, recipe = wanted.dataset, wanted.recipe
     command = [program(), "exp_analyse.py", "--dataset", wanted.data, "--method", *wanted.methods]
     command += ["--root", recipe.values["root"], "--experiments", *experiments]
     bcl = recipe.values["paper"] == "bcl"
-    if not bcl and spec.bcl_shape and recipe.values["split"] == spec.split_name(1, True, spec.bcl_shape):
-        command += ["--shape", spec.bcl_shape]
-    if len(spec.splits) > 1:
+    if not bcl and dataset.bcl_shape and recipe.values["split"] == dataset.split_name(1, True, dataset.bcl_shape):
+        command += ["--shape", dataset.bcl_shape]
+    if len(dataset.splits) > 1:
         command += ["--splits", *map(str, splits)]
     command += [*(["--paper", "bcl"] if bcl else ["--LT"]), "--probe", *(p.label for p in recipe.protocols)]
     command += ["--quiet", "True"] if recipe.on("quiet") else []
@@ -104,7 +108,7 @@ def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> l
 
 def main() -> None:
     wanted = parse_reproduce(sys.argv[1:], __doc__)
-    splits = _splits(wanted.spec)
+    splits = _splits(wanted.dataset)
     recipe, quiet = wanted.recipe, wanted.recipe.on("quiet")
     with Programs() as programs:
         names = run_recipes(wanted, splits, programs)

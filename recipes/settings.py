@@ -57,11 +57,11 @@ METHOD_OPTIONS = {name: line for line in LINES.values() for name in line.options
 class Recipe:
     """What a recipe runs.
 
-    spec: the data set. method: as chosen. lines: its lines, each with its options in order. values: all settings by
-    name, the method's options among them.
+    method: as chosen. lines: its lines, each with its options in order. values: all settings by name, the method's
+    options among them.
     """
 
-    spec: DataSet
+    dataset: DataSet
     method: Chosen
     lines: tuple[tuple[Line, Mapping[str, str]], ...]
     values: Mapping[str, str]
@@ -77,25 +77,25 @@ class Recipe:
     @property
     def style(self) -> Style:
         """How the scripts of its family are called."""
-        return STYLES[self.spec.style]
+        return STYLES[self.dataset.style]
 
     @property
     def experiment(self) -> str:
         """Name of the pre-training."""
-        return experiment_name(self.spec, self.method, self.values)
+        return experiment_name(self.dataset, self.method, self.values)
 
     @property
     def folder(self) -> str:
         """Folder of the pre-trainings of this data set; that of probes ends in _tune."""
-        return f"{self.below('')}{self.spec.checkpoints}".removeprefix("./")
+        return f"{self.below('')}{self.dataset.checkpoints}".removeprefix("./")
 
     @property
     def protocols(self) -> list[Protocol]:
         """Those that are asked for, or the paper's that the data set has lists for."""
         if wanted := self.values["protocols"]:
             return [PROTOCOLS[name] for name in wanted.split(",")]
-        found = [p for p in PROTOCOLS.values() if p.paper == self.values["paper"] and self.spec.style in p.styles]
-        return [p for p in found if not p.classifier or self.spec.probe_lists(p.shots)]
+        found = [p for p in PROTOCOLS.values() if p.paper == self.values["paper"] and self.dataset.style in p.styles]
+        return [p for p in found if not p.classifier or self.dataset.probe_lists(p.shots)]
 
     def below(self, name: str) -> str:
         """The path of a name in the folder of all checkpoints folders."""
@@ -113,39 +113,43 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
         InputError: an unknown data set or method.
     """
     said = {**script, **user}
-    spec, paper, name = data_set(said["dataset"]), said.get("paper", "sdclr"), said.get("method", "")
+    dataset, paper, name = data_set(said["dataset"]), said.get("paper", "sdclr"), said.get("method", "")
     flags = {line.flag: said.get(line.flag) == "True" for line in LINES.values()}
     method = choose(name or method_of(flags))
-    values = {**GENERAL, **BY_STYLE[spec.style], **_of_data_set(spec), **script, **PAPERS[paper][spec.style]}
-    if paper == "bcl" and spec.bcl_shape:  # what this paper calls ImageNet-LT is another list than that of the script
-        values["split"] = spec.split_name(1, True, spec.bcl_shape)
+    values = {**GENERAL, **BY_STYLE[dataset.style], **_of_data_set(dataset), **script, **PAPERS[paper][dataset.style]}
+    if (
+        paper == "bcl" and dataset.bcl_shape
+    ):  # what this paper calls ImageNet-LT is another list than that of the script
+        values["split"] = dataset.split_name(1, True, dataset.bcl_shape)
     names = [next(key for key, known in LINES.items() if known is line) for line in method.lines]
-    own = {key: _of_line(spec, paper, method, key) if name else _by_flag(spec, paper, script, key) for key in names}
+    own = {
+        key: _of_line(dataset, paper, method, key) if name else _by_flag(dataset, paper, script, key) for key in names
+    }
     for options in own.values():
         values |= options
     values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
     lines = tuple((LINES[key], {k: values[k] for k in own[key] if k not in GENERAL}) for key in names)
-    return Recipe(spec, method, lines, values)
+    return Recipe(dataset, method, lines, values)
 
 
-def _of_data_set(spec: DataSet) -> dict[str, str]:
+def _of_data_set(dataset: DataSet) -> dict[str, str]:
     """What a recipe has of a data set where no script says otherwise."""
-    of_lists = {"split": spec.list_of(Split(1, True, "")), "few_shot_split": spec.few_shot_name}
-    return {"model": spec.default_model, "data": spec.default_folder, **of_lists}
+    of_lists = {"split": dataset.list_of(Split(1, True, "")), "few_shot_split": dataset.few_shot_name}
+    return {"model": dataset.default_model, "data": dataset.default_folder, **of_lists}
 
 
-def _of_line(spec: DataSet, paper: str, method: Chosen, name: str) -> dict[str, str]:
+def _of_line(dataset: DataSet, paper: str, method: Chosen, name: str) -> dict[str, str]:
     """What is set for a line of a method that is chosen by name: its options in order, then others."""
     own = {key: method.options[key] for key in LINES[name].options} | dict(LINES[name].papers.get(paper, {}))
     if "prune_percent" in own:
-        own["prune_percent"] = str(spec.prune_percent)
-    return own | OF_STYLE[spec.style].get(name, {}) | OF_DATA_SET.get(spec.name, {}).get(name, {})
+        own["prune_percent"] = str(dataset.prune_percent)
+    return own | OF_STYLE[dataset.style].get(name, {}) | OF_DATA_SET.get(dataset.name, {}).get(name, {})
 
 
-def _by_flag(spec: DataSet, paper: str, script: Mapping[str, str], name: str) -> dict[str, str]:
+def _by_flag(dataset: DataSet, paper: str, script: Mapping[str, str], name: str) -> dict[str, str]:
     """What is set for a line that is chosen by the authors' flag: a script's own values, and nothing switched on."""
     line = LINES[name]
     own = {key: "False" if value == "True" else value for key, value in line.options.items()}
     if "prune_percent" in own:
-        own["prune_percent"] = str(spec.prune_percent)
+        own["prune_percent"] = str(dataset.prune_percent)
     return own | {key: script[key] for key in own if key in script} | dict(line.papers.get(paper, {}))

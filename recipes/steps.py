@@ -33,12 +33,12 @@ def commands(recipe: Recipe) -> list[list[str]]:
 
 
 def _pretraining(recipe: Recipe) -> list[str]:
-    spec, values = recipe.spec, recipe.values
+    dataset, values = recipe.dataset, recipe.values
     split = values["split"]
     given = _shared(recipe) | {
         "save-dir": recipe.folder,
-        "dataset": pretraining_name(spec),
-        spec.list_flag: spec.split_list(split),
+        "dataset": pretraining_name(dataset),
+        dataset.list_flag: dataset.split_list(split),
         "optimizer": "sgd",
         "scheduler": "cosine",
         "temperature": values["temp"],
@@ -80,7 +80,7 @@ def _of_method(recipe: Recipe) -> tuple[list[str], list[str]]:
 
 
 def _linear_probe(recipe: Recipe, protocol: Protocol) -> list[str]:
-    name = linear_probe_name(recipe.spec, recipe.experiment, recipe.values)
+    name = linear_probe_name(recipe.dataset, recipe.experiment, recipe.values)
     given = _labelled(recipe, protocol) | {"epochs": recipe.values["linear_epochs"]}
     if recipe.values["linear_eval_seed"]:
         given["seed"] = recipe.values["linear_eval_seed"]
@@ -88,11 +88,11 @@ def _linear_probe(recipe: Recipe, protocol: Protocol) -> list[str]:
 
 
 def _few_shot_probe(recipe: Recipe, protocol: Protocol) -> list[str]:
-    spec, values = recipe.spec, recipe.values
+    dataset, values = recipe.dataset, recipe.values
     few_shot = _few_shot_list(recipe)
     given = {"epochs": values["few_shot_epochs"], "lr": values["few_shot_lr"]}
     given |= _labelled(recipe, protocol)
-    name = few_shot_probe_name(spec, recipe.experiment, few_shot, values["few_shot_lr"])
+    name = few_shot_probe_name(dataset, recipe.experiment, few_shot, values["few_shot_lr"])
     return _probe(recipe, "few_shot", name, _published(protocol, recipe) | given)
 
 
@@ -109,13 +109,13 @@ def _few_shot_list(recipe: Recipe) -> str:
 def _labelled(recipe: Recipe, protocol: Protocol) -> dict[str, str]:
     """The options that name the labelled images."""
     if not protocol.few_shot:
-        return {"trainSplit": recipe.spec.train_list, "fullset": "True"}
-    return {recipe.style.few_shot: recipe.spec.split_list(_few_shot_list(recipe))}
+        return {"trainSplit": recipe.dataset.train_list, "fullset": "True"}
+    return {recipe.style.few_shot: recipe.dataset.split_list(_few_shot_list(recipe))}
 
 
 def _published(protocol: Protocol, recipe: Recipe) -> dict[str, str]:
     """The settings of a protocol on images, as texts."""
-    settings = protocol.settings[recipe.spec.style]
+    settings = protocol.settings[recipe.dataset.style]
     found = {name: f"{settings[name]:g}" for name in ("epochs", "lr", "wd", "test_freq", "seed")}
     found |= {"weight-decay": found["wd"], "batch-size": str(settings["batch_size"]), "fixto": settings["fixto"]}
     return found | {"fixbn": "True", "decreasing_lr": ",".join(map(str, settings["decreasing_lr"]))}
@@ -124,7 +124,7 @@ def _published(protocol: Protocol, recipe: Recipe) -> dict[str, str]:
 def _probe(recipe: Recipe, step: str, name: str, settings: Mapping[str, str]) -> list[str]:
     """A probe of SDCLR's paper; image files' are run by several processes, too."""
     style = recipe.style
-    given = _of_probe(recipe) | {"valiSplit": recipe.spec.val_list} | settings
+    given = _of_probe(recipe) | {"valiSplit": recipe.dataset.val_list} | settings
     launch = _launch(recipe, step) if style.processes else [program()]
     saving = ["--test_only", "True"] if recipe.on("test_only") else _saving(recipe)
     return [
@@ -163,7 +163,7 @@ def _shared(recipe: Recipe) -> dict[str, str]:
 def _of_probe(recipe: Recipe) -> dict[str, str]:
     return _shared(recipe) | {
         "save-dir": f"{recipe.folder}_tune",
-        "dataset": recipe.spec.name,
+        "dataset": recipe.dataset.name,
         "checkpoint": f"{recipe.folder}/{recipe.experiment}/model_{recipe.values['epochs']}.pt",
         "cvt_state_dict": "True",
         "world_size": str(recipe.count("GPU_NUM") * recipe.count("nodes")),

@@ -26,7 +26,7 @@ from utils.errors import InputError
 from utils.files import locked
 
 
-def ensure_list(name: str, spec: MemorySet, labels: np.ndarray, root: Path = ROOT, *, fetching: bool = True) -> Path:
+def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path = ROOT, *, fetching: bool = True) -> Path:
     """Path of the list `name`: a file, or a path below split/ as in the published commands.
 
     A missing list is fetched with its data set's other published lists; where those cannot be had, or there are
@@ -42,73 +42,73 @@ def ensure_list(name: str, spec: MemorySet, labels: np.ndarray, root: Path = ROO
     for path in (root / name, Path(name)):
         if path.is_file():
             return path
-    if name in (n for shots in spec.shots for n in spec.shot_lists(shots)):
-        return _ensure_shots(name, spec, labels, root, fetching)
-    settings = settings_of(spec, name) or {}
-    lists = make_lists(spec, labels, **settings)
+    if name in (n for shots in dataset.shots for n in dataset.shot_lists(shots)):
+        return _ensure_shots(name, dataset, labels, root, fetching)
+    settings = settings_of(dataset, name) or {}
+    lists = make_lists(dataset, labels, **settings)
     if name not in lists:
-        example = spec.split_list(f"{spec.prefix}split1_D_i")
-        raise InputError(f"list {name} does not exist below {root}; a list of {spec.name} is called {example}, say")
+        example = dataset.split_list(f"{dataset.prefix}split1_D_i")
+        raise InputError(f"list {name} does not exist below {root}; a list of {dataset.name} is called {example}, say")
     own = "shape" in settings
     if own:
         # A list of another shape goes beside those that are here, and keeps off their validation images.
-        val = read_list(ensure_list(spec.val_list, spec, labels, root, fetching=fetching), spec)
-        lists = make_lists(spec, labels, val=val.ids, **settings)
+        val = read_list(ensure_list(dataset.val_list, dataset, labels, root, fetching=fetching), dataset)
+        lists = make_lists(dataset, labels, val=val.ids, **settings)
     with locked(root):
         if (root / name).is_file():
             return root / name
         why = ""
-        if fetching and spec.fetchable and not own:
+        if fetching and dataset.fetchable and not own:
             try:
-                fetch(spec, root)
-                print(f"{name} was missing: fetched the published lists of {spec.name}", flush=True)
+                fetch(dataset, root)
+                print(f"{name} was missing: fetched the published lists of {dataset.name}", flush=True)
                 return root / name
             except InputError as error:
                 why = f" ({error})"
         if not own:
-            _refuse_to_mix(name, spec, root, fetching)
+            _refuse_to_mix(name, dataset, root, fetching)
         written = write_lists(lists, root, note=fetching)
         where = f" in {root}" if fetching else ""
-        print(f"{name} was missing: generated {len(written)} lists of {spec.name}{where}{why}", flush=True)
+        print(f"{name} was missing: generated {len(written)} lists of {dataset.name}{where}{why}", flush=True)
     return root / name
 
 
-def _ensure_shots(name: str, spec: MemorySet, labels: np.ndarray, root: Path, fetching: bool) -> Path:
+def _ensure_shots(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, fetching: bool) -> Path:
     """BCL's few-shot lists go with the training list that is in use: published with a published one, if there are."""
-    train = read_list(ensure_list(spec.train_list, spec, labels, root, fetching=fetching), spec)
+    train = read_list(ensure_list(dataset.train_list, dataset, labels, root, fetching=fetching), dataset)
     with locked(root):
         if not (root / name).is_file():
-            if fetching and train.source == "published" and name in _published_paths(spec):
-                fetch(spec, root)
+            if fetching and train.source == "published" and name in _published_paths(dataset):
+                fetch(dataset, root)
             else:
-                write_lists(make_shots(spec, labels, train.ids), root, note=fetching)
+                write_lists(make_shots(dataset, labels, train.ids), root, note=fetching)
                 where = f" in {root}" if fetching else ""
-                print(f"{name} was missing: generated the few-shot lists of {spec.name}{where}", flush=True)
+                print(f"{name} was missing: generated the few-shot lists of {dataset.name}{where}", flush=True)
     return root / name
 
 
-def _refuse_to_mix(name: str, spec: MemorySet, root: Path, fetching: bool) -> None:
-    folders = [(root / name).parent for name in (spec.val_list, spec.split_list("x"))]
+def _refuse_to_mix(name: str, dataset: MemorySet, root: Path, fetching: bool) -> None:
+    folders = [(root / name).parent for name in (dataset.val_list, dataset.split_list("x"))]
     here = [path for folder in folders for path in folder.glob("*.npy")]
     if any(origin(blob_sha1(p.read_bytes()))[0] == "published" for p in here):
-        raise _not_fetched(name, spec, fetching)
+        raise _not_fetched(name, dataset, fetching)
 
 
-def _not_fetched(name: str, spec: DataSet, fetching: bool) -> InputError:
+def _not_fetched(name: str, dataset: DataSet, fetching: bool) -> InputError:
     """The error where a list is missing beside published ones, which generated lists do not go with."""
-    told = f"{name} is missing beside published lists of {spec.name}, and generated ones do not go with those"
-    if not fetching and spec.fetchable:
+    told = f"{name} is missing beside published lists of {dataset.name}, and generated ones do not go with those"
+    if not fetching and dataset.fetchable:
         told += "; a run would fetch it, a check writes nothing"
-    return InputError(f"{told}: run `{FETCH} {spec.name}`")
+    return InputError(f"{told}: run `{FETCH} {dataset.name}`")
 
 
-def known_list(spec: FileSet, name: str, root: Path = ROOT) -> Path | None:
+def known_list(dataset: FileSet, name: str, root: Path = ROOT) -> Path | None:
     """Path of the list `name` of image files if it is there."""
-    path = root / spec.path(name)
+    path = root / dataset.path(name)
     return path if path.is_file() else None
 
 
-def ensure_path_list(name: str, spec: FileSet, data: str, root: Path = ROOT, *, fetching: bool = True) -> Path:
+def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path = ROOT, *, fetching: bool = True) -> Path:
     """Path of a list of image files: a file, or the published name of a list (with or without .txt).
 
     A missing list is fetched with the other published lists of its data set. If the authors did not publish it, the
@@ -121,64 +121,66 @@ def ensure_path_list(name: str, spec: FileSet, data: str, root: Path = ROOT, *, 
     Raises:
         InputError: nothing makes a list of that name, or generating it would mix the two kinds.
     """
-    relative = spec.path(name.removesuffix(".txt"))
+    relative = dataset.path(name.removesuffix(".txt"))
     for path in (root / relative, root / name, Path(name)):
         if path.is_file():
             return path
-    if relative not in map(spec.path, spec.names()):
-        raise InputError(f"list {name} does not exist below {root}; those of {spec.name} are {', '.join(spec.names())}")
+    if relative not in map(dataset.path, dataset.names()):
+        raise InputError(
+            f"list {name} does not exist below {root}; those of {dataset.name} are {', '.join(dataset.names())}"
+        )
     with locked(root):
         if (root / relative).is_file():
             return root / relative
-        here = [read_path_list(p, spec) for p in sorted((root / spec.folder).glob("*.txt"))]
-        why = _fetch_path_lists(relative, spec, root, here) if fetching else ""
+        here = [read_path_list(p, dataset) for p in sorted((root / dataset.folder).glob("*.txt"))]
+        why = _fetch_path_lists(relative, dataset, root, here) if fetching else ""
         if (root / relative).is_file():
-            print(f"{relative} was missing: fetched the published lists of {spec.name}", flush=True)
+            print(f"{relative} was missing: fetched the published lists of {dataset.name}", flush=True)
             return root / relative
         theirs = [item for item in here if item.source == "published"]
-        apart = frozenset(path for item in theirs if Path(item.path).stem != spec.test_list for path in item.paths)
-        if not fetching and theirs and relative in _published_paths(spec):
-            raise _not_fetched(relative, spec, fetching)
+        apart = frozenset(path for item in theirs if Path(item.path).stem != dataset.test_list for path in item.paths)
+        if not fetching and theirs and relative in _published_paths(dataset):
+            raise _not_fetched(relative, dataset, fetching)
         if not data:
             raise InputError(f"list {relative} is missing{why}: give the data folder to generate it, or fetch it")
         try:
-            lists = make_image_lists(spec, scan(spec, Path(data), _classes(theirs, spec)), apart=apart)
+            lists = make_image_lists(dataset, scan(dataset, Path(data), _classes(theirs, dataset)), apart=apart)
         except InputError as error:
             raise InputError(f"list {relative} is missing and cannot be generated: {error}{why}") from error
-        mine = {k: v for k, v in lists.items() if not theirs or k not in _published_paths(spec)}
+        mine = {k: v for k, v in lists.items() if not theirs or k not in _published_paths(dataset)}
         written = write_files(mine, root, note=fetching)
         where = f" in {root}" if fetching else ""
-        print(f"{relative} was missing: generated {len(written)} lists of {spec.name}{where}{why}", flush=True)
+        print(f"{relative} was missing: generated {len(written)} lists of {dataset.name}{where}{why}", flush=True)
     return root / relative
 
 
-def _classes(theirs: list[ImageList], spec: FileSet) -> list[str]:
+def _classes(theirs: list[ImageList], dataset: FileSet) -> list[str]:
     """The classes' folders in the order of the labels of published lists; [] where those do not determine it."""
     folders: dict[int, set[str]] = {}
     for item in theirs:
         for label, found in class_folders(item).items():
             folders.setdefault(label, set()).update(found)
-    ordered = [sorted(folders.get(label, ())) for label in range(spec.classes)]
+    ordered = [sorted(folders.get(label, ())) for label in range(dataset.classes)]
     return [found[0] for found in ordered] if all(len(found) == 1 for found in ordered) else []
 
 
-def _published_paths(spec: DataSet) -> set[str]:
-    return {row["path"].removeprefix("split/") for row in published_lists() if dataset_of(row["path"]) == spec.name}
+def _published_paths(dataset: DataSet) -> set[str]:
+    return {row["path"].removeprefix("split/") for row in published_lists() if dataset_of(row["path"]) == dataset.name}
 
 
-def _fetch_path_lists(relative: str, spec: FileSet, root: Path, here: list[ImageList]) -> str:
+def _fetch_path_lists(relative: str, dataset: FileSet, root: Path, here: list[ImageList]) -> str:
     """Fetch the published lists unless generated ones are in use; returns why not, for the message."""
     sources = {item.source for item in here}
     # Generated lists beside published ones have the default settings: they can be made again, and must come out equal.
     if "generated" in sources and "published" not in sources:
         raise InputError(
             f"{root / relative} is missing beside generated lists: make all again, with the settings they were made "
-            f"with, by `{MAKE} {spec.name}`"
+            f"with, by `{MAKE} {dataset.name}`"
         )
     try:
-        here += [read_path_list(root / fetched, spec) for fetched in fetch(spec, root)]
+        here += [read_path_list(root / fetched, dataset) for fetched in fetch(dataset, root)]
         return ""
     except InputError as error:
-        if relative in _published_paths(spec) and "published" in sources:
+        if relative in _published_paths(dataset) and "published" in sources:
             raise
         return f" ({error})"

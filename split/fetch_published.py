@@ -21,7 +21,7 @@ from utils.files import locked, replace_file
 TIMEOUT = 20  # seconds, per list
 
 
-def fetch(spec: DataSet, root: Path = ROOT, server: str = SERVER, overwrite: bool = False) -> list[str]:
+def fetch(dataset: DataSet, root: Path = ROOT, server: str = SERVER, overwrite: bool = False) -> list[str]:
     """Fetch the published lists of a data set that `root` lacks: all of them, verified, or none.
 
     Returns:
@@ -33,7 +33,7 @@ def fetch(spec: DataSet, root: Path = ROOT, server: str = SERVER, overwrite: boo
     contents: dict[str, bytes] = {}
     for row in published_lists():
         relative = row["path"].removeprefix("split/")
-        if dataset_of(relative) != spec.name or relative in contents:
+        if dataset_of(relative) != dataset.name or relative in contents:
             continue
         path, sha1 = root / relative, row["git_blob_sha1"]
         if path.exists() and blob_sha1(path.read_bytes()) == sha1:

@@ -45,7 +45,7 @@ def parse_fetch(description: str) -> argparse.Namespace:
         InputError: an unknown flag, or a data set without published lists.
     """
     parser = Parser(description)
-    published = [name for name, spec in data_sets().items() if spec.fetchable]
+    published = [name for name, dataset in data_sets().items() if dataset.fetchable]
     parser.add_argument("--dataset", nargs="+", choices=published, default=["cifar10", "cifar100"])
     parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
     parser.add_argument("--server", default=SERVER, help="where the repositories' raw files are served")

@@ -45,7 +45,7 @@ def generated_lists() -> dict[str, str]:
 def dataset_of(path: str) -> str:
     """The data set whose lists lie at this path below split/; '' where it is none of ours."""
     folder = Path(path).parent.name.removesuffix("_imbSub_with_subsets")
-    by_folder = {spec.folder: name for name, spec in data_sets("imagenet").items()}
+    by_folder = {dataset.folder: name for name, dataset in data_sets("imagenet").items()}
     return folder if folder in data_sets("cifar") else by_folder.get(folder, "")
 
 
@@ -120,12 +120,12 @@ def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = Fa
 
 
 def read_list(
-    path: Path, spec: MemorySet, apart: tuple[ImageList, ...] = (), labels: np.ndarray | None = None
+    path: Path, dataset: MemorySet, apart: tuple[ImageList, ...] = (), labels: np.ndarray | None = None
 ) -> ImageList:
     """Read and check a list of indices into a data set's training images.
 
     Args:
-        path: .npy file of integers. spec: the data set.
+        path: .npy file of integers. dataset: the data set.
         apart: lists, of validation images say, that must share no image with this one.
         labels: [N] of all training images, for the list's own.
 
@@ -138,13 +138,13 @@ def read_list(
         raise InputError(f"list {path} must hold a row of integers, not {values.dtype} of shape {values.shape}")
     sha1 = blob_sha1(content)
     source, owner = origin(sha1)
-    if owner not in ("", spec.name):
-        raise InputError(f"list {path} belongs to {owner}, not to {spec.name}: choose a list of {spec.name}")
+    if owner not in ("", dataset.name):
+        raise InputError(f"list {path} belongs to {owner}, not to {dataset.name}: choose a list of {dataset.name}")
     low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= spec.train_images:
+    if low < 0 or high >= dataset.train_images:
         raise InputError(
-            f"list {path} has index {low if low < 0 else high}, out of range 0..{spec.train_images - 1} "
-            f"of {spec.name}: it is damaged or belongs to another data set"
+            f"list {path} has index {low if low < 0 else high}, out of range 0..{dataset.train_images - 1} "
+            f"of {dataset.name}: it is damaged or belongs to another data set"
         )
     unique, count = np.unique(values, return_counts=True)
     if len(unique) < len(values):
@@ -162,11 +162,11 @@ def read_list(
 _LABEL = re.compile("-?[0-9]{1,9}")
 
 
-def read_path_list(path: Path, spec: FileSet, apart: tuple[ImageList, ...] = ()) -> ImageList:
+def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = ()) -> ImageList:
     """Read and check a list of image files.
 
     Args:
-        path: text file. spec: its data set. apart: lists that must share no image with this one.
+        path: text file. dataset: its data set. apart: lists that must share no image with this one.
 
     Raises:
         InputError: the file is missing or not text, a line lacks its label, a label is out of range, a path leaves the
@@ -181,11 +181,11 @@ def read_path_list(path: Path, spec: FileSet, apart: tuple[ImageList, ...] = ())
         raise InputError(f"list {path} is not a readable text file ({error}); make or fetch it again") from error
     sha1 = blob_sha1(content)
     source, owner = origin(sha1)
-    if owner not in ("", spec.name):
-        raise InputError(f"list {path} belongs to {owner}, not to {spec.name}: choose a list of {spec.name}")
+    if owner not in ("", dataset.name):
+        raise InputError(f"list {path} belongs to {owner}, not to {dataset.name}: choose a list of {dataset.name}")
     paths, labels = [], np.empty(len(lines), np.int64)
     for i, line in enumerate(lines):
-        name, label = _parse(line, f"list {path}, line {i + 1}", spec)
+        name, label = _parse(line, f"list {path}, line {i + 1}", dataset)
         paths.append(name)
         labels[i] = label
     if not paths:
@@ -200,13 +200,13 @@ def read_path_list(path: Path, spec: FileSet, apart: tuple[ImageList, ...] = ())
     return result
 
 
-def _parse(line: str, where: str, spec: FileSet) -> tuple[str, int]:
+def _parse(line: str, where: str, dataset: FileSet) -> tuple[str, int]:
     name, _, label = line.strip().rpartition(" ")
     name = name.strip()
     if not name or not _LABEL.fullmatch(label):
         raise InputError(f"{where}: {line.strip()[:80]!r} is not `<path> <label>`")
-    if not 0 <= int(label) < spec.classes:
-        raise InputError(f"{where}: label {label} is out of range 0..{spec.classes - 1} of {spec.name}")
+    if not 0 <= int(label) < dataset.classes:
+        raise InputError(f"{where}: label {label} is out of range 0..{dataset.classes - 1} of {dataset.name}")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise InputError(f"{where}: {name!r} leaves the data folder; paths are relative to it")
@@ -227,13 +227,13 @@ def group_sizes(item: ImageList | None, classes: int) -> list[int] | None:
     return None if item is None else np.bincount(item.labels, minlength=classes).tolist()
 
 
-def origin_here(name: str, spec: DataSet) -> dict[str, str]:
+def origin_here(name: str, dataset: DataSet) -> dict[str, str]:
     """'path', 'sha1' and 'source' of the list of that name as it is here now; {} where there is none.
 
     Args:
         name: as on command lines, see split/open.py.
     """
-    for path in (ROOT / spec.path(name.removesuffix(".txt")), Path(name)):
+    for path in (ROOT / dataset.path(name.removesuffix(".txt")), Path(name)):
         try:
             sha1 = blob_sha1(read_file(path, LARGEST))
         except (OSError, ValueError):  # a name may be none of a file
@@ -242,13 +242,13 @@ def origin_here(name: str, spec: DataSet) -> dict[str, str]:
     return {}
 
 
-def known_sizes(name: str, spec: DataSet) -> list[int] | None:
+def known_sizes(name: str, dataset: DataSet) -> list[int] | None:
     """Images per class of a published long-tailed list, where files in split/ tell them; None where they do not.
 
     Generated lists give a class another size than the authors' do, so they tell nothing of the authors' results.
     """
-    if spec.name == "imagenet-100":
+    if dataset.name == "imagenet-100":
         return imagenet_100()[1].tolist()
-    path = ROOT / spec.path(name)
-    found = read_path_list(path, spec) if spec.labels_in_lists and path.is_file() else None
-    return group_sizes(found, spec.classes) if found and found.source == "published" else None
+    path = ROOT / dataset.path(name)
+    found = read_path_list(path, dataset) if dataset.labels_in_lists and path.is_file() else None
+    return group_sizes(found, dataset.classes) if found and found.source == "published" else None

@@ -29,7 +29,7 @@ class Tree:
     published_classes: bool  # the 100 classes of ImageNet-100, in the published order
 
 
-def scan(spec: FileSet, root: Path, classes: list[str] | None = None) -> Tree:
+def scan(dataset: FileSet, root: Path, classes: list[str] | None = None) -> Tree:
     """Find the classes and images below `root`.
 
     ImageNet-100 takes its published classes where they are all there. Otherwise a tree with more classes than the data
@@ -43,15 +43,17 @@ def scan(spec: FileSet, root: Path, classes: list[str] | None = None) -> Tree:
     """
     for part in ("train", "val"):
         if not (root / part).is_dir():
-            raise InputError(f"data folder {str(root)!r} has no folder {part}/: the right download is {spec.download}")
+            raise InputError(
+                f"data folder {str(root)!r} has no folder {part}/: the right download is {dataset.download}"
+            )
     there = sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir() and entry.name.isprintable())
-    published = imagenet_100()[0] if spec.name == "imagenet-100" else []
+    published = imagenet_100()[0] if dataset.name == "imagenet-100" else []
     known = bool(published) and set(published) <= set(there)
-    if len(there) < spec.classes:
+    if len(there) < dataset.classes:
         raise InputError(
-            f"{root / 'train'} has {len(there)} classes, {spec.name} needs {spec.classes}: {spec.download}"
+            f"{root / 'train'} has {len(there)} classes, {dataset.name} needs {dataset.classes}: {dataset.download}"
         )
-    chosen = np.sort(np.random.RandomState(0).permutation(len(there))[: spec.classes])
+    chosen = np.sort(np.random.RandomState(0).permutation(len(there))[: dataset.classes])
     classes = classes or (published if known else [there[i] for i in chosen])
     images = {part: [_images(root, part, name) for name in classes] for part in ("train", "val")}
     return Tree(root, classes, images["train"], images["val"], known)
@@ -97,22 +99,22 @@ def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, sc
     return sizes
 
 
-def long_tailed_counts(spec: FileSet, name: str, tree: Tree) -> tuple[np.ndarray, bool]:
+def long_tailed_counts(dataset: FileSet, name: str, tree: Tree) -> tuple[np.ndarray, bool]:
     """Images per class of the long-tailed list `name`, and whether they are in the order of the labels.
 
     Published, or fitted to what is published; of a data set without published lists, the exponential law of its own.
     """
-    if spec.name == "imagenet-100":
+    if dataset.name == "imagenet-100":
         return imagenet_100()[1], tree.published_classes
-    if spec.name == "places":
-        return PLACES_LT.counts(spec.classes), False
-    if spec.name == "imagenet" and "exp" not in name:
-        return IMAGENET_LT.counts(spec.classes), False
-    return class_counts(spec.classes, spec.head, spec.imb_factor), False
+    if dataset.name == "places":
+        return PLACES_LT.counts(dataset.classes), False
+    if dataset.name == "imagenet" and "exp" not in name:
+        return IMAGENET_LT.counts(dataset.classes), False
+    return class_counts(dataset.classes, dataset.head, dataset.imb_factor), False
 
 
 def make_image_lists(
-    spec: FileSet, tree: Tree, scale: float = 1.0, seed: int = 0, apart: frozenset[str] = frozenset()
+    dataset: FileSet, tree: Tree, scale: float = 1.0, seed: int = 0, apart: frozenset[str] = frozenset()
 ) -> dict[str, bytes]:
     """All lists of a data set.
 
@@ -132,30 +134,30 @@ def make_image_lists(
     def scaled(counts: np.ndarray | int) -> np.ndarray:
         return np.maximum(np.round(np.asarray(counts) * scale), 1).astype(np.int64)
 
-    everyone, lists = np.ones(spec.classes, np.int64), {}
+    everyone, lists = np.ones(dataset.classes, np.int64), {}
 
     def rng(*draw: int) -> np.random.RandomState:
         """A stream for each draw, another one for every seed."""
         return np.random.RandomState([seed, *draw])
 
-    val = _draw(tree.train, everyone * scaled(spec.val_per_class), rng(0), apart)
-    lists[spec.val_list] = val
+    val = _draw(tree.train, everyone * scaled(dataset.val_per_class), rng(0), apart)
+    lists[dataset.val_list] = val
     taken = frozenset(path for images in val for path in images)
     pool = [[path for path in images if path not in taken] for images in tree.train]
-    lists[spec.train_list], lists[spec.test_list] = pool, tree.val
-    lists[spec.few_shot] = _draw(pool, everyone * scaled(spec.few_per_class), rng(1))
-    if spec.hundred_shot:
+    lists[dataset.train_list], lists[dataset.test_list] = pool, tree.val
+    lists[dataset.few_shot] = _draw(pool, everyone * scaled(dataset.few_per_class), rng(1))
+    if dataset.hundred_shot:
         # No class of the real data sets is smaller.
         shots = np.minimum(everyone * scaled(100), [len(images) for images in pool])
-        lists[spec.hundred_shot] = _draw(pool, shots, rng(3))
-    for number, (tailed, balanced) in enumerate(spec.long_tailed):
-        counts, in_order = long_tailed_counts(spec, tailed, tree)
+        lists[dataset.hundred_shot] = _draw(pool, shots, rng(3))
+    for number, (tailed, balanced) in enumerate(dataset.long_tailed):
+        counts, in_order = long_tailed_counts(dataset, tailed, tree)
         counts = scaled(counts)
         if not in_order:
             counts = assign(counts, np.array([len(p) for p in pool]), rng(2, number, 0), scale)
         lists[tailed] = _draw(pool, counts, rng(2, number, 1))
-        lists[balanced] = _draw(pool, everyone * (counts.sum() // spec.classes), rng(2, number, 2))
-    return {spec.path(name): _text(images) for name, images in lists.items()}
+        lists[balanced] = _draw(pool, everyone * (counts.sum() // dataset.classes), rng(2, number, 2))
+    return {dataset.path(name): _text(images) for name, images in lists.items()}
 
 
 def _draw(

@@ -31,16 +31,18 @@ SPLITS, PUBLISHED = (1, 2, 3, 4, 5), Shape()
 _NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")
 
 
-def train_and_val(spec: MemorySet, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def train_and_val(dataset: MemorySet, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labelled training and validation indices, balanced, disjoint, grouped by class (seed 0)."""
     rng = np.random.RandomState(0)
-    shuffled = [rng.permutation(np.flatnonzero(labels == c)) for c in range(spec.classes)]
-    val = [s[: spec.val_per_class] for s in shuffled]
-    train = [s[spec.val_per_class : spec.val_per_class + spec.train_per_class] for s in shuffled]
+    shuffled = [rng.permutation(np.flatnonzero(labels == c)) for c in range(dataset.classes)]
+    val = [s[: dataset.val_per_class] for s in shuffled]
+    train = [s[dataset.val_per_class : dataset.val_per_class + dataset.train_per_class] for s in shuffled]
     return np.concatenate(train), np.concatenate(val)
 
 
-def make_split(spec: MemorySet, labels: np.ndarray, val: np.ndarray, seed: int, shape: Shape) -> dict[str, np.ndarray]:
+def make_split(
+    dataset: MemorySet, labels: np.ndarray, val: np.ndarray, seed: int, shape: Shape
+) -> dict[str, np.ndarray]:
     """D_i, D_b and S_b of one split, drawn from all images that are not validation images.
 
     Returns:
@@ -54,13 +56,13 @@ def make_split(spec: MemorySet, labels: np.ndarray, val: np.ndarray, seed: int, 
         raise InputError(f"there is no split{seed}: splits are numbered 1 to {2**32 - 1}")
     rng = np.random.RandomState(seed)
     pool = np.setdiff1d(np.arange(len(labels)), val)
-    order = rng.permutation(spec.classes)
-    shuffled = [rng.permutation(pool[labels[pool] == c]) for c in range(spec.classes)]
+    order = rng.permutation(dataset.classes)
+    shuffled = [rng.permutation(pool[labels[pool] == c]) for c in range(dataset.classes)]
     head = min(len(s) for s in shuffled)
-    sizes = np.empty(spec.classes, np.int64)
-    sizes[order] = class_counts(spec.classes, head, shape.imb_factor, shape.name, shape.alpha)
-    balanced = np.full(spec.classes, sizes.sum() // spec.classes)
-    few = np.full(spec.classes, spec.few_shot)
+    sizes = np.empty(dataset.classes, np.int64)
+    sizes[order] = class_counts(dataset.classes, head, shape.imb_factor, shape.name, shape.alpha)
+    balanced = np.full(dataset.classes, sizes.sum() // dataset.classes)
+    few = np.full(dataset.classes, dataset.few_shot)
     return {
         name: np.concatenate([s[:n] for s, n in zip(shuffled, take, strict=True)])
         for name, take in (("D_i", sizes), ("D_b", balanced), ("S_b", few))
@@ -68,7 +70,7 @@ def make_split(spec: MemorySet, labels: np.ndarray, val: np.ndarray, seed: int, 
 
 
 def make_lists(
-    spec: MemorySet,
+    dataset: MemorySet,
     labels: np.ndarray,
     splits: tuple[int, ...] = SPLITS,
     shape: Shape = PUBLISHED,
@@ -81,46 +83,46 @@ def make_lists(
     """
     lists = {}
     if val is None:
-        train, val = train_and_val(spec, labels)
-        lists = {spec.train_list: train, spec.val_list: val}
+        train, val = train_and_val(dataset, labels)
+        lists = {dataset.train_list: train, dataset.val_list: val}
     if shape.imb_factor is None:
-        shape = shape._replace(imb_factor=spec.imb_factor)
+        shape = shape._replace(imb_factor=dataset.imb_factor)
     tag = f"_pareto{shape.alpha:g}" if shape.name == "pareto" else ""
-    if tag or shape.imb_factor != spec.imb_factor:
+    if tag or shape.imb_factor != dataset.imb_factor:
         tag += f"_imb{shape.imb_factor:g}"
     for seed in splits:
-        for name, indices in make_split(spec, labels, val, seed, shape).items():
-            lists[spec.split_list(f"{spec.prefix}split{seed}{tag}_{name}")] = indices
+        for name, indices in make_split(dataset, labels, val, seed, shape).items():
+            lists[dataset.split_list(f"{dataset.prefix}split{seed}{tag}_{name}")] = indices
     return lists
 
 
-def make_shots(spec: MemorySet, labels: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
+def make_shots(dataset: MemorySet, labels: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
     """BCL's few-shot lists, drawn from the training list in use, each independently of the others (seeds 100 and on).
 
     Returns:
-        Path below split/ -> indices, grouped by class; five lists of each size in `spec.shots`.
+        Path below split/ -> indices, grouped by class; five lists of each size in `dataset.shots`.
 
     Raises:
         InputError: a class has fewer images.
     """
     lists = {}
-    for shots in spec.shots:
-        for number, name in enumerate(spec.shot_lists(shots)):
+    for shots in dataset.shots:
+        for number, name in enumerate(dataset.shot_lists(shots)):
             rng = np.random.RandomState(100 * shots + number)
-            classes = [rng.permutation(train[labels[train] == c])[:shots] for c in range(spec.classes)]
+            classes = [rng.permutation(train[labels[train] == c])[:shots] for c in range(dataset.classes)]
             if fewest := [c for c in classes if len(c) < shots]:
                 raise InputError(f"a class has {len(fewest[0])} labelled images, {name} needs {shots} of each")
             lists[name] = np.concatenate(classes)
     return lists
 
 
-def settings_of(spec: MemorySet, relative: str) -> dict | None:
+def settings_of(dataset: MemorySet, relative: str) -> dict | None:
     """make_lists' settings that a list's name asks for; None if it has no such name. Spelling is not checked."""
     path = Path(relative)
-    if relative in (spec.train_list, spec.val_list):
+    if relative in (dataset.train_list, dataset.val_list):
         return {"splits": SPLITS}
-    match = _NAME.fullmatch(path.stem.removeprefix(spec.prefix))
-    if not match or relative != spec.split_list(path.stem) or not path.stem.startswith(spec.prefix):
+    match = _NAME.fullmatch(path.stem.removeprefix(dataset.prefix))
+    if not match or relative != dataset.split_list(path.stem) or not path.stem.startswith(dataset.prefix):
         return None
     seed, alpha, factor, _ = match.groups()
     if alpha is None and factor is None and int(seed) in SPLITS:
@@ -131,26 +133,26 @@ def settings_of(spec: MemorySet, relative: str) -> dict | None:
 
 def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
     """The lists of indices that the command line asks for: path below split/ -> content."""
-    spec = data_set(args.dataset)
-    labels = load(spec, args.data, train=True, download=args.download).labels
+    dataset = data_set(args.dataset)
+    labels = load(dataset, args.data, train=True, download=args.download).labels
     # Another shape goes beside the lists that are here, published ones too, and keeps off their validation images.
     shape = Shape(args.shape or "exp", args.imb_factor, 6.0 if args.alpha is None else args.alpha)
-    default = shape.name == "exp" and shape.imb_factor in (None, spec.imb_factor)
-    val = args.out / spec.val_list
-    in_use = None if default or not val.is_file() else read_list(val, spec).ids
-    lists = make_lists(spec, labels, tuple(args.splits or SPLITS), shape, in_use)
-    if spec.train_list in lists:
-        lists |= make_shots(spec, labels, lists[spec.train_list])
+    default = shape.name == "exp" and shape.imb_factor in (None, dataset.imb_factor)
+    val = args.out / dataset.val_list
+    in_use = None if default or not val.is_file() else read_list(val, dataset).ids
+    lists = make_lists(dataset, labels, tuple(args.splits or SPLITS), shape, in_use)
+    if dataset.train_list in lists:
+        lists |= make_shots(dataset, labels, lists[dataset.train_list])
     return {relative: npy(indices) for relative, indices in lists.items()}
 
 
 def main() -> None:
     args = parse_make(__doc__)
-    spec = data_set(args.dataset)
-    of_files = isinstance(spec, FileSet)
+    dataset = data_set(args.dataset)
+    of_files = isinstance(dataset, FileSet)
     if of_files:
         scale, seed = 1.0 if args.scale is None else args.scale, args.seed or 0
-        lists = make_image_lists(spec, scan(spec, Path(args.data)), scale, seed)
+        lists = make_image_lists(dataset, scan(dataset, Path(args.data)), scale, seed)
     else:
         lists = in_memory_lists(args)
     with locked(args.out):

@@ -34,8 +34,8 @@ class Lists:
         Raises:
             InputError: nothing makes a list of that name.
         """
-        ensure = ensure_path_list if isinstance(data.spec, FileSet) else ensure_list
-        return ensure(name, data.spec, data.lists_from, **self._how)
+        ensure = ensure_path_list if isinstance(data.dataset, FileSet) else ensure_list
+        return ensure(name, data.dataset, data.lists_from, **self._how)
 
     def open(self, name: str, data: "Opened", apart: Iterable[ImageList] = ()) -> ImageList:
         """The list, checked, with the labels of its images; it shares no image with those `apart`.
@@ -48,10 +48,10 @@ class Lists:
             InputError: nothing makes a list of that name, or it is bad.
         """
         path = self.find(name, data)
-        if isinstance(data.spec, FileSet):
-            found = read_path_list(path, data.spec, tuple(apart))
+        if isinstance(data.dataset, FileSet):
+            found = read_path_list(path, data.dataset, tuple(apart))
         else:
-            found = read_list(path, data.spec, tuple(apart), data.lists_from)
+            found = read_list(path, data.dataset, tuple(apart), data.lists_from)
         made_on_trial = self._how and path.is_relative_to(self._how["root"]) and not path.is_symlink()
         return replace(found, source="generated") if made_on_trial else found
 
@@ -61,11 +61,11 @@ class Lists:
         Raises:
             InputError: as `open`.
         """
-        path, spec = self.find(name, data), data.spec
-        if not isinstance(spec, FileSet):
-            return read_list(path, spec, (self.open(spec.val_list, data),), data.lists_from)
-        known = (known_list(spec, held_out, **self._root) for held_out in (spec.val_list, spec.test_list))
-        return read_path_list(path, spec, tuple(read_path_list(other, spec) for other in known if other))
+        path, dataset = self.find(name, data), data.dataset
+        if not isinstance(dataset, FileSet):
+            return read_list(path, dataset, (self.open(dataset.val_list, data),), data.lists_from)
+        known = (known_list(dataset, held_out, **self._root) for held_out in (dataset.val_list, dataset.test_list))
+        return read_path_list(path, dataset, tuple(read_path_list(other, dataset) for other in known if other))
 
 
 @contextmanager

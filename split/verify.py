@@ -29,7 +29,7 @@ from utils.errors import InputError, run
 _SPLIT = re.compile(r"split\d+(?=_)")
 
 
-def labels_of(spec: MemorySet, data: str, file: str) -> np.ndarray | None:
+def labels_of(dataset: MemorySet, data: str, file: str) -> np.ndarray | None:
     """Training labels [N] from a .npy file, or from the data set; None where neither is here.
 
     Raises:
@@ -37,12 +37,12 @@ def labels_of(spec: MemorySet, data: str, file: str) -> np.ndarray | None:
     """
     if file:
         labels, _ = read_npy(Path(file))
-        fits = labels.shape == (spec.train_images,) and np.issubdtype(labels.dtype, np.integer)
-        if not fits or labels.min() < 0 or labels.max() >= spec.classes:
-            raise InputError(f"{file} does not hold {spec.train_images} labels of {spec.name}")
+        fits = labels.shape == (dataset.train_images,) and np.issubdtype(labels.dtype, np.integer)
+        if not fits or labels.min() < 0 or labels.max() >= dataset.classes:
+            raise InputError(f"{file} does not hold {dataset.train_images} labels of {dataset.name}")
         return labels.astype(np.int64)
     try:
-        return load(spec, data, train=True).labels
+        return load(dataset, data, train=True).labels
     except InputError:
         return None
 
@@ -74,16 +74,16 @@ def related(item: ImageList, lists: list[ImageList]) -> list[ImageList]:
     return [o for o in lists if o is not item and (not (found := _SPLIT.search(o.path.stem)) or found.group() == same)]
 
 
-def verify(spec: MemorySet, root: Path, labels: np.ndarray | None, show: bool = True) -> tuple[int, list[str]]:
+def verify(dataset: MemorySet, root: Path, labels: np.ndarray | None, show: bool = True) -> tuple[int, list[str]]:
     """Look at all lists of a data set below `root`, and print them; returns how many there are, and what failed."""
     lists, failures = [], []
-    val_path = root / spec.val_list
-    folders = [val_path.parent, (root / spec.split_list("x")).parent]
+    val_path = root / dataset.val_list
+    folders = [val_path.parent, (root / dataset.split_list("x")).parent]
     paths = sorted(p for folder in folders for p in folder.glob("*.npy"))
     for path in paths:
         try:
             against = val_path if path != val_path and val_path.is_file() else None
-            lists.append(read_list(path, spec, (read_list(against, spec),) if against else ()))
+            lists.append(read_list(path, dataset, (read_list(against, dataset),) if against else ()))
         except InputError as error:
             failures.append(str(error))
     for item in lists if show else ():
@@ -92,7 +92,7 @@ def verify(spec: MemorySet, root: Path, labels: np.ndarray | None, show: bool = 
     return len(paths), failures
 
 
-def verify_paths(spec: FileSet, root: Path, data: str, show: bool = True) -> tuple[int, list[str], list[str]]:
+def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> tuple[int, list[str], list[str]]:
     """verify for the lists of image files; with `data`, that their images exist.
 
     Returns:
@@ -101,14 +101,14 @@ def verify_paths(spec: FileSet, root: Path, data: str, show: bool = True) -> tup
     """
     lists, failures, folders = [], [], {}
     # Nothing may share an image with validation or test but themselves; the small lists come first.
-    apart = [path for name in (spec.test_list, spec.val_list) if (path := root / spec.path(name)).is_file()]
-    validated = root / spec.path(spec.val_list)
-    paths = sorted((root / spec.folder).glob("*.txt"), key=lambda p: (p not in apart, p))
+    apart = [path for name in (dataset.test_list, dataset.val_list) if (path := root / dataset.path(name)).is_file()]
+    validated = root / dataset.path(dataset.val_list)
+    paths = sorted((root / dataset.folder).glob("*.txt"), key=lambda p: (p not in apart, p))
     for path in paths:
         try:
             # BCL's few-shot probe has no validation, so its list may overlap the validation list (Places: 128 images).
-            free = validated if spec.hundred_shot and path.stem == spec.hundred_shot else None
-            item = read_path_list(path, spec, tuple(o for o in lists if o.path in apart and o.path != free))
+            free = validated if dataset.hundred_shot and path.stem == dataset.hundred_shot else None
+            item = read_path_list(path, dataset, tuple(o for o in lists if o.path in apart and o.path != free))
             for label, names in class_folders(item).items():
                 if len(names) > 1:
                     raise InputError(f"list {path} has label {label} for {' and '.join(sorted(names))}")
@@ -121,31 +121,31 @@ def verify_paths(spec: FileSet, root: Path, data: str, show: bool = True) -> tup
     for item in lists:
         if show:
             print(item.path.relative_to(root))
-            print(*_describe_paths(item, spec, lists), sep="\n")
+            print(*_describe_paths(item, dataset, lists), sep="\n")
         if data and (gone := missing_files(item, Path(data))):
             absent += len(gone)
             lacking.append(f"{len(gone)} of {len(item.paths)} images of {item.path.name} are missing, {gone[0]} first")
     if lacking:
-        lacking[-1] += f"; {_right_download(spec, data)}"
+        lacking[-1] += f"; {_right_download(dataset, data)}"
     if absent == sum(len(item.paths) for item in lists):
         return len(paths), failures, lacking
     return len(paths), failures + lacking, []
 
 
-def _describe_paths(item: ImageList, spec: FileSet, lists: list[ImageList]) -> list[str]:
-    groups = thresholds(np.bincount(item.labels, minlength=spec.classes).tolist())
+def _describe_paths(item: ImageList, dataset: FileSet, lists: list[ImageList]) -> list[str]:
+    groups = thresholds(np.bincount(item.labels, minlength=dataset.classes).tolist())
     sizes = " ".join(str(len(group)) for group in groups.values())
     shared = [f"{o.path.stem} {len(set(o.paths).intersection(item.paths))}" for o in lists if o is not item]
     return [
         f"  size {len(item.paths)}  source {item.source}  hash {item.sha1}",
-        *_counts(item.labels, spec.classes),
+        *_counts(item.labels, dataset.classes),
         f"  classes with more than 100 / 20 to 100 / fewer than 20 images {sizes}",
         "  images shared with " + (", ".join(shared) or "no other list"),
     ]
 
 
-def _right_download(spec: FileSet, data: str) -> str:
-    return f"{data} is not the data folder of {spec.name}, or not complete; the right download: {spec.download}"
+def _right_download(dataset: FileSet, data: str) -> str:
+    return f"{data} is not the data folder of {dataset.name}, or not complete; the right download: {dataset.download}"
 
 
 def missing_files(item: ImageList, data: Path) -> list[str]:
@@ -168,13 +168,14 @@ def main() -> None:
     args = parse_verify(__doc__)
     in_memory = data_sets("cifar")
     total, failures, elsewhere, recognised = 0, [], {}, False
-    for name, spec in ((name, data_set(name)) for name in args.dataset or DATA_SETS):
+    for name in args.dataset or DATA_SETS:
+        dataset = data_set(name)
         if name in in_memory:
-            labels = labels_of(spec, args.data, args.labels)
-            count, failed = verify(spec, args.root, labels, not args.quiet)
-            recognised |= labels is not None and spec.needs_folder
+            labels = labels_of(dataset, args.data, args.labels)
+            count, failed = verify(dataset, args.root, labels, not args.quiet)
+            recognised |= labels is not None and dataset.needs_folder
         else:
-            count, failed, elsewhere[name] = verify_paths(spec, args.root, args.data, not args.quiet)
+            count, failed, elsewhere[name] = verify_paths(dataset, args.root, args.data, not args.quiet)
             recognised |= count > 0 and not elsewhere[name]
         total, failures = total + count, failures + failed
     for name, lacking in elsewhere.items():

@@ -68,9 +68,9 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
     if not args.scores and not remembers:
         told.append(f"memorisation is left out: {source} has no memory of losses, {NO_MEMORY}")
     compute = Compute(precision_of(args), world_from_environment(args.no_cuda).device)
-    spec, _ = pretraining_set(args.dataset)
-    views = views_of(args, spec)
-    opened = spec.open(args.data, args.download)
+    dataset, _ = pretraining_set(args.dataset)
+    views = views_of(args, dataset)
+    opened = dataset.open(args.data, args.download)
     training = opened.training(Lists().open_training(training_list(args), opened), views)
     data, counts = training.images, training.counts
     if "loss" in names and min(args.batch_size, len(data)) < 2:
@@ -94,7 +94,7 @@ def rank(args: argparse.Namespace, content: dict[str, Any]) -> Rankings:
             told.append(f"{missing} of {count} images have no {name} score, and the last ranks")
     groups = None
     if min(counts) < max(counts):
-        groups = group_names(data.labels, spec.groups(counts))
+        groups = group_names(data.labels, dataset.groups(counts))
     else:
         told.append("all classes of the list have as many images: there is no tail to evaluate by")
     return Rankings(data, groups, ranked, told)
@@ -109,7 +109,7 @@ def _of_network(
     compute: Compute,
 ) -> dict[str, torch.Tensor]:
     """Disagreement and loss, if asked for."""
-    data, stem = training.images, training.data.spec.stem
+    data, stem = training.images, training.data.dataset.stem
     encoder = scores.build_encoder_of(state, args.model, stem, str(args.checkpoint))
     # The weights as they are, before another memory format turns them round, decide what is pruned.
     masks = from_published(read_masks(args.mask)) if args.mask else compute_masks(encoder, args.prune_percent)

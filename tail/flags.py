@@ -56,11 +56,11 @@ def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Na
     for name in ("dataset", "model"):
         if not getattr(args, name):
             raise InputError(f"{source} does not say how it was trained: give --{name}")
-    spec, _ = pretraining_set(args.dataset)
-    if not args.trainSplit and spec.list_flag == "trainSplit":  # one of five splits
+    dataset, _ = pretraining_set(args.dataset)
+    if not args.trainSplit and dataset.list_flag == "trainSplit":  # one of five splits
         raise InputError(f"{source} does not say how it was trained: give --trainSplit")
     if args.prune_percent is None:
-        args.prune_percent = spec.prune_percent
+        args.prune_percent = dataset.prune_percent
     check_fractions(args.prune_percent)
     if not 0 < args.temperature < float("inf"):
         raise InputError(f"--temperature must be positive, not {args.temperature}")

@@ -101,14 +101,14 @@ def fabricate_bcl(project: Path) -> None:
 def fabricate_imagenet(project: Path) -> None:
     """The same for the data sets of image files."""
     rng = np.random.RandomState(1)
-    for spec in data_sets("imagenet").values():
-        folder = project / ("checkpoints_places_tune" if spec.name == "places" else "checkpoints_imagenet_tune")
-        for list_name in [name for pair in spec.long_tailed for name in pair]:
+    for dataset in data_sets("imagenet").values():
+        folder = project / ("checkpoints_places_tune" if dataset.name == "places" else "checkpoints_imagenet_tune")
+        for list_name in [name for pair in dataset.long_tailed for name in pair]:
             for suffix in ("", "_pruneP0.3DualBN"):
                 base = f"{list_name}_res50_scheduling_sgd_lr0.5_temp0.2_epoch500_batch256{suffix}__"
-                for tag, protocol in (("", "sdclr-linear"), (f"{spec.few_shot}_", "sdclr-fewshot")):
-                    counts = rng.randint(1, 200, spec.classes).tolist()
-                    accuracies = rng.uniform(0, 100, spec.classes).tolist()
+                for tag, protocol in (("", "sdclr-linear"), (f"{dataset.few_shot}_", "sdclr-fewshot")):
+                    counts = rng.randint(1, 200, dataset.classes).tolist()
+                    accuracies = rng.uniform(0, 100, dataset.classes).tolist()
                     result = {"per_class": accuracies, "class_counts": counts, "lists": {}}
                     (folder / f"{base}{tag}lr30_x").mkdir(parents=True)
                     content = json.dumps({**result, "protocol": protocol, "departs": {}})

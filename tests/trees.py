@@ -52,9 +52,9 @@ def make_listed_tree(root: Path, train: list[int], lists: Path) -> None:
     Args:
         train: images of each of the 100 classes.
     """
-    spec = data_set("imagenet-100")
+    dataset = data_set("imagenet-100")
     make_tree(root, names(100), train)
-    for name, content in make_image_lists(spec, scan(spec, root), scale=0.01).items():
+    for name, content in make_image_lists(dataset, scan(dataset, root), scale=0.01).items():
         (lists / name).parent.mkdir(exist_ok=True)
         (lists / name).write_bytes(content)
 
@@ -67,9 +67,9 @@ def take_lists_from(folder: Path, set_attribute=setattr) -> None:
 
 def training_of(args: argparse.Namespace) -> TrainingImages:
     """The images that a pre-training's command line asks for."""
-    spec, _ = pretraining_set(args.dataset)
-    data = spec.open(args.data, args.download)
-    return data.training(Lists().open_training(training_list(args), data), views_of(args, spec))
+    dataset, _ = pretraining_set(args.dataset)
+    data = dataset.open(args.data, args.download)
+    return data.training(Lists().open_training(training_list(args), data), views_of(args, dataset))
 
 
 def images_in_memory(data: ImageSet, batch: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:

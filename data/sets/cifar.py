@@ -10,7 +10,7 @@ from data.sets.memory import missing
 from utils.files import locked
 
 
-def read(spec: MemorySet, root: str, train: bool, download: bool | None) -> tuple[np.ndarray, np.ndarray]:
+def read(dataset: MemorySet, root: str, train: bool, download: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Images [N, 32, 32, 3] uint8 and labels [N] of the training or the test images.
 
     Raises:
@@ -18,12 +18,12 @@ def read(spec: MemorySet, root: str, train: bool, download: bool | None) -> tupl
     """
     import torchvision  # takes seconds, which tables and lists do not need
 
-    kind = torchvision.datasets.CIFAR10 if spec.name == "cifar10" else torchvision.datasets.CIFAR100
+    kind = torchvision.datasets.CIFAR10 if dataset.name == "cifar10" else torchvision.datasets.CIFAR100
     try:
         with locked(Path(root)) if download else nullcontext():
             data = kind(root, train=train, download=download)
     except (RuntimeError, OSError, EOFError) as error:
-        raise missing(spec.name, root, download, error) from error
+        raise missing(dataset.name, root, download, error) from error
     return data.data, data.targets
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 from data.sets.base import MemorySet
 
 
-def read(spec: MemorySet, root: str, train: bool, download: bool | None) -> tuple[np.ndarray, np.ndarray]:
+def read(dataset: MemorySet, root: str, train: bool, download: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Images [N, 16, 16, 3] uint8, grey, and labels [N]; the last 40 of each class, later writers, are the test set.
 
     They come with scikit-learn: `root` and `download` have no meaning.
@@ -19,7 +19,7 @@ def read(spec: MemorySet, root: str, train: bool, download: bool | None) -> tupl
     for c in range(10):
         test[np.flatnonzero(labels == c)[-40:]] = True
     chosen = np.flatnonzero(test != train)
-    size, bicubic = (spec.size, spec.size), Image.Resampling.BICUBIC
+    size, bicubic = (dataset.size, dataset.size), Image.Resampling.BICUBIC
     images = np.stack([np.asarray(Image.fromarray(grey[i]).resize(size, bicubic)) for i in chosen])
     return np.repeat(images[..., None], 3, axis=3), labels[chosen]
 

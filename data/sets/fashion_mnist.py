@@ -15,7 +15,7 @@ from utils.files import locked, read_file
 LARGEST_IDX = 100_000_000  # bytes; the training images have 47 million
 
 
-def read(spec: MemorySet, root: str, train: bool, download: bool | None) -> tuple[np.ndarray, np.ndarray]:
+def read(dataset: MemorySet, root: str, train: bool, download: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Images [N, 28, 28, 3] uint8, grey, and labels [N] of the training or the test images.
 
     Raises:
@@ -33,10 +33,10 @@ def read(spec: MemorySet, root: str, train: bool, download: bool | None) -> tupl
             with locked(Path(root)):
                 torchvision.datasets.FashionMNIST(root, download=True)
         except (RuntimeError, OSError) as error:
-            raise missing(spec.name, root, download, error) from error
+            raise missing(dataset.name, root, download, error) from error
         images, labels = (_first_file(folders, name) for name in names)
     if images is None or labels is None:
-        raise missing(spec.name, root, download, f"no {' or no '.join(names)}, plain or .gz")
+        raise missing(dataset.name, root, download, f"no {' or no '.join(names)}, plain or .gz")
     grey = _read_idx(images)
     if grey.ndim != 3 or grey.shape[1:] != (28, 28):
         raise InputError(f"{images} does not hold 28x28 images; it is damaged or another file")

@@ -10,7 +10,7 @@ from data.sets.base import MemorySet
 from utils.errors import InputError
 
 
-def load(spec: MemorySet, root: str, train: bool, download: bool | None = False) -> ImageSet:
+def load(dataset: MemorySet, root: str, train: bool, download: bool | None = False) -> ImageSet:
     """The training or the test images of a data set.
 
     Args:
@@ -20,21 +20,21 @@ def load(spec: MemorySet, root: str, train: bool, download: bool | None = False)
     Raises:
         InputError: no data at root, damaged files, images of another shape, or the download failed.
     """
-    if spec.needs_folder and not root:
-        raise InputError(f"{spec.name} needs a data folder: {GIVE_DATA}")
-    images, labels = spec.read(spec, root, train, download)
+    if dataset.needs_folder and not root:
+        raise InputError(f"{dataset.name} needs a data folder: {GIVE_DATA}")
+    images, labels = dataset.read(dataset, root, train, download)
     images = np.ascontiguousarray(images)
     labels = np.asarray(labels, np.int64)
-    if images.shape[1:] != (spec.size, spec.size, 3) or images.dtype != np.uint8:
+    if images.shape[1:] != (dataset.size, dataset.size, 3) or images.dtype != np.uint8:
         found = f"{images.dtype} of shape {list(images.shape)}"
         raise InputError(
-            f"{spec.name} in {root} has images that are {found}, not uint8 [N, {spec.size}, {spec.size}, 3]"
+            f"{dataset.name} in {root} has images that are {found}, not uint8 [N, {dataset.size}, {dataset.size}, 3]"
         )
-    if labels.shape != (len(images),) or not len(labels) or labels.min() < 0 or labels.max() >= spec.classes:
-        raise InputError(f"{spec.name} in {root} has labels outside 0..{spec.classes - 1}, or a number missing")
-    if train and len(images) != spec.train_images:
-        raise InputError(f"{spec.name} in {root} has {len(images)} training images, not {spec.train_images}")
-    return ImageSet(spec, images, labels)
+    if labels.shape != (len(images),) or not len(labels) or labels.min() < 0 or labels.max() >= dataset.classes:
+        raise InputError(f"{dataset.name} in {root} has labels outside 0..{dataset.classes - 1}, or a number missing")
+    if train and len(images) != dataset.train_images:
+        raise InputError(f"{dataset.name} in {root} has {len(images)} training images, not {dataset.train_images}")
+    return ImageSet(dataset, images, labels)
 
 
 def missing(name: str, root: str | Path, download: bool | None, why: object) -> InputError:

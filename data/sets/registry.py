@@ -42,7 +42,7 @@ def data_set(name: str) -> DataSet:
 def data_sets(style: str | None = None) -> dict[str, DataSet]:
     """Name -> data set: all, or those of one style (DataSet.style)."""
     found = {name: data_set(name) for name in DATA_SETS}
-    return {name: spec for name, spec in found.items() if style in (None, spec.style)}
+    return {name: dataset for name, dataset in found.items() if style in (None, dataset.style)}
 
 
 def pretraining_names() -> list[str]:
@@ -54,14 +54,14 @@ def pretraining_names() -> list[str]:
 def pretraining_set(name: str) -> tuple[DataSet, str]:
     """The data set that a name of pre-training stands for, and the list that it trains on by default."""
     name, chosen = PRETRAINED_ON.get(name, (name, ""))
-    spec = data_set(name)
-    return spec, chosen or spec.probe_list
+    dataset = data_set(name)
+    return dataset, chosen or dataset.probe_list
 
 
-def pretraining_name(spec: DataSet) -> str:
+def pretraining_name(dataset: DataSet) -> str:
     """The first name that pre-training has for a data set, as the papers' scripts say it: `cifar`, `imagenet-LT`."""
     meant = {name: PRETRAINED_ON.get(name, (ALIASES.get(name, name),))[0] for name in pretraining_names()}
-    return next((name for name, of in meant.items() if of == spec.name), spec.name)
+    return next((name for name, of in meant.items() if of == dataset.name), dataset.name)
 
 
 def trained_on(settings: Mapping[str, Any]) -> tuple[DataSet, str]:
@@ -70,6 +70,6 @@ def trained_on(settings: Mapping[str, Any]) -> tuple[DataSet, str]:
     Raises:
         InputError: its data set is unknown.
     """
-    spec, default = pretraining_set(str(settings.get("dataset")))
-    given = settings.get(spec.list_flag)
-    return spec, default if given in (None, "", FULL_LIST) else str(given)
+    dataset, default = pretraining_set(str(settings.get("dataset")))
+    given = settings.get(dataset.list_flag)
+    return dataset, default if given in (None, "", FULL_LIST) else str(given)

@@ -55,7 +55,7 @@ def test_digits_sizes_and_types(digits):
         assert part.images.flags.c_contiguous
         assert (part.images[..., 0] == part.images[..., 1]).all()
         assert (part.images[..., 0] == part.images[..., 2]).all()
-        assert part.spec == data_set("digits")
+        assert part.dataset == data_set("digits")
     assert [int((test.labels == c).sum()) for c in range(10)] == [40] * 10
 
 
@@ -354,7 +354,7 @@ def test_cifar_batches(tmp_path, monkeypatch, no_md5, name):
     monkeypatch.setattr(cifar, full.upper(), dataclasses.replace(data_set(full), train_images=size))
     for train, files in ((True, train_files), (False, [test_file])):
         data = load(data_set(name), str(tmp_path), train=train)
-        assert data.spec.name == full
+        assert data.dataset.name == full
         assert data.images.shape == (6 * len(files), 32, 32, 3)
         assert (data.images.dtype, data.labels.dtype) == (np.uint8, np.int64)
         assert data.images.flags.c_contiguous

@@ -299,12 +299,12 @@ def sides(views: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("name", list(data_sets("cifar")))
 def test_mirrored_only_where_the_class_survives_it(name, make):
     """The image grows darker from left to right: only a mirror turns that round."""
-    spec = data_set(name)
-    ramp = np.linspace(255, 60, spec.size).astype(np.uint8)
-    image = np.repeat(np.broadcast_to(ramp, (spec.size, spec.size))[..., None], 3, axis=2)
+    dataset = data_set(name)
+    ramp = np.linspace(255, 60, dataset.size).astype(np.uint8)
+    image = np.repeat(np.broadcast_to(ramp, (dataset.size, dataset.size))[..., None], 3, axis=2)
     # The probe's crop pads with black, which a shift moves in from one side: look at the middle.
-    margin = spec.size // 4
-    views = draw(make(spec.size, spec.flip), image, 400)[..., margin:-margin]
+    margin = dataset.size // 4
+    views = draw(make(dataset.size, dataset.flip), image, 400)[..., margin:-margin]
     mirrored = int((sides(views) < 0).sum())
     if name == "digits":
         assert mirrored == 0

@@ -31,20 +31,20 @@ def test_the_split_of_a_list(name, path, expected):
     assert data_set(name).split_of(path) == expected
 
 
-@pytest.mark.parametrize("spec", data_sets().values(), ids=lambda spec: spec.name)
-def test_names_of_splits_are_read_back(spec):
-    for n in spec.splits:
+@pytest.mark.parametrize("dataset", data_sets().values(), ids=lambda dataset: dataset.name)
+def test_names_of_splits_are_read_back(dataset):
+    for n in dataset.splits:
         for long_tailed in (True, False):
-            for shape in ("", "imb50") if spec.style == "cifar" else ("", "pareto")[: len(spec.long_tailed)]:
-                name = spec.split_name(n, long_tailed, shape)
-                if spec.style == "cifar":
-                    name = spec.split_list(f"{name}_D_{'i' if long_tailed else 'b'}")
-                assert spec.split_of(name) == (n, long_tailed, shape)
+            for shape in ("", "imb50") if dataset.style == "cifar" else ("", "pareto")[: len(dataset.long_tailed)]:
+                name = dataset.split_name(n, long_tailed, shape)
+                if dataset.style == "cifar":
+                    name = dataset.split_list(f"{name}_D_{'i' if long_tailed else 'b'}")
+                assert dataset.split_of(name) == (n, long_tailed, shape)
                 # The same long-tailed list as by the name of an experiment.
-                tailed = spec.tailed_list(spec.split_of(name))
-                assert spec.split_of(tailed) == (n, True, shape)
+                tailed = dataset.tailed_list(dataset.split_of(name))
+                assert dataset.split_of(tailed) == (n, True, shape)
                 stem = name.split("/")[-1].removesuffix(".npy")
-                assert spec.grouping_list(f"m_epoch1_{stem}_newNT" if "/" in name else f"{stem}_res50_x") == tailed
+                assert dataset.grouping_list(f"m_epoch1_{stem}_newNT" if "/" in name else f"{stem}_res50_x") == tailed
 
 
 def test_what_a_pretraining_was_trained_on():

@@ -82,7 +82,7 @@ def test_features_in_memory_equal_a_loop_over_images():
     images, labels = data.images[::9], data.labels[::9]
     model = network("res20_s").train()
     before = copy.deepcopy(model.state_dict())
-    batches = list(images_in_memory(type(data)(data.spec, images, labels), 7))
+    batches = list(images_in_memory(type(data)(data.dataset, images, labels), 7))
     found = extract(FrozenBackbone(model), batches[::-1], CPU)
     assert same(before, model.state_dict()) and model.training
     assert found.ids.tolist() == list(range(45)) and found.labels.tolist() == labels.tolist()

@@ -132,7 +132,7 @@ class Sampler(list):
 def digits(n: int, size: int) -> Recorded:
     """Batches of `size` of the first n digits."""
     data, found = load(data_set("digits"), "", train=True), Recorded()
-    for x, labels, ids in images_in_memory(type(data)(data.spec, data.images[:n], data.labels[:n]), size):
+    for x, labels, ids in images_in_memory(type(data)(data.dataset, data.images[:n], data.labels[:n]), size):
         found.append(Batch(x[:, None], ids, labels, [], 0))
     return found
 
@@ -198,7 +198,7 @@ def calls(monkeypatch) -> list[int]:
 def test_validation_features_are_extracted_once(calls):
     net = train(network("res20_s"), digits(64, 32), epochs=1)
     data = load(data_set("digits"), "", train=False)
-    val = type(data)(data.spec, data.images[:50], data.labels[:50])
+    val = type(data)(data.dataset, data.images[:50], data.labels[:50])
     calls.clear()
     scores = []
     for _ in range(3):

@@ -52,7 +52,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = [*PRETRAIN, "--trainSplit", S_B, "--batch_size", "25", "--lr", "0.1"]
 KNN = ["--monitor", "knn", "--monitor_freq", "2"]
 SCALARS = {"loss", "lr", "images_per_s", "grad_norm", "alignment", "uniformity", "spread"}
-SPEC = data_set("imagenet-100")
+DATASET = data_set("imagenet-100")
 FILES = ["--dataset", "imagenet-100", "--imagenetCustomSplit", "imageNet_100_LT_train", "--model", "res10"]
 FILES += ["--image_size", "32", "--num_workers", "0", "--output_ch", "16", "--batch_size", "48", "--monitor", "knn"]
 FILES += ["--optimizer", "sgd", "--lr", "0.1", "--temperature", "0.2"]
@@ -169,9 +169,9 @@ def boosted() -> list[str]:
 
 
 def test_a_run_is_the_same_with_and_without_and_every_tag_is_there(call, tmp_path, monkeypatch, boosted):
-    def training_alone(spec: MemorySet, root: str, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
+    def training_alone(dataset: MemorySet, root: str, train: bool, download: bool) -> tuple[np.ndarray, np.ndarray]:
         assert train, "the test images were read"
-        return digits.read(spec, root, train, download)
+        return digits.read(dataset, root, train, download)
 
     monkeypatch.setattr(digits, "DIGITS", replace(digits.DIGITS, read=training_alone))
     plain = call("train_simCLR.py", "plain", *boosted, "--tensorboard", "False")
@@ -263,7 +263,9 @@ def test_no_speed_is_told_of_an_epoch_whose_steps_were_all_done(call, tmp_path, 
 
 
 def test_image_files_with_bad_ones_among_them(call, lists, tmp_path, monkeypatch):
-    (bank, val) = (read_path_list(lists / SPEC.path(n), SPEC) for n in ("imageNet_100_LT_train", SPEC.val_list))
+    (bank, val) = (
+        read_path_list(lists / DATASET.path(n), DATASET) for n in ("imageNet_100_LT_train", DATASET.val_list)
+    )
     broken = lists / val.paths[0]
     content = broken.read_bytes()
     broken.write_bytes(content[:300])
@@ -303,7 +305,7 @@ def observe(rank: int, size: int, folder: str, files: list[str], root: str) -> N
                 if "running" in name:
                     buffer += 0.5 * rank  # without a GPU, statistics are per process; the main one's are saved
         state = torch.get_rng_state()
-        views = views_of(args, training.data.spec)
+        views = views_of(args, training.data.dataset)
         extractor = Extractor(training.data, views, args.model, Compute(args, world.device), world)
         monitor = Monitor(training, extractor, Lists())
         monitor.report(encoder, 1, log, BadImages("skip", log))
@@ -343,7 +345,7 @@ def test_mistakes_are_one_line_at_the_start(call, tmp_path, monkeypatch, lists):
     monkeypatch.undo()
     with monkeypatch.context() as patch:
         take_lists_from(lists, patch.setattr)
-        val = lists / SPEC.path(SPEC.val_list)
+        val = lists / DATASET.path(DATASET.val_list)
         content = val.read_text()
         try:
             val.write_text(content + "train/nowhere/x.JPEG\n")
@@ -353,8 +355,8 @@ def test_mistakes_are_one_line_at_the_start(call, tmp_path, monkeypatch, lists):
 
 
 def test_a_list_that_holds_validation_images_is_refused(lists):
-    val = read_path_list(lists / SPEC.path(SPEC.val_list), SPEC)
-    training = TrainingImages(None, [1] * 100, val, SPEC.open(str(lists)))
+    val = read_path_list(lists / DATASET.path(DATASET.val_list), DATASET)
+    training = TrainingImages(None, [1] * 100, val, DATASET.open(str(lists)))
     with pytest.raises(InputError, match="shares"):
         views, world = Views("pillow", 32, 0, 0), World(0, 1, torch.device("cpu"))
         Monitor(training, Extractor(training.data, views, "res10", None, world), Lists())

@@ -459,14 +459,14 @@ def test_the_full_probe_of_files_is_on_the_whole_training_list(imagenet, root, m
     ],
 )
 def test_what_the_other_probes_take_is_refused(call, lists, tmp_path, script, given, protocol):
-    dataset = "digits" if script == "train_cifar.py" else "places"
-    done = call(script, "x", "--dataset", dataset, "--data", tmp_path, "--protocol", protocol, *given.split())
+    name = "digits" if script == "train_cifar.py" else "places"
+    done = call(script, "x", "--dataset", name, "--data", tmp_path, "--protocol", protocol, *given.split())
     one_line_error(done, protocol, f"leave out {given.split()[0]}")
     assert not list(tmp_path.glob("checkpoints*"))
 
 
 @pytest.mark.parametrize(
-    ("dataset", "protocol", "others"),
+    ("name", "protocol", "others"),
     [
         ("imagenet", "bcl-50shot", "bcl-full, bcl-100shot"),
         ("places", "bcl-50shot", "bcl-full, bcl-100shot"),
@@ -474,14 +474,14 @@ def test_what_the_other_probes_take_is_refused(call, lists, tmp_path, script, gi
         ("imagenet-100", "bcl-50shot", "bcl-full"),
     ],
 )
-def test_a_protocol_without_lists_is_one_line(call, lists, tmp_path, dataset, protocol, others):
-    spec = data_set(dataset)
-    path = lists / spec.path(spec.test_list)
+def test_a_protocol_without_lists_is_one_line(call, lists, tmp_path, name, protocol, others):
+    dataset = data_set(name)
+    path = lists / dataset.path(dataset.test_list)
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         path.write_text("val/n10000000/1.JPEG 0\n")
-    done = call("train_imagenet.py", "x", "--dataset", dataset, "--data", tmp_path, "--protocol", protocol)
-    line = one_line_error(done, f"{dataset} has no lists", protocol)
+    done = call("train_imagenet.py", "x", "--dataset", name, "--data", tmp_path, "--protocol", protocol)
+    line = one_line_error(done, f"{name} has no lists", protocol)
     assert line.endswith(f"only for {others}")
 
 

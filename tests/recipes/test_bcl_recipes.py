@@ -172,9 +172,9 @@ def check_build(words: list[str], method: str, layers: int, decay: float, temper
 
 def linear_probe(recipe: Memory, few: bool) -> dict[str, Any]:
     """METHODS, section 10a."""
-    spec = data_set(recipe.dataset)
-    few_list = spec.split_list(recipe.split.replace("D_i", "S_b"))
-    wanted = {"trainSplit": few_list if few else spec.train_list, "valiSplit": spec.val_list}
+    dataset = data_set(recipe.dataset)
+    few_list = dataset.split_list(recipe.split.replace("D_i", "S_b"))
+    wanted = {"trainSplit": few_list if few else dataset.train_list, "valiSplit": dataset.val_list}
     wanted |= {"epochs": 100, "decreasing_lr": [40, 60], "test_freq": 5} if few else {
         "epochs": 30, "decreasing_lr": [10, 20], "test_freq": 1}  # fmt: skip
     return {**wanted, "lr": 30.0, "wd": 0.0, "batch_size": 128, "fixto": "layer4", "fixbn": True, "seed": 1}
@@ -235,7 +235,7 @@ def test_commands_on_data_in_memory_are_the_published_ones(project_copy, name, p
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("name", "paper"), FILE_CASES)
 def test_commands_on_image_files_are_the_published_ones(project_copy, name, paper, method):
-    recipe, spec = FILES[name], data_set(name)
+    recipe, dataset = FILES[name], data_set(name)
     words = ["--method", method, "--paper", paper, "--data", "DIR", "-w", "10"]
     training, *probes = launched(project_copy, recipe.script, *words)
     assert training[0] == "train_simCLR.py"
@@ -273,11 +273,17 @@ def test_commands_on_image_files_are_the_published_ones(project_copy, name, pape
     linear, few = probes
     sgd = {**common, "lr": 30.0, "wd": 0.0, "batch_size": 512, "seed": 1}
     of_linear = {"epochs": 30, "decreasing_lr": [10, 20], "test_freq": 2, "save_freq": 2, "fullset": True}
-    of_few = {"epochs": 100, "decreasing_lr": [40, 60], "test_freq": 10, "save_freq": 10, "customSplit": spec.few_shot}
+    of_few = {
+        "epochs": 100,
+        "decreasing_lr": [40, 60],
+        "test_freq": 10,
+        "save_freq": 10,
+        "customSplit": dataset.few_shot,
+    }
     assert settings(linear) == {**sgd, **of_linear}
     assert settings(few) == {**sgd, **of_few}
     assert linear[1] == f"{experiment}__lr30_wd0_epoch30_b512_d10d20" + "_s1" * (name == "imagenet-100")
-    assert few[1] == f"{experiment}__{spec.few_shot}_lr30_fix2layer4_wd0_epoch30_b512_d10d20"
+    assert few[1] == f"{experiment}__{dataset.few_shot}_lr30_fix2layer4_wd0_epoch30_b512_d10d20"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -585,7 +591,7 @@ def project(project_copy, tmp_path_factory):
     stand_in = TINY_CIFAR
     for before, after in (
         ('"cifar100", 100, 600, 32, True, 1, 4, 1, 5,', '"cifar100", 100, 400, 32, True, 1, 3, 1, 3,'),
-        ('published_name="CIFAR100"', 'shots=(2, 1), published_name="CIFAR100"'), ("10 * spec.classes // 2", "100"),
+        ('published_name="CIFAR100"', 'shots=(2, 1), published_name="CIFAR100"'), ("10 * dataset.classes // 2", "100"),
     ):  # fmt: skip
         assert before in stand_in
         stand_in = stand_in.replace(before, after)

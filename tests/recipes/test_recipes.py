@@ -192,10 +192,10 @@ def test_dry_run_writes_nothing_and_a_failing_step_stops_with_its_status(project
 
 TINY_CIFAR = """
 
-def _tiny(spec, root, train, download):
+def _tiny(dataset, root, train, download):
     rng = np.random.RandomState(train)
-    labels = np.arange(spec.train_images if train else 10 * spec.classes // 2) % spec.classes
-    colours = np.random.RandomState(9).randint(0, 195, (spec.classes, 3))
+    labels = np.arange(dataset.train_images if train else 10 * dataset.classes // 2) % dataset.classes
+    colours = np.random.RandomState(9).randint(0, 195, (dataset.classes, 3))
     return (rng.randint(0, 60, (len(labels), 32, 32, 3)) + colours[labels][:, None, None]).astype(np.uint8), labels
 
 

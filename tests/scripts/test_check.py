@@ -158,7 +158,7 @@ def test_lists_made_on_trial(call, tmp_path, monkeypatch):
     gone.unlink()
     monkeypatch.setattr("split.ensure.origin", lambda sha1: ("published", "cifar10"))
     with pytest.raises(InputError, match="a run would fetch it") as error, lists_on_trial() as lists:
-        lists.open(cifar.val_list, SimpleNamespace(spec=cifar, lists_from=np.arange(50_000) % 10))
+        lists.open(cifar.val_list, SimpleNamespace(dataset=cifar, lists_from=np.arange(50_000) % 10))
     assert "/tmp" not in str(error.value)
 
 

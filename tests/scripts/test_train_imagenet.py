@@ -21,13 +21,25 @@ from tests.conftest import interrupted_after, one_line_error, slow_but
 from tests.oracles import hits_within
 from tests.trees import make_listed_tree, take_lists_from
 
-SPEC = data_set("imagenet-100")
+DATASET = data_set("imagenet-100")
 TAILED = "imageNet_100_LT_train"
 SMALL = ["--dataset", "imagenet-100", "--model", "res10", "--image_size", "32", "--num_workers", "0"]
 PRETRAIN = [*SMALL, "--imagenetCustomSplit", TAILED, "--optimizer", "sgd", "--lr", "0.1", "--temperature", "0.2",
             "--output_ch", "16", "--batch_size", "48", "--epochs", "1"]  # fmt: skip
 SDCLR = ["--prune", "--prune_percent", "0.3", "--prune_dual_bn"]
-PROBE = [*SMALL, "--batch-size", "64", "--lr", "1", "--wd", "0", "--decreasing_lr", "2", "--customSplit", SPEC.few_shot]
+PROBE = [
+    *SMALL,
+    "--batch-size",
+    "64",
+    "--lr",
+    "1",
+    "--wd",
+    "0",
+    "--decreasing_lr",
+    "2",
+    "--customSplit",
+    DATASET.few_shot,
+]
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +94,7 @@ def test_pretraining_files_and_network(pretrained, images):
     assert state["module.conv1.weight"].shape == (64, 3, 7, 7)  # ImageNet's stem
     assert "module.fc.fc3.weight" in state and "module.bn1.bn_list.1.weight" in state
     counts = np.zeros(100, int)
-    for line in (images[1] / SPEC.path(TAILED)).read_text().splitlines():
+    for line in (images[1] / DATASET.path(TAILED)).read_text().splitlines():
         counts[int(line.split()[1])] += 1
     log = (pretrained.parent / "log.txt").read_text()
     assert f"class distribution in training set is {counts.tolist()}" in log
@@ -129,7 +141,7 @@ def test_accuracy_equals_a_loop_over_images_through_pillow(run, tmp_path, pretra
     model.load_state_dict(from_published(weights(folder / "best_model.pt")))
     transform = T.Compose([T.Resize(36), T.CenterCrop(32), T.ToTensor()])
     logits, labels = [], []
-    for line in (images[1] / SPEC.path(SPEC.test_list)).read_text().splitlines():
+    for line in (images[1] / DATASET.path(DATASET.test_list)).read_text().splitlines():
         path, label = line.split()
         with torch.no_grad():
             logits.append(model(transform(Image.open(images[0] / path).convert("RGB"))[None])[0].numpy())
@@ -238,8 +250,8 @@ def damaged(images, tmp_path):
     """A copy of the tree with a missing training image, a truncated one, and a test image that is text."""
     root, lists = tmp_path / "damaged", images[1]
     shutil.copytree(images[0], root)
-    train = [line.split()[0] for line in (lists / SPEC.path(TAILED)).read_text().splitlines()]
-    test = [line.split()[0] for line in (lists / SPEC.path(SPEC.test_list)).read_text().splitlines()]
+    train = [line.split()[0] for line in (lists / DATASET.path(TAILED)).read_text().splitlines()]
+    test = [line.split()[0] for line in (lists / DATASET.path(DATASET.test_list)).read_text().splitlines()]
     (root / train[3]).unlink()
     (root / train[8]).write_bytes((root / train[8]).read_bytes()[:400])
     (root / test[5]).write_text("not an image")
@@ -275,7 +287,7 @@ def test_a_bad_image_to_train_on_is_told_before_the_run_begins(run, images, tmp_
     """No folder and no log is left, and nothing was evaluated."""
     root = tmp_path / "bad"
     shutil.copytree(images[0], root)
-    first = (images[1] / SPEC.path(SPEC.few_shot)).read_text().split()[0]
+    first = (images[1] / DATASET.path(DATASET.few_shot)).read_text().split()[0]
     (root / first).write_text("no image")
     one_line_error(run("train_imagenet.py", "y", *PROBE, data=root), first, "line 1 of ")
     assert not (tmp_path / "checkpoints_imagenet_tune").exists()
@@ -303,7 +315,7 @@ def test_an_evaluation_alone_reports_the_lists_of_the_training(run, tmp_path, pr
     before = result(tmp_path / "checkpoints_imagenet_tune/x")
     assert run("train_imagenet.py", "x", *SMALL, "--test_only").returncode == 0
     after = result(tmp_path / "checkpoints_imagenet_tune/x")
-    assert after["lists"] == before["lists"] and after["lists"]["train"]["path"] == f"{SPEC.few_shot}.txt"
+    assert after["lists"] == before["lists"] and after["lists"]["train"]["path"] == f"{DATASET.few_shot}.txt"
     assert (after["protocol"], after["per_class"]) == (before["protocol"], before["per_class"])
     line = one_line_error(run("train_imagenet.py", "x", *options[:-1], 0.5), "--epochs")
     assert "0.5" in line
@@ -330,7 +342,7 @@ def test_a_quiet_probe_prints_its_result_alone(run, tmp_path, pretrained):
     assert again.stdout.startswith(f"probed {name}__quiet (sdclr-fewshot, finished before): ")
 
 
-@pytest.mark.parametrize("name", [SPEC.val_list, SPEC.test_list])
+@pytest.mark.parametrize("name", [DATASET.val_list, DATASET.test_list])
 def test_pretraining_on_held_out_images_is_refused(run, name):
     one_line_error(run("train_simCLR.py", "x", *PRETRAIN, "--imagenetCustomSplit", name), "shares", "images")
 

@@ -115,13 +115,15 @@ def test_table_of_hashes_is_true_of_the_files():
     assert {f"split/{relative}" for name in NUMBER for relative in theirs(name)} <= here
 
 
-def test_names_of_the_published_lists_are_the_specs():
+def test_names_of_the_published_lists_are_the_data_sets():
     """Each list that the recipes name is one that the authors published."""
     here = {row["path"] for row in published_lists()}
     for name in NUMBER:
-        spec = data_set(name)
-        splits = [spec.split_list(f"{spec.prefix}split{n}_{k}") for n in range(1, 6) for k in ("D_i", "D_b", "S_b")]
-        assert {f"split/{relative}" for relative in (spec.train_list, spec.val_list, *splits)} <= here
+        dataset = data_set(name)
+        splits = [
+            dataset.split_list(f"{dataset.prefix}split{n}_{k}") for n in range(1, 6) for k in ("D_i", "D_b", "S_b")
+        ]
+        assert {f"split/{relative}" for relative in (dataset.train_list, dataset.val_list, *splits)} <= here
 
 
 # ---- fetch
@@ -257,9 +259,9 @@ def test_fetch_command(tmp_path, server, call):
 @needs_published
 def test_ensure_list_fetches_the_published_lists(tmp_path, server, monkeypatch, capsys):
     monkeypatch.setattr(split.ensure, "fetch", partial(fetch, server=server.url))
-    spec, root = data_set("cifar100"), tmp_path / "root"
-    name = spec.split_list("cifar100_split2_D_i")
-    path = ensure_list(name, spec, np.zeros(50_000, np.int64), root)
+    dataset, root = data_set("cifar100"), tmp_path / "root"
+    name = dataset.split_list("cifar100_split2_D_i")
+    path = ensure_list(name, dataset, np.zeros(50_000, np.int64), root)
     assert path.read_bytes() == theirs("cifar100")[name]
     assert files_below(root) == theirs("cifar100")
     (line,) = capsys.readouterr().out.splitlines()
@@ -271,12 +273,12 @@ def test_ensure_list_fetches_the_published_lists(tmp_path, server, monkeypatch, 
 def test_ensure_list_stays_with_generated_lists(tmp_path, server, monkeypatch, capsys):
     """The lists were generated without a network; now there is one, and one list is lost."""
     monkeypatch.setattr(split.ensure, "fetch", partial(fetch, server=server.url))
-    spec, root = data_set("cifar10"), tmp_path / "root"
+    dataset, root = data_set("cifar10"), tmp_path / "root"
     labels = np.load(PUBLISHED / "cifar10_train_labels.npy")
-    write_lists(make_lists(spec, labels), root)
-    before, name = files_below(root), spec.split_list("split2_S_b")
+    write_lists(make_lists(dataset, labels), root)
+    before, name = files_below(root), dataset.split_list("split2_S_b")
     (root / name).unlink()
-    assert ensure_list(name, spec, labels, root) == root / name
+    assert ensure_list(name, dataset, labels, root) == root / name
     assert files_below(root) == before
     assert "generated 1 lists" in capsys.readouterr().out
 
@@ -284,12 +286,12 @@ def test_ensure_list_stays_with_generated_lists(tmp_path, server, monkeypatch, c
 @needs_published
 def test_another_imbalance_is_generated_beside_the_fetched_lists(tmp_path, server, monkeypatch):
     monkeypatch.setattr(split.ensure, "fetch", partial(fetch, server=server.url))
-    spec, root = data_set("cifar10"), tmp_path / "root"
+    dataset, root = data_set("cifar10"), tmp_path / "root"
     labels = np.load(PUBLISHED / "cifar10_train_labels.npy")
-    path = ensure_list(spec.split_list("split1_imb50_D_i"), spec, labels, root)
-    val = read_list(root / spec.val_list, spec)
+    path = ensure_list(dataset.split_list("split1_imb50_D_i"), dataset, labels, root)
+    val = read_list(root / dataset.val_list, dataset)
     assert val.source == "published"
-    assert read_list(path, spec, apart=(val,)).source == "generated"
+    assert read_list(path, dataset, apart=(val,)).source == "generated"
     assert not any("imb50" in asked for asked in server.asked)
 
 
@@ -322,7 +324,7 @@ def parse(output: str) -> dict[str, dict]:
 
 def check_published(name: str, output: str) -> dict[str, dict]:
     """Every number that verify printed, against numpy's on the authors' files."""
-    spec, items = data_set(name), parse(output)
+    dataset, items = data_set(name), parse(output)
     lists = {relative: np.load(PUBLISHED / relative) for relative in theirs(name)}
     members = {relative: np.zeros(50_000, bool) for relative in lists}
     for relative, indices in lists.items():
@@ -335,7 +337,7 @@ def check_published(name: str, output: str) -> dict[str, dict]:
             row["path"].removeprefix("split/"): row["git_blob_sha1"] for row in csv.DictReader(file, delimiter="\t")
         }
     for relative, item in items.items():
-        counts = np.sort(np.bincount(labels[lists[relative]], minlength=spec.classes))[::-1]
+        counts = np.sort(np.bincount(labels[lists[relative]], minlength=dataset.classes))[::-1]
         assert (item["size"], item["source"]) == (len(lists[relative]), "published")
         assert item["hash"] == hashes[relative]
         assert item["counts"] == counts.tolist()
@@ -393,8 +395,8 @@ def test_verify_of_the_published_cifar100_lists(tmp_path, call):
 @pytest.fixture
 def digit_lists(tmp_path) -> Path:
     root = tmp_path / "root"
-    spec = data_set("digits")
-    write_lists(make_lists(spec, load(data_set("digits"), "", train=True).labels), root)
+    dataset = data_set("digits")
+    write_lists(make_lists(dataset, load(data_set("digits"), "", train=True).labels), root)
     return root
 
 

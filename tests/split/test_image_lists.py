@@ -238,11 +238,11 @@ def test_published_lists(file):
         read_path_list(file, IMAGENET)
 
 
-def test_published_names_are_the_specs():
+def test_published_names_are_the_data_sets():
     """Each list of ImageNet-100 and ImageNet was published, and of Places those three."""
     here = {row["path"].removeprefix("split/") for row in published_lists()}
-    for spec in (IN100, IMAGENET):
-        assert {spec.path(name) for name in spec.names()} <= here
+    for dataset in (IN100, IMAGENET):
+        assert {dataset.path(name) for name in dataset.names()} <= here
     assert {PLACES.path(name) for name in PLACES.names()} & here == {
         "Places_LT/Places_LT_train.txt",
         "Places_LT/Places_val.txt",
@@ -348,60 +348,62 @@ def test_assignment_is_random():
 # ---- the generator
 
 
-def tree_of(spec: FileSet, pools: list[int], val: int = 2) -> Tree:
+def tree_of(dataset: FileSet, pools: list[int], val: int = 2) -> Tree:
     """Names alone; images in their order, as scan gives them."""
-    classes = names(spec.classes)
+    classes = names(dataset.classes)
     train = [[f"train/{c}/{c}_{i:05d}.JPEG" for i in range(n)] for c, n in zip(classes, pools, strict=True)]
     test = [[f"val/{c}/{i}.JPEG" for i in range(val)] for c in classes]
     return Tree(Path(), classes, train, test, False)
 
 
 def check_promises(
-    spec: FileSet, tree: Tree, lists: dict[str, bytes], tailed: list[list[int]], val: int, few: int
+    dataset: FileSet, tree: Tree, lists: dict[str, bytes], tailed: list[list[int]], val: int, few: int
 ) -> dict[str, list[int]]:
     """Every list's, in plain Python: `tailed` are the counts of the long-tailed lists, in any order.
 
     Returns images per class of each list.
     """
-    assert set(lists) == {f"{spec.folder}/{name}.txt" for name in spec.names()}
-    rows = {name: rows_of(lists[f"{spec.folder}/{name}.txt"]) for name in spec.names()}
+    assert set(lists) == {f"{dataset.folder}/{name}.txt" for name in dataset.names()}
+    rows = {name: rows_of(lists[f"{dataset.folder}/{name}.txt"]) for name in dataset.names()}
     label_of = {path: c for c, paths in enumerate(tree.train) for path in paths}
     tests = {path: c for c, paths in enumerate(tree.val) for path in paths}
     for name, content in rows.items():
-        right = tests if name == spec.test_list else label_of
+        right = tests if name == dataset.test_list else label_of
         assert all(right[path] == label for path, label in content)
         assert [label for _, label in content] == sorted(label for _, label in content)
         assert len(dict(content)) == len(content)
     paths = {name: {path for path, _ in content} for name, content in rows.items()}
     counted = {name: Counter(label for _, label in content) for name, content in rows.items()}
-    sizes = {name: [count[c] for c in range(spec.classes)] for name, count in counted.items()}
-    assert sizes[spec.val_list] == [val] * spec.classes
-    assert sizes[spec.few_shot] == [few] * spec.classes
-    assert paths[spec.test_list] == set(tests)
-    assert paths[spec.train_list] == set(label_of) - paths[spec.val_list]
+    sizes = {name: [count[c] for c in range(dataset.classes)] for name, count in counted.items()}
+    assert sizes[dataset.val_list] == [val] * dataset.classes
+    assert sizes[dataset.few_shot] == [few] * dataset.classes
+    assert paths[dataset.test_list] == set(tests)
+    assert paths[dataset.train_list] == set(label_of) - paths[dataset.val_list]
     for name in rows:
-        assert name in (spec.val_list, spec.test_list) or not paths[name] & paths[spec.val_list]
-    for (name, balanced), counts in zip(spec.long_tailed, tailed, strict=True):
+        assert name in (dataset.val_list, dataset.test_list) or not paths[name] & paths[dataset.val_list]
+    for (name, balanced), counts in zip(dataset.long_tailed, tailed, strict=True):
         assert sorted(sizes[name]) == sorted(counts)
-        assert sizes[balanced] == [sum(counts) // spec.classes] * spec.classes
+        assert sizes[balanced] == [sum(counts) // dataset.classes] * dataset.classes
     return sizes
 
 
-@pytest.mark.parametrize("spec", slow_but(PLACES, [IN100, IMAGENET, PLACES]), ids=lambda s: s.name)
-def test_lists_at_published_size(spec):
+@pytest.mark.parametrize("dataset", slow_but(PLACES, [IN100, IMAGENET, PLACES]), ids=lambda s: s.name)
+def test_lists_at_published_size(dataset):
     """Of a tree that has hardly more images than they need; 370,000 for ImageNet."""
     tailed = {
         "imagenet-100": [IN100_COUNTS],
         "imagenet": [class_counts(1000, 1280, 256).tolist(), IMAGENET_LT.counts(1000).tolist()],
         "places": [PLACES_LT.counts(365).tolist()],
-    }[spec.name]
-    balanced = {"imagenet-100": [122], "imagenet": [229, 115], "places": [171]}[spec.name]
-    needed = [max(*counts, balanced[0]) + spec.val_per_class + 3 for counts in zip(*tailed, tailed[0], strict=True)]
-    tree = tree_of(spec, np.random.RandomState(1).permutation(needed).tolist(), (100 if spec.name == "places" else 50))
-    few = {"imagenet-100": 12, "imagenet": 12, "places": 49}[spec.name]
-    sizes = check_promises(spec, tree, make_image_lists(spec, tree), tailed, 20, few)
-    assert sizes[spec.test_list] == [100 if spec.name == "places" else 50] * spec.classes  # METHODS, section 9
-    assert [sizes[twin][0] for _, twin in spec.long_tailed] == balanced
+    }[dataset.name]
+    balanced = {"imagenet-100": [122], "imagenet": [229, 115], "places": [171]}[dataset.name]
+    needed = [max(*counts, balanced[0]) + dataset.val_per_class + 3 for counts in zip(*tailed, tailed[0], strict=True)]
+    tree = tree_of(
+        dataset, np.random.RandomState(1).permutation(needed).tolist(), (100 if dataset.name == "places" else 50)
+    )
+    few = {"imagenet-100": 12, "imagenet": 12, "places": 49}[dataset.name]
+    sizes = check_promises(dataset, tree, make_image_lists(dataset, tree), tailed, 20, few)
+    assert sizes[dataset.test_list] == [100 if dataset.name == "places" else 50] * dataset.classes  # METHODS, section 9
+    assert [sizes[twin][0] for _, twin in dataset.long_tailed] == balanced
 
 
 def test_published_classes_at_published_size():
@@ -704,8 +706,8 @@ def no_server(theirs, monkeypatch) -> None:
     monkeypatch.setattr(split.ensure, "fetch", partial(fetch, server=f"http://127.0.0.1:{closed_port()}"))
 
 
-def of(spec: FileSet, lists: dict[str, bytes]) -> dict[str, bytes]:
-    return {path: content for path, content in lists.items() if path.startswith(f"{spec.folder}/")}
+def of(dataset: FileSet, lists: dict[str, bytes]) -> dict[str, bytes]:
+    return {path: content for path, content in lists.items() if path.startswith(f"{dataset.folder}/")}
 
 
 def put(root: Path, lists: dict[str, bytes]) -> Path:
@@ -714,8 +716,8 @@ def put(root: Path, lists: dict[str, bytes]) -> Path:
     return root
 
 
-def found(name: str, spec: FileSet, root: Path, data: Path | str = "") -> ImageList:
-    return read_path_list(ensure_path_list(name, spec, str(data), root), spec)
+def found(name: str, dataset: FileSet, root: Path, data: Path | str = "") -> ImageList:
+    return read_path_list(ensure_path_list(name, dataset, str(data), root), dataset)
 
 
 def test_a_list_that_is_here(tmp_path, monkeypatch, capsys):
@@ -1154,9 +1156,9 @@ def test_verify_of_all_data_sets_where_the_folder_is_of_one_in_memory(made, tmp_
     root = put(tmp_path / "root", {**made, **ELSEWHERE})
     asked = []
 
-    def labels_of(spec, data, file):
-        asked.append((spec.name, data))
-        return np.zeros(50_000, np.int64) if spec.name == "cifar10" else None
+    def labels_of(dataset, data, file):
+        asked.append((dataset.name, data))
+        return np.zeros(50_000, np.int64) if dataset.name == "cifar10" else None
 
     monkeypatch.setattr(split.verify, "labels_of", labels_of)
     (tmp_path / "cifar").mkdir()

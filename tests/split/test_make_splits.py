@@ -40,7 +40,7 @@ def no_network(ledger, monkeypatch) -> None:
     monkeypatch.setattr(split.ensure, "fetch", offline)
 
 
-def offline(spec, root, *args, **kwargs):
+def offline(dataset, root, *args, **kwargs):
     raise InputError("cannot fetch: no network in this test")
 
 
@@ -52,8 +52,8 @@ def labels_of(name: str) -> np.ndarray:
     file = PUBLISHED / f"{name}_train_labels.npy"
     if file.is_file():
         return np.load(file).astype(np.int64)
-    spec = data_set(name)
-    return np.random.RandomState(9).permutation(np.arange(spec.train_images) % spec.classes).astype(np.int64)
+    dataset = data_set(name)
+    return np.random.RandomState(9).permutation(np.arange(dataset.train_images) % dataset.classes).astype(np.int64)
 
 
 @cache
@@ -201,42 +201,42 @@ def test_wrong_settings_of_the_counts(wrong):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_train_and_validation_lists(name):
-    spec, labels, lists = data_set(name), labels_of(name), lists_of(name)
-    train, val = lists[spec.train_list], lists[spec.val_list]
-    assert len(train) == spec.train_per_class * spec.classes
-    assert len(val) == spec.val_per_class * spec.classes
+    dataset, labels, lists = data_set(name), labels_of(name), lists_of(name)
+    train, val = lists[dataset.train_list], lists[dataset.val_list]
+    assert len(train) == dataset.train_per_class * dataset.classes
+    assert len(val) == dataset.val_per_class * dataset.classes
     assert not set(train.tolist()) & set(val.tolist())
-    for indices, each in ((train, spec.train_per_class), (val, spec.val_per_class)):
+    for indices, each in ((train, dataset.train_per_class), (val, dataset.val_per_class)):
         assert len(set(indices.tolist())) == len(indices)
-        assert [len(row) for row in by_class(indices, labels, spec.classes)] == [each] * spec.classes
+        assert [len(row) for row in by_class(indices, labels, dataset.classes)] == [each] * dataset.classes
         assert (np.diff(labels[indices]) >= 0).all()  # grouped by class, as published
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_splits_follow_the_published_recipe(name):
     """Counts, classes, per-class prefixes, and nothing of the validation list."""
-    spec, labels, lists = data_set(name), labels_of(name), lists_of(name)
-    val = set(lists[spec.val_list].tolist())
-    free = [[] for _ in range(spec.classes)]
+    dataset, labels, lists = data_set(name), labels_of(name), lists_of(name)
+    val = set(lists[dataset.val_list].tolist())
+    free = [[] for _ in range(dataset.classes)]
     for i, label in enumerate(labels.tolist()):
         if i not in val:
             free[label].append(i)
     head = min(map(len, free))
-    sizes = exact_exp(spec.classes, head, Fraction(spec.imb_factor))
-    balanced = sum(sizes) // spec.classes
+    sizes = exact_exp(dataset.classes, head, Fraction(dataset.imb_factor))
+    balanced = sum(sizes) // dataset.classes
     orders = set()
     for n in range(1, 6):
-        split_lists = {k: lists[spec.split_list(f"{spec.prefix}split{n}_{k}")] for k in ("D_i", "D_b", "S_b")}
-        rows = {k: by_class(v, labels, spec.classes) for k, v in split_lists.items()}
+        split_lists = {k: lists[dataset.split_list(f"{dataset.prefix}split{n}_{k}")] for k in ("D_i", "D_b", "S_b")}
+        rows = {k: by_class(v, labels, dataset.classes) for k, v in split_lists.items()}
         for indices in split_lists.values():
             assert indices.dtype == np.int64
             assert len(set(indices.tolist())) == len(indices)
             assert not set(indices.tolist()) & val
             assert (np.diff(labels[indices]) >= 0).all()
         assert sorted(map(len, rows["D_i"]), reverse=True) == sizes
-        assert [len(r) for r in rows["D_b"]] == [balanced] * spec.classes
-        assert [len(r) for r in rows["S_b"]] == [spec.few_shot] * spec.classes
-        for c in range(spec.classes):
+        assert [len(r) for r in rows["D_b"]] == [balanced] * dataset.classes
+        assert [len(r) for r in rows["S_b"]] == [dataset.few_shot] * dataset.classes
+        for c in range(dataset.classes):
             nested = sorted((rows[k][c] for k in rows), key=len)
             assert nested[0] == nested[2][: len(nested[0])]
             assert nested[1] == nested[2][: len(nested[1])]
@@ -249,27 +249,27 @@ def test_splits_follow_the_published_recipe(name):
     ("name", "long_tailed", "balanced", "few"), [("cifar10", 11165, 1116, 45), ("cifar100", 9754, 97, 4)]
 )
 def test_sizes_of_the_cifar_lists(name, long_tailed, balanced, few):
-    spec, lists = data_set(name), lists_of(name)
+    dataset, lists = data_set(name), lists_of(name)
     assert len(lists) == 17
     for n in range(1, 6):
-        size = {k: len(lists[spec.split_list(f"{spec.prefix}split{n}_{k}")]) for k in ("D_i", "D_b", "S_b")}
-        assert size == {"D_i": long_tailed, "D_b": balanced * spec.classes, "S_b": few * spec.classes}
+        size = {k: len(lists[dataset.split_list(f"{dataset.prefix}split{n}_{k}")]) for k in ("D_i", "D_b", "S_b")}
+        assert size == {"D_i": long_tailed, "D_b": balanced * dataset.classes, "S_b": few * dataset.classes}
 
 
 @needs_published
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_generated_lists_are_like_the_published_ones(name):
     """Same names, sizes, types and class counts; overlaps of the same size."""
-    spec, labels, lists = data_set(name), labels_of(name), lists_of(name)
+    dataset, labels, lists = data_set(name), labels_of(name), lists_of(name)
     theirs = {k: np.load(PUBLISHED / k) for k in lists}
     for key, indices in theirs.items():
         assert lists[key].dtype == indices.dtype
         assert len(lists[key]) == len(indices)
-        ours_counts, their_counts = (np.bincount(labels[x], minlength=spec.classes) for x in (lists[key], indices))
+        ours_counts, their_counts = (np.bincount(labels[x], minlength=dataset.classes) for x in (lists[key], indices))
         assert sorted(ours_counts) == sorted(their_counts)
         assert (np.diff(labels[indices]) >= 0).all() == (np.diff(labels[lists[key]]) >= 0).all()
     for n in range(1, 6):
-        D_i, D_b = (spec.split_list(f"{spec.prefix}split{n}_{k}") for k in ("D_i", "D_b"))
+        D_i, D_b = (dataset.split_list(f"{dataset.prefix}split{n}_{k}") for k in ("D_i", "D_b"))
         assert len(np.intersect1d(lists[D_i], lists[D_b])) == len(np.intersect1d(theirs[D_i], theirs[D_b]))
 
 
@@ -326,11 +326,11 @@ def test_names_say_shape_and_factor():
 )
 def test_a_name_tells_how_its_list_was_made(name, seed, factor, shape, alpha):
     """settings_of undoes make_lists: what the settings of a name make holds that name."""
-    spec = data_set(name)
-    few = np.arange(spec.classes * 3) % spec.classes  # enough for the names
-    made = make_lists(spec, few, (seed,), Shape(shape, factor, alpha))
+    dataset = data_set(name)
+    few = np.arange(dataset.classes * 3) % dataset.classes  # enough for the names
+    made = make_lists(dataset, few, (seed,), Shape(shape, factor, alpha))
     for key in made:
-        again = make_lists(spec, few, **settings_of(spec, key))
+        again = make_lists(dataset, few, **settings_of(dataset, key))
         assert np.array_equal(again[key], made[key])
 
 
@@ -592,9 +592,9 @@ def test_ensure_list_makes_the_family_and_says_so(tmp_path, capsys):
 
 
 def test_ensure_list_generates_where_the_published_cannot_be_had(tmp_path, capsys):
-    spec, root = data_set("cifar10"), tmp_path / "root"
-    path = ensure_list(spec.train_list, spec, labels_of("cifar10"), root)
-    assert np.array_equal(np.load(path), lists_of("cifar10")[spec.train_list])
+    dataset, root = data_set("cifar10"), tmp_path / "root"
+    path = ensure_list(dataset.train_list, dataset, labels_of("cifar10"), root)
+    assert np.array_equal(np.load(path), lists_of("cifar10")[dataset.train_list])
     out = capsys.readouterr().out
     assert "generated 17 lists of cifar10" in out
     assert "no network in this test" in out
@@ -691,11 +691,11 @@ def test_ensure_list_returns_a_list_that_exists_or_refuses(tmp_path, stem):
 @needs_published
 @pytest.mark.parametrize("stem", ["split1_imb50_D_i", "split1_pareto6_imb100_D_i", "split9_D_i"])
 def test_other_shapes_beside_published_lists_keep_off_their_validation_images(tmp_path, stem, ledger):
-    spec, root = data_set("cifar10"), tmp_path / "root"
-    (root / spec.val_list).parent.mkdir(parents=True)
-    (root / spec.val_list).write_bytes((PUBLISHED / spec.val_list).read_bytes())
-    path = ensure_list(spec.split_list(stem), spec, labels_of("cifar10"), root)
-    made = read_list(path, spec, (read_list(root / spec.val_list, spec),))
+    dataset, root = data_set("cifar10"), tmp_path / "root"
+    (root / dataset.val_list).parent.mkdir(parents=True)
+    (root / dataset.val_list).write_bytes((PUBLISHED / dataset.val_list).read_bytes())
+    path = ensure_list(dataset.split_list(stem), dataset, labels_of("cifar10"), root)
+    made = read_list(path, dataset, (read_list(root / dataset.val_list, dataset),))
     assert made.source == "generated"
     assert sorted(p.name for p in path.parent.iterdir()) == sorted(
         f"{stem.removesuffix('D_i')}{kind}.npy" for kind in ("D_b", "D_i", "S_b")
@@ -705,13 +705,13 @@ def test_other_shapes_beside_published_lists_keep_off_their_validation_images(tm
 @needs_published
 @pytest.mark.parametrize("stem", ["split1_D_i", "split1_D_b"])
 def test_ensure_list_does_not_mix_generated_with_published(tmp_path, stem):
-    spec, root = data_set("cifar10"), tmp_path / "root"
-    for name in (spec.train_list, spec.val_list, spec.split_list("split2_D_i")):
+    dataset, root = data_set("cifar10"), tmp_path / "root"
+    for name in (dataset.train_list, dataset.val_list, dataset.split_list("split2_D_i")):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes((PUBLISHED / name).read_bytes())
     before = files_below(root)
     with pytest.raises(InputError, match="cifar10") as caught:
-        ensure_list(spec.split_list(stem), spec, labels_of("cifar10"), root)
+        ensure_list(dataset.split_list(stem), dataset, labels_of("cifar10"), root)
     assert "published" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert files_below(root) == before
@@ -721,12 +721,12 @@ def test_ensure_list_does_not_mix_generated_with_published(tmp_path, stem):
 @pytest.mark.parametrize("stem", ["split1_D_i", "split9_D_i"])
 def test_generated_and_published_are_not_mixed_list_by_list(tmp_path, stem):
     """Only one list of the authors is here, and neither their training nor their validation list."""
-    spec, root = data_set("cifar10"), tmp_path / "root"
-    name = spec.split_list("split2_D_i")
+    dataset, root = data_set("cifar10"), tmp_path / "root"
+    name = dataset.split_list("split2_D_i")
     (root / name).parent.mkdir(parents=True)
     (root / name).write_bytes((PUBLISHED / name).read_bytes())
     with pytest.raises(InputError):
-        ensure_list(spec.split_list(stem), spec, labels_of("cifar10"), root)
+        ensure_list(dataset.split_list(stem), dataset, labels_of("cifar10"), root)
     assert files_below(root).keys() == {name}
 
 

@@ -39,7 +39,7 @@ NAMES = list(data_sets("cifar"))
 CIFAR100, DIGITS = data_set("cifar100"), data_set("digits")
 # Labelled images per class: METHODS, section 9; of digits a fifth, for they are few.
 SHOTS = {name: (20, 10) if name == "digits" else (100, 50) for name in NAMES}
-FILE_SPECS = [data_set("imagenet"), data_set("places")]
+FILE_SETS = [data_set("imagenet"), data_set("places")]
 
 pytestmark = pytest.mark.usefixtures("ledger", "no_network")
 
@@ -54,8 +54,8 @@ def labels_of(name: str) -> np.ndarray:
     """The data set's training labels; where that needs a download, as many of each class in a fixed disorder."""
     if name == "digits":
         return load(data_set("digits"), "", train=True).labels
-    spec = data_set(name)
-    return np.random.RandomState(3).permutation(np.arange(spec.train_images) % spec.classes).astype(np.int64)
+    dataset = data_set(name)
+    return np.random.RandomState(3).permutation(np.arange(dataset.train_images) % dataset.classes).astype(np.int64)
 
 
 def shot_names(name: str, shots: int) -> list[str]:
@@ -73,14 +73,14 @@ def lists_of(name: str) -> dict[str, np.ndarray]:
 
 def check_promises(name: str, lists: dict[str, np.ndarray], labels: np.ndarray) -> None:
     """Exact counts, of the training list alone, no image of validation, five draws that are independent."""
-    spec = data_set(name)
-    train, val = (set(lists[key].tolist()) for key in (spec.train_list, spec.val_list))
-    per_class = len(train) // spec.classes
+    dataset = data_set(name)
+    train, val = (set(lists[key].tolist()) for key in (dataset.train_list, dataset.val_list))
+    per_class = len(train) // dataset.classes
     draws = {shots: [lists[key] for key in shot_names(name, shots)] for shots in SHOTS[name]}
     for shots, five in draws.items():
         for indices in five:
-            assert indices.dtype == np.int64 and len(indices) == shots * spec.classes
-            assert Counter(labels[indices].tolist()) == dict.fromkeys(range(spec.classes), shots)
+            assert indices.dtype == np.int64 and len(indices) == shots * dataset.classes
+            assert Counter(labels[indices].tolist()) == dict.fromkeys(range(dataset.classes), shots)
             assert len(set(indices.tolist())) == len(indices)
             assert set(indices.tolist()) <= train and not set(indices.tolist()) & val
             assert (np.diff(labels[indices]) >= 0).all()  # grouped by class
@@ -91,7 +91,7 @@ def check_promises(name: str, lists: dict[str, np.ndarray], labels: np.ndarray) 
     pairs += [(a, b, large, small) for a in draws[large] for b in draws[small]]
     assert len(pairs) == 10 + 10 + 25
     for a, b, m, n in pairs:
-        expected = spec.classes * m * n / per_class
+        expected = dataset.classes * m * n / per_class
         variance = expected * (1 - m / per_class) * (per_class - n) / (per_class - 1)
         shared = len(np.intersect1d(a, b))
         assert abs(shared - expected) < 6 * variance**0.5
@@ -125,13 +125,13 @@ def test_names_are_those_of_the_published_lists():
         "Places_LT/Places_split1_test_100shot.txt",
     }
     for name in NAMES:
-        spec, (large, small) = data_set(name), SHOTS[name]
-        assert spec.probe_lists(100) == shot_names(name, large)
-        assert spec.probe_lists(50) == shot_names(name, small)
-        assert spec.probe_lists(0) == [spec.train_list]
-    for spec in FILE_SPECS:
-        (hundred,) = spec.probe_lists(100)
-        assert spec.path(hundred) in here and spec.probe_lists(50) == []
+        dataset, (large, small) = data_set(name), SHOTS[name]
+        assert dataset.probe_lists(100) == shot_names(name, large)
+        assert dataset.probe_lists(50) == shot_names(name, small)
+        assert dataset.probe_lists(0) == [dataset.train_list]
+    for dataset in FILE_SETS:
+        (hundred,) = dataset.probe_lists(100)
+        assert dataset.path(hundred) in here and dataset.probe_lists(50) == []
 
 
 # ---- generated
@@ -180,13 +180,13 @@ def test_another_shape_has_no_lists_of_its_own(tmp_path, call, shape):
 
 @pytest.mark.parametrize(("name", "number"), [*((name, 0) for name in NAMES), ("digits", 1)])
 def test_a_missing_list_is_made_with_its_family(tmp_path, capsys, ledger, name, number):
-    spec, root, key = data_set(name), tmp_path / "root", shot_names(name, SHOTS[name][number])[3]
-    path = ensure_list(key, spec, labels_of(name), root)
+    dataset, root, key = data_set(name), tmp_path / "root", shot_names(name, SHOTS[name][number])[3]
+    path = ensure_list(key, dataset, labels_of(name), root)
     assert path == root / key
     here = files_below(root)
     assert here.keys() == lists_of(name).keys()
     for relative, indices in lists_of(name).items():
-        item = read_list(root / relative, spec)
+        item = read_list(root / relative, dataset)
         assert np.array_equal(item.ids, indices) and item.source == "generated"
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2 and f"generated 17 lists of {name}" in said[0]
@@ -195,7 +195,7 @@ def test_a_missing_list_is_made_with_its_family(tmp_path, capsys, ledger, name, 
     gone = shot_names(name, SHOTS[name][1 - number])[0]
     (root / gone).unlink()
     for relative in (key, gone, key):
-        ensure_list(relative, spec, labels_of(name), root)
+        ensure_list(relative, dataset, labels_of(name), root)
     assert files_below(root) == here
     assert len(capsys.readouterr().out.splitlines()) == 1  # the one that was gone
 
@@ -271,9 +271,9 @@ def serve(tmp_path, monkeypatch):
 @cache
 def made_elsewhere(name: str) -> dict[str, bytes]:
     """Lists that stand for the authors': other draws than are made here, those of the images in reverse order."""
-    spec, labels = data_set(name), labels_of(name)[::-1].copy()
-    lists = make_lists(spec, labels)
-    lists |= make_shots(spec, labels, lists[spec.train_list])
+    dataset, labels = data_set(name), labels_of(name)[::-1].copy()
+    lists = make_lists(dataset, labels)
+    lists |= make_shots(dataset, labels, lists[dataset.train_list])
     return {key: npy(len(labels) - 1 - indices) for key, indices in lists.items()}
 
 
@@ -301,14 +301,16 @@ def test_published_lists_are_fetched_where_there_is_nothing_yet(tmp_path, serve)
 
 def test_lists_are_made_where_the_table_has_none(tmp_path, serve, capsys):
     """As for CIFAR-10, whose authors published training lists, and no few-shot lists of BCL's."""
-    spec, labels = data_set("cifar10"), labels_of("cifar10")
+    dataset, labels = data_set("cifar10"), labels_of("cifar10")
     lists = {key: content for key, content in made_elsewhere("cifar10").items() if "shot" not in key}
     server, root = serve(lists), tmp_path / "root"
     keys = [key for shots in (100, 50) for key in shot_names("cifar10", shots)]
     for key in keys:
-        item = read_list(ensure_list(key, spec, labels, root), spec, (read_list(root / spec.val_list, spec),))
+        item = read_list(
+            ensure_list(key, dataset, labels, root), dataset, (read_list(root / dataset.val_list, dataset),)
+        )
         assert item.source == "generated"
-    train = read_list(root / spec.train_list, spec)
+    train = read_list(root / dataset.train_list, dataset)
     assert train.source == "published"
     here = {key: np.load(root / key) for key in files_below(root)}
     assert here.keys() == lists.keys() | set(keys)
@@ -369,7 +371,7 @@ def test_the_authors_lists_are_fetched_beside_theirs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
 def test_verify_accepts_generated_lists(tmp_path, call, name):
-    root, spec = tmp_path / "root", data_set(name)
+    root, dataset = tmp_path / "root", data_set(name)
     write_lists(lists_of(name), root)
     np.save(tmp_path / "labels.npy", labels_of(name))
     words = ["--root", root, "--dataset", name, "--labels", tmp_path / "labels.npy"]
@@ -379,10 +381,10 @@ def test_verify_accepts_generated_lists(tmp_path, call, name):
     items = parse(done.stdout)
     for shots in SHOTS[name]:
         for n, key in enumerate(shot_names(name, shots), 1):
-            item, stem = items[key], spec.prefix
-            assert item["counts"] == [shots] * spec.classes and item["source"] == "generated"
+            item, stem = items[key], dataset.prefix
+            assert item["counts"] == [shots] * dataset.classes and item["source"] == "generated"
             assert item["shared"][f"{stem}valIdxList"] == (0, False)
-            assert item["shared"][f"{stem}trainIdxList"] == (shots * spec.classes, True)
+            assert item["shared"][f"{stem}trainIdxList"] == (shots * dataset.classes, True)
             other = [s for s in SHOTS[name] if s != shots][0]
             beside = {f"{stem}split{n}_{kind}" for kind in ("D_i", "D_b", "S_b", f"test_{other}shot")}
             assert item["shared"].keys() == {f"{stem}valIdxList", f"{stem}trainIdxList", *beside}
@@ -414,7 +416,7 @@ def rows_of(content: bytes) -> list[tuple[str, int]]:
     return [(path, int(label)) for path, label in (line.split(" ") for line in content.decode().splitlines())]
 
 
-@pytest.mark.parametrize("spec", FILE_SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("dataset", FILE_SETS, ids=lambda dataset: dataset.name)
 @pytest.mark.parametrize(
     ("scale", "pools", "counts"),
     [
@@ -424,44 +426,44 @@ def rows_of(content: bytes) -> list[tuple[str, int]]:
         (0.001, [30, 8, 5, 4, 4, 3], [1, 1, 1, 1, 1, 1]),
     ],
 )
-def test_image_files_hundred_shot_lists(monkeypatch, spec, scale, pools, counts):
+def test_image_files_hundred_shot_lists(monkeypatch, dataset, scale, pools, counts):
     """min(100 * scale, what is there), of the training images, without those of validation and test."""
     monkeypatch.setattr(split.make_image_lists, "long_tailed_counts", lambda *_: (np.full(6, 3), False))
-    small, tree = replace(spec, classes=6, few_per_class=1), tree_of(pools)
+    small, tree = replace(dataset, classes=6, few_per_class=1), tree_of(pools)
     lists = {key: rows_of(text) for key, text in make_image_lists(small, tree, scale).items()}
-    shot = lists[spec.path(spec.hundred_shot)]
+    shot = lists[dataset.path(dataset.hundred_shot)]
     paths = {key: {path for path, _ in rows} for key, rows in lists.items()}
     assert [Counter(label for _, label in shot)[c] for c in range(6)] == counts
     assert all(path.startswith(f"train/class{label:04}/") for path, label in shot)
     assert [label for _, label in shot] == sorted(label for _, label in shot)
-    mine = paths[spec.path(spec.hundred_shot)]
-    assert len(mine) == len(shot) and mine <= paths[spec.path(spec.train_list)]
-    assert not mine & paths[spec.path(spec.val_list)] and not mine & paths[spec.path(spec.test_list)]
-    again = make_image_lists(small, tree, scale)[spec.path(spec.hundred_shot)]
+    mine = paths[dataset.path(dataset.hundred_shot)]
+    assert len(mine) == len(shot) and mine <= paths[dataset.path(dataset.train_list)]
+    assert not mine & paths[dataset.path(dataset.val_list)] and not mine & paths[dataset.path(dataset.test_list)]
+    again = make_image_lists(small, tree, scale)[dataset.path(dataset.hundred_shot)]
     assert rows_of(again) == shot
     if scale == 1.0:
-        other = rows_of(make_image_lists(small, tree, scale, seed=1)[spec.path(spec.hundred_shot)])
+        other = rows_of(make_image_lists(small, tree, scale, seed=1)[dataset.path(dataset.hundred_shot)])
         assert other != shot
         # Drawn for itself: of 100 images out of 280 about 36 are in two draws.
         first = {path for path in mine if "class0000" in path}
         assert 10 < len(first & {path for path, _ in other}) < 65
 
 
-@pytest.mark.parametrize("spec", FILE_SPECS, ids=lambda spec: spec.name)
-def test_image_files_of_the_full_size_have_a_hundred_of_each_class(monkeypatch, spec):
+@pytest.mark.parametrize("dataset", FILE_SETS, ids=lambda dataset: dataset.name)
+def test_image_files_of_the_full_size_have_a_hundred_of_each_class(monkeypatch, dataset):
     """METHODS, section 9: 100,000 of ImageNet, 36,500 of Places."""
-    monkeypatch.setattr(split.make_image_lists, "long_tailed_counts", lambda *_: (np.full(spec.classes, 5), False))
-    tree = tree_of([160] * spec.classes, val=1)
-    shot = rows_of(make_image_lists(spec, tree)[spec.path(spec.hundred_shot)])
-    assert Counter(label for _, label in shot) == dict.fromkeys(range(spec.classes), 100)
-    assert len(shot) == {"imagenet": 100_000, "places": 36_500}[spec.name]
+    monkeypatch.setattr(split.make_image_lists, "long_tailed_counts", lambda *_: (np.full(dataset.classes, 5), False))
+    tree = tree_of([160] * dataset.classes, val=1)
+    shot = rows_of(make_image_lists(dataset, tree)[dataset.path(dataset.hundred_shot)])
+    assert Counter(label for _, label in shot) == dict.fromkeys(range(dataset.classes), 100)
+    assert len(shot) == {"imagenet": 100_000, "places": 36_500}[dataset.name]
 
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
     """(small Places, folder of its images, folder of its lists, the lists as generated)."""
     monkeypatch.setattr(split.make_image_lists, "long_tailed_counts", lambda *_: (np.array([6, 4, 3]), False))
-    spec = replace(data_set("places"), classes=3, val_per_class=2, few_per_class=1)
+    dataset = replace(data_set("places"), classes=3, val_per_class=2, few_per_class=1)
     for part, count in (("train", 12), ("val", 2)):
         for c in range(3):
             (tmp_path / "data" / part / f"scene{c}").mkdir(parents=True)
@@ -469,69 +471,71 @@ def places(tmp_path, monkeypatch):
                 (tmp_path / "data" / part / f"scene{c}" / f"{i}.jpg").touch()
     monkeypatch.setattr(split.lists, "PUBLISHED", tmp_path / "table.tsv")
     (tmp_path / "table.tsv").write_text(table_of({}))
-    ensure_path_list(spec.hundred_shot, spec, str(tmp_path / "data"), tmp_path / "root")
-    return spec, tmp_path / "data", tmp_path / "root", files_below(tmp_path / "root")
+    ensure_path_list(dataset.hundred_shot, dataset, str(tmp_path / "data"), tmp_path / "root")
+    return dataset, tmp_path / "data", tmp_path / "root", files_below(tmp_path / "root")
 
 
 def test_a_missing_list_of_image_files_is_made(places):
-    spec, data, root, lists = places
-    assert lists.keys() == {spec.path(name) for name in spec.names()}
-    shot = read_path_list(root / spec.path(spec.hundred_shot), spec)
+    dataset, data, root, lists = places
+    assert lists.keys() == {dataset.path(name) for name in dataset.names()}
+    shot = read_path_list(root / dataset.path(dataset.hundred_shot), dataset)
     assert shot.source == "generated" and np.bincount(shot.labels).tolist() == [10] * 3  # all but validation
-    (root / spec.path(spec.hundred_shot)).unlink()
+    (root / dataset.path(dataset.hundred_shot)).unlink()
     with pytest.raises(InputError, match="beside generated lists"):
-        ensure_path_list(spec.hundred_shot, spec, str(data), root)
+        ensure_path_list(dataset.hundred_shot, dataset, str(data), root)
 
 
 def verify(call, root: Path, data: Path):
     return call("split/verify.py", "--root", root, "--dataset", "places", "--data", data)
 
 
-def with_images_of(lists: dict[str, bytes], spec, other: str) -> bytes:
+def with_images_of(lists: dict[str, bytes], dataset, other: str) -> bytes:
     """The 100-shot list with two lines of another list in it."""
-    own, more = (lists[spec.path(name)].splitlines(keepends=True) for name in (spec.hundred_shot, other))
+    own, more = (lists[dataset.path(name)].splitlines(keepends=True) for name in (dataset.hundred_shot, other))
     return b"".join([*more[:2], *own[2:]])
 
 
 def test_verify_accepts_generated_lists_of_image_files(places, call):
-    spec, data, root, lists = places
+    dataset, data, root, lists = places
     done = verify(call, root, data)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"{len(lists)} lists, all in order\n")
-    shot = done.stdout.split(f"{spec.hundred_shot}.txt\n")[1].split(".txt\n")[0]
+    shot = done.stdout.split(f"{dataset.hundred_shot}.txt\n")[1].split(".txt\n")[0]
     assert re.search("  size 30  source generated", shot) and "  class counts 10 in each of 3" in shot
-    assert f"{spec.val_list} 0" in shot and f"{spec.test_list} 0" in shot
+    assert f"{dataset.val_list} 0" in shot and f"{dataset.test_list} 0" in shot
 
 
 def test_verify_accepts_a_published_list_that_shares_images_with_validation(places, call, tmp_path):
     """METHODS, section 9: of Places, 128 images; the probe has no validation."""
-    spec, data, root, lists = places
-    content = with_images_of(lists, spec, spec.val_list)
-    (tmp_path / "table.tsv").write_text(table_of({spec.path(spec.hundred_shot): content}))
-    (root / spec.path(spec.hundred_shot)).write_bytes(content)
-    shot = read_path_list(root / spec.path(spec.hundred_shot), spec)
+    dataset, data, root, lists = places
+    content = with_images_of(lists, dataset, dataset.val_list)
+    (tmp_path / "table.tsv").write_text(table_of({dataset.path(dataset.hundred_shot): content}))
+    (root / dataset.path(dataset.hundred_shot)).write_bytes(content)
+    shot = read_path_list(root / dataset.path(dataset.hundred_shot), dataset)
     assert shot.source == "published"
     done = verify(call, root, data)
     assert (done.returncode, done.stderr) == (0, "")
-    text = done.stdout.split(f"{spec.hundred_shot}.txt\n")[1].split(".txt\n")[0]
-    assert "source published" in text and f"{spec.val_list} 2" in text and f"{spec.test_list} 0" in text
+    text = done.stdout.split(f"{dataset.hundred_shot}.txt\n")[1].split(".txt\n")[0]
+    assert "source published" in text and f"{dataset.val_list} 2" in text and f"{dataset.test_list} 0" in text
 
 
 @pytest.mark.parametrize("published", [True, False])
 def test_verify_fails_on_a_list_with_test_images(places, call, tmp_path, published):
-    spec, data, root, lists = places
-    content = with_images_of(lists, spec, spec.test_list)
+    dataset, data, root, lists = places
+    content = with_images_of(lists, dataset, dataset.test_list)
     if published:
-        (tmp_path / "table.tsv").write_text(table_of({spec.path(spec.hundred_shot): content}))
-    (root / spec.path(spec.hundred_shot)).write_bytes(content)
+        (tmp_path / "table.tsv").write_text(table_of({dataset.path(dataset.hundred_shot): content}))
+    (root / dataset.path(dataset.hundred_shot)).write_bytes(content)
     done = verify(call, root, data)
-    one_line_error(done, f"1 of {len(lists)}", spec.hundred_shot, "shares 2 images", spec.test_list)
+    one_line_error(done, f"1 of {len(lists)}", dataset.hundred_shot, "shares 2 images", dataset.test_list)
 
 
 @pytest.mark.parametrize("name", ["Places_LT_train", "Places_sub_balance_train_0.01", "Places_train"])
 def test_verify_fails_on_other_lists_with_validation_images(places, call, name):
     """Only the few-shot probe of BCL has no validation."""
-    spec, data, root, lists = places
-    more = lists[spec.path(spec.val_list)].splitlines(keepends=True)[:1]
-    write_files({spec.path(name): b"".join([*more, *lists[spec.path(name)].splitlines(keepends=True)[1:]])}, root, True)
-    one_line_error(verify(call, root, data), name, "shares 1 images", spec.val_list)
+    dataset, data, root, lists = places
+    more = lists[dataset.path(dataset.val_list)].splitlines(keepends=True)[:1]
+    write_files(
+        {dataset.path(name): b"".join([*more, *lists[dataset.path(name)].splitlines(keepends=True)[1:]])}, root, True
+    )
+    one_line_error(verify(call, root, data), name, "shares 1 images", dataset.val_list)

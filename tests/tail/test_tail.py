@@ -48,7 +48,7 @@ def root(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         replace_lists(patch, root)
         data = load(data_set("digits"), "", train=True)
-        whole = np.load(split.ensure.ensure_list(D_I, data.spec, data.labels))
+        whole = np.load(split.ensure.ensure_list(D_I, data.dataset, data.labels))
         np.save(root / "tail.npy", whole[::9])
         np.save(root / "other.npy", whole[1::9])
     return root
@@ -314,7 +314,7 @@ def test_memory_of_a_training_names_the_images_that_it_is_of(call, lists, tmp_pa
     whole = load(data_set("digits"), "", train=True)
     images = whole.images.copy()
     images[chosen[black]] = 0
-    monkeypatch.setattr("data.opened.load", lambda *_, **__: ImageSet(whole.spec, images, whole.labels))
+    monkeypatch.setattr("data.opened.load", lambda *_, **__: ImageSet(whole.dataset, images, whole.labels))
     run = "train_simCLR.py run --dataset digits --trainSplit tail.npy --model res20_s --bcl --batch_size 16 --epochs 3"
     run += " --optimizer sgd --lr 0 --temperature 0.2 --precision fp32"
     done = call(*run.split(), "--save-dir", tmp_path)
