@@ -4,11 +4,14 @@ Its Std is the sample standard deviation (ddof 1) of the three group means as th
 is of the 100-shot probe: so computed, all 18 published cells come out within 0.01. SDCLR's tables have another Std.
 """
 
-import argparse
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 
-from analysis.flags import wanted_of
+from analysis.figures import write_figures
+from analysis.flags import Wanted
 from analysis.published import Cells, read_published
 from analysis.rows import Row, collect, folders_of
 from analysis.table import Paper, Table, method_lines, print_blocks
@@ -24,7 +27,7 @@ DNC = "DnC"  # published, without a method here
 
 def group_means(row: Row) -> Cells:
     """Many, Medium, Few, each the mean over the splits, and the Std of the three; what is missing is left out."""
-    means = {name: round(row.mean_and_std()[name][0], 2) for name in GROUPS if name in row.mean_and_std()}
+    means = {name: round(mean, 2) for name, (mean, _) in row.mean_and_std().items() if name in GROUPS}
     if len(means) == len(GROUPS):
         means["Std"] = float(np.std(list(means.values()), ddof=1))
     return {name: (value, None) for name, value in means.items()}
@@ -33,41 +36,44 @@ def group_means(row: Row) -> Cells:
 PAPER = Paper("Std of the three groups (ddof 1), n splits", (*GROUPS, "Std"), GROUPS, group_means)
 
 
-def make_tables(args: argparse.Namespace) -> dict[str, list[Table]]:
-    """Probe -> a table for each data set.
-
-    Args:
-        args: of analysis.flags.
+def make_tables(wanted: Wanted) -> list[Table]:
+    """One for each probe and data set.
 
     Raises:
         InputError: a result is of no use, or results do not belong together.
     """
-    datasets = [data_set(name) for name in ([args.dataset] if args.dataset else DATASETS)]
-    return {probe: [_table(dataset, probe, args) for dataset in datasets] for probe in args.probe or ["bcl-100shot"]}
+    datasets = [data_set(name) for name in ([wanted.dataset] if wanted.dataset else DATASETS)]
+    return [_table(dataset, probe, wanted) for probe in wanted.probe or ["bcl-100shot"] for dataset in datasets]
 
 
-def _table(dataset: DataSet, probe: str, args: argparse.Namespace) -> Table:
-    wanted, title = wanted_of(args, dataset), DATASETS.get(dataset.name, dataset.name)
-    methods = args.method or [name for name in ORDER if name != "untrained"]
+def _table(dataset: DataSet, probe: str, wanted: Wanted) -> Table:
+    wanted = replace(wanted, LT=True, shape=dataset.bcl_shape or wanted.shape)
+    title, methods = DATASETS.get(dataset.name, dataset.name), wanted.method or ORDER[1:]  # not untrained
     table = Table(PAPER, dataset, wanted, title, "long-tailed lists", probe, collect(dataset, methods, probe, wanted))
     if probe == "bcl-100shot" and dataset.name in DATASETS:
-        labels = [*table.rows, *([] if args.method else [DNC])]
+        labels = [*table.rows, *([] if wanted.method else [DNC])]
         table.published = {label: read_published("BCL-T1", title, label) for label in labels}
     return table
 
 
-def print_tables(tables: dict[str, list[Table]]) -> None:
+def print_tables(tables: list[Table]) -> None:
     """One table for each probe, the data sets side by side."""
-    for probe, found in tables.items():
+    for probe, group in groupby(tables, lambda table: table.protocol):
+        found = list(group)
         print(f"\nBCL's table 1, {probe}: test accuracy in %, {PAPER.shows}\n")
         print(_format(found))
         for table in found:
+            name = table.dataset.name
             if table.ours:
-                print_blocks(table, table.dataset.name)
+                print_blocks(table, name)
             else:
-                print(
-                    f"missing: {table.dataset.name}: no result below {folders_of(table.dataset, table.wanted.root)[1]}"
-                )
+                print(f"missing: {name}: no result below {folders_of(table.dataset, table.wanted.root)[1]}")
+
+
+def draw(tables: list[Table], folder: Path) -> list[Path]:
+    """Write the bars alone, of what there are results for; returns the files' paths."""
+    panels = {f"{table.paper_name}, {table.protocol}": table.ours for table in tables if table.ours}
+    return write_figures(panels, {}, folder, "pre-trained on long-tailed lists")
 
 
 def _format(tables: list[Table]) -> str:

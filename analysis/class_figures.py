@@ -24,17 +24,17 @@ def by_rank(row: Row) -> tuple[np.ndarray, np.ndarray]:
     found = []
     for result in row.results.values():
         order = np.argsort(result["class_counts"], kind="stable")[::-1]
-        found.append([np.asarray(result[name], np.float64)[order] for name in ("class_counts", "per_class")])
-    sizes, accuracies = zip(*found, strict=True)
-    return np.stack(sizes), np.stack(accuracies)
+        found.append(np.array([result["class_counts"], result["per_class"]], np.float64)[:, order])
+    sizes, accuracies = np.stack(found, 1)
+    return sizes, accuracies
 
 
 def group_ranks(row: Row) -> dict[str, np.ndarray]:
     """Ranks (from 0, the most frequent) of each group's classes, as many in all splits; a group without is left out."""
     groups = next(iter(row.results.values()))["groups"]
     ends = np.cumsum([len(groups[name]) for name in GROUPS])
-    parts = zip(GROUPS, np.split(np.arange(ends[-1]), ends[:-1]), strict=True)
-    return {name: ranks for name, ranks in parts if len(ranks)}
+    parts = np.split(np.arange(ends[-1]), ends[:-1])
+    return {name: ranks for name, ranks in zip(GROUPS, parts, strict=True) if len(ranks)}
 
 
 def bins(groups: dict[str, np.ndarray], most: int) -> tuple[list[np.ndarray], str]:

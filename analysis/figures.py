@@ -1,5 +1,6 @@
 """Figures of the results."""
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,7 @@ def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, titl
         raise InputError(f"{folder} must be a folder: several figures are written there")
     rows = {probe: with_result for probe, found in rows.items() if (with_result := [r for r in found if r.results])}
     # A method looks alike in all figures.
-    everyone = [
-        *(label_of(name) for name in method_names()),
-        *(method for methods in panels.values() for method in methods),
-    ]
+    everyone = chain(map(label_of, method_names()), *panels.values())
     looks = styles(list(dict.fromkeys(everyone)))
     figures = {"groups": plot_groups(panels, title, looks)} if panels else {}
     if rows:
@@ -45,12 +43,10 @@ def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, titl
         figures["sizes"] = plot_sizes(rows, title, looks)
         figures["curves"] = plot_curves(rows, title, looks)
         figures["few_vs_full"] = plot_few_vs_full(rows, title, looks)
-    written = []
-    for name, figure in figures.items():
-        for path in [folder / f"{name}{suffix}" for suffix in FORMATS] if figure else []:
-            write_figure(figure, path)
-            written.append(path)
-    return written
+    paths = {folder / f"{name}{suffix}": figure for name, figure in figures.items() if figure for suffix in FORMATS}
+    for path, figure in paths.items():
+        write_figure(figure, path)
+    return list(paths)
 
 
 def plot_groups(panels: Panels, title: str, looks: dict[str, Style]) -> "Figure":
@@ -86,8 +82,7 @@ def plot_few_vs_full(rows: dict[str, list[Row]], title: str, looks: dict[str, St
     for protocol in PROTOCOLS.values():
         few = protocol.label
         for full in protocol.beside:
-            pairs = pairs_of(rows.get(full, []), rows.get(few, []))
-            if pairs:
+            if pairs := pairs_of(rows.get(full, []), rows.get(few, [])):
                 panels[few, full] = pairs
                 break
     if not panels:
@@ -105,10 +100,9 @@ def plot_few_vs_full(rows: dict[str, list[Row]], title: str, looks: dict[str, St
 
 def pairs_of(full: list[Row], few: list[Row]) -> dict[str, np.ndarray]:
     """Method -> [splits, 2]: All in percent of both probes, for the splits that have both."""
-    found = {}
-    for one in full:
-        for other in (row for row in few if row.method == one.method):
-            common = [n for n in one.values if n in other.values]
-            pairs = [(one.values[n]["All"], other.values[n]["All"]) for n in common]
-            found |= {one.method: np.array(pairs)} if pairs else {}
+    found, others = {}, {row.method: row.values for row in few}
+    for row in full:
+        other = others.get(row.method, {})
+        if pairs := [(row.values[n]["All"], other[n]["All"]) for n in row.values if n in other]:
+            found[row.method] = np.array(pairs)
     return found

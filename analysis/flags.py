@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.paired import TESTS
-from data.sets.base import DataSet
+from data.sets.base import DataSet, Split
 from data.sets.registry import DATA_SETS
-from methods import choose, method_names
+from methods import choose, method_names, method_of
 from probe.protocols import PROBES
 from utils.cli import Parser
 from utils.errors import InputError
@@ -19,36 +19,26 @@ GROUP_AGAIN = "put the log of its pre-training there, or probe again with --grou
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results of a data set are tabulated, and how.
-
-    root: folder of the checkpoints folders. splits: by number. long_tailed: pre-trained on D_i (LT), else on D_b (BL).
-    shape: of the lists where it is not the published one, as in their names: `imb50`, `pareto6_imb100`. contains: a
-    part of the probes' names. epochs: of pre-training, None for any. experiments: names of pre-trainings, None for any.
-    mix: take results that differ in protocol, precision, ..., too. each_split: show each split, too. baseline: method
-    to compare the others to, None for the first one. test: of TESTS.
-    """
+    """Which results are tabulated, and how: options of parse(), None where the paper or the data set has a default."""
 
     root: Path
-    splits: tuple[int, ...]
-    long_tailed: bool = True
+    dataset: str | None = None
+    LT: bool = True
+    method: list[str] | None = None
+    probe: list[str] | None = None
+    splits: list[int] | None = None
     shape: str = ""
     contains: str = ""
     epochs: int | None = None
     experiments: list[str] | None = None
     mix: bool = False
-    each_split: bool = False
     baseline: str | None = None
     test: str = "t"
 
-
-def wanted_of(args: argparse.Namespace, dataset: DataSet) -> Wanted:
-    """What the command line wants of a data set; BCL's table is of long-tailed lists, of ImageNet its own ones."""
-    bcl = args.paper == "bcl"
-    return Wanted(
-        args.root, tuple(args.splits or dataset.splits) if len(dataset.splits) > 1 else dataset.splits, args.LT or bcl,
-        bcl and dataset.bcl_shape or args.shape, args.contains, args.epochs, args.experiments, args.mix,
-        bool(args.splits), args.baseline, args.test,
-    )  # fmt: skip
+    def splits_of(self, dataset: DataSet) -> list[Split]:
+        """Those of a data set that are tabulated; where it has one split, its number has no meaning."""
+        numbers = self.splits if self.splits and len(dataset.splits) > 1 else dataset.splits
+        return [Split(n, self.LT, self.shape) for n in numbers]
 
 
 def _method(word: str) -> str:
@@ -93,4 +83,7 @@ def parse(description: str) -> argparse.Namespace:
     # A split, method or protocol that is named twice is one.
     for name in ("splits", "method", "probe"):
         setattr(args, name, list(dict.fromkeys(getattr(args, name) or [])) or None)
+    if args.paper == "sdclr":
+        args.method = args.method or [method_of({"prune": args.prune})]
+        args.probe = args.probe or ["fewShot" if args.fewShot else "linear"]
     return args

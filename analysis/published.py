@@ -17,7 +17,7 @@ def published(dataset: DataSet, method: str, probe: str) -> Cells:
 
 def read_published(paper_table: str, dataset: str, method: str) -> Cells:
     """One method's numbers in one table of the papers, by the names in results/published_results.csv."""
+    wanted = paper_table, dataset, method
     with (PROJECT / "results" / "published_results.csv").open() as file:
-        rows = [r for r in csv.DictReader(file) if (r["paper_table"], r["dataset"]) == (paper_table, dataset)]
-    rows = [r for r in rows if r["method"] == method]
+        rows = [r for r in csv.DictReader(file) if (r["paper_table"], r["dataset"], r["method"]) == wanted]
     return {r["metric"]: (float(r["mean"]), float(r["std"]) if r["std"] else None) for r in rows}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ class Pretraining(NamedTuple):
 
 def read_pretraining(folder: Path) -> Pretraining | None:
     """The pre-training in a probe's results.json; None where that is older, damaged, or not there."""
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         result = json.loads(read_file(folder / "results.json", LARGEST))
         told, probe = result["pretraining"], (str(result.get(k)) for k in ("experiment", "dataset", "protocol"))
         labelled = str((result["lists"].get("train") or {}).get("path", ""))
@@ -79,8 +80,6 @@ def read_pretraining(folder: Path) -> Pretraining | None:
         if isinstance(settings["epochs"], int) and isinstance(settings.get("method"), str | None):
             names = Path(told["experiment"]).name, str(told["dataset"]), str(told["list"]["name"])
             return Pretraining(*probe, labelled, *names, int(told["epochs"]), settings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        pass
     return None
 
 
@@ -121,8 +120,7 @@ def check_alike(results: list[dict[str, Any]], mix: bool) -> list[str]:
                 values.setdefault(result["kind"][key], result["file"])
         if len(values) > 1 and not mix:
             (a, first), (b, second), *_ = values.items()
-            what = f"{key}: {a} in {first}, {b} in {second}"
-            raise InputError(f"results that differ in {what}; {CHOOSE_OR_MIX}")
+            raise InputError(f"results that differ in {key}: {a} in {first}, {b} in {second}; {CHOOSE_OR_MIX}")
         notes += [f"mixed results, {key}: {'; '.join(sorted(values))}"] if len(values) > 1 else []
     return notes
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from analysis.read import Pretraining, read_pretraining, read_result, read_text
 from data.groups import COLUMNS, summarise
 from data.sets.base import DataSet, Split
 from methods import label_of, method_in, method_of
-from probe.protocols import PROBES
+from probe.protocols import PROBES, PROTOCOLS
 from run.changes import HARMLESS, HASHES
 from run.names import read_name
 from split.flags import FETCH
@@ -39,7 +40,6 @@ class Row:
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
     folders: dict[int, tuple[Path, Path]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    notes: set[str] = field(default_factory=set)
 
     def mean_and_std(self) -> dict[str, tuple[float, float | None]]:
         """Mean and population standard deviation over the splits, as published; of one split no deviation."""
@@ -103,29 +103,28 @@ def _by_record(
     split = dataset.split_of(told.list)
     if split is None or {told.dataset, told.pretrained_on} != {dataset.name}:
         return None
-    if dataset.is_few_shot(told.labelled) and told.labelled.removesuffix(".txt") != _file(dataset.few_shot_list(split)):
+    if (
+        dataset.is_few_shot(told.labelled)
+        and told.labelled.removesuffix(".txt") != PurePath(dataset.few_shot_list(split)).name
+    ):
         return None  # of another split
     try:
         method = method_of(told.settings)
     except InputError:
         return None  # a method that there is not, or no longer
-    other = named.probe if named else ""
-    probe = next((name for name, protocol in PROBES.items() if protocol == told.protocol), other)
+    probe, name = (named.probe, named.named) if named else ("", "")
+    if told.protocol in PROTOCOLS:
+        probe = PROTOCOLS[told.protocol].label
     kept = sorted((k, v) for k, v in told.settings.items() if k not in OF_A_SPLIT and v is not None)
     recorded = json.dumps([told.epochs, kept])
-    name = named.named if named else ""
     return Experiment(folder, pretrained / told.experiment, split, method, probe, told.epochs, recorded, name)
-
-
-def _file(path: str) -> str:
-    return PurePath(path).name
 
 
 def _with_any_split(folder: Path, dataset: DataSet, split: Split) -> str:
     return folder.name.replace(dataset.split_name(*split), "*")
 
 
-def collect(dataset: DataSet, methods: list[str], probe: str, wanted: Wanted) -> dict[str, Row]:
+def collect(dataset: DataSet, methods: Sequence[str], probe: str, wanted: Wanted) -> dict[str, Row]:
     """Label of the method -> its row: every split's result, or where it was looked for.
 
     Args:
@@ -135,31 +134,28 @@ def collect(dataset: DataSet, methods: list[str], probe: str, wanted: Wanted) ->
         InputError: there are no lists of that shape, several settings match, a result is damaged or of another
             protocol, or the class sizes are unknown.
     """
-    found = [e for e in experiments_of(dataset, wanted.root) if e.probe == probe and _is_wanted(e, wanted)]
-    rows = {}
-    for method in methods:
-        label, own = label_of(method), [e for e in found if e.method == method]
-        _check_one_setting(dataset, label, own)
-        rows[label] = _row(dataset, label, {e.split.number: e for e in own}, probe, wanted)
-    return rows
-
-
-def _is_wanted(e: Experiment, wanted: Wanted) -> bool:
-    return (
-        e.split.number in wanted.splits
-        and (e.split.long_tailed, e.split.shape) == (wanted.long_tailed, wanted.shape)
+    splits, rows = wanted.splits_of(dataset), {}
+    found = [
+        e
+        for e in experiments_of(dataset, wanted.root)
+        if e.probe == probe
+        and e.split in splits
         and wanted.contains in e.folder.name
         and (wanted.experiments is None or e.pretrained.name in wanted.experiments)
         and (wanted.epochs in (None, e.epochs) or e.method == "untrained")
-    )
+    ]
+    for method in methods:
+        label, own = label_of(method), [e for e in found if e.method == method]
+        _check_one_setting(dataset, label, own)
+        rows[label] = _row(dataset, label, {e.split: e for e in own}, probe, wanted)
+    return rows
 
 
-def _row(dataset: DataSet, label: str, experiments: dict[int, Experiment], probe: str, wanted: Wanted) -> Row:
-    """experiments: by split."""
+def _row(dataset: DataSet, label: str, experiments: dict[Split, Experiment], probe: str, wanted: Wanted) -> Row:
     row = Row(label)
-    for n in wanted.splits:
-        name = dataset.split_name(n, wanted.long_tailed, wanted.shape)
-        where, e = f"{label}, {f'split {n}' if len(dataset.splits) > 1 else name}", experiments.get(n)
+    for split in wanted.splits_of(dataset):
+        n, e = split.number, experiments.get(split)
+        where = f"{label}, {f'split {n}' if len(dataset.splits) > 1 else dataset.split_name(*split)}"
         result = read_result(e.folder, PROBES[probe], dataset.classes, wanted.mix) if e else None
         if e is None:
             row.missing.append(f"{where}: nothing of it below {folders_of(dataset, wanted.root)[1]}")
@@ -171,7 +167,6 @@ def _row(dataset: DataSet, label: str, experiments: dict[int, Experiment], probe
             row.values[n] = summarise(result["per_class"], groups)
             row.results[n] = {**result, "class_counts": counts, "groups": groups}
             row.folders[n] = e.pretrained, e.folder
-            row.notes |= result["notes"]
     return row
 
 

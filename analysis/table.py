@@ -59,25 +59,22 @@ class Table:
             InputError: results do not belong together, or the baseline is not among the methods.
         """
         rows, wanted = self.rows, self.wanted
-        mixed = check_alike([result for row in rows.values() for result in row.results.values()], wanted.mix)
-        self.notes = sorted({note for row in rows.values() for note in row.notes}) + mixed
+        results = [result for row in rows.values() for result in row.results.values()]
+        self.notes = sorted({note for result in results for note in result["notes"]}) + check_alike(results, wanted.mix)
         first = next((label for label, row in rows.items() if row.values), "")
         chosen = label_of(wanted.baseline) if wanted.baseline else first
         if chosen and chosen not in rows:
             known = ", ".join(rows)
             raise InputError(f"the baseline {wanted.baseline} is not among the methods of the table: {known}")
         if chosen and len(rows) > 1:
-            self.baseline, others = chosen, [label for label in rows if label != chosen]
-            columns, baseline = self.paper.paired, rows[chosen]
-            self.differences = {label: _differences(rows[label], baseline, columns, wanted.test) for label in others}
+            self.baseline, base = chosen, rows[chosen]
+            for label in (label for label in rows if label != chosen):
+                found = {c: _difference(rows[label], base, c, wanted.test) for c in self.paper.paired}
+                self.differences[label] = found
 
     @property
     def title(self) -> str:
         return f"{self.paper_name}, pre-trained on {self.pretrained_on}, {self.protocol}"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return self.paper.columns
 
     @property
     def cells(self) -> dict[str, Cells]:
@@ -85,9 +82,9 @@ class Table:
         return {label: self.paper.cells_of(row) for label, row in self.rows.items()}
 
     @property
-    def splits(self) -> tuple[int, ...]:
+    def splits(self) -> list[int]:
         """Those to show one by one."""
-        return self.wanted.splits if self.wanted.each_split else ()
+        return [split.number for split in self.wanted.splits_of(self.dataset)] if self.wanted.splits else []
 
     @property
     def ours(self) -> dict[str, Cells]:
@@ -106,23 +103,20 @@ class Table:
     def to_published(self, method: str) -> dict[str, float]:
         """Column -> ours minus the published number, in percent points, where there are both."""
         ours, theirs = self.cells.get(method, {}), self.published.get(method, {})
-        return {c: ours[c][0] - theirs[c][0] for c in self.columns if c in ours and c in theirs}
+        return {c: ours[c][0] - theirs[c][0] for c in self.paper.columns if c in ours and c in theirs}
 
 
-def _differences(row: Row, baseline: Row, columns: tuple[str, ...], test: str) -> dict[str, Paired]:
-    found = {}
-    for column in columns:
-        both = [(row.values[n][column], baseline.values[n][column]) for n in row.values if n in baseline.values]
-        both = [pair for pair in both if None not in pair]
-        found[column] = compare([ours for ours, _ in both], [theirs for _, theirs in both], test)
-    return found
+def _difference(row: Row, baseline: Row, column: str, test: str) -> Paired:
+    both = [(row.values[n][column], baseline.values[n][column]) for n in row.values if n in baseline.values]
+    both = [pair for pair in both if None not in pair]
+    return compare([ours for ours, _ in both], [theirs for _, theirs in both], test)
 
 
 def method_lines(table: Table, method: str) -> dict[str, tuple[str, ...]]:
     """Heading -> words of n and the columns: of ours, of the published row, of the difference; without what is not."""
 
     def words(n: str, cells: Cells) -> tuple[str, ...]:
-        return n, *(cell(cells.get(c)) for c in table.columns)
+        return n, *(cell(cells.get(c)) for c in table.paper.columns)
 
     lines = {}
     if method in table.rows:
@@ -130,14 +124,14 @@ def method_lines(table: Table, method: str) -> dict[str, tuple[str, ...]]:
     if theirs := table.published.get(method):
         lines[f"{method} (published)"] = words(table.published_n, theirs)
     if gaps := table.to_published(method):
-        lines["difference"] = "", *(signed(gaps[c]) if c in gaps else "-" for c in table.columns)
+        lines["difference"] = "", *(signed(gaps[c]) if c in gaps else "-" for c in table.paper.columns)
     return lines
 
 
 def main_lines(table: Table) -> Lines:
     """Ours, below it the published row and the difference to that, for each method."""
     found = [line for method in table.methods for line in method_lines(table, method).items()]
-    return [("", "n", *table.columns), *((heading, *words) for heading, words in found)]
+    return [("", "n", *table.paper.columns), *((heading, *words) for heading, words in found)]
 
 
 def difference_lines(table: Table) -> tuple[str, Lines, list[str]]:
@@ -181,13 +175,6 @@ def split_lines(table: Table) -> Lines:
             numbers = [*(row.values[n][c] for c in COLUMNS), *(row.results[n][top] for top in TOPS)]
             lines.append((name, *("-" if number is None else f"{number:.2f}" for number in numbers)))
     return lines
-
-
-def print_table(table: Table) -> None:
-    """The table, the published numbers below ours where there are any, and what there is to say."""
-    print(f"\n{table.title}: test accuracy in %, {table.paper.shows}\n")
-    print(align(main_lines(table)))
-    print_blocks(table)
 
 
 def print_blocks(table: Table, name: str = "") -> None:

@@ -27,7 +27,9 @@ def write_tables(tables: list[Table], folder: Path) -> list[Path]:
     Raises:
         InputError: one cannot be written.
     """
-    texts = {".md": markdown(tables), ".csv": long_csv(tables), ".tex": latex(tables), ".json": as_json(tables)}
+    content = [as_dict(table) for table in tables]
+    as_json = json.dumps({"tables": content}, indent=1, allow_nan=False, default=str) + "\n"
+    texts = {".md": markdown(tables), ".csv": long_csv(content), ".tex": latex(tables), ".json": as_json}
     for suffix, text in texts.items():
         # Names of files need not be text.
         replace_file(folder / f"tables{suffix}", text.encode(errors="backslashreplace"))
@@ -63,19 +65,16 @@ def _pipes(lines: Lines) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def long_csv(tables: list[Table]) -> str:
+def long_csv(tables: list[dict[str, Any]]) -> str:
     """One line for each table, method and column; numbers in full, in percent; empty where there is none."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     for table in tables:
-        names = {"data set": table.paper_name, "pre-trained on": table.pretrained_on, "protocol": table.protocol}
-        for method in table.methods:
-            n = len(table.rows[method].values) if method in table.rows else None
-            for column in table.columns:
-                writer.writerow(
-                    {**names, "method": method, "n": n, "column": column, **_numbers(table, method, column)}
-                )
+        names = {"data set": table["dataset"], "pre-trained on": table["pretrained_on"], "protocol": table["protocol"]}
+        for row in table["rows"]:
+            for column, numbers in row["columns"].items():
+                writer.writerow({**names, "method": row["method"], "n": row["n"], "column": column, **numbers})
     return text.getvalue()
 
 
@@ -107,7 +106,7 @@ def latex(tables: list[Table]) -> str:
 def _best(table: Table) -> set[tuple[str, str]]:
     """(method, column) of our best: the highest mean, of Std the lowest, as printed; of one method alone none is."""
     best = set()
-    for column in table.columns:
+    for column in table.paper.columns:
         means = {method: round(cells[column][0], 2) for method, cells in table.cells.items() if column in cells}
         if len(means) > 1:
             limit = min(means.values()) if column == "Std" else max(means.values())
@@ -141,23 +140,24 @@ def escaped(text: str) -> str:
     return re.sub(r"(?<![\w.])([+-])(?=\d)", r"$\1$", text)
 
 
-def as_json(tables: list[Table]) -> str:
+def as_dict(table: Table) -> dict[str, Any]:
     """Everything: numbers, per split and per class, files they came from, notes, and what is missing."""
-    return (
-        json.dumps({"tables": [_table_dict(table) for table in tables]}, indent=1, allow_nan=False, default=str) + "\n"
-    )
-
-
-def _table_dict(table: Table) -> dict[str, Any]:
     names = {"dataset": table.paper_name, "pretrained_on": table.pretrained_on, "protocol": table.protocol}
     rows = []
     for method in table.methods:
         row = table.rows.get(method, Row(method))
         n = len(row.values) if method in table.rows else None
-        columns = {column: _numbers(table, method, column) for column in table.columns}
+        columns = {column: _numbers(table, method, column) for column in table.paper.columns}
         paired = {c: pair._asdict() for c, pair in table.differences.get(method, {}).items()}
         splits = {n: {**row.values[n], **result, "notes": sorted(result["notes"])} for n, result in row.results.items()}
         found = {"columns": columns, "paired": paired, "splits": splits, "missing": row.missing}
         rows.append({"method": method, "n": n, **found})
     baseline = {"baseline": table.baseline or None, "test": table.wanted.test}
-    return {**names, "columns": table.columns, **baseline, "rows": rows, "notes": table.notes, "missing": table.missing}
+    return {
+        **names,
+        "columns": table.paper.columns,
+        **baseline,
+        "rows": rows,
+        "notes": table.notes,
+        "missing": table.missing,
+    }

@@ -40,7 +40,7 @@ def test_authors_logs_are_tabulated(tmp_path, name, probe, method, suffix):
         column_values = [values[column] for values in expected.values()]
         assert mean == pytest.approx(np.mean(column_values))
         assert deviation == pytest.approx(np.std(column_values, ddof=0))
-    assert any("authors" in note for note in row.notes)
+    assert any("authors" in note for found in row.results.values() for note in found["notes"])
     for other_method, other_probe in (("sdclr" if method == "simclr" else "simclr", probe), ("untrained", probe)):
         other = collect_all(name, tmp_path, other_method, other_probe)
         assert not other.values
@@ -112,7 +112,7 @@ def test_results_are_preferred_to_logs(tmp_path):
     write(probed / "results.json", result(per_class, counts, departs={"epochs": [2, 30]}))
     row = collect_all("cifar10", tmp_path, splits=[1])
     assert row.values[1] == pytest.approx(row_by_hand(per_class, counts))
-    assert row.notes == {"lists: generated", "epochs is 2, not the protocol's 30"}
+    assert row.results[1]["notes"] == {"lists: generated", "epochs is 2, not the protocol's 30"}
 
 
 def test_another_protocol_is_refused(tmp_path):
@@ -197,9 +197,9 @@ def test_balanced_pretraining_is_grouped_by_the_long_tailed_list(tmp_path):
     for n in (1, 2):
         tailed, _ = experiment(tmp_path, "digits", n, suffix=SDCLR_SUFFIX)
         with pytest.raises(InputError, match="digits_split2_D_i"):
-            collect_all("digits", tmp_path, splits=(2,), long_tailed=False)
+            collect_all("digits", tmp_path, splits=(2,), LT=False)
         write(tailed / "log.txt", f"class distribution in training set is {counts_of(10, n)}\n")
-    row = collect_all("digits", tmp_path, splits=(2,), long_tailed=False)
+    row = collect_all("digits", tmp_path, splits=(2,), LT=False)
     assert row.values[2] == pytest.approx(row_by_hand(accuracies(10, 6), counts_of(10, 2)))
     assert not collect_all("digits", tmp_path, splits=(2,)).values
 
@@ -217,12 +217,12 @@ def test_published_lists_of_image_files_have_the_class_sizes(tmp_path, monkeypat
     for source in ("generated", "published"):
         monkeypatch.setattr(split.lists, "origin", lambda sha1, source=source: (source, "places"))
         if source == "published":
-            values = collect_all("places", tmp_path, splits=(1,), long_tailed=False).values[1]
+            values = collect_all("places", tmp_path, splits=(1,), LT=False).values[1]
             many = [a for a, n in zip(per_class, counts, strict=True) if n > 100]
             assert values["Many"] == pytest.approx(np.mean(many))
         else:
             with pytest.raises(InputError, match="split.fetch_published --dataset places"):
-                collect_all("places", tmp_path, splits=(1,), long_tailed=False)
+                collect_all("places", tmp_path, splits=(1,), LT=False)
     assert [p.name for p in (tmp_path / "split").rglob("*") if p.is_file()] == [file.name]
 
 
@@ -258,7 +258,7 @@ def test_results_in_folders_of_any_name(tmp_path, probe):
         assert row.folders[n] == (tmp_path / f"checkpoints/of_mine {n}!", tmp_path / f"checkpoints_tune/mine {n}!")
     for other in {"linear", "fewShot", "bcl-50shot"} - {probe}:
         assert not collect_all("cifar10", tmp_path, probe=other).values
-    for changes in ({"long_tailed": False}, {"shape": "imb50"}, {"epochs": 200}, {"contains": "yours"},
+    for changes in ({"LT": False}, {"shape": "imb50"}, {"epochs": 200}, {"contains": "yours"},
                     {"experiments": ["mine 1!"]}, {"splits": (3, 5)}):  # fmt: skip
         assert not collect_all("cifar10", tmp_path, probe=probe, **changes).values
     for changes in ({"epochs": 100}, {"contains": "mine 1"}, {"experiments": ["of_mine 1!"]}):
@@ -310,7 +310,7 @@ def test_balanced_lists_and_other_shapes(tmp_path):
     record(tmp_path, "b", trainSplit="x")
     folder = tmp_path / "checkpoints_tune" / "b" / "results.json"
     folder.write_text(folder.read_text().replace("split1_D_i", "split1_pareto6_imb50_D_i"))
-    assert list(collect_all("cifar10", tmp_path, long_tailed=False).values) == [1]
+    assert list(collect_all("cifar10", tmp_path, LT=False).values) == [1]
     assert list(collect_all("cifar10", tmp_path, shape="pareto6_imb50").values) == [1]
     assert not collect_all("cifar10", tmp_path).values
 
