@@ -13,7 +13,7 @@ import numpy as np
 from analysis.figures import write_figures
 from analysis.flags import Wanted
 from analysis.published import Cells, read_published
-from analysis.rows import Row, collect, folders_of
+from analysis.rows import Row, collect, probed
 from analysis.table import Paper, Table, method_lines, print_blocks
 from data.groups import GROUPS
 from data.sets.base import DataSet
@@ -67,7 +67,7 @@ def print_tables(tables: list[Table]) -> None:
             if table.ours:
                 print_blocks(table, name)
             else:
-                print(f"missing: {name}: no result below {folders_of(table.dataset, table.wanted.root)[1]}")
+                print(f"missing: {name}: no result below {probed(table.dataset, table.wanted.root)}")
 
 
 def draw(tables: list[Table], folder: Path) -> list[Path]:

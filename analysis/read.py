@@ -56,8 +56,8 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
 
 
 class Pretraining(NamedTuple):
-    """What results.json tells of a pre-training; `probe` (its name), `dataset`, `protocol` and `labelled`, the file of
-    its labelled images ('' where it names none), are the probe's."""
+    """What results.json tells of a pre-training; `probe` (its name), `dataset`, `protocol` and `labelled`, the list of
+    its labelled images without .txt ('' where it names none), are the probe's."""
 
     probe: str
     dataset: str
@@ -75,7 +75,7 @@ def read_pretraining(folder: Path) -> Pretraining | None:
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         result = json.loads(read_file(folder / "results.json", LARGEST))
         told, probe = result["pretraining"], (str(result.get(k)) for k in ("experiment", "dataset", "protocol"))
-        labelled = str((result["lists"].get("train") or {}).get("path", ""))
+        labelled = str((result["lists"].get("train") or {}).get("path", "")).removesuffix(".txt")
         settings = {k: v for k, v in told["settings"].items() if isinstance(v, str | int | float | None)}
         if isinstance(settings["epochs"], int) and isinstance(settings.get("method"), str | None):
             names = Path(told["experiment"]).name, str(told["dataset"]), str(told["list"]["name"])
@@ -112,17 +112,16 @@ def check_alike(results: list[dict[str, Any]], mix: bool) -> list[str]:
     Raises:
         InputError: two of them do not belong together.
     """
-    notes = []
-    for key in dict.fromkeys(key for result in results for key in result["kind"]):
-        values: dict[str, Path] = {}
-        for result in results:
-            if key in result["kind"]:
-                values.setdefault(result["kind"][key], result["file"])
-        if len(values) > 1 and not mix:
-            (a, first), (b, second), *_ = values.items()
-            raise InputError(f"results that differ in {key}: {a} in {first}, {b} in {second}; {CHOOSE_OR_MIX}")
-        notes += [f"mixed results, {key}: {'; '.join(sorted(values))}"] if len(values) > 1 else []
-    return notes
+    kinds: dict[str, dict[str, Path]] = {}  # key -> value -> the first file that has it
+    for result in results:
+        for key, value in result["kind"].items():
+            kinds.setdefault(key, {}).setdefault(value, result["file"])
+    mixed = {key: files for key, files in kinds.items() if len(files) > 1}
+    if mixed and not mix:
+        key, files = next(iter(mixed.items()))
+        (a, first), (b, second), *_ = files.items()
+        raise InputError(f"results that differ in {key}: {a} in {first}, {b} in {second}; {CHOOSE_OR_MIX}")
+    return [f"mixed results, {key}: {'; '.join(sorted(files))}" for key, files in mixed.items()]
 
 
 def _result_of_log(path: Path, protocol: str, classes: int, mix: bool) -> dict[str, Any] | None:

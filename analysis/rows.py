@@ -65,9 +65,9 @@ class Experiment(NamedTuple):
     named: str
 
 
-def folders_of(dataset: DataSet, root: Path) -> tuple[Path, Path]:
-    """Folders of pre-training and probes, as the recipes name them."""
-    return root / dataset.checkpoints, root / f"{dataset.checkpoints}_tune"
+def probed(dataset: DataSet, root: Path) -> Path:
+    """Folder of the probes, as the recipes name it."""
+    return root / f"{dataset.checkpoints}_tune"
 
 
 def experiments_of(dataset: DataSet, root: Path) -> list[Experiment]:
@@ -75,38 +75,33 @@ def experiments_of(dataset: DataSet, root: Path) -> list[Experiment]:
 
     Where it tells nothing (older ones, and the authors' logs), the folder's name does.
     """
-    pretrained, probed = folders_of(dataset, root)
     found = []
-    for folder in sorted(probed.glob("*")):
-        told, named = read_pretraining(folder), _by_name(dataset, pretrained, folder)
-        if told and folder.name != told.probe and (probed / told.probe).is_dir():
+    for folder in sorted(probed(dataset, root).glob("*")):
+        told, named = read_pretraining(folder), _by_name(dataset, folder)
+        if told and folder.name != told.probe and (folder.parent / told.probe).is_dir():
             continue  # a copy
-        found.append(_by_record(dataset, pretrained, folder, told, named) if told else named)
+        found.append(_by_record(dataset, folder, told, named) if told else named)
     return [experiment for experiment in found if experiment]
 
 
-def _by_name(dataset: DataSet, pretrained: Path, folder: Path) -> Experiment | None:
+def _by_name(dataset: DataSet, folder: Path) -> Experiment | None:
     name = read_name(folder.name, dataset.style)
     split = dataset.split_of(name.list) if name else None
     if split is None or name.labelled and not dataset.is_few_shot(name.labelled):
         return None
     method = method_in(name.method) if name.epochs else "untrained"
     probe = name.protocol or ("fewShot" if name.labelled else "linear")
+    pretrained = folder.parents[1] / dataset.checkpoints / name.pretraining
     named = _with_any_split(folder, dataset, split)
-    return Experiment(folder, pretrained / name.pretraining, split, method, probe, name.epochs, "", named)
+    return Experiment(folder, pretrained, split, method, probe, name.epochs, "", named)
 
 
-def _by_record(
-    dataset: DataSet, pretrained: Path, folder: Path, told: Pretraining, named: Experiment | None
-) -> Experiment | None:
+def _by_record(dataset: DataSet, folder: Path, told: Pretraining, named: Experiment | None) -> Experiment | None:
     """named: what the name tells, '' for a result of no known protocol."""
     split = dataset.split_of(told.list)
     if split is None or {told.dataset, told.pretrained_on} != {dataset.name}:
         return None
-    if (
-        dataset.is_few_shot(told.labelled)
-        and told.labelled.removesuffix(".txt") != PurePath(dataset.few_shot_list(split)).name
-    ):
+    if dataset.is_few_shot(told.labelled) and told.labelled != PurePath(dataset.few_shot_list(split)).name:
         return None  # of another split
     try:
         method = method_of(told.settings)
@@ -117,7 +112,8 @@ def _by_record(
         probe = PROTOCOLS[told.protocol].label
     kept = sorted((k, v) for k, v in told.settings.items() if k not in OF_A_SPLIT and v is not None)
     recorded = json.dumps([told.epochs, kept])
-    return Experiment(folder, pretrained / told.experiment, split, method, probe, told.epochs, recorded, name)
+    pretrained = folder.parents[1] / dataset.checkpoints / told.experiment
+    return Experiment(folder, pretrained, split, method, probe, told.epochs, recorded, name)
 
 
 def _with_any_split(folder: Path, dataset: DataSet, split: Split) -> str:
@@ -158,7 +154,7 @@ def _row(dataset: DataSet, label: str, experiments: dict[Split, Experiment], pro
         where = f"{label}, {f'split {n}' if len(dataset.splits) > 1 else dataset.split_name(*split)}"
         result = read_result(e.folder, PROBES[probe], dataset.classes, wanted.mix) if e else None
         if e is None:
-            row.missing.append(f"{where}: nothing of it below {folders_of(dataset, wanted.root)[1]}")
+            row.missing.append(f"{where}: nothing of it below {probed(dataset, wanted.root)}")
         elif result is None:
             row.missing.append(f"{where}: no result in {e.folder}")
         else:
@@ -187,11 +183,10 @@ def class_counts(dataset: DataSet, experiment: Experiment) -> list[int]:
         InputError: neither is here.
     """
     own, tailed = experiment.pretrained, dataset.tailed_list(experiment.split)
-    folders = [own] if experiment.split.long_tailed else []
     # A balanced pre-training has another one, of the same split, beside it.
     others = (f for f in sorted(own.parent.glob("*")) if dataset.is_tailed(f.name))
-    folders += [folder for folder in others if dataset.grouping_list(folder.name) == tailed]
-    for log in (folder / "log.txt" for folder in folders):
+    folders = [folder for folder in others if dataset.grouping_list(folder.name) == tailed]
+    for log in (folder / "log.txt" for folder in ([own, *folders] if experiment.split.long_tailed else folders)):
         text = read_text(log) if log.is_file() else ""
         found = re.search(r"class distribution in training set is \[([^][]*)\]", text)
         words = found[1].replace(",", " ").split() if found else []
