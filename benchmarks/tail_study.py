@@ -15,10 +15,11 @@ import numpy as np
 
 from methods import choose, method_of
 from run.checkpoint import newest_checkpoint
-from tail import __main__
+from tail.__main__ import rank
 from tail.flags import parse
 from tail.ranks import evaluate
 from tail.scores import SCORES
+from tail.setup import set_up
 from utils.cli import Parser, positive
 from utils.errors import InputError, run
 from utils.files import replace_file
@@ -37,13 +38,14 @@ def study(folder: Path, options: argparse.Namespace) -> tuple[tuple[str, str], s
     words = ["--checkpoint", str(newest[0]), "--out", ".", "--draws", str(options.draws)]
     config = newest[1]["config"]
     args, content = parse("", [*words, *(["--data", options.data] if options.data else [])])
-    found = __main__.rank(args, content)
-    if found.groups is None:
+    setup = set_up(args, content)
+    if setup.groups is None:
         raise InputError(f"{folder} was trained on a list without a tail")
-    data = f"{args.dataset}, {len(found.data):,} images, epoch {content.get('epoch')}"
+    ranked, _ = rank(setup)
+    data = f"{args.dataset}, {len(setup.data):,} images, epoch {content.get('epoch')}"
     method = f"{choose(method_of(config)).label}, {100 * args.prune_percent:g}% pruned"
     of = f"{Path(args.trainSplit).stem}, seed {args.seed}"
-    return (data, method), of, {name: evaluate(values, found.groups) for name, values in found.scores.items()}
+    return (data, method), of, {name: evaluate(values, setup.groups) for name, values in ranked.items()}
 
 
 def cell(values: list[float | None]) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from data.sets.registry import pretraining_set
-from models.mask import check_fractions
 from pretrain.flags import add_view_options, fill_in_views
 from run.checkpoint import read_checkpoint
 from tail.scores import SCORES
@@ -61,7 +60,6 @@ def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Na
         raise InputError(f"{source} does not say how it was trained: give --trainSplit")
     if args.prune_percent is None:
         args.prune_percent = dataset.prune_percent
-    check_fractions(args.prune_percent)
     if not 0 < args.temperature < float("inf"):
         raise InputError(f"--temperature must be positive, not {args.temperature}")
     fill_in_views(args)

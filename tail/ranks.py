@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from data.groups import GROUPS
 from utils.text import align, one_line
 
-TOP = (1, 5, 10)  # percent of the ranking
+PARTS = {"all": 100, "10%": 10, "5%": 5, "1%": 1}  # of the ranking, percent
 COLUMNS = ("sample_id", "path", "score", "rank", "class", "group")
 
 
@@ -36,14 +35,11 @@ def to_csv(scores: np.ndarray, names: list[str], labels: np.ndarray, groups: np.
     writer.writerow(COLUMNS if groups is not None else COLUMNS[:-1])
     for rank, i in enumerate(ranking(scores).tolist(), 1):
         score = "" if np.isnan(scores[i]) else f"{scores[i]:.9g}"
-        row = [i, _harmless(names[i]), score, rank, labels[i]]
+        # No control characters, and never what a spreadsheet takes for a formula.
+        path = one_line(f"./{names[i]}" if names[i].startswith(("=", "+", "-", "@")) else names[i])
+        row = [i, path, score, rank, labels[i]]
         writer.writerow(row if groups is None else [*row, groups[i]])
     return text.getvalue().encode()
-
-
-def _harmless(path: str) -> str:
-    """The path without control characters, and never what a spreadsheet takes for a formula."""
-    return one_line(f"./{path}" if path.startswith(("=", "+", "-", "@")) else path)
 
 
 def evaluate(scores: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
@@ -64,26 +60,19 @@ def evaluate(scores: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
     if 0 < found["k"] < len(few):
         auc = roc_auc_score(few, scores[order][best != "Medium"])
         found |= {"auc": float(auc), "precision": float(few[: found["k"]].mean()), "chance": float(few.mean())}
-    return {**found, "shares": dict(_shares(best))}
-
-
-def _shares(best: np.ndarray) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, percent in (("all", 100), *((f"{p}%", p) for p in sorted(TOP, reverse=True))):
+    shares = {}
+    for name, percent in PARTS.items():
         part = best[: max(1, round(len(best) * percent / 100))]
-        yield name, {"images": len(part), **{g: float((part == g).mean()) for g in GROUPS}}
+        shares[name] = {"images": len(part), **{g: float((part == g).mean()) for g in GROUPS}}
+    return {**found, "shares": shares}
 
 
 def few_table(found: dict[str, dict[str, Any]]) -> str:
     """Aligned text of evaluate()'s numbers, score -> numbers: how well Few is found."""
-
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
-    head = ("", "AUC", "precision at k", "by chance", "k", "without a score")
-    rows = [head] + [
-        (score, *(number(v[c]) for c in ("auc", "precision", "chance")), str(v["k"]), str(v["unscored"]))
-        for score, v in found.items()
-    ]
+    rows = [("", "AUC", "precision at k", "by chance", "k", "without a score")]
+    for score, v in found.items():
+        shares = ("-" if v[c] is None else f"{v[c]:.3f}" for c in ("auc", "precision", "chance"))
+        rows.append((score, *shares, str(v["k"]), str(v["unscored"])))
     return f"Few against Many\n\n{align(rows)}"
 
 

@@ -11,14 +11,16 @@ Of each, higher is more tail-like; [N] float64 in the order of the training list
 """
 
 import copy
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader
 
-from data.loader import Batch, EpochSampler, on_device
+from data.loader import Batch, BatchedLoader, EpochSampler, on_device
+from features.images import images_of
 from methods.bcl import memorisation_score
 from methods.simclr import nt_xent
 from models import build_encoder
@@ -51,73 +53,105 @@ def build_encoder_of(state: State, name: str, stem: str, source: str) -> nn.Modu
     return encoder.eval()
 
 
-class FullBatches(EpochSampler):
-    """EpochSampler whose last batch is filled up with the first images of the epoch, with the same views.
+def full_batches(images: int, batch: int, seed: int) -> EpochSampler:
+    """A sampler whose last batch is filled up with the first images of the epoch, with the same views.
 
     NT-Xent grows with the negatives: in a short batch, an image's loss would be lower.
 
     Args:
-        images: their number; fewer than a batch are one batch. batch: images of a batch. seed: of the orders.
+        images: their number; fewer than a batch are one batch. seed: of the orders.
+    """
+    sampler = EpochSampler(range(images), 1, 0, shuffle=True, seed=seed)
+    if images > batch:
+        sampler.choose(torch.arange(images), batch, batch)
+    return sampler
+
+
+class Network(NamedTuple):
+    """A checkpoint's network, and the training images as it reads them.
+
+    encoder: in evaluation mode. masks: of the pruned network. plain: Batches of un-augmented images. loader: two views
+    each, with full_batches. draws: passes of the loss, each with other views and other batches. temperature: t > 0.
     """
 
-    def __init__(self, images: int, batch: int, seed: int) -> None:
-        super().__init__(range(images), 1, 0, shuffle=True, seed=seed)
-        self.fill = -images % batch if images > batch else 0
+    encoder: nn.Module
+    masks: Masks
+    plain: Iterable[Batch]
+    loader: DataLoader | BatchedLoader
+    draws: int
+    temperature: float
+    compute: Compute
+    bad: BadImages
 
-    def __len__(self) -> int:
-        return super().__len__() + self.fill
+    def self_competitor(self) -> nn.Module:
+        """A copy of the encoder that is to be used within `pruned`, in evaluation mode.
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = list(super().__iter__())
-        return chain(order, order[: self.fill])
+        With dual batch norm, it has the pruned branch's. A single one has statistics that pruned features do not have:
+        with 90% of the weights gone, cosines to the dense projections are near 0. Statistics are then those of the
+        pruned network, averaged over the batches of `loader`, as SDCLR's second batch norm has those of augmented
+        views. On fifteen checkpoints of SimCLR and BCL-I (digits, Fashion-MNIST-LT) this found Few among Many with a
+        mean ROC AUC of 0.53, the dense network's statistics with 0.39: neither is good.
 
+        Raises:
+            InputError: the masks are of another model.
+        """
+        competitor = copy.deepcopy(self.encoder)
+        set_masks(competitor, self.masks)
+        if any(isinstance(module, DualBatchNorm) for module in competitor.modules()):
+            return competitor
+        for module in competitor.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.reset_running_stats()
+                module.momentum = None  # the plain average
+        with pruned(competitor.train()), torch.no_grad(), self.compute.autocast():
+            for batch in on_device(self.loader, self.compute.device, self.compute.stream):
+                if len(batch.index):
+                    competitor(batch.views.flatten(0, 1))
+        return competitor.eval()
 
-def self_competitor(encoder: nn.Module, masks: Masks, views: Iterable[Batch], compute: Compute) -> nn.Module:
-    """A copy of the encoder that is to be used within `pruned`, in evaluation mode.
+    @torch.no_grad()
+    def disagreement(self) -> torch.Tensor:
+        """Scores [N] of the un-augmented images.
 
-    With dual batch norm, it has the pruned branch's. A single one has statistics that pruned features do not have: with
-    90% of the weights gone, cosines to the dense projections are near 0. Statistics are then those of the pruned
-    network, averaged over the batches of `views`, as SDCLR's second batch norm has those of augmented views. On fifteen
-    checkpoints of SimCLR and BCL-I (digits, Fashion-MNIST-LT) this found Few among Many with a mean ROC AUC of 0.53,
-    the dense network's statistics with 0.39: neither is good.
+        Raises:
+            InputError: the masks are of another model, or an image is bad and the policy is `error`.
+        """
+        competitor = self.self_competitor()
+        scores = torch.full((len(self.loader.dataset),), torch.nan, dtype=torch.float64)
+        for batch, _, ids in images_of(self.plain, self.bad):
+            batch = batch.to(self.compute.device)
+            with self.compute.autocast():
+                dense = self.encoder(batch)
+                with pruned(competitor):
+                    sparse = competitor(batch)
+            scores[ids.cpu()] = 1 - F.cosine_similarity(dense.double(), sparse.double()).cpu()
+        return scores
 
-    Raises:
-        InputError: the masks are of another model.
-    """
-    competitor = copy.deepcopy(encoder)
-    set_masks(competitor, masks)
-    if any(isinstance(module, DualBatchNorm) for module in encoder.modules()):
-        return competitor
-    for module in competitor.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # the plain average
-    with pruned(competitor.train()), torch.no_grad(), compute.autocast():
-        for batch in on_device(views, compute.device, compute.stream):
-            if len(batch.index):
-                competitor(batch.views.flatten(0, 1))
-    return competitor.eval()
+    @torch.no_grad()
+    def augmented_loss(self) -> torch.Tensor:
+        """Scores [N]: mean over the passes; no boost, no gradient.
 
-
-@torch.no_grad()
-def disagreement(
-    encoder: nn.Module, competitor: nn.Module, images: Iterable[tuple[torch.Tensor, ...]], count: int, compute: Compute
-) -> torch.Tensor:
-    """Scores [count] of un-augmented images.
-
-    Args:
-        encoder: in evaluation mode. competitor: self_competitor's.
-        images: batches (images [n, 3, H, W] in [0, 1], labels [n], sample ids [n]).
-    """
-    scores = torch.full((count,), torch.nan, dtype=torch.float64)
-    for batch, _, ids in images:
-        batch = batch.to(compute.device)
-        with compute.autocast():
-            dense = encoder(batch)
-            with pruned(competitor):
-                sparse = competitor(batch)
-        scores[ids.cpu()] = 1 - F.cosine_similarity(dense.double(), sparse.double()).cpu()
-    return scores
+        Raises:
+            InputError: an image is bad and the policy is `error`.
+        """
+        count = len(self.loader.dataset)
+        total, passes = torch.zeros(count, dtype=torch.float64), torch.zeros(count)
+        for draw in range(1, self.draws + 1):
+            self.loader.sampler.set_epoch(draw)
+            fresh = torch.ones(count, dtype=torch.bool)
+            for batch in on_device(self.loader, self.compute.device, self.compute.stream):
+                self.bad.take(batch, training=False)
+                if not len(batch.index):
+                    continue
+                with self.compute.autocast():
+                    z = self.encoder(batch.views.flatten(0, 1))
+                losses, ids = nt_xent(z[0::2], z[1::2], self.temperature).double().cpu(), batch.index.cpu()
+                # Those that fill up the last batch have had their turn.
+                new = fresh[ids]
+                total[ids[new]] += losses[new]
+                passes[ids[new]] += 1
+                fresh[ids] = False
+        return total / passes  # NaN for a bad image
 
 
 def memory_of_losses(memory: object) -> tuple[object, object] | None:
@@ -147,35 +181,3 @@ def memorisation(memory: object, count: int, source: str) -> torch.Tensor:
     scores = torch.full((count,), torch.nan, dtype=torch.float64)
     scores[seen] = memorisation_score(losses[seen].double())
     return scores
-
-
-@torch.no_grad()
-def augmented_loss(
-    encoder: nn.Module, loader: Iterable[Batch], draws: int, temperature: float, compute: Compute, bad: BadImages
-) -> torch.Tensor:
-    """Scores [N]: mean over `draws` passes, each with other views and other batches; no boost, no gradient.
-
-    Args:
-        encoder: in evaluation mode. loader: two views each, with FullBatches. temperature: t > 0.
-
-    Raises:
-        InputError: an image is bad and the policy is `error`.
-    """
-    count = len(loader.dataset)
-    total, passes = torch.zeros(count, dtype=torch.float64), torch.zeros(count)
-    for draw in range(1, draws + 1):
-        loader.sampler.set_epoch(draw)
-        fresh = torch.ones(count, dtype=torch.bool)
-        for batch in on_device(loader, compute.device, compute.stream):
-            bad.take(batch, training=False)
-            if not len(batch.index):
-                continue
-            with compute.autocast():
-                z = encoder(batch.views.flatten(0, 1))
-            losses, ids = nt_xent(z[0::2], z[1::2], temperature).double().cpu(), batch.index.cpu()
-            # Those that fill up the last batch have had their turn.
-            new = fresh[ids]
-            total[ids[new]] += losses[new]
-            passes[ids[new]] += 1
-            fresh[ids] = False
-    return total / passes  # NaN for a bad image

@@ -24,7 +24,7 @@ from split.lists import read_path_list
 from tail import scores
 from tail.figures import ACROSS, GREY, sheet
 from tail.ranks import evaluate, ranking, to_csv
-from tail.scores import FullBatches
+from tail.scores import full_batches
 from tests.conftest import one_line_error
 from tests.figure_checks import figures  # noqa: F401
 from tests.oracles import nt_xent_loops
@@ -292,7 +292,7 @@ def test_the_authors_checkpoints_take_their_settings_from_the_command_line(call,
 
 @pytest.mark.parametrize(("images", "batch"), [(10, 4), (12, 4), (3, 4), (9, 8), (5, 5)])
 def test_every_image_comes_once_and_the_last_batch_is_full(images, batch):
-    sampler = FullBatches(images, batch, seed=1)
+    sampler = full_batches(images, batch, seed=1)
     sampler.set_epoch(2)
     order = list(sampler)
     assert len(order) == len(sampler) and all(epoch == 2 for epoch, _ in order)
@@ -479,7 +479,7 @@ def test_an_infinite_score_is_none(call, lists, tmp_path, monkeypatch):
     """As of weights or a temperature that overflow for some images."""
     losses = torch.arange(45.0).double()
     losses[[3, 44]] = torch.tensor([torch.inf, -torch.inf]).double()
-    monkeypatch.setattr("tail.scores.augmented_loss", lambda *_: losses)
+    monkeypatch.setattr("tail.scores.Network.augmented_loss", lambda *_: losses)
     checkpoint = save(network("res20_s"), tmp_path / "model.pt")
     done = call("tail/__main__.py", "--checkpoint", checkpoint, "--out", "out", "--scores", "loss")
     assert done.returncode == 0 and "2 of 45 images have no loss score" in done.stdout, done.stderr
