@@ -5,7 +5,7 @@ is of the 100-shot probe: so computed, all 18 published cells come out within 0.
 """
 
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from analysis.published import Cells, read_published
 from analysis.rows import Row, collect, probed
 from analysis.table import Paper, Table, method_lines, print_blocks
 from data.groups import GROUPS
-from data.sets.base import DataSet
 from data.sets.registry import data_set
 from methods import ORDER
 from utils.text import align
@@ -42,18 +41,17 @@ def make_tables(wanted: Wanted) -> list[Table]:
     Raises:
         InputError: a result is of no use, or results do not belong together.
     """
-    datasets = [data_set(name) for name in ([wanted.dataset] if wanted.dataset else DATASETS)]
-    return [_table(dataset, probe, wanted) for probe in wanted.probe or ["bcl-100shot"] for dataset in datasets]
-
-
-def _table(dataset: DataSet, probe: str, wanted: Wanted) -> Table:
-    wanted = replace(wanted, LT=True, shape=dataset.bcl_shape or wanted.shape)
-    title, methods = DATASETS.get(dataset.name, dataset.name), wanted.method or ORDER[1:]  # not untrained
-    table = Table(PAPER, dataset, wanted, title, "long-tailed lists", probe, collect(dataset, methods, probe, wanted))
-    if probe == "bcl-100shot" and dataset.name in DATASETS:
-        labels = [*table.rows, *([] if wanted.method else [DNC])]
-        table.published = {label: read_published("BCL-T1", title, label) for label in labels}
-    return table
+    methods, tables = wanted.method or ORDER[1:], []  # not untrained
+    for probe, name in product(wanted.probe or ["bcl-100shot"], [wanted.dataset] if wanted.dataset else DATASETS):
+        dataset = data_set(name)
+        of_set = replace(wanted, LT=True, shape=dataset.bcl_shape or wanted.shape)
+        rows, title = collect(dataset, methods, probe, of_set), DATASETS.get(dataset.name, dataset.name)
+        table = Table(PAPER, dataset, of_set, title, "long-tailed lists", probe, rows)
+        if probe == "bcl-100shot" and dataset.name in DATASETS:
+            labels = [*rows, *([] if wanted.method else [DNC])]
+            table.published = {label: read_published("BCL-T1", title, label) for label in labels}
+        tables.append(table)
+    return tables
 
 
 def print_tables(tables: list[Table]) -> None:

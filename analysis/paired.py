@@ -1,7 +1,6 @@
 """The difference between two methods over the splits that both have: how large it is, and how sure.
 
-Splits differ in their classes and images, so methods are compared split by split: what
-affects both alike cancels.
+Splits differ in their classes and images, so methods are compared split by split: what affects both alike cancels.
 """
 
 from typing import NamedTuple

@@ -139,17 +139,16 @@ def difference_lines(table: Table) -> tuple[str, Lines, list[str]]:
 
     Names are indented, so that no two rows of the output begin alike.
     """
-    columns = list(next(iter(table.differences.values()), {}))
     caption = f"difference to {table.baseline}, paired over splits: mean [95% interval] p ({TESTS[table.wanted.test]})"
-    lines: Lines = [("", "n", *columns)]
-    reasons: dict[str, list[str]] = {}
+    lines: Lines = [("", "n", *table.paper.paired)]
+    known, reasons = False, {}
     for method, found in table.differences.items():
         n = str(max(pair.n for pair in found.values()))
         lines.append((f"  {method}", n, *(difference_cell(pair) for pair in found.values())))
-        for why in {pair.why for pair in found.values() if pair.why}:
+        known |= any(pair.difference is not None for pair in found.values())
+        for why in dict.fromkeys(pair.why for pair in found.values() if pair.why):
             of = [c for c, pair in found.items() if pair.why == why]
             reasons.setdefault(why, []).append(method if len(of) == len(found) else f"{method} ({', '.join(of)})")
-    known = any(pair.difference is not None for found in table.differences.values() for pair in found.values())
     why = [f"{', '.join(of)} beside {table.baseline}: {why}" for why, of in reasons.items()]
     return caption, lines if known else [], why
 

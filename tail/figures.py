@@ -36,15 +36,12 @@ def sheet(images: ImageArrays | ImageFiles, ids: np.ndarray) -> np.ndarray:
     """Thumbnails of the images `ids` on white, in rows of ACROSS, with room for a line of text below each."""
     tiles = [thumbnail(images, i) for i in ids.tolist()]
     size = len(tiles[0])
-    page = np.full((-(-len(tiles) // ACROSS) * _step(size), ACROSS * _step(size), 3), 255, np.uint8)
+    step = size + -(-size // 4)
+    page = np.full((-(-len(tiles) // ACROSS) * step, ACROSS * step, 3), 255, np.uint8)
     for i, tile in enumerate(tiles):
-        top, left = (k * _step(size) for k in divmod(i, ACROSS))
+        top, left = (k * step for k in divmod(i, ACROSS))
         page[top : top + size, left : left + size] = tile
     return page
-
-
-def _step(size: int) -> int:
-    return size + -(-size // 4)
 
 
 def plot_sheet(images: ImageArrays | ImageFiles, scores: np.ndarray, words: list[str], name: str) -> "Figure":
@@ -63,7 +60,8 @@ def plot_sheet(images: ImageArrays | ImageFiles, scores: np.ndarray, words: list
         first, last = scores[ids[0]], scores[ids[-1]]
         title = f"{name}: the {len(ids)} {end} of {len(order):,} images, scores {first:.3g} to {last:.3g}"
         axis.set_title(title, fontsize=8)
-        size, step = len(thumbnail(images, ids[0])), page.shape[1] // ACROSS
+        step = page.shape[1] // ACROSS
+        size = step * 4 // 5  # of a thumbnail; the rest is the room
         for i, number in enumerate(ids.tolist()):
             row, column = divmod(i, ACROSS)
             place = column * step + size / 2 - 0.5, row * step + size - 0.5
