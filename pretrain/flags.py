@@ -120,8 +120,8 @@ def _parse_method(parser: Parser) -> argparse.Namespace:
         InputError: flags choose two methods, or are of another one.
     """
     args, lines = parser.parse_args(), (*METHODS.values(), *WRAPPERS.values())
-    chosen = choose(args.method or "simclr")
     if args.method:
+        chosen = choose(args.method)
         flags = {line.flag: "True" for line in chosen.lines if line.flag}
         parser.set_defaults(**flags, **{k: v for k, v in chosen.options.items() if hasattr(args, k)})
         args = parser.parse_args()
