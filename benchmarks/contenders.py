@@ -109,7 +109,7 @@ def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18
     def step() -> None:
         epoch = next(epochs)
         loader.sampler.set_epoch(epoch)
-        pretrain.epoch.one_epoch(training, epoch, Meters(len(loader), ALONE.device), _reporter(1))
+        pretrain.epoch.one_epoch(training, epoch, Meters(len(loader)), _reporter(1))
 
     return step
 
@@ -254,7 +254,8 @@ def our_classifier(classes: int, images: int = 40_000, batch: int = 128) -> Step
     def step() -> None:
         for x, y in zip(features.split(batch), labels.split(batch), strict=True):
             loss = torch.nn.functional.cross_entropy(layer(x), y)
-            compute.step(lambda loss=loss: compute.backward(loss, optimizer), optimizer)
+            compute.backward(loss, optimizer)
+            compute.step(optimizer)
 
     return step
 

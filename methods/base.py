@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -20,13 +21,6 @@ class BoostSettings(NamedTuple):
     k: int = 1
     strength: float = 30.0
     floor: float | None = None
-
-
-class Phase(NamedTuple):
-    """A part of a training with a learning-rate schedule, an optimizer and images of its own; epochs: how many."""
-
-    name: str
-    epochs: int
 
 
 class Method(nn.Module):
@@ -66,9 +60,9 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def phases(self, epochs: int) -> list[Phase]:
-        """The parts of a training of so many epochs, in order; together they have as many epochs."""
-        return [Phase("", epochs)]
+    def phases(self, epochs: int) -> list[int]:
+        """Epochs of each part of a training of so many, which has a schedule, an optimizer and images of its own."""
+        return [epochs]
 
     def start_phase(self, number: int) -> None:
         """Called before the first epoch of phase 0, 1, ..., and again where it is resumed, before its state is loaded.
@@ -116,6 +110,11 @@ class Method(nn.Module):
         """Called when the persistent buffers of a checkpoint were taken up; ValueError if they are of no use."""
 
 
+def _of_the_wrapped(name: str) -> property:
+    """What the wrapped method has under this name: an attribute, or a hook to be called."""
+    return property(attrgetter(f"method.{name}"))
+
+
 class Wrapper(Method):
     """A method around another one, `method`; it hands on what it does not change."""
 
@@ -129,65 +128,26 @@ class Wrapper(Method):
         return cls(method)
 
     @property
-    def encoder(self) -> nn.Module:
-        """The wrapped method's."""
-        return self.method.encoder
-
-    @property
     def encoder_prefix(self) -> str:
         return f"method.{self.method.encoder_prefix}"
-
-    @property
-    def projections(self) -> torch.Tensor:
-        """The wrapped method's."""
-        return self.method.projections
-
-    @property
-    def smallest_batch(self) -> int:
-        """The wrapped method's."""
-        return self.method.smallest_batch
-
-    @property
-    def boost(self) -> BoostSettings | None:
-        """The wrapped method's."""
-        return self.method.boost
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """The wrapped method's losses [N]."""
         return self.method(views, index)
 
-    def phases(self, epochs: int) -> list[Phase]:
-        return self.method.phases(epochs)
-
-    def start_phase(self, number: int) -> None:
-        self.method.start_phase(number)
-
-    def start_epoch(self, epoch: int, features: Features | None = None) -> None:
-        self.method.start_epoch(epoch, features)
-
-    def subset(self) -> torch.Tensor | None:
-        return self.method.subset()
-
-    def start_step(self, done: float) -> None:
-        self.method.start_step(done)
-
-    def weights(self, index: torch.Tensor) -> torch.Tensor | None:
-        return self.method.weights(index)
-
-    def step(self, closure: Closure) -> None:
-        self.method.step(closure)
-
-    def remember(self, index: torch.Tensor, losses: torch.Tensor) -> None:
-        self.method.remember(index, losses)
-
-    def check_memory(self) -> None:
-        self.method.check_memory()
-
-    def scores(self) -> torch.Tensor | None:
-        return self.method.scores()
-
-    def measures(self) -> dict[str, float]:
-        return self.method.measures()
-
-    def masks(self) -> Masks:
-        return self.method.masks()
+    encoder = _of_the_wrapped("encoder")
+    projections = _of_the_wrapped("projections")
+    smallest_batch = _of_the_wrapped("smallest_batch")
+    boost = _of_the_wrapped("boost")
+    phases = _of_the_wrapped("phases")
+    start_phase = _of_the_wrapped("start_phase")
+    start_epoch = _of_the_wrapped("start_epoch")
+    subset = _of_the_wrapped("subset")
+    start_step = _of_the_wrapped("start_step")
+    weights = _of_the_wrapped("weights")
+    step = _of_the_wrapped("step")
+    remember = _of_the_wrapped("remember")
+    scores = _of_the_wrapped("scores")
+    measures = _of_the_wrapped("measures")
+    masks = _of_the_wrapped("masks")
+    check_memory = _of_the_wrapped("check_memory")

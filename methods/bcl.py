@@ -42,6 +42,8 @@ class BCL(Wrapper):
     the augmentation of the running epoch uses.
     """
 
+    boost = BCL_I  # in place of the wrapped method's
+
     @classmethod
     def add_options(cls, parser: Parser) -> None:
         add = parser.add_argument
@@ -59,7 +61,7 @@ class BCL(Wrapper):
 
     def __init__(self, method: Method, images: int, beta: float = 0.97, boost: BoostSettings = BCL_I) -> None:
         super().__init__(method)
-        self.beta, self._boost = beta, boost
+        self.beta, self.boost = beta, boost
         self.register_buffer("momentum_loss", torch.zeros(images))
         self.register_buffer("epochs", torch.zeros(images, dtype=torch.long))
         self.register_buffer("score", torch.zeros(images), persistent=False)
@@ -77,11 +79,6 @@ class BCL(Wrapper):
         seen = self.epochs > 0  # an image that cannot be read has no loss
         if epoch > 1 and seen.any():
             self.score[seen] = memorisation_score(self.momentum_loss[seen])
-
-    @property
-    def boost(self) -> BoostSettings:
-        """RandAugment whose probability and strength are the scores."""
-        return self._boost
 
     def scores(self) -> torch.Tensor:
         """The scores [N] of the running epoch, in [0, 1]."""

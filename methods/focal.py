@@ -12,24 +12,12 @@ from functools import partial
 
 import torch
 
-from methods.simclr import SimCLR, anchor_losses
+from methods.simclr import SimCLR
 from utils.cli import Parser, not_negative
 
 
-def focal_nt_xent(
-    view1: torch.Tensor,
-    view2: torch.Tensor,
-    temperature: float,
-    keys: tuple[torch.Tensor, torch.Tensor] | None = None,
-    offset: int = 0,
-    gamma: float = 2.0,
-) -> torch.Tensor:
-    """Focal loss of every image, averaged over its two anchors: losses [N] in nats; anchor_losses' arguments.
-
-    Args:
-        gamma: at least 0; 0 is NT-Xent.
-    """
-    loss = anchor_losses(view1, view2, temperature, keys, offset)
+def focal_loss(loss: torch.Tensor, gamma: float) -> torch.Tensor:
+    """NT-Xent [2, N] of the anchors -> focal loss [N] of the images, in nats; gamma: at least 0, where 0 is NT-Xent."""
     # 1 - exp(-l) loses its digits where l is small; expm1 does not. Its power has no slope at l = 0.
     weight = -torch.expm1(-loss.clamp(min=torch.finfo(loss.dtype).tiny))
     return (weight**gamma * loss).mean(0)
@@ -53,4 +41,4 @@ class Focal(SimCLR):
         return cls(encoder, options.temperature, options.focal_gamma)
 
     def __init__(self, encoder: torch.nn.Module, temperature: float, gamma: float = 2.0) -> None:
-        super().__init__(encoder, temperature, partial(focal_nt_xent, gamma=gamma))
+        super().__init__(encoder, temperature, partial(focal_loss, gamma=gamma))

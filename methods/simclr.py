@@ -15,7 +15,7 @@ from methods.base import Method
 from methods.log_sum_exp import LogSumExp
 from utils.distributed import all_gather
 
-Loss = Callable[..., torch.Tensor]
+Loss = Callable[[torch.Tensor], torch.Tensor]  # NT-Xent [2, N] of the anchors, views 1 and 2 -> losses [N] of images
 
 
 def nt_xent(
@@ -25,8 +25,13 @@ def nt_xent(
     keys: tuple[torch.Tensor, torch.Tensor] | None = None,
     offset: int = 0,
 ) -> torch.Tensor:
-    """NT-Xent of every image, averaged over its two anchors: losses [N] in nats, of anchor_losses' arguments."""
-    return anchor_losses(view1, view2, temperature, keys, offset).mean(0)
+    """NT-Xent of every image: losses [N] in nats, of anchor_losses' arguments."""
+    return mean_of_anchors(anchor_losses(view1, view2, temperature, keys, offset))
+
+
+def mean_of_anchors(losses: torch.Tensor) -> torch.Tensor:
+    """Losses [2, N] -> [N]."""
+    return losses.mean(0)
 
 
 def anchor_losses(
@@ -64,11 +69,11 @@ def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def contrast(z1: torch.Tensor, z2: torch.Tensor, temperature: float, loss: Loss = nt_xent) -> torch.Tensor:
+def contrast(z1: torch.Tensor, z2: torch.Tensor, temperature: float, loss: Loss = mean_of_anchors) -> torch.Tensor:
     """Losses [N] of this process's images with the negatives of all processes; gradients flow to all."""
     z1, z2 = _at_least_float32(z1), _at_least_float32(z2)  # gradients of all processes are summed in it
     keys, offset = all_gather(z1, z2)
-    return loss(z1, z2, temperature, keys, offset)
+    return loss(anchor_losses(z1, z2, temperature, keys, offset))
 
 
 class SimCLR(Method):
@@ -77,10 +82,10 @@ class SimCLR(Method):
     Args:
         encoder: backbone and projection head, [2N, 3, H, W] -> [2N, D].
         temperature: t > 0 of NT-Xent.
-        loss: of nt_xent's arguments, losses [N].
+        loss: makes an image's loss of those of its anchors.
     """
 
-    def __init__(self, encoder: nn.Module, temperature: float, loss: Loss = nt_xent) -> None:
+    def __init__(self, encoder: nn.Module, temperature: float, loss: Loss = mean_of_anchors) -> None:
         super().__init__()
         self.encoder, self.temperature, self.loss = encoder, temperature, loss
 

@@ -16,7 +16,7 @@ from methods.measures import COLLAPSED, MEASURES
 from models.batch_norm import statistics_kept
 from run.compute import Compute
 from run.folder import Run
-from run.log import Average, Log, had_before
+from run.log import Log, had_before
 from run.meters import Meters
 from run.optim import set_rate
 from run.reporter import Reporter
@@ -79,7 +79,8 @@ def step(training: Training, batch: Batch, measure: bool = False) -> Step:
         found.append((losses.detach(), method.projections))
         return found[-1][0]
 
-    norm = compute.step(lambda: method.step(closure), optimizer, measure)
+    method.step(closure)
+    norm = compute.step(optimizer, measure)
     losses, projections = found[0]
     method.remember(batch.index, losses)
     return Step(losses, projections, norm)
@@ -98,7 +99,7 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
     (model, loader, optimizer, schedule, compute, world), (log, bar, bad, every) = training, reporter
     model.train()
     steps, method = len(loader), training.method
-    before, first, data_time, train_time = meters.images, meters.done, Average(), Average()
+    before, first, data_time, train_time = meters.images, meters.done, 0.0, 0.0
 
     def read() -> None:
         meters.read(world, lambda s: f"epoch {epoch}, step {s}, lr {schedule.rate(epoch, s, steps):g}")
@@ -110,7 +111,7 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
         bad.take(batch, training=True)
         if epoch == 1 and i == first:
             log.board.views(batch.views, epoch)
-        data_time.add(time.perf_counter() - start)
+        data_time += time.perf_counter() - start
         lr, told = set_rate(optimizer, schedule.rate(epoch, i, steps)), i % every == 0
         method.start_step(epoch - 1 + i / steps)
         found = step(training, batch, measure=told)
@@ -121,11 +122,12 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
                 meters.measure(name, measure(found.projections))
         if told or i == steps - 1:
             read()
-        train_time.add(time.perf_counter() - start)
+        train_time += time.perf_counter() - start
         if told:
+            n = i + 1 - first
             log.detail(
                 f"Epoch: [{epoch}][{i}/{steps}]\tLoss {meters.last:.3f} ({meters.loss:.3f})\t"
-                f"data_time: {data_time.mean:.3f}\ttrain_time: {train_time.mean:.3f}"
+                f"data_time: {data_time / n:.3f}\ttrain_time: {train_time / n:.3f}"
             )
             bar.set_postfix(epoch=epoch, loss=f"{meters.loss:.3f}", lr=f"{lr:.4f}", refresh=False)
         bar.update(len(batch.index) * world.size)
@@ -136,7 +138,7 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
     log.detail(f"current lr is {lr:.6g}")
     if (scores := method.scores()) is not None:
         log.board.histogram("score", scores, epoch)
-    rate = round((meters.images - before) * world.size / train_time.total, 1) if train_time.total else None
+    rate = round((meters.images - before) * world.size / train_time, 1) if train_time else None
     _record(log, epoch, lr, meters, images_per_s=rate, **method.measures())
 
 

@@ -9,7 +9,7 @@ from data.sets.registry import FULL_LIST, pretraining_names, pretraining_set, tr
 from methods import METHODS, WRAPPERS, Line, choose, load, method_names, method_of
 from models import MODELS
 from models.mask import check_fractions
-from run.flags import add_board, add_check, add_compute_options, add_experiment, add_resume, check_board
+from run.flags import add_check, add_compute_options, add_experiment, add_resume, check_board
 from run.optim import WEIGHT_DECAY
 from utils.cli import Parser, natural, not_negative, number, positive
 from utils.errors import InputError
@@ -17,11 +17,10 @@ from utils.errors import InputError
 
 @dataclass(frozen=True)
 class Settings:
-    """How a pre-training goes: batch_size: images of all processes; lr: the highest; compile: the network, by torch;
-    monitor_freq and mask_save_freq: epochs between; print_freq: steps between published lines."""
+    """How a pre-training goes: lr: the highest; compile: the network, by torch; monitor_freq and mask_save_freq: epochs
+    between."""
 
     epochs: int
-    batch_size: int
     optimizer: str
     lr: float
     weight_decay: float
@@ -29,7 +28,6 @@ class Settings:
     compile: bool
     monitor_freq: int
     mask_save_freq: int
-    print_freq: int
 
 
 def add_view_options(parser: Parser, precision: str = "auto") -> None:
@@ -92,7 +90,10 @@ def parse(description: str) -> argparse.Namespace:
     add("--method", default="", help=f"the same as its published flags: {', '.join(method_names())}, METHOD+WRAPPER")
     for line in (*METHODS.values(), *WRAPPERS.values()):
         load(line).add_options(parser)
-    add_monitor_options(parser)
+    parser.add_flag("--tensorboard", help="write TensorBoard's events; default: where it is installed")
+    parser.set_defaults(tensorboard=None)
+    add("--monitor", default="none", choices=["none", "knn"], help="kNN on the validation list")
+    add("--monitor_freq", type=positive, default=25, help="epochs between; always after the last one")
     add("--print_freq", type=positive, default=50, help="steps")
     add("--save_freq", type=positive, default=100, help="epochs between model_<epoch>.pt")
     add("--mask_save_freq", type=positive, default=100, help="epochs between mask_<epoch>.pt")
@@ -119,8 +120,8 @@ def _parse_method(parser: Parser) -> argparse.Namespace:
         InputError: flags choose two methods, or are of another one.
     """
     args, lines = parser.parse_args(), (*METHODS.values(), *WRAPPERS.values())
-    chosen = choose(args.method or "simclr")
     if args.method:
+        chosen = choose(args.method)
         flags = {line.flag: "True" for line in chosen.lines if line.flag}
         parser.set_defaults(**flags, **{k: v for k, v in chosen.options.items() if hasattr(args, k)})
         args = parser.parse_args()
@@ -146,10 +147,3 @@ def _own_options(line: Line) -> dict[str, Any]:
     parser, shared = Parser(None), set(vars(Parser(None).parse_args([])))
     load(line).add_options(parser)
     return {name: value for name, value in vars(parser.parse_args([])).items() if name not in shared}
-
-
-def add_monitor_options(parser: Parser) -> None:
-    """--tensorboard, --monitor, --monitor_freq: none of them changes the training."""
-    add_board(parser)
-    parser.add_argument("--monitor", default="none", choices=["none", "knn"], help="kNN on the validation list")
-    parser.add_argument("--monitor_freq", type=positive, default=25, help="epochs between; always after the last one")

@@ -10,7 +10,6 @@ from torch import nn
 from data.groups import GROUPS
 from data.opened import TrainingImages
 from features.accuracy import accuracy, count_hits
-from features.extract import Features
 from features.knn import knn_scores
 from pretrain.features import Extractor
 from run.bad_images import BadImages
@@ -45,8 +44,11 @@ class Monitor:
             InputError: an image is bad and --on_bad_image is error.
         """
         bank, val = self.extractor(encoder, (self.bank, self.val), bad)
-        per_class = self._accuracies(bank, val)
         bad.report()
+        if not self.world.main:
+            return
+        scores = knn_scores(bank, val.values, self.classes).cpu().numpy()
+        per_class = accuracy(count_hits(scores, val.labels.cpu().numpy(), self.classes))["per_class"]
         found = {}
         for name, classes in self.groups.items():
             known = [per_class[c] for c in classes if per_class[c] is not None]
@@ -54,10 +56,3 @@ class Monitor:
         told = ", ".join(f"{name} {value:.2f}" for name, value in found.items() if value is not None)
         log.info(f"kNN on the validation list after epoch {epoch}, accuracy in %: {told}")
         log.metrics(epoch=epoch, **{f"knn_{name.lower()}": value for name, value in found.items()})
-
-    def _accuracies(self, bank: Features, val: Features) -> list[float | None]:
-        """Of each class; only the main process knows."""
-        if not self.world.main:
-            return [None] * self.classes
-        scores = knn_scores(bank, val.values, self.classes)
-        return accuracy(count_hits(scores.cpu().numpy(), val.labels.cpu().numpy(), self.classes))["per_class"]

@@ -1,9 +1,11 @@
 """Set up a pre-training from its command line, for train_simCLR.py and for --check."""
 
 import argparse
+from bisect import bisect_left
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 
 from torch import nn
 from torch.utils.data import DataLoader
@@ -62,20 +64,20 @@ class Pretraining:
 
     def enter_phase(self, epoch: int) -> None:
         """Begin the phase that `epoch` (1-based) is of, where it has not begun."""
-        first, phases = 1, self.method.phases(self.settings.epochs)
-        if sum(phase.epochs for phase in phases) != self.settings.epochs:
+        lengths = self.method.phases(self.settings.epochs)
+        ends = list(accumulate(lengths))
+        if sum(lengths) != self.settings.epochs:
             raise ValueError(f"the phases of the method have other epochs than {self.settings.epochs} together")
-        number = 0
-        while number < len(phases) - 1 and epoch >= first + phases[number].epochs:
-            first, number = first + phases[number].epochs, number + 1
+        number = min(bisect_left(ends, epoch), len(ends) - 1)
         if number == self.phase:
             return
         for each in range(self.phase + 1, number + 1):
             self.method.start_phase(each)
+        first = ends[number] - lengths[number] + 1
         how, self.phase, self._training, self.network.network = self.settings, number, None, self.method.encoder
         trained = [p for p in self.compute.on_device(self.method).parameters() if p.requires_grad]
         self.optimizer.optimizer = build_optimizer(how.optimizer, trained, how.lr, how.weight_decay)
-        self.schedule = Schedule(phases[number].epochs, how.lr, how.scheduler, first)
+        self.schedule = Schedule(lengths[number], how.lr, how.scheduler, first)
 
     @property
     def training(self) -> Training:

@@ -32,7 +32,8 @@ def step(
         The losses [n], and the gradient's norm where it is measured.
     """
     losses, compute = F.cross_entropy(network.logits(inputs), labels, reduction="none"), network.compute
-    return losses, compute.step(lambda: compute.backward(losses.mean(), optimizer), optimizer, measure)
+    compute.backward(losses.mean(), optimizer)
+    return losses, compute.step(optimizer, measure)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def train_epoch(training: Training, epoch: int, reporter: Reporter, run: Run | N
     (network, loader, optimizer, schedule, size, world), (log, bar, bad, every) = training, reporter
     network.train()
     steps = math.ceil(len(loader.sampler) / size)
-    meters = run.begin_epoch(lambda: steps) if run else Meters(steps, world.device)
+    meters = run.begin_epoch(lambda: steps) if run else Meters(steps)
     # A Batch that was begun is made whole again: features depend, in their last bits, on how many are made at once.
     i = meters.done - meters.done % max(1, loader.batch_size // size) if meters.done else 0
     loader.sampler.set_epoch(epoch, i * size)

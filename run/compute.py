@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections.abc import Callable
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -66,18 +65,12 @@ class Compute:
         optimizer.zero_grad()
         self.scaler.scale(loss).backward()
 
-    def step(
-        self, closure: Callable[[], object], optimizer: torch.optim.Optimizer, measure: bool = False
-    ) -> torch.Tensor | None:
-        """One step down the gradient that `closure` leaves; nothing waits for the device but LARS in fp16.
-
-        Args:
-            closure: calls `backward`.
+    def step(self, optimizer: torch.optim.Optimizer, measure: bool = False) -> torch.Tensor | None:
+        """One step down the gradient that `backward` left; nothing waits for the device but LARS in fp16.
 
         Returns:
             The gradient's Euclidean norm over all weights, a scalar, where it is to be measured.
         """
-        closure()
         norm = None
         if measure:
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]

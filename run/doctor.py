@@ -15,7 +15,8 @@ from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
-from run.flags import AUTO_PRECISION, OTHER_FOLDER, parse_doctor
+from run.flags import AUTO_PRECISION, OTHER_FOLDER
+from utils.cli import Parser
 from utils.errors import run
 from utils.files import PROJECT
 from utils.text import size
@@ -128,7 +129,7 @@ def check_space(report: Report, what: str, folder: Path, advice: str) -> None:
 
 
 def main() -> None:
-    report = Report(parse_doctor(__doc__).quiet)
+    report = Report(Parser(__doc__).parse_args().quiet)
     recent = sys.version_info >= (3, 11, 4)  # tarfile's data filter
     needed = "" if recent else ": 3.11.4 or newer is needed"
     report.line("ok" if recent else "error", "python", f"{platform.python_version()}{needed}")

@@ -1,4 +1,4 @@
-"""Flags of a run: its name and folder, how it computes, and how it is resumed; those of run.doctor."""
+"""Flags of a run: its name and folder, how it computes, and how it is resumed."""
 
 import argparse
 from dataclasses import dataclass
@@ -109,12 +109,6 @@ def add_check(parser: Parser) -> None:
     )
 
 
-def add_board(parser: Parser) -> None:
-    """--tensorboard."""
-    parser.add_flag("--tensorboard", help="write TensorBoard's events; default: where it is installed")
-    parser.set_defaults(tensorboard=None)
-
-
 def check_board(args: argparse.Namespace) -> None:
     """Fill in --tensorboard where it is not given: on where the package is installed.
 
@@ -125,12 +119,3 @@ def check_board(args: argparse.Namespace) -> None:
     if args.tensorboard and not installed:
         raise InputError(f"--tensorboard True needs the package tensorboard, which is not installed: {INSTALL_BOARD}")
     args.tensorboard = installed if args.tensorboard is None else args.tensorboard
-
-
-def parse_doctor(description: str) -> argparse.Namespace:
-    """Flags of run.doctor, which has none of its own.
-
-    Raises:
-        InputError: an unknown flag.
-    """
-    return Parser(description).parse_args()

@@ -15,7 +15,7 @@ from run.flags import ACCEPT_CHANGES, RESUME, RESUME_OR_START_OVER, START_OVER, 
 from run.lock import experiment_lock
 from run.log import Log, forget_metrics
 from run.meters import Meters
-from run.parts import Part
+from run.parts import ODD, Part
 from run.signals import Signals
 from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
 from utils.errors import InputError, Interrupted
@@ -23,15 +23,6 @@ from utils.files import replace_file
 
 CHECKPOINTS = re.compile(r"model(\.previous|_\d+)?\.pt")
 RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|metrics\.jsonl|log\.txt")
-ODD = (
-    KeyError,
-    IndexError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    RuntimeError,
-    OverflowError,
-)  # what is damaged
 
 
 class Run:
@@ -59,7 +50,7 @@ class Run:
         self.saving, self.world, self.parts, self.parts_within = saving, world, parts, within or {}
         self.folder, self.resumable = saving.folder, resumable
         self.told, self.signals = [], None
-        self._interrupted: dict[str, Any] = {}  # of a checkpoint within an epoch
+        self.interrupted: dict[str, Any] = {}  # 'within' of the checkpoint, until that epoch begins again
         self._numbered: Path | None = None  # what is resumed, where it is newer than model.pt
         self._damaged, self._changed, self._stop = False, False, 0
 
@@ -141,22 +132,17 @@ class Run:
         try:
             for name, part in self.parts.items():
                 part.load_state_dict(content.get(name))
-            self._interrupted = dict(content.get("within") or {})
+            self.interrupted = dict(content.get("within") or {})
         except (InputError, *ODD) as error:
             raise InputError(f"cannot resume from {path}: {error}") from error
         finished = " (finished)" * (epoch == self.saving.epochs)
         self.told.append(f"resuming from {path} after epoch {epoch}{self._steps_done()}{finished}")
         return epoch
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether the run goes on in the middle of an epoch, which has not begun again yet."""
-        return bool(self._interrupted)
-
     def _steps_done(self) -> str:
         """Steps that are done of an interrupted epoch, in words."""
         try:
-            return f" and {int(self._interrupted['meters']['done'])} steps" if self._interrupted else ""
+            return f" and {int(self.interrupted['meters']['done'])} steps" if self.interrupted else ""
         except (KeyError, TypeError, ValueError, OverflowError):
             return ""
 
@@ -169,11 +155,11 @@ class Run:
         Raises:
             InputError: that does not fit.
         """
-        within, self._interrupted = self._interrupted, {}
+        within, self.interrupted = self.interrupted, {}
         try:
             for name, part in self.parts_within.items() if within else ():
                 part.load_state_dict(within[name])
-            meters = Meters(steps(), self.world.device)
+            meters = Meters(steps())
             if within:
                 meters.load_state_dict(within["meters"])
         except (InputError, *ODD) as error:

@@ -108,22 +108,6 @@ def had_before(bar: tqdm, done: int) -> None:
         bar.initial = bar.last_print_n = bar.n = bar.n + done
 
 
-class Average:
-    """Running mean of numbers, each with a weight."""
-
-    def __init__(self) -> None:
-        self.value = self.total = self.weight = 0.0
-
-    def add(self, value: float, weight: float = 1.0) -> None:
-        """Take in one number."""
-        self.value, self.total, self.weight = value, self.total + value * weight, self.weight + weight
-
-    @property
-    def mean(self) -> float:
-        """Mean so far; 0 before the first number."""
-        return self.total / self.weight if self.weight else 0.0
-
-
 def provenance() -> dict[str, str]:
     """git revision of the code ('-dirty' with local changes) and the versions of the libraries."""
     import torch

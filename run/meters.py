@@ -13,27 +13,21 @@ NAMED = 10  # sample ids in a message
 
 
 class Meters:
-    """The losses of an epoch's steps, and what is measured now and then: kept on the device, and read, which waits
-    for it, once in a while.
-
-    Args:
-        steps: of the epoch. device: where losses are.
+    """The losses of an epoch of so many steps, and what is measured now and then: kept on the device, and read, which
+    waits for it, once in a while.
 
     `done` counts the steps, those before an interruption included.
     """
 
-    def __init__(self, steps: int, device: torch.device) -> None:
+    def __init__(self, steps: int) -> None:
         self.steps, self.done, self.images, self.total, self.last = steps, 0, 0, 0.0, 0.0
-        self._values, self._read = torch.zeros(steps, device=device), 0
         self._unread: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._measured: list[tuple[str, torch.Tensor]] = []
         self._sums: dict[str, list[float]] = {}
 
     def add(self, losses: torch.Tensor, index: torch.Tensor) -> None:
         """Note the losses [n] of the next step's images and their sample ids [n]."""
-        losses = losses.detach()
-        self._values[self.done] = losses.mean()
-        self._unread.append((losses, index))
+        self._unread.append((losses.detach(), index))
         self.done += 1
 
     def measure(self, name: str, value: torch.Tensor) -> None:
@@ -49,21 +43,20 @@ class Meters:
         Raises:
             InputError: a loss is not finite; SystemExit in all processes but the main one, as all have the same mean.
         """
-        if self._read == self.done:
+        steps = len(self._unread)
+        if not steps:
             return
-        names = [name for name, _ in self._measured]
-        noted = torch.cat([self._values[self._read : self.done], *(value.reshape(1) for _, value in self._measured)])
+        noted = torch.stack([*(losses.mean() for losses, _ in self._unread), *(value for _, value in self._measured)])
         noted = mean_over_processes(noted).tolist()
-        values, found = noted[: self.done - self._read], noted[self.done - self._read :]
-        for step, (value, (losses, index)) in enumerate(zip(values, self._unread, strict=True), self._read):
-            self.last, self.total = value, self.total + value * len(losses)
+        for i, (losses, index) in enumerate(self._unread):
+            self.last, self.total = noted[i], self.total + noted[i] * len(losses)
             self.images += len(losses)
-            if not math.isfinite(value):
-                message = f"the loss is {value} in {where(step)}, {_named(losses, index)}: lower the learning rate"
+            if not math.isfinite(self.last):
+                where_it_is = f"{where(self.done - steps + i)}, {_named(losses, index)}"
+                message = f"the loss is {self.last} in {where_it_is}: lower the learning rate"
                 raise InputError(message) if world.main else SystemExit(2)
-        self._read = self.done
         self._unread.clear()
-        for name, value in zip(names, found, strict=True):
+        for (name, _), value in zip(self._measured, noted[steps:], strict=True):
             if not math.isfinite(value):
                 continue  # the gradient's norm, while a GradScaler looks for its scale
             total, n = self._sums.get(name, (0.0, 0))
@@ -92,7 +85,6 @@ class Meters:
         self.done, self.images = int(state["done"]), int(state["images"])
         self.total, self.last = float(state["total"]), float(state["last"])
         self._sums = {str(name): [float(total), int(n)] for name, (total, n) in state["measured"].items()}
-        self._read = self.done
 
 
 def _named(losses: torch.Tensor, index: torch.Tensor) -> str:

@@ -8,12 +8,14 @@ from run.checkpoint import load_optimizer
 from run.randomness import generator_states, set_generators
 from utils.distributed import World, gather_objects
 
+ODD = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)  # of what is damaged
+
 
 class Part(Protocol):
     """A part of a run: `state_dict` is what a checkpoint has of it, None for nothing.
 
     `load_state_dict` takes that up, or None where a checkpoint has nothing. What does not fit raises an
-    InputError, or what run.folder.ODD has, whose text begins with `its`.
+    InputError, or what is in ODD, whose text begins with `its`.
     """
 
     def state_dict(self) -> Any:
@@ -77,5 +79,5 @@ class Generators:
         try:
             if state and len(state) == self.world.size:
                 set_generators(state[self.world.rank], self.world.device)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        except ODD as error:
             raise ValueError(f"its random numbers are damaged ({error})") from error

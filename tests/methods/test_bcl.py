@@ -20,8 +20,8 @@ from data.views.boost import FILL, OPERATIONS, Boost
 from data.views.published import pretrain_transform
 from methods.base import Method
 from methods.bcl import BCL, memorisation_score
-from methods.focal import focal_nt_xent
-from methods.simclr import nt_xent
+from methods.focal import focal_loss
+from methods.simclr import anchor_losses, nt_xent
 from pretrain.files import Memory, memory_of
 from tests.conftest import one_line_error
 from tests.scripts.test_train_scripts import PRETRAIN
@@ -210,16 +210,16 @@ def test_focal_loss_against_loops(n, seed, gamma, temperature):
         similar = [math.exp(float(unit[a] @ unit[k]) / temperature) for k in range(2 * n)]
         p = similar[(a + n) % (2 * n)] / (sum(similar) - similar[a])
         expected[a % n] += -((1 - p) ** gamma) * math.log(p) / 2
-    ours = focal_nt_xent(*torch.tensor(z), temperature, gamma=gamma)
+    ours = focal_loss(anchor_losses(*torch.tensor(z), temperature), gamma)
     assert ours.tolist() == pytest.approx(expected.tolist(), rel=1e-6)
 
 
 def test_focal_loss_without_focus_is_nt_xent_and_has_a_gradient_where_it_is_nearly_zero():
     z = torch.randn(2, 8, 5, dtype=torch.float64)
-    assert torch.allclose(focal_nt_xent(*z, 0.2, gamma=0.0), nt_xent(*z, 0.2))
+    assert torch.allclose(focal_loss(anchor_losses(*z, 0.2), 0.0), nt_xent(*z, 0.2))
     same = torch.eye(4, dtype=torch.float64, requires_grad=True)
     for gamma in (0.5, 1.0, 2.0):
-        (gradient,) = torch.autograd.grad(focal_nt_xent(same, same, 0.01, gamma=gamma).sum(), same)
+        (gradient,) = torch.autograd.grad(focal_loss(anchor_losses(same, same, 0.01), gamma).sum(), same)
         assert torch.isfinite(gradient).all()
 
 
@@ -227,12 +227,12 @@ def test_focal_loss_without_focus_is_nt_xent_and_has_a_gradient_where_it_is_near
 def test_gradients_of_the_focal_loss_are_those_of_finite_differences(gamma):
     torch.manual_seed(1)
     views = [torch.randn(4, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    assert torch.autograd.gradcheck(lambda x, y: focal_nt_xent(x, y, 0.2, gamma=gamma), views)
+    assert torch.autograd.gradcheck(lambda x, y: focal_loss(anchor_losses(x, y, 0.2), gamma), views)
     keys = [torch.randn(9, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
 
     def of_a_part(x, y, key1, key2):
         keys = [torch.cat([key[:3], z, key[7:]]) for key, z in ((key1, x), (key2, y))]
-        return focal_nt_xent(x, y, 0.2, tuple(keys), 3, gamma)
+        return focal_loss(anchor_losses(x, y, 0.2, tuple(keys), 3), gamma)
 
     assert torch.autograd.gradcheck(of_a_part, [*views, *keys])
 

@@ -5,7 +5,7 @@ import argparse
 import torch
 from torch import nn
 
-from methods.base import Features, Method, Phase, Wrapper
+from methods.base import Features, Method, Wrapper
 from methods.simclr import SimCLR
 from models import build_encoder
 from utils.cli import Parser
@@ -34,8 +34,8 @@ class Halves(SimCLR):
 
     encoder_prefix = "encoder."
 
-    def phases(self, epochs: int) -> list[Phase]:
-        return [Phase("all", epochs - epochs // 2), Phase("half", epochs // 2)]
+    def phases(self, epochs: int) -> list[int]:
+        return [epochs - epochs // 2, epochs // 2]
 
     def start_phase(self, number: int) -> None:
         self.phase = number

@@ -45,7 +45,7 @@ def compute(precision: str = "fp32", memory_format: str = "channels_last", deter
 def epoch(model, loader, optimizer, how: Compute, print_freq: int = 50, scheduler: str = "constant") -> None:
     training = Training(model, loader, optimizer, Schedule(100, LR, scheduler), how, ALONE)
     reporter = Reporter(QUIET, tqdm(disable=True), BadImages("error", QUIET), print_freq)
-    one_epoch(training, 1, Meters(len(loader), CPU), reporter)
+    one_epoch(training, 1, Meters(len(loader)), reporter)
 
 
 # ---- precision
@@ -154,12 +154,15 @@ def test_a_first_step_that_the_scaler_skips_leaves_no_garbage():
     optimizer = sgd([weight], 0.5, 0.9, 0.0)
     garbage = [torch.full((512, 512), math.nan) for _ in range(8)]
     del garbage  # memory that is taken again
-    how.step(lambda: how.backward((weight * 1e38).sum(), optimizer), optimizer)
+    how.backward((weight * 1e38).sum(), optimizer)
+    how.step(optimizer)
     assert (weight == 0).all() and how.scaler.get_scale() == 2**15
     assert (optimizer.state[weight]["momentum_buffer"] == 0).all()
-    how.step(lambda: how.backward((weight * 2).sum(), optimizer), optimizer)
+    how.backward((weight * 2).sum(), optimizer)
+    how.step(optimizer)
     assert (weight == -1).all() and (optimizer.state[weight]["momentum_buffer"] == 2).all()
-    how.step(lambda: how.backward((weight * 2).sum(), optimizer), optimizer)
+    how.backward((weight * 2).sum(), optimizer)
+    how.step(optimizer)
     torch.testing.assert_close(weight.detach(), torch.full((512, 512), -1 - 0.5 * (0.9 * 2 + 2)))
 
 
@@ -243,7 +246,7 @@ def batches(sizes: list[int]) -> list[Batch]:
 
 
 def test_the_mean_is_over_images_that_were_read():
-    meters = Meters(4, CPU)
+    meters = Meters(4)
     assert (meters.loss, meters.images, meters.done) == (0, 0, 0)
     for value, size in ((1.0, 3), (2.0, 5)):
         meters.add(torch.full((size,), value), torch.arange(size))
@@ -260,25 +263,25 @@ def test_the_mean_is_over_images_that_were_read():
     with pytest.raises(InputError, match="the loss is nan in step 3, sample ids 12, 70: "):
         meters.read(ALONE, "step {}".format)
     for size, error in ((1, InputError), (2, SystemExit)):  # the main process tells, the others end
-        meters = Meters(1, CPU)
+        meters = Meters(1)
         meters.add(torch.tensor([math.inf]), torch.arange(1))
         with pytest.raises(error):
             meters.read(World(size - 1, size, CPU), str)
 
 
 def test_many_samples_are_counted_and_where_only_the_sum_overflows_all_are_named():
-    meters = Meters(1, CPU)
+    meters = Meters(1)
     meters.add(torch.full((25,), math.nan), torch.arange(25) * 3)
     with pytest.raises(InputError, match=r"sample ids 0, 3, 6, 9, 12, 15, 18, 21, 24, 27 and 15 more: "):
         meters.read(ALONE, str)
-    meters = Meters(1, CPU)
+    meters = Meters(1)
     meters.add(torch.full((3,), 3e38), torch.tensor([5, 2, 11]))
     with pytest.raises(InputError, match="the loss is inf in 0, sample ids 2, 5, 11: "):
         meters.read(ALONE, str)
 
 
 def test_meters_go_on_from_their_state():
-    whole, first, second = (Meters(4, CPU) for _ in range(3))
+    whole, first, second = (Meters(4) for _ in range(3))
     for step in range(4):
         for meters in (whole, first if step < 2 else second):
             meters.add(torch.rand(3, generator=torch.Generator().manual_seed(step)), torch.arange(3))
@@ -289,9 +292,9 @@ def test_meters_go_on_from_their_state():
     assert second.state_dict() == whole.state_dict() and second.loss == whole.loss
     for bad in ({"done": 5}, {"done": 0}, {"done": -1}, {"measured": {"norm": 1}}, {"total": None}):
         with pytest.raises((ValueError, TypeError)):
-            Meters(4, CPU).load_state_dict(first.state_dict() | bad)
+            Meters(4).load_state_dict(first.state_dict() | bad)
     with pytest.raises(KeyError):
-        Meters(4, CPU).load_state_dict({"done": 1})
+        Meters(4).load_state_dict({"done": 1})
 
 
 def test_spread_is_1_for_uniform_features_and_0_for_collapsed_ones():
@@ -316,7 +319,7 @@ def test_collapse_is_told_once_an_epoch(tmp_path, model, told):
     optimizer, loader = sgd(model.parameters(), 0.1, 0.9, 0.0), batches([2] * 5)
     training = Training(model, loader, optimizer, Schedule(1, LR, "constant"), compute(), ALONE)
     reporter = Reporter(Log(tmp_path), tqdm(disable=True), BadImages("error", QUIET), 2)
-    one_epoch(training, 1, Meters(len(loader), CPU), reporter)
+    one_epoch(training, 1, Meters(len(loader)), reporter)
     assert (tmp_path / "log.txt").read_text().count("warning: the features have collapsed in epoch 1") == told
 
 
@@ -326,9 +329,11 @@ def test_gradient_norm(precision):
     loss = layer(torch.rand(7, 5)).square().sum()
     expected = torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True)
     rule = sgd(layer.parameters(), 0.1, 0.9, 0.0)
-    norm = how.step(lambda: how.backward(loss, rule), rule, measure=True)
+    how.backward(loss, rule)
+    norm = how.step(rule, measure=True)
     assert norm.item() == pytest.approx(math.sqrt(sum(g.double().square().sum().item() for g in expected)), rel=1e-5)
-    assert how.step(lambda: how.backward(layer(torch.rand(7, 5)).sum(), rule), rule) is None
+    how.backward(layer(torch.rand(7, 5)).sum(), rule)
+    assert how.step(rule) is None
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
