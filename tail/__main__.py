@@ -109,7 +109,7 @@ def _of_network(
     compute: Compute,
 ) -> dict[str, torch.Tensor]:
     """Disagreement and loss, if asked for."""
-    data, stem = training.images, training.data.dataset.stem
+    data, stem = training.images, training.data.dataset.style
     encoder = scores.build_encoder_of(state, args.model, stem, str(args.checkpoint))
     # The weights as they are, before another memory format turns them round, decide what is pruned.
     masks = from_published(read_masks(args.mask)) if args.mask else compute_masks(encoder, args.prune_percent)
