@@ -11,7 +11,7 @@ import torch
 
 from data.views import batch_ops
 from data.views.arrays import JITTER, RATIO
-from data.views.batch_boost import BatchBoost
+from data.views.batch_boost import boost_batch
 from data.views.batch_ops import sent
 from data.views.boost import Boost
 
@@ -71,10 +71,9 @@ class PretrainViews:
         spread, middle = strength * torch.tensor(JITTER), torch.tensor([1.0, 1.0, 1.0, 0.0])
         # Factors of brightness, contrast and saturation are at least 0, the shift of hue at least minus half a turn.
         self.range = (middle - spread).maximum(torch.tensor([0.0, 0.0, 0.0, -0.5])), middle + spread
-        self.boost = None if boost is None else BatchBoost(boost)
-        self.operations = 0 if boost is None else boost.k
+        self.boost = boost
         # crop; flip, apply jitter, grey, blur; sigma; factors; order; boosted operations
-        self.numbers = [2 * ATTEMPTS + 2, 4, 1, 4, 4, OPERATION * self.operations]
+        self.numbers = [2 * ATTEMPTS + 2, 4, 1, 4, 4, 0 if boost is None else OPERATION * boost.k]
 
     def __call__(
         self, images: torch.Tensor, u: torch.Tensor, scores: torch.Tensor, shared: torch.Tensor
@@ -94,8 +93,9 @@ class PretrainViews:
         if self.blur:
             batch_ops.apply_where(views, chance[:, 3] < 0.5, batch_ops.blur, 0.1 + 1.9 * sigma[:, 0])
         if self.boost is not None:
-            u = shared if self.operations > 1 else torch.ones_like(shared)
-            views = self.boost(views, scores, u, operations.view(len(views), self.operations, OPERATION))
+            u = shared if self.boost.k > 1 else torch.ones_like(shared)
+            draws = operations.view(len(views), self.boost.k, OPERATION)
+            views = boost_batch(self.boost, views, scores, u, draws)
         return views.div_(255)
 
 

@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_images
 from torchvision import transforms as T
 
 from data.loader import AugmentedImages, BatchedLoader, EpochSampler, view_loader
-from data.views import batch_ops
+from data.views import batch_ops, batches
 from data.views.batches import PretrainViews, ShiftedViews
 from data.views.boost import Boost
 from data.views.published import pretrain_transform, probe_transform
@@ -178,10 +178,10 @@ def test_score_0_is_unboosted_and_score_1_is_not():
 
 
 @pytest.mark.parametrize("k", [1, 2])
-def test_both_views_share_the_strength_for_two_operations_and_have_it_full_for_one(k):
+def test_both_views_share_the_strength_for_two_operations_and_have_it_full_for_one(k, monkeypatch):
     data = dataset(noise(500, 8), PretrainViews(8, True, boost=Boost(k, 30.0, 5.0)))
     scores, calls = torch.linspace(0, 1, 500), []
-    data.transform.boost = lambda views, scores, u, numbers: calls.append((scores, u, numbers)) or views
+    monkeypatch.setattr(batches, "boost_batch", lambda _, views, *parameters: calls.append(parameters) or views)
     data.set_scores(scores)
     order = [int(i) for _, ids, *_ in view_loader(data, EpochSampler(data, 1, 0), 64, 0, CPU) for i in ids]
     found, u, numbers = (torch.cat(parts) for parts in zip(*calls, strict=True))
