@@ -78,9 +78,8 @@ class AugmentedImages(Dataset):
 
     Args:
         images: [N, H, W, 3] uint8, as such or ImageArrays, or image files. labels: [N] int64. transform: one view.
-        seed: of all draws.
-        views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's place, so that batches
-            keep their size; else there is none.
+        seed: of all draws. views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's
+            place, so that batches keep their size; else there is none.
 
     `boost`: RandAugment between the transform's pixels and its tensor, as strong as `scores` [N] in [0, 1] say; a
     tensor in shared memory, so that workers that persist see what the training writes there.
@@ -98,8 +97,7 @@ class AugmentedImages(Dataset):
         fill: bool = True,
     ) -> None:
         self.images = ImageArrays(images) if isinstance(images, np.ndarray) else images
-        self.labels = labels
-        self.transform, self.seed, self.views, self.fill = transform, seed, views, fill
+        self.labels, self.transform, self.seed, self.views, self.fill = labels, transform, seed, views, fill
         self.scores = torch.zeros(len(images)).share_memory_()
 
     def __len__(self) -> int:
@@ -217,11 +215,8 @@ def make_loader(
     workers: int,
     device: torch.device,
 ) -> DataLoader:
-    """Batches of `batch` images, the last one short, or those of ShardedBatches; at most one worker per core.
-
-    The number of workers changes no sample.
-    """
-    workers = min(workers, cores())
+    """Batches of `batch` images, the last one short, or those of ShardedBatches; at most one worker per core."""
+    workers = min(workers, cores())  # their number changes no sample
     how = {"sampler": sampler, "batch_size": batch}
     if isinstance(sampler, ShardedBatches):
         how = {"batch_sampler": sampler}
