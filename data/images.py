@@ -97,7 +97,7 @@ class ImageFiles:
                 f"no image of {images.path} is below the data folder {root!r}, {some[0]} say: it is another folder"
             )
         self.root, self.images, self.as_array, self.names = Path(root), images, as_array, images.paths
-        if not skip_bad and (bad := self.bad(SOME)):
+        if not skip_bad and (bad := self._bad()):
             more = f"; {len(bad) - 3} more of those looked at" if len(bad) > 3 else ""
             raise InputError(f"{'; '.join(bad[:3])}{more}: get again, or {SKIP_BAD}")
 
@@ -118,15 +118,15 @@ class ImageFiles:
         image = self._open(index, _rgb)
         return np.array(image) if self.as_array else image
 
-    def bad(self, most: int) -> list[str]:
-        """Messages on those of `most` files, evenly spread over the list, that are missing or have no image's header.
+    def _bad(self) -> list[str]:
+        """Messages on those of SOME files, evenly spread over the list, that are missing or have no image's header.
 
         Pixels are not decoded: 0.03 ms a file on a local disk, 10 ms for SOME.
         """
-        messages, count = [], len(self)
-        for i in range(min(most, count)):
+        messages, looked_at = [], min(SOME, len(self))
+        for i in range(looked_at):
             try:
-                self._open(i * count // min(most, count), lambda file: None)
+                self._open(i * len(self) // looked_at, lambda file: None)
             except BadImage as error:
                 messages.append(str(error))
         return messages

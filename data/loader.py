@@ -78,9 +78,8 @@ class AugmentedImages(Dataset):
 
     Args:
         images: [N, H, W, 3] uint8, as such or ImageArrays, or image files. labels: [N] int64. transform: one view.
-        seed: of all draws.
-        views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's place, so that batches
-            keep their size; else there is none.
+        seed: of all draws. views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's
+            place, so that batches keep their size; else there is none.
 
     `boost`: RandAugment between the transform's pixels and its tensor, as strong as `scores` [N] in [0, 1] say; a
     tensor in shared memory, so that workers that persist see what the training writes there.
@@ -98,14 +97,8 @@ class AugmentedImages(Dataset):
         fill: bool = True,
     ) -> None:
         self.images = ImageArrays(images) if isinstance(images, np.ndarray) else images
-        self.labels = labels
-        self.transform, self.seed, self.views, self.fill = transform, seed, views, fill
+        self.labels, self.transform, self.seed, self.views, self.fill = labels, transform, seed, views, fill
         self.scores = torch.zeros(len(images)).share_memory_()
-
-    def boosted(self, boost: Boost | None) -> "AugmentedImages":
-        """Set the boost; returns this data set itself."""
-        self.boost = boost
-        return self
 
     def __len__(self) -> int:
         return len(self.images)
@@ -171,21 +164,17 @@ class EpochSampler(DistributedSampler):
     """
 
     skip = 0
-    subset: list[int] | None = None
 
     def __init__(self, dataset: Sized, *args: Any, **how: Any) -> None:
-        super().__init__(dataset, *args, **how)
-        self.samples = len(dataset)
+        self.all = range(len(dataset))
+        super().__init__(self.all, *args, **how)  # its dataset: the sample ids of an epoch
 
     def choose(self, subset: torch.Tensor | None, batch: int, smallest: int) -> None:
         """From now on, epochs are of the sample ids `subset`, in any order; None for all.
 
         A last batch of this process of fewer than `smallest` samples is filled up with repeated ones.
         """
-        if subset is None and self.subset is None:
-            return
-        self.subset = None if subset is None else subset.tolist()
-        self.dataset = range(self.samples if subset is None else len(subset))
+        self.dataset = self.all if subset is None else subset.tolist()
         self.num_samples = math.ceil(len(self.dataset) / self.num_replicas)
         if subset is not None and 0 < self.num_samples % batch < smallest:
             self.num_samples += smallest - self.num_samples % batch
@@ -197,8 +186,7 @@ class EpochSampler(DistributedSampler):
         self.skip = skip
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = islice(super().__iter__(), self.skip, None)
-        return ((self.epoch, index if self.subset is None else self.subset[index]) for index in order)
+        return ((self.epoch, self.dataset[place]) for place in islice(super().__iter__(), self.skip, None))
 
 
 class ShardedBatches(Sampler):
@@ -227,14 +215,14 @@ def make_loader(
     workers: int,
     device: torch.device,
 ) -> DataLoader:
-    """Batches of `batch` images, the last one short; at most one worker per core. Their number changes no sample."""
-    workers = min(workers, cores())
-    whole = isinstance(sampler, ShardedBatches)
+    """Batches of `batch` images, the last one short, or those of ShardedBatches; at most one worker per core."""
+    workers = min(workers, cores())  # their number changes no sample
+    how = {"sampler": sampler, "batch_size": batch}
+    if isinstance(sampler, ShardedBatches):
+        how = {"batch_sampler": sampler}
     return DataLoader(
         dataset,
-        1 if whole else batch,
-        sampler=None if whole else sampler,
-        batch_sampler=sampler if whole else None,
+        **how,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=device.type == "cuda",

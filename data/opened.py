@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from data.flags import Views
 from data.images import ImageArrays, ImageFiles, ImageList, ImageSet
@@ -33,26 +32,27 @@ class Opened(ABC):
     dataset: DataSet
     lists_from: np.ndarray | str  # what missing lists are made of: labels [N] of all training images, or the folder
 
-    @abstractmethod
     def count(self, chosen: ImageList | None) -> int:
         """The images of a list."""
+        return len(chosen)
 
-    @abstractmethod
-    def pretraining(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> AugmentedImages:
-        """Two augmented views of each image: a sample's views are [2, 3, S, S] in [0, 1].
+    def training(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> "TrainingImages":
+        """Two augmented views of each image, of a sample [2, 3, S, S] in [0, 1], and what they are of.
 
         Args:
             boost: RandAugment of BCL, as strong as the images' memorisation scores say.
         """
-
-    def training(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> "TrainingImages":
-        """Those of `pretraining`, and what they are of."""
+        transform, fill = self._pretrain_transform(views, boost), views.skip_bad
+        images = AugmentedImages(self._images(chosen, views), chosen.labels, transform, views.seed, 2, fill)
+        if views.engine != "batched":  # whose transform has it
+            images.boost = boost
         counts = np.bincount(chosen.labels, minlength=self.dataset.classes).tolist()
-        return TrainingImages(self.pretraining(chosen, views, boost), counts, chosen, self)
+        return TrainingImages(images, counts, chosen, self)
 
-    @abstractmethod
     def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
         """One view of each image, [1, 3, S, S] in [0, 1], augmented as a probe trains its classifier."""
+        transform, fill = self._probe_transform(views), views.skip_bad
+        return AugmentedImages(self._images(chosen, views), chosen.labels, transform, views.seed, 1, fill)
 
     @abstractmethod
     def plain(
@@ -69,6 +69,15 @@ class Opened(ABC):
     def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
         """Batches as those of `plain`, of the labelled images from which BCL's probes extract features."""
         return self.plain(chosen, views, batch, world)
+
+    @abstractmethod
+    def _images(self, chosen: ImageList, views: Views) -> ImageArrays | ImageFiles: ...
+
+    @abstractmethod
+    def _pretrain_transform(self, views: Views, boost: Boost | None) -> Transform: ...
+
+    @abstractmethod
+    def _probe_transform(self, views: Views) -> Transform: ...
 
 
 class TrainingImages(NamedTuple):
@@ -114,24 +123,20 @@ class OpenedArrays(Opened):
     def count(self, chosen: ImageList | None) -> int:
         return len(self.test.labels if chosen is None else chosen)
 
-    def pretraining(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> AugmentedImages:
-        data, how = self.of(chosen), (views.size, self.dataset.flip, views.strength, views.smallest_crop)
-        if views.engine == "pillow":
-            transform = pretrain_transform(*how)
-        else:
-            transform, boost = PretrainViews(*how, boost=boost), None
-        images = ImageArrays(data.images, chosen.ids)
-        return AugmentedImages(images, data.labels, transform, views.seed, views=2, fill=views.skip_bad).boosted(boost)
-
-    def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
-        data = self.of(chosen)
-        transform = (probe_transform if views.engine == "pillow" else ShiftedViews)(views.size, self.dataset.flip)
-        return AugmentedImages(data.images, data.labels, transform, views.seed, fill=views.skip_bad)
-
     def plain(
         self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
     ) -> Iterable[Batch]:
         return ArrayBatches(self.of(chosen), batch, world, numbers)
+
+    def _images(self, chosen: ImageList, views: Views) -> ImageArrays:
+        return ImageArrays(self.of(chosen).images, chosen.ids)
+
+    def _pretrain_transform(self, views: Views, boost: Boost | None) -> Transform:
+        how = (views.size, self.dataset.flip, views.strength, views.smallest_crop)
+        return pretrain_transform(*how) if views.engine == "pillow" else PretrainViews(*how, boost)
+
+    def _probe_transform(self, views: Views) -> Transform:
+        return (probe_transform if views.engine == "pillow" else ShiftedViews)(views.size, self.dataset.flip)
 
 
 class OpenedFiles(Opened):
@@ -140,57 +145,35 @@ class OpenedFiles(Opened):
     def __init__(self, dataset: FileSet, root: str) -> None:
         self.dataset, self.lists_from = dataset, root
 
-    def count(self, chosen: ImageList | None) -> int:
-        return len(chosen)
-
-    def pretraining(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> AugmentedImages:
-        if views.engine == "pillow":
-            transform = pretrain_transform(views.size, True, views.strength, views.smallest_crop, blur=True)
-        else:
-            transform = arrays.PretrainView(views.size, views.strength, views.smallest_crop)
-        images = self._files(chosen, views)
-        return AugmentedImages(images, chosen.labels, transform, views.seed, views=2, fill=views.skip_bad).boosted(
-            boost
-        )
-
-    def probing(self, chosen: ImageList, views: Views) -> AugmentedImages:
-        images, transform = self._files(chosen, views), self._probe_transform(views)
-        return AugmentedImages(images, chosen.labels, transform, views.seed, fill=views.skip_bad)
-
     def plain(
         self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
     ) -> Iterable[Batch]:
         transform = (centre_transform if views.engine == "pillow" else arrays.CentreView)(views.size)
-        images = AugmentedImages(self._files(chosen, views), chosen.labels, transform, views.seed, fill=False)
-        return dealt(images, batch, views.workers, world, numbers)
+        images = AugmentedImages(self._images(chosen, views), chosen.labels, transform, views.seed, fill=False)
+        batches = ShardedBatches(range(len(images)) if numbers is None else numbers, batch, world)
+        return make_loader(images, batches, batch, views.workers, world.device)
 
     def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
         """Cropped at random, as published."""
         images = self.probing(chosen, views)
         images.fill = False
-        return dealt(images, batch, views.workers, world)
+        batches = ShardedBatches(range(len(images)), batch, world)
+        return make_loader(images, batches, batch, views.workers, world.device)
 
-    def _files(self, chosen: ImageList, views: Views) -> ImageFiles:
+    def _images(self, chosen: ImageList, views: Views) -> ImageFiles:
         return ImageFiles(self.lists_from, chosen, views.engine != "pillow", views.skip_bad)
+
+    def _pretrain_transform(self, views: Views, boost: Boost | None) -> Transform:
+        if views.engine == "pillow":
+            return pretrain_transform(views.size, True, views.strength, views.smallest_crop, blur=True)
+        return arrays.PretrainView(views.size, views.strength, views.smallest_crop)
 
     def _probe_transform(self, views: Views) -> Transform:
         return (file_probe_transform if views.engine == "pillow" else arrays.ProbeView)(views.size)
 
 
-def dealt(
-    images: AugmentedImages, batch: int, workers: int, world: World, numbers: Sequence[int] | None = None
-) -> DataLoader:
-    """This process's share of the Batches of a data set, in order, each image once.
-
-    Args:
-        numbers: of the images that are asked for; default all.
-    """
-    numbers = range(len(images)) if numbers is None else numbers
-    return make_loader(images, ShardedBatches(numbers, batch, world), 1, workers, world.device)
-
-
 class ArrayBatches:
-    """The same of images in memory as they are, of 0 to 1: Batches with views [n, 1, 3, H, W], made in this process."""
+    """This process's Batches of images in memory as they are, views [n, 1, 3, H, W] in [0, 1]."""
 
     def __init__(self, data: ImageSet, batch: int, world: World, numbers: Sequence[int] | None = None) -> None:
         numbers = np.arange(len(data.labels)) if numbers is None else np.asarray(numbers)

@@ -50,7 +50,7 @@ def features_of(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], int]:
     check_augment(args, dataset)
     views, world = views_of(args, dataset), world_from_environment(args.no_cuda)
     compute = Compute(precision_of(args), world.device)
-    model = load_backbone(args.model or dataset.default_model, dataset.stem, args.checkpoint, args.bnNameCnt)
+    model = load_backbone(args.model or dataset.default_model, dataset.style, args.checkpoint, args.bnNameCnt)
     join(world)
     data = dataset.open(args.data, args.download)
     name = {"train": dataset.train_list, "val": dataset.val_list, "test": dataset.test_list}.get(args.list, args.list)

@@ -150,7 +150,7 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     views, opened, lists = views_of(args, dataset), dataset.open(args.data, args.download), lists or Lists()
     chosen = lists.open_training(training_list(args), opened)
     seed_generators(args.seed + world.rank)
-    method = compute.on_device(build_method(args, dataset.stem, len(chosen)))
+    method = compute.on_device(build_method(args, dataset.style, len(chosen)))
     data = opened.training(chosen, views, method.boost and Boost(*method.boost))
     loader = _loader(data.images, args.batch_size, views, world, method.smallest_batch)
     extractor = Extractor(opened, views, args.model, compute, world)

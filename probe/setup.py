@@ -148,7 +148,7 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
     how, views = taken(Settings, args), views_of(args, dataset)
     sources = Sources(how, views, data, find_lists(list_names(args, dataset), data, lists), world)
     seed_generators(args.seed)
-    model = build_classifier(args.model, dataset.classes, stem=dataset.stem)
+    model = build_classifier(args.model, dataset.classes, stem=dataset.style)
     script, origins = SCRIPTS[dataset.style], origin(sources.lists)
 
     hashes = {name: item["sha1"] for name, item in origins.items() if item and name != "group"}

@@ -69,7 +69,7 @@ def set_up(args: argparse.Namespace, content: dict[str, Any]) -> Setup:
         if isinstance(images, str) and images != fingerprint(data):
             raise InputError(f"{source} remembers losses of other images than those of the list: {OTHER_SCORES}")
         known["memorisation"] = memorisation(content.get("memory"), len(data), source)
-    encoder = build_encoder_of(from_published(content["state_dict"]), args.model, dataset.stem, source)
+    encoder = build_encoder_of(from_published(content["state_dict"]), args.model, dataset.style, source)
     # The weights as they are, before another memory format turns them round, decide what is pruned.
     masks = from_published(read_masks(args.mask)) if args.mask else compute_masks(encoder, args.prune_percent)
     sampler = full_batches(len(data), args.batch_size, args.seed)

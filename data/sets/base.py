@@ -7,6 +7,7 @@ ask which, since both answer the same questions. Nothing here, and no data set's
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -17,8 +18,6 @@ from utils.errors import InputError
 
 if TYPE_CHECKING:
     from data.opened import Opened
-
-Reader = Callable[["MemorySet", str, bool, bool | None], tuple[np.ndarray, np.ndarray]]
 
 
 class Split(NamedTuple):
@@ -36,7 +35,7 @@ SHOTS = (100, 50)  # labelled images per class of BCL's few-shot protocols
 class DataSet:
     """What both kinds have in common. Lists are named as on command lines, see split/open.py."""
 
-    style: ClassVar[str]  # 'cifar' or 'imagenet': which of the papers' two families of scripts and networks it has
+    style: ClassVar[str]  # 'cifar' or 'imagenet': which of the papers' two families of scripts, and which stem, it has
     engines: ClassVar[tuple[str, ...]]  # values of --augment that it can have, the default first
     default_model: ClassVar[str]
     smallest_crop: ClassVar[float]  # of a pre-training view, share of the area
@@ -49,20 +48,26 @@ class DataSet:
     few_shot_name = ""  # the few-shot list where all lists of pre-training have the same
     splits: ClassVar[tuple[int, ...]]  # published splits by number
     labels_in_lists: ClassVar[bool]  # whether lists name labels, too, so that one alone tells the classes' sizes
+    groups: ClassVar[Callable[[list[int]], dict[str, list[int]]]]  # images per class -> classes of Many, Medium, Few
+    bcl_shape = ""  # shape of the lists of BCL's table 1, '' for the usual one
 
     name: str
     classes: int
     recipe: str = field(default="", kw_only=True)  # its script in cmds/shell_scrips; '': `python -m recipes` alone
-
-    @property
-    def stem(self) -> str:
-        """Of the network: 'cifar', 3x3 at full resolution, or 'imagenet'."""
-        return self.style
+    published_name: str = field(default="", kw_only=True)  # the papers'
 
     @property
     def checkpoints(self) -> str:
         """Name of the folder that the recipes keep its pre-trainings in; that of probes ends in _tune."""
         return "checkpoints" + ("" if self.name == "cifar10" else f"_{self.name.removesuffix('-100')}")
+
+    def tailed_list(self, split: Split) -> str:
+        """The long-tailed list of a split, whose class sizes make Many, Medium, Few."""
+        return self.split_list(self.list_of(split._replace(long_tailed=True)))
+
+    def path(self, name: str) -> str:
+        """Path below split/ of the list `name`; lists of images in memory are called by it."""
+        return name
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class MemorySet(DataSet):
     prune_percent = 0.9
     splits = (1, 2, 3, 4, 5)
     labels_in_lists = False
+    groups = staticmethod(thirds)
 
     train_images: int
     size: int  # pixels, height and width
@@ -89,10 +95,9 @@ class MemorySet(DataSet):
     few_shot: int
     imb_factor: int
     prefix: str  # of the list names, as published
-    read: Reader  # (data set, folder, training images or test images, download) -> images, labels: see memory.load
+    read: Callable[..., tuple[np.ndarray, np.ndarray]]  # of data set, folder, train, download: see data/sets/memory.py
     needs_folder: bool = True
     fetchable: bool = False  # the authors published lists
-    published_name: str = ""  # the papers'
     shots: tuple[int, int] = SHOTS  # labelled images per class of BCL's few-shot probes
 
     test_list = None  # the test images are all that `read` gives
@@ -107,15 +112,7 @@ class MemorySet(DataSet):
         """Published path of the validation list, below split/."""
         return f"{self.name}/{self.prefix}valIdxList.npy"
 
-    @property
-    def probe_list(self) -> str:
-        """The list that a probe trains on unless it is told another."""
-        return self.train_list
-
-    @property
-    def bcl_shape(self) -> str:
-        """Shape of the lists of BCL's table 1, '' for the usual one."""
-        return ""
+    probe_list = train_list  # what is trained on unless the command line says otherwise
 
     def split_name(self, split: int, long_tailed: bool, shape: str) -> str:
         """What names a split in an experiment: `cifar100_split1`; shape: as in names of lists, '' as published."""
@@ -125,10 +122,6 @@ class MemorySet(DataSet):
         """The split that a list is of, by its name or path; None where it is no list of one."""
         found = re.fullmatch(rf"{self.prefix}split(\d{{1,9}})(?:_(.+))?_D_([ib])", PurePath(name).stem)
         return Split(int(found[1]), found[3] == "i", found[2] or "") if found else None
-
-    def tailed_list(self, split: Split) -> str:
-        """The long-tailed list of a split, whose class sizes make Many, Medium, Few."""
-        return self.split_list(f"{self.split_name(split.number, True, split.shape)}_D_i")
 
     def list_of(self, split: Split) -> str:
         """Name of the list of a split in experiments and recipes: `cifar100_split1_D_i`."""
@@ -155,10 +148,6 @@ class MemorySet(DataSet):
     def few_shot_list(self, split: Split) -> str:
         """Path of the few-shot list that goes with a split."""
         return self.split_list(f"{self.split_name(split.number, True, split.shape)}_S_b")
-
-    def path(self, name: str) -> str:
-        """Path below split/ of the list `name`, which is one."""
-        return name
 
     def split_list(self, split: str) -> str:
         """Path below split/ of a long-tailed, balanced or few-shot list, such as `split1_D_i`."""
@@ -187,10 +176,6 @@ class MemorySet(DataSet):
         match = re.search(rf"({self.prefix}split\d+(?:_pareto[\d.]+)?(?:_imb[\d.]+)?)_D_[ib]", experiment)
         return self.split_list(f"{match.group(1)}_D_i") if match else ""
 
-    def groups(self, counts: list[int]) -> dict[str, list[int]]:
-        """Classes of Many, Medium and Few, by images per class: thirds, as published."""
-        return thirds(counts)
-
     def open(self, root: str, download: bool | None = False) -> "Opened":
         """Its images; `root` is the folder of the data set."""
         from data.opened import OpenedArrays  # torch, which a table does without
@@ -213,6 +198,7 @@ class FileSet(DataSet):
     prune_percent = 0.3
     splits = (1,)
     labels_in_lists = True
+    groups = staticmethod(thresholds)
 
     folder: str
     train_list: str  # all training images but those of `val_list`
@@ -229,11 +215,10 @@ class FileSet(DataSet):
     hundred_shot: str = ""  # labelled images of BCL's few-shot probe (the authors' later repository has it)
     size: int = 224  # pixels, height and width of a view
     fetchable: bool = True  # the authors published lists
-    published_name: str = ""  # the papers'
 
     @property
     def bcl_shape(self) -> str:
-        """Shape of the lists of BCL's table 1: what its paper calls ImageNet-LT is the second pair of lists here."""
+        """What BCL's paper calls ImageNet-LT is the second pair of lists here."""
         return "pareto" if len(self.long_tailed) > 1 else ""
 
     def split_name(self, split: int, long_tailed: bool, shape: str) -> str:
@@ -251,10 +236,6 @@ class FileSet(DataSet):
         name = PurePath(name).name.removesuffix(".txt")
         pairs = zip(self.long_tailed, ("", "pareto"), strict=False)
         return next((Split(1, name == pair[0], shape) for pair, shape in pairs if name in pair), None)
-
-    def tailed_list(self, split: Split) -> str:
-        """The long-tailed list of a split, whose class sizes make Many, Medium, Few."""
-        return self.split_name(split.number, True, split.shape)
 
     def list_of(self, split: Split) -> str:
         """Name of the list of a split, which names experiments and recipes."""
@@ -286,14 +267,13 @@ class FileSet(DataSet):
         return self.few_shot
 
     def path(self, name: str) -> str:
-        """Path below split/ of the list `name`."""
         return f"{self.folder}/{name}.txt"
 
     def names(self) -> list[str]:
         """Names of all lists."""
-        twins = [name for pair in self.long_tailed for name in pair]
-        return [self.train_list, self.val_list, self.test_list, self.few_shot, *twins,
-                *filter(None, [self.hundred_shot])]  # fmt: skip
+        twins = chain.from_iterable(self.long_tailed)
+        found = [self.train_list, self.val_list, self.test_list, self.few_shot, *twins, self.hundred_shot]
+        return [name for name in found if name]
 
     def probe_lists(self, shots: int) -> list[str]:
         """Name of the list that a protocol on features trains on; none where there is none.
@@ -309,14 +289,8 @@ class FileSet(DataSet):
 
         Balanced experiments are grouped by the long-tailed twin of their list, as published; '' where none is named.
         """
-        for pair in self.long_tailed:
-            if experiment.startswith(tuple(f"{name}_res" for name in pair)):
-                return pair[0]
-        return ""
-
-    def groups(self, counts: list[int]) -> dict[str, list[int]]:
-        """Classes of Many, Medium and Few, by images per class: thresholds, as published."""
-        return thresholds(counts)
+        named = (tailed for tailed, twin in self.long_tailed if experiment.startswith((f"{tailed}_res", f"{twin}_res")))
+        return next(named, "")
 
     def open(self, root: str, download: bool | None = False) -> "Opened":
         """Its images; `root` is the folder that their paths begin from. They cannot be downloaded."""

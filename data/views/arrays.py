@@ -26,8 +26,11 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int], size: int, mode: T.I
     return F.resized_crop(tensor, *box, [size, size], mode, antialias=True).permute(1, 2, 0).numpy()
 
 
-def _flipped(image: np.ndarray) -> np.ndarray:
-    return cv2.flip(image, 1) if torch.rand(1) < 0.5 else image
+def _random_crop(image: np.ndarray, size: int, lower: float, mode: T.InterpolationMode) -> np.ndarray:
+    """A crop of at least the share `lower` of the area, half of the time mirrored."""
+    box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), (lower, 1.0), RATIO)
+    view = crop(image, box, size, mode)
+    return cv2.flip(view, 1) if torch.rand(1) < 0.5 else view
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -97,7 +100,7 @@ class PretrainView:
     to_tensor = staticmethod(to_tensor)
 
     def __init__(self, size: int, strength: float = 1.0, resize_lower: float = 0.08) -> None:
-        self.size, self.scale = size, (resize_lower, 1.0)
+        self.size, self.lower = size, resize_lower
         self.jitter = T.ColorJitter(*(strength * spread for spread in JITTER))
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
@@ -106,8 +109,7 @@ class PretrainView:
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 -> [size, size, 3] uint8, what comes before the tensor."""
-        box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), self.scale, RATIO)
-        view = _flipped(crop(image, box, self.size, BICUBIC))
+        view = _random_crop(image, self.size, self.lower, BICUBIC)
         if torch.rand(1) <= 0.8:
             j = self.jitter
             order, *factors = T.ColorJitter.get_params(j.brightness, j.contrast, j.saturation, j.hue)
@@ -128,8 +130,7 @@ class ProbeView:
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """[H, W, 3] uint8 -> [3, size, size] in [0, 1]."""
-        box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), (0.08, 1.0), RATIO)
-        return to_tensor(_flipped(crop(image, box, self.size, BILINEAR)))
+        return to_tensor(_random_crop(image, self.size, 0.08, BILINEAR))
 
 
 class CentreView:

@@ -20,14 +20,16 @@ def _signed(value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     return torch.where(u[:, 0] > 0.5, -value.double(), value.double())
 
 
-def affine(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+def affine(images: torch.Tensor, **entries: torch.Tensor) -> torch.Tensor:
     """Pillow's Image.transform with AFFINE: the nearest pixel, black outside.
 
     Args:
-        matrix: [n, 6] float64 on the CPU; output pixel (x, y) comes from (a x + b y + c, d x + e y + f).
+        entries: [n] float64 on the CPU, by name; output pixel (x, y) comes from (a x + b y + c, d x + e y + f). Those
+            that are left out are the identity's.
     """
     n, channels, height, width = images.shape
-    a, b, c, d, e, f = matrix.unbind(1)
+    zero, one = torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
+    a, b, c, d, e, f = ({"a": one, "b": zero, "c": zero, "d": zero, "e": one, "f": zero} | entries).values()
     units = torch.stack((a, b, c + (a + b) / 2, d, e, f + (d + e) / 2), 1) * 2**16  # at pixels' centres
     # Pillow counts in 16.16 fixed point, but not where the image is only moved or scaled (Geometry.c).
     straight = (b == 0) & (d == 0)
@@ -43,44 +45,15 @@ def affine(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return pixels.view_as(images).mul_(inside[:, None])
 
 
-def _matrix(n: int, **entries: torch.Tensor) -> torch.Tensor:
-    """Affine matrices [n, 6] that change nothing but for `entries` [n], by name from a to f."""
-    matrix = torch.eye(2, 3, dtype=torch.float64).flatten().repeat(n, 1)
-    for name, entry in entries.items():
-        matrix[:, "abcdef".index(name)] = entry
-    return matrix
-
-
-def shear_x(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Rows moved by `value` [n] of their number; to either side, as u [n, 2] says."""
-    return affine(images, _matrix(len(images), b=_signed(value, u)))
-
-
-def shear_y(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Columns moved by `value` [n] of their number; up or down, as u [n, 2] says."""
-    return affine(images, _matrix(len(images), d=_signed(value, u)))
-
-
-def translate_x(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Moved by `value` [n] of the width; to either side, as u [n, 2] says."""
-    return affine(images, _matrix(len(images), c=_signed(value, u) * images.shape[3]))
-
-
-def translate_y(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Moved by `value` [n] of the height; up or down, as u [n, 2] says."""
-    return affine(images, _matrix(len(images), f=_signed(value, u) * images.shape[2]))
-
-
 def rotate(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Turned around the centre by `value` [n] degrees; to either side, as u [n, 2] says."""
+    """Turned around the centre by `value` [n] degrees, to either side."""
     angle = torch.deg2rad(_signed(value, u))
     (cos, sin), (y, x) = (angle.cos(), angle.sin()), (side / 2 for side in images.shape[2:])
-    moved = {"c": x - x * cos + y * sin, "f": y - x * sin - y * cos}
-    return affine(images, _matrix(len(images), a=cos, b=-sin, d=sin, e=cos, **moved))
+    return affine(images, a=cos, b=-sin, c=x - x * cos + y * sin, d=sin, e=cos, f=y - x * sin - y * cos)
 
 
-def auto_contrast(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Each channel stretched to [0, 255]; as it was, if it has one level only. Value and u do not count."""
+def auto_contrast(images: torch.Tensor) -> torch.Tensor:
+    """Each channel stretched to [0, 255]; as it was, if it has one level only."""
     low = images.amin((2, 3), keepdim=True).double()
     spread = images.amax((2, 3), keepdim=True) - low
     # Not `255 / spread`: torch multiplies with the reciprocal, whose last bit decides where a level is cut off.
@@ -90,13 +63,8 @@ def auto_contrast(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) ->
     return images.double().mul_(scale).add_(offset).floor_().clamp_(0, 255).float()
 
 
-def invert(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """255 less each value. Value and u do not count."""
-    return 255 - images
-
-
-def equalize(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Each channel's histogram made flat (ImageOps.equalize). Value and u do not count.
+def equalize(images: torch.Tensor) -> torch.Tensor:
+    """Each channel's histogram made flat (ImageOps.equalize).
 
     With `step` the 255th part of the pixels that are darker than the channel's lightest level, a level becomes the
     number of darker pixels and half a step, over the step; all are rounded down. As it was, if the step is 0.
@@ -111,19 +79,19 @@ def equalize(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torc
     return table.gather(2, levels).view_as(images).to(images.dtype)
 
 
-def solarize(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Levels from `value` [n] on inverted. u does not count."""
+def solarize(images: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Levels from `value` [n] on inverted."""
     return torch.where(images < per_image(value.ceil(), images), images, 255 - images)
 
 
-def posterize(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """The first `value` [n] bits, rounded down and at least 1, of each level. u does not count."""
+def posterize(images: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The first `value` [n] bits, rounded down and at least 1, of each level."""
     unit = per_image(2 ** (8 - value.floor().clamp(min=1)), images)
     return (images / unit).floor_().mul_(unit)
 
 
-def sharpness(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Distance from the smoothed image times `value` [n]. u does not count.
+def sharpness(images: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Distance from the smoothed image times `value` [n].
 
     Smoothed is the mean of 3 x 3 pixels of which the middle one counts five times; not at the border.
     """
@@ -150,62 +118,51 @@ def cutout(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.
     return torch.where((masks[1][:, :, None] & masks[0][:, None])[:, None], fill[:, None, None], images)
 
 
-# By the names of data.views.boost.OPERATIONS, which has their order and ranges.
+# name -> operation on images, values [n] and uniforms [n, 2]; data.views.boost.OPERATIONS has their order and ranges.
 BATCH_OPERATIONS: dict[str, Operation] = {
-    "ShearX": shear_x,
-    "ShearY": shear_y,
-    "TranslateX": translate_x,
-    "TranslateY": translate_y,
+    "ShearX": lambda images, value, u: affine(images, b=_signed(value, u)),
+    "ShearY": lambda images, value, u: affine(images, d=_signed(value, u)),
+    "TranslateX": lambda images, value, u: affine(images, c=_signed(value, u) * images.shape[3]),
+    "TranslateY": lambda images, value, u: affine(images, f=_signed(value, u) * images.shape[2]),
     "Rotate": rotate,
-    "AutoContrast": auto_contrast,
-    "Invert": invert,
-    "Equalize": equalize,
-    "Solarize": solarize,
-    "Posterize": posterize,
+    "AutoContrast": lambda images, value, u: auto_contrast(images),
+    "Invert": lambda images, value, u: 255 - images,
+    "Equalize": lambda images, value, u: equalize(images),
+    "Solarize": lambda images, value, u: solarize(images, value),
+    "Posterize": lambda images, value, u: posterize(images, value),
     "Contrast": lambda images, value, u: contrast(images, value),
     "Color": lambda images, value, u: saturation(images, value),
     "Brightness": lambda images, value, u: brightness(images, value),
-    "Sharpness": sharpness,
+    "Sharpness": lambda images, value, u: sharpness(images, value),
     "Cutout": cutout,
 }
 
 
-class BatchBoost:
-    """Boost for batches, with the random numbers handed over.
+def boost_batch(
+    boost: Boost, images: torch.Tensor, scores: torch.Tensor, u: torch.Tensor, draws: torch.Tensor
+) -> torch.Tensor:
+    """Views [n, 3, H, W] of images of that shape; levels that are not whole are rounded where an operation applies.
 
     Args:
-        boost: number of operations, strength and floor.
+        boost: number k of operations, strength and floor. scores: [n] in [0, 1], M of boost.py. u: [n], of
+            Boost.draw(). draws: [n, k, 4] uniform in [0, 1) for each of the k operations: which it is, whether it
+            applies (where less than the score), and two that the operation takes for its sign or place. All on the CPU.
+
+    Raises:
+        ValueError: the draws are not 4 for each of the n images and k operations.
     """
-
-    def __init__(self, boost: Boost) -> None:
-        self.boost = boost
-
-    def __call__(
-        self, images: torch.Tensor, scores: torch.Tensor, u: torch.Tensor, draws: torch.Tensor
-    ) -> torch.Tensor:
-        """Views [n, 3, H, W] of images of that shape; levels that are not whole are rounded where an operation applies.
-
-        Args:
-            scores: [n] in [0, 1], M of boost.py. u: [n], of Boost.draw(). draws: [n, k, 4] uniform in [0, 1) for
-                each of the k operations: which it is, whether it applies (where less than the score), and two that the
-                operation takes for its sign or place. All on the CPU.
-
-        Raises:
-            ValueError: the draws are not 4 for each of the n images and k operations.
-        """
-        k, strength, floor = self.boost.k, self.boost.strength, self.boost.floor
-        if draws.shape != (len(images), k, 4):
-            raise ValueError(f"draws must be {[len(images), k, 4]}, not {list(draws.shape)}")
-        share = (floor + (strength - floor) * scores.double() * u.double()) / FULL
-        chosen = (draws[..., 0].double() * len(OPERATIONS)).long()
-        applies = draws[..., 1] < scores[:, None]
-        images = images.to(torch.float32, copy=True)
-        for step in range(k):
-            for number, (name, (_, low, high)) in enumerate(OPERATIONS.items()):
-                mask = applies[:, step] & (chosen[:, step] == number)
-                value = low + share * (high - low)
-                apply_where(images, mask, _rounding(BATCH_OPERATIONS[name]), value, draws[:, step, 2:])
-        return images
+    if draws.shape != (len(images), boost.k, 4):
+        raise ValueError(f"draws must be {[len(images), boost.k, 4]}, not {list(draws.shape)}")
+    share = (boost.floor + (boost.strength - boost.floor) * scores.double() * u.double()) / FULL
+    chosen = (draws[..., 0].double() * len(OPERATIONS)).long()
+    applies = draws[..., 1] < scores[:, None]
+    images = images.to(torch.float32, copy=True)
+    for step in range(boost.k):
+        for number, (name, (_, low, high)) in enumerate(OPERATIONS.items()):
+            mask = applies[:, step] & (chosen[:, step] == number)
+            value = low + share * (high - low)
+            apply_where(images, mask, _rounding(BATCH_OPERATIONS[name]), value, draws[:, step, 2:])
+    return images
 
 
 def _rounding(operation: Operation) -> Operation:

@@ -1,8 +1,8 @@
 """The operations of the views on whole batches, with parameters for each image; on the CPU and on CUDA.
 
 Images are float32 [n, 3, H, W] of whole levels 0 to 255, and stay so: Pillow rounds or cuts off after each of its
-steps. Brightness, contrast, saturation and grey are Pillow's to the bit, crops and hue but for a few pixels, and blur
-within 2 levels (tests/data/test_batch_ops.py). Formulas are those of Pillow 13.
+steps. Brightness, contrast, saturation and grey are Pillow's to the bit, crops and hue but for a few pixels
+(tests/data/test_batch_ops.py). Formulas are those of Pillow 13.
 
 Parameters and masks are tensors on the CPU, with a row for each image. Subsets are chosen there, so that nothing waits
 for the device of the images. Products are of float32: TF32 or autocast would cost whole levels.
@@ -12,8 +12,6 @@ from collections.abc import Callable
 
 import torch
 
-BICUBIC, BILINEAR = "bicubic", "bilinear"
-_REACH = {BICUBIC: 2, BILINEAR: 1}  # of the filters, in pixels of the coarser grid
 _GREY = tuple(weight / 65536 for weight in (19595, 38470, 7471))  # ITU-R 601-2 in the 16 bits of Pillow's mode L
 _PIECE = 2**18  # values that pass through an operation at a time on the CPU: they stay in its cache
 
@@ -48,30 +46,28 @@ def apply_where(images: torch.Tensor, mask: torch.Tensor, operation: Operation, 
 # ---- crop and resize
 
 
-def _kernel(distance: torch.Tensor, mode: str) -> torch.Tensor:
-    """Pillow's filters (Resample.c), in place: cubic convolution with a = -0.5 (Keys, 1981), and the triangle.
+def _cubic(distance: torch.Tensor) -> torch.Tensor:
+    """Pillow's bicubic filter (Resample.c), in place: cubic convolution with a = -0.5 (Keys, 1981).
 
-    The cubic is u^2 (u - 1) / 2, for u = 2 - |x| above 0, and v^2 (1 - 2 v) more, for v = 1 - |x| above 0: sums of
-    clamps are many times faster here than to choose between two pieces at each point.
+    It is u^2 (u - 1) / 2, for u = 2 - |x| above 0, and v^2 (1 - 2 v) more, for v = 1 - |x| above 0: sums of clamps are
+    many times faster here than to choose between two pieces at each point.
     """
     near = distance.abs_().neg_().add_(1)  # v
-    if mode == BILINEAR:
-        return near.clamp_(min=0)
     far = (near + 1).clamp_(min=0)
     near.clamp_(min=0)
     weights = (near * -2).add_(1).mul_(near).mul_(near)
     return weights.addcmul_(far * far, far - 1, value=0.5)
 
 
-def resize_weights(
-    start: torch.Tensor, length: torch.Tensor, pixels: int, size: int, mode: str, mirrored: torch.Tensor | None = None
+def _resize_weights(
+    start: torch.Tensor, length: torch.Tensor, pixels: int, size: int, mirrored: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Matrices [n, size, pixels] that crop [start, start + length) of an axis of `pixels` and resize it to `size`.
 
     Antialiased as Pillow does it: the filter grows with the reduction, ends at the crop's edges, and sums to 1.
 
     Args:
-        start, length: [n], whole numbers. mode: BICUBIC or BILINEAR. mirrored: [n] bool, reverse the output's axis.
+        start, length: [n], whole numbers. mirrored: [n] bool, reverse the output's axis.
     """
     scale = length.double()[:, None, None] / size
     place = torch.arange(size, device=start.device).expand(len(start), size)
@@ -82,14 +78,12 @@ def resize_weights(
     # Whole pixels and their rest apart: float32 has too few digits for both in large images.
     whole = centre.floor()
     distance = (pixel[:, None] - whole.float()).sub_((centre - whole).float())
-    weights = _kernel(distance.div_(scale.clamp(min=1).float()), mode)
+    weights = _cubic(distance.div_(scale.clamp(min=1).float()))
     weights *= ((pixel >= 0) & (pixel < length[:, None])).float()[:, None]
     return weights.div_(weights.sum(2, keepdim=True))
 
 
-def _products(
-    images: torch.Tensor, down: torch.Tensor, across: torch.Tensor, vertical_first: bool = False
-) -> torch.Tensor:
+def _products(images: torch.Tensor, down: torch.Tensor, across: torch.Tensor, vertical_first: bool) -> torch.Tensor:
     """down [n, h, H] @ images [n, 3, H, W] @ across [n, W, w] -> [n, 3, h, w]; rounded to levels after each product."""
     n, _, height, width = images.shape
     # With the channels between rows and columns, each product is of two matrices for an image, without a copy.
@@ -103,20 +97,16 @@ def _products(
     return twice.add_(0.5).floor_().clamp_(0, 255).view(n, down.shape[1], 3, across.shape[2]).transpose(1, 2)
 
 
-def crop_resize(
-    images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tensor, size: int, mode: str = BICUBIC
-) -> torch.Tensor:
-    """Crop, resize and mirror: [n, 3, H, W] of any type -> float32 [n, 3, size, size] of whole levels.
+def crop_resize(images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tensor, size: int) -> torch.Tensor:
+    """Crop, resize (bicubic) and mirror: [n, 3, H, W] of any type -> float32 [n, 3, size, size] of whole levels.
 
     Args:
         images: whole levels. boxes: [n, 4] int64 on the CPU: top, left, height, width in pixels, inside the image.
-        flips: [n] bool on the CPU, mirror left and right. size: pixels. mode: BICUBIC or BILINEAR.
+        flips: [n] bool on the CPU, mirror left and right. size: pixels.
 
     Raises:
-        ValueError: the mode is another, or a box is not inside the image.
+        ValueError: a box is not inside the image.
     """
-    if mode not in _REACH:
-        raise ValueError(f"mode must be one of {', '.join(_REACH)}, not {mode}")
     place, extent = boxes[:, :2], boxes[:, 2:]
     if len(boxes) and ((place < 0) | (extent < 1) | (place + extent > torch.tensor(images.shape[2:]))).any():
         raise ValueError(f"a box is not inside its image of {' x '.join(map(str, images.shape[2:]))} pixels")
@@ -129,8 +119,8 @@ def crop_resize(
         for rows in _pieces(images, (vertical_first == order).nonzero().flatten()):
             there, box, flip = (t.to(images.device, non_blocking=True) for t in (rows, boxes[rows], flips[rows]))
             top, left, tall, wide = box.unbind(1)
-            down = resize_weights(top, tall, images.shape[2], size, mode)
-            across = resize_weights(left, wide, images.shape[3], size, mode, flip).transpose(1, 2)
+            down = _resize_weights(top, tall, images.shape[2], size)
+            across = _resize_weights(left, wide, images.shape[3], size, flip).transpose(1, 2)
             out.index_copy_(0, there, _products(images.index_select(0, there), down, across, order))
     return out
 
@@ -232,42 +222,6 @@ def jitter(images: torch.Tensor, apply: torch.Tensor, factors: torch.Tensor, ord
                 mask &= factors[:, number] != 0
             apply_where(images, mask, operation, factors[:, number])
     return images
-
-
-# ---- blur
-
-
-def _box_matrix(radius: torch.Tensor, beyond: int, pixels: int) -> torch.Tensor:
-    """Matrices [n, pixels, pixels] of a box filter of `radius` [n, 1, 1] pixels, less than `beyond`, at each pixel.
-
-    The outermost pixels' weights fall off as a fraction, and the image's border is repeated.
-    """
-    place = torch.arange(-beyond, pixels + beyond, device=radius.device)
-    distance = (place - place[beyond : beyond + pixels, None]).abs_()
-    weights = (radius + 1 - distance).clamp_(0, 1).div_(2 * radius + 1)
-    matrix = weights[..., beyond : beyond + pixels].clone()
-    matrix[..., 0] += weights[..., :beyond].sum(2)
-    matrix[..., -1] += weights[..., beyond + pixels :].sum(2)
-    return matrix
-
-
-def blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Pillow's GaussianBlur with sigma [n] in pixels, at least 0: three box filters along each axis.
-
-    Their width is that of Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended box filtering"
-    (2011), equations 7, 11 and 14. Pillow rounds after each of the six, this after each axis: they differ by 1 level,
-    rarely 2.
-    """
-    if not len(images):
-        return images.float()
-    variance = sigma.double() ** 2 / 3
-    whole = ((12 * variance + 1).sqrt() / 2 - 0.5).floor()
-    part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
-    beyond, radius = int(whole.max()) + 1, per_image(whole + part, images)[..., 0]
-    height, width = images.shape[2:]
-    down, across = (_box_matrix(radius, beyond, pixels) for pixels in (height, width))
-    down, across = (torch.bmm(torch.bmm(box, box), box) for box in (down, across))
-    return _products(images, down, across.transpose(1, 2))
 
 
 def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 
 from data.views import batch_ops
 from data.views.arrays import JITTER, RATIO
-from data.views.batch_boost import BatchBoost
+from data.views.batch_boost import boost_batch
 from data.views.batch_ops import sent
 from data.views.boost import Boost
 
@@ -48,33 +48,26 @@ def draw_boxes(u: torch.Tensor, height: int, width: int, lower: float) -> torch.
 
 
 class PretrainViews:
-    """data.views.published.pretrain_transform for batches, followed by RandAugment.
+    """data.views.published.pretrain_transform for batches, without blur, followed by RandAugment.
 
     Args:
         size: pixels. flip: mirror half of the images. strength: factor on the jitter (0.4, 0.4, 0.4, 0.1).
-        resize_lower: smallest crop, as a share of the area. blur: blur half of the images.
-        boost: RandAugment by memorisation score.
+        resize_lower: smallest crop, as a share of the area. boost: RandAugment by memorisation score.
     """
 
     of_batches = True
 
     def __init__(
-        self,
-        size: int,
-        flip: bool,
-        strength: float = 1.0,
-        resize_lower: float = 0.1,
-        blur: bool = False,
-        boost: Boost | None = None,
+        self, size: int, flip: bool, strength: float = 1.0, resize_lower: float = 0.1, boost: Boost | None = None
     ) -> None:
-        self.size, self.flip, self.lower, self.blur = size, flip, resize_lower, blur
+        self.size, self.flip, self.lower = size, flip, resize_lower
         spread, middle = strength * torch.tensor(JITTER), torch.tensor([1.0, 1.0, 1.0, 0.0])
         # Factors of brightness, contrast and saturation are at least 0, the shift of hue at least minus half a turn.
         self.range = (middle - spread).maximum(torch.tensor([0.0, 0.0, 0.0, -0.5])), middle + spread
-        self.boost = None if boost is None else BatchBoost(boost)
-        self.operations = 0 if boost is None else boost.k
-        # crop; flip, apply jitter, grey, blur; sigma; factors; order; boosted operations
-        self.numbers = [2 * ATTEMPTS + 2, 4, 1, 4, 4, OPERATION * self.operations]
+        self.boost = boost
+        # crop; flip, apply jitter, grey; two that nothing takes, kept so that a seed makes the same views as ever;
+        # factors; order; boosted operations
+        self.numbers = [2 * ATTEMPTS + 2, 3, 2, 4, 4, 0 if boost is None else OPERATION * boost.k]
 
     def __call__(
         self, images: torch.Tensor, u: torch.Tensor, scores: torch.Tensor, shared: torch.Tensor
@@ -85,17 +78,16 @@ class PretrainViews:
             u: [n, sum of numbers] uniform, of the view. scores: [n] in [0, 1]. shared: [n] uniform, of the image.
                 All three on the CPU, wherever the images are.
         """
-        crop, chance, sigma, factors, order, operations = u.split(self.numbers, 1)
+        crop, chance, _, factors, order, operations = u.split(self.numbers, 1)
         boxes = draw_boxes(crop, *images.shape[2:], self.lower)
         flips = (chance[:, 0] < 0.5) & self.flip
         views = batch_ops.crop_resize(images, boxes, flips, self.size)
         views = batch_ops.jitter(views, chance[:, 1] < 0.8, torch.lerp(*self.range, factors), order.argsort(1))
         batch_ops.apply_where(views, chance[:, 2] < 0.2, batch_ops.grey)
-        if self.blur:
-            batch_ops.apply_where(views, chance[:, 3] < 0.5, batch_ops.blur, 0.1 + 1.9 * sigma[:, 0])
         if self.boost is not None:
-            u = shared if self.operations > 1 else torch.ones_like(shared)
-            views = self.boost(views, scores, u, operations.view(len(views), self.operations, OPERATION))
+            u = shared if self.boost.k > 1 else torch.ones_like(shared)
+            draws = operations.view(len(views), self.boost.k, OPERATION)
+            views = boost_batch(self.boost, views, scores, u, draws)
         return views.div_(255)
 
 

@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_images
 from torchvision import transforms as T
 
 from data.loader import AugmentedImages, BatchedLoader, EpochSampler, view_loader
-from data.views import batch_ops
+from data.views import batch_ops, batches
 from data.views.batches import PretrainViews, ShiftedViews
 from data.views.boost import Boost
 from data.views.published import pretrain_transform, probe_transform
@@ -34,7 +34,7 @@ def dataset(images: np.ndarray, transform, seed: int = 7, views: int = 2) -> Aug
 
 def boosted(size: int = 16) -> PretrainViews:
     """All that a view may take part in."""
-    return PretrainViews(size, True, 1.0, 0.1, blur=True, boost=Boost(2, 30.0, 5.0))
+    return PretrainViews(size, True, 1.0, 0.1, boost=Boost(2, 30.0, 5.0))
 
 
 def views_of(data: AugmentedImages, batch: int, epochs=(1,), processes: int = 1) -> dict[tuple[int, int], torch.Tensor]:
@@ -73,10 +73,8 @@ def seen(monkeypatch):
         seen.update(jitter=apply, factors=factors, order=order)
         return images
 
-    def apply_where(images, mask, operation, *parameters):
+    def apply_where(images, mask, operation):
         seen[operation.__name__] = mask
-        if parameters:
-            (seen["sigma"],) = parameters
 
     for stub in (crop_resize, jitter, apply_where):
         monkeypatch.setattr(batch_ops, stub.__name__, stub)
@@ -91,7 +89,7 @@ def draw(transform: PretrainViews, n: int) -> None:
 @pytest.mark.parametrize("strength", [0.0, 1.0, 5.0])
 def test_parameters_are_drawn_as_torchvision_draws_them(seen, strength):
     n, s = 20_000, strength
-    draw(PretrainViews(32, True, strength, 0.1, blur=True), n)
+    draw(PretrainViews(32, True, strength, 0.1), n)
     reference = T.ColorJitter(0.4 * s, 0.4 * s, 0.4 * s, 0.1 * s)
     ranges = (reference.brightness, reference.contrast, reference.saturation, reference.hue)
     for k, limits in enumerate(ranges):
@@ -106,25 +104,22 @@ def test_parameters_are_drawn_as_torchvision_draws_them(seen, strength):
     _, counts = orders.unique(return_counts=True)
     assert len(counts) == 24
     assert stats.chisquare(counts).pvalue > LEAST
-    sigma = seen["sigma"].numpy()
-    assert stats.kstest(sigma, "uniform", (0.1, 1.9)).pvalue > LEAST
     # All chances together: each at its rate, and independent of each other.
-    chances = {"flips": 0.5, "jitter": 0.8, "grey": 0.2, "blur": 0.5}
+    chances = {"flips": 0.5, "jitter": 0.8, "grey": 0.2}
     cells = sum(seen[name].long() << bit for bit, name in enumerate(chances))
     expected = [
-        n * math.prod(p if cell >> bit & 1 else 1 - p for bit, p in enumerate(chances.values())) for cell in range(16)
+        n * math.prod(p if cell >> bit & 1 else 1 - p for bit, p in enumerate(chances.values())) for cell in range(8)
     ]
-    assert stats.chisquare(np.bincount(cells, minlength=16), expected).pvalue > LEAST
+    assert stats.chisquare(np.bincount(cells, minlength=8), expected).pvalue > LEAST
     # Numbers of different parts do not depend on each other.
-    parts = np.stack([seen["sigma"], seen["boxes"][:, 0], seen["order"][:, 0], *seen["factors"].T])
+    parts = np.stack([seen["boxes"][:, 0], seen["order"][:, 0], *seen["factors"].T])
     parts = parts[parts.std(1) > 0]
     assert np.abs(np.corrcoef(parts) - np.eye(len(parts))).max() < 5 / math.sqrt(n)
 
 
-def test_without_flip_and_blur_there_are_none(seen):
+def test_without_flip_there_is_none(seen):
     draw(PretrainViews(32, False), 500)
     assert not seen["flips"].any()
-    assert "blur" not in seen
 
 
 # ---- a view is a function of seed, epoch and sample
@@ -159,7 +154,7 @@ def test_seed_epoch_sample_and_view_each_change_the_draw():
 
 def test_with_all_chances_off_the_view_is_the_image():
     images = torch.from_numpy(noise(9, 32)).permute(0, 3, 1, 2)
-    transform = PretrainViews(32, True, 1.0, 1.0, blur=True)
+    transform = PretrainViews(32, True, 1.0, 1.0)
     u = torch.full((9, sum(transform.numbers)), 0.9)
     u[:, : 2 * ATTEMPTS] = 0.5  # ratio 1, and lower = 1: the whole image
     assert torch.equal(transform(images, u, torch.zeros(9), torch.zeros(9)), images.float() / 255)
@@ -178,10 +173,10 @@ def test_score_0_is_unboosted_and_score_1_is_not():
 
 
 @pytest.mark.parametrize("k", [1, 2])
-def test_both_views_share_the_strength_for_two_operations_and_have_it_full_for_one(k):
+def test_both_views_share_the_strength_for_two_operations_and_have_it_full_for_one(k, monkeypatch):
     data = dataset(noise(500, 8), PretrainViews(8, True, boost=Boost(k, 30.0, 5.0)))
     scores, calls = torch.linspace(0, 1, 500), []
-    data.transform.boost = lambda views, scores, u, numbers: calls.append((scores, u, numbers)) or views
+    monkeypatch.setattr(batches, "boost_batch", lambda _, views, *parameters: calls.append(parameters) or views)
     data.set_scores(scores)
     order = [int(i) for _, ids, *_ in view_loader(data, EpochSampler(data, 1, 0), 64, 0, CPU) for i in ids]
     found, u, numbers = (torch.cat(parts) for parts in zip(*calls, strict=True))
@@ -196,11 +191,10 @@ def test_both_views_share_the_strength_for_two_operations_and_have_it_full_for_o
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blur", [False, True])
-def test_statistics_of_pixels_are_distributed_as_pillows(blur):
+def test_statistics_of_pixels_are_distributed_as_pillows():
     """Mean, spread, colour and grain of each view of a photograph's part."""
     image = load_sample_images().images[1][200:232, 250:282]
-    n, how = 2500, (32, True, 1.0, 0.1, blur)
+    n, how = 2500, (32, True, 1.0, 0.1)
     images = np.repeat(image[None], n, axis=0)
     ours = torch.cat([views[:, 0] for views, *_ in loader_of(dataset(images, PretrainViews(*how), 1, 1), 100)])
     theirs = torch.cat([views[:, 0] for views, *_ in loader_of(dataset(images, pretrain_transform(*how), 2, 1), 100)])

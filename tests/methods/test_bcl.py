@@ -359,7 +359,8 @@ def test_both_views_share_the_factor_and_nothing_else(monkeypatch):
     seen = []
     monkeypatch.setattr("data.views.boost.OPERATIONS", {"x": (lambda image, v: seen.append(v) or image, 0, 30)})
     images = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 3)).astype(np.uint8)
-    data = AugmentedImages(images, np.zeros(6, int), pretrain_transform(8, True), 0, 2).boosted(Boost(2))
+    data = AugmentedImages(images, np.zeros(6, int), pretrain_transform(8, True), 0, 2)
+    data.boost = Boost(2)
     data.scores[:] = 1.0
     for i in range(6):
         data[1, i]
@@ -369,7 +370,8 @@ def test_both_views_share_the_factor_and_nothing_else(monkeypatch):
 
 def test_scores_that_do_not_fit_the_images_are_refused():
     images = np.zeros((6, 8, 8, 3), np.uint8)
-    data = AugmentedImages(images, np.zeros(6, int), pretrain_transform(8, True), 0, 2).boosted(Boost(2))
+    data = AugmentedImages(images, np.zeros(6, int), pretrain_transform(8, True), 0, 2)
+    data.boost = Boost(2)
     for bad in (torch.zeros(5), torch.zeros(7), torch.zeros(6, 1), torch.tensor([0, 0, 0, 0, 0, 1.1]),
                 torch.tensor([0, 0, 0, 0, 0, -0.1]), torch.tensor([0, 0, 0, 0, 0, torch.nan])):  # fmt: skip
         with pytest.raises(InputError, match="memorisation scores"):
@@ -391,7 +393,8 @@ def test_the_benchmark_compares_equal_work():
 def test_workers_that_persist_see_each_epochs_scores():
     digits = load(data_set("digits"), "", train=True)
     black = np.zeros_like(digits.images[:20])
-    data = AugmentedImages(black, np.zeros(20, int), pretrain_transform(16, False), 0, 2).boosted(Boost(1, floor=30))
+    data = AugmentedImages(black, np.zeros(20, int), pretrain_transform(16, False), 0, 2)
+    data.boost = Boost(1, floor=30)
     sampler = EpochSampler(data, 1, 0, shuffle=True, seed=0)
     loader = make_loader(data, sampler, 5, 2, torch.device("cpu"))
     changed = []

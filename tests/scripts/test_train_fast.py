@@ -103,7 +103,7 @@ def test_the_loader_of_a_boosted_run_gets_the_scores(call, monkeypatch):
     original = PretrainViews.__call__, AugmentedImages.set_scores
 
     def views(self, images, u, scores, shared):
-        assert self.boost is not None and self.operations == 2
+        assert self.boost is not None and self.boost.k == 2
         used.append(scores.clone())
         return original[0](self, images, u, scores, shared)
 
