@@ -1,7 +1,7 @@
 """The files of a probe: the backbone it starts from, its own checkpoints, the best one."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,35 +23,29 @@ _NEW = {
 }  # fmt: skip
 
 
-class Backbone(NamedTuple):
-    """What a probe starts from: a checkpoint, '' for random weights; convert: it is of pre-training, whose head is
-    dropped; batch_norm: of dual batch norm, 0 or 1; pruned: share of the weights to leave out, in [0, 1)."""
+def load_backbone(model: nn.Module, checkpoint: str, convert: bool, batch_norm: int, pruned: float) -> str:
+    """Load the weights that a probe starts from into the model; returns what they are.
 
-    checkpoint: str
-    convert: bool
-    batch_norm: int
-    pruned: float
-
-
-def load_backbone(wanted: Backbone, model: nn.Module) -> str:
-    """Load the weights into the model; returns what it starts from.
+    Args:
+        checkpoint: '' for random weights. convert: it is of pre-training, whose head is dropped.
+        batch_norm: of dual batch norm, 0 or 1. pruned: share of the weights to leave out, in [0, 1).
 
     Raises:
         InputError: the file is missing, unreadable or of another model.
     """
     told = "backbone: random weights"
-    if wanted.checkpoint:
-        content = read_checkpoint(wanted.checkpoint)
-        if wanted.convert:
-            state = to_backbone(content["state_dict"], wanted.batch_norm)
+    if checkpoint:
+        content = read_checkpoint(checkpoint)
+        if convert:
+            state = to_backbone(content["state_dict"], batch_norm)
         else:
             state = from_published(content["state_dict"])
             if any(k.startswith("fc.fc") for k in state):
-                raise InputError(f"{wanted.checkpoint} is of pre-training: {CONVERT}")
-        load_state(model, state, wanted.checkpoint, head=not wanted.convert)
-        told = f"backbone: {wanted.checkpoint}, epoch {content.get('epoch')}"
-    if wanted.pruned:
-        apply_masks(model, compute_masks(model, wanted.pruned))
+                raise InputError(f"{checkpoint} is of pre-training: {CONVERT}")
+        load_state(model, state, checkpoint, head=not convert)
+        told = f"backbone: {checkpoint}, epoch {content.get('epoch')}"
+    if pruned:
+        apply_masks(model, compute_masks(model, pruned))
     return told
 
 
