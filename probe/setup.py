@@ -14,7 +14,7 @@ from data.images import ImageList
 from data.loader import Batch, EpochSampler, view_loader
 from data.opened import Opened
 from data.sets.base import DataSet
-from features.images import Images, images_of
+from features.extract import Images, images_of
 from models import build_classifier
 from models.published import NetworkPart
 from probe.epoch import Schedule, Training

@@ -27,7 +27,7 @@ from data.groups import GROUPS
 from data.loader import AugmentedImages, fingerprint, view_loader
 from data.opened import TrainingImages
 from data.sets.registry import pretraining_set
-from features.images import images_of
+from features.extract import images_of
 from models.mask import compute_masks
 from models.published import from_published
 from pretrain.flags import training_list
