@@ -126,16 +126,14 @@ class BestModel:
         if has_dual_batch_norm(state):
             state = select_batch_norm(state, self.batch_norm)
         load_state(self.model, state, str(self.path))
-        config = content.get("config")
-        best = {"epoch": content.get("epoch"), "val": content.get("best_prec1")}
-        best = {k: _number(v) for k, v in best.items()}
         # Older ones of ours do not say how they computed, and the authors' say nothing.
+        config, lists = content.get("config"), content.get("lists") or {}
         ours = isinstance(config, dict) and config.keys() >= settings.keys() - _NEW
-        lists = content.get("lists") or {}
         if ours and not (_alike(config, settings) and _are_origins(lists)):
             raise InputError(f"{self.path} is damaged: its settings or lists are none; get it again")
         return {
-            **best,
+            "epoch": _number(content.get("epoch")),
+            "val": _number(content.get("best_prec1")),
             "config": {**dict.fromkeys(_NEW), **config} if ours else None,
             "lists": lists if ours else None,
         }
