@@ -17,7 +17,6 @@ from split.lists import (
     published_lists,
     read_list,
     read_path_list,
-    write_files,
     write_lists,
 )
 from split.make_image_lists import make_image_lists, scan
@@ -148,7 +147,7 @@ def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path = ROOT, 
         except InputError as error:
             raise InputError(f"list {relative} is missing and cannot be generated: {error}{why}") from error
         mine = {k: v for k, v in lists.items() if not theirs or k not in _published_paths(dataset)}
-        written = write_files(mine, root, note=fetching)
+        written = write_lists(mine, root, note=fetching)
         where = f" in {root}" if fetching else ""
         print(f"{relative} was missing: generated {len(written)} lists of {dataset.name}{where}{why}", flush=True)
     return root / relative
