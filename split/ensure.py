@@ -9,7 +9,6 @@ from data.sets.base import DataSet, FileSet, MemorySet
 from split.fetch_published import fetch
 from split.flags import FETCH, MAKE
 from split.lists import (
-    ROOT,
     blob_sha1,
     class_folders,
     dataset_of,
@@ -25,7 +24,7 @@ from utils.errors import InputError
 from utils.files import locked
 
 
-def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path = ROOT, *, fetching: bool = True) -> Path:
+def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *, fetching: bool = True) -> Path:
     """Path of the list `name`: a file, or a path below split/ as in the published commands.
 
     A missing list is fetched with its data set's other published lists; where those cannot be had, or there are
@@ -101,13 +100,7 @@ def _not_fetched(name: str, dataset: DataSet, fetching: bool) -> InputError:
     return InputError(f"{told}: run `{FETCH} {dataset.name}`")
 
 
-def known_list(dataset: FileSet, name: str, root: Path = ROOT) -> Path | None:
-    """Path of the list `name` of image files if it is there."""
-    path = root / dataset.path(name)
-    return path if path.is_file() else None
-
-
-def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path = ROOT, *, fetching: bool = True) -> Path:
+def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path, *, fetching: bool = True) -> Path:
     """Path of a list of image files: a file, or the published name of a list (with or without .txt).
 
     A missing list is fetched with the other published lists of its data set. If the authors did not publish it, the

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import features.extract
-import split.ensure
 import split.lists
+import split.open
 from data.flags import Views
 from data.sets.memory import load
 from data.sets.registry import data_set
@@ -51,8 +51,7 @@ def root(tmp_path_factory):
 def lists(root, monkeypatch):
     """The folder that takes the place of split/."""
     monkeypatch.setattr(split.lists, "ROOT", root)
-    for function in (split.ensure.ensure_list, split.ensure.ensure_path_list):
-        monkeypatch.setattr(function, "__defaults__", (root,))
+    monkeypatch.setattr(split.open, "ROOT", root)
     return root
 
 
