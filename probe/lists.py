@@ -1,12 +1,9 @@
 """The lists that a probe trains on, validates with and is grouped by."""
 
-from typing import Any
-
 from data.images import ImageList
 from data.opened import Opened
 from data.sets.base import DataSet
 from probe.flags import Settings
-from probe.pretraining import pretraining_of
 from probe.protocols import PROTOCOLS, on_features
 from split.open import Lists
 from utils.errors import InputError
@@ -42,14 +39,6 @@ def find_lists(
         return found
     held_out = None if val == "test" and not test else read(val or dataset.val_list, *test)
     return {"train": read(train, *filter(None, [held_out]), *test), "val": held_out, **found}
-
-
-def pretrained_on(probed: dict[str, Any], dataset: DataSet) -> str:
-    """The long-tailed list of the split that the checkpoint of a probe with these settings was pre-trained on; '' where
-    it does not tell."""
-    told = pretraining_of(probed) or {}
-    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
-    return dataset.tailed_list(split) if split else ""
 
 
 def _probe_lists(protocol: str, dataset: DataSet) -> list[str]:

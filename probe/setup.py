@@ -20,9 +20,9 @@ from models.published import NetworkPart
 from probe.epoch import Schedule, Training
 from probe.files import BestModel, load_backbone, resume
 from probe.flags import Settings
-from probe.lists import find_lists, origin, pretrained_on
+from probe.lists import find_lists, origin
 from probe.network import Frozen, Network, freeze, frozen_modules
-from probe.pretraining import settings_in
+from probe.pretraining import pretraining_of, settings_in
 from probe.protocols import labelled_list, on_features
 from probe.published import SCRIPTS, Script
 from run.bad_images import BadImages
@@ -118,13 +118,16 @@ class Probe(NamedTuple):
 
 
 def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
-    """By its option, by the experiment's name, else by the list of its pre-training; '' where nothing tells it."""
+    """By its option, by the experiment's name, else the long-tailed list of the split that the checkpoint was
+    pre-trained on; '' where nothing tells it."""
     if told := args.groupSplit or dataset.grouping_list(args.experiment):
         return told
     settings = vars(args)
     if args.test_only:  # the training's
         settings, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
-    return pretrained_on(settings, dataset)
+    told = pretraining_of(settings) or {}
+    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
+    return dataset.tailed_list(split) if split else ""
 
 
 def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = None) -> Probe:

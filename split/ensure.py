@@ -42,13 +42,12 @@ def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *
             return path
     if name in (n for shots in dataset.shots for n in dataset.shot_lists(shots)):
         return _ensure_shots(name, dataset, labels, root, fetching)
-    settings = settings_of(dataset, name) or {}
+    settings = settings_of(dataset, name)
     lists = make_lists(dataset, labels, **settings)
     if name not in lists:
         example = dataset.split_list(f"{dataset.prefix}split1_D_i")
         raise InputError(f"list {name} does not exist below {root}; a list of {dataset.name} is called {example}, say")
-    own = "shape" in settings
-    if own:
+    if settings:
         # A list of another shape goes beside those that are here, and keeps off their validation images.
         val = read_list(ensure_list(dataset.val_list, dataset, labels, root, fetching=fetching), dataset)
         lists = make_lists(dataset, labels, val=val.ids, **settings)
@@ -56,14 +55,14 @@ def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *
         if (root / name).is_file():
             return root / name
         why = ""
-        if fetching and dataset.fetchable and not own:
+        if fetching and dataset.fetchable and not settings:
             try:
                 fetch(dataset, root)
                 print(f"{name} was missing: fetched the published lists of {dataset.name}", flush=True)
                 return root / name
             except InputError as error:
                 why = f" ({error})"
-        if not own:
+        if not settings:
             _refuse_to_mix(name, dataset, root, fetching)
         written = write_lists(lists, root, note=fetching)
         where = f" in {root}" if fetching else ""

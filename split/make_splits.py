@@ -12,6 +12,7 @@ generator is frozen, so a seed gives the same lists on every machine.
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -114,17 +115,16 @@ def make_shots(dataset: MemorySet, labels: np.ndarray, train: np.ndarray) -> dic
     return lists
 
 
-def settings_of(dataset: MemorySet, relative: str) -> dict | None:
-    """make_lists' settings that a list's name asks for; None if it has no such name. Spelling is not checked."""
+def settings_of(dataset: MemorySet, relative: str) -> dict[str, Any]:
+    """make_lists' settings that the name of a split's list asks for where they are not the default ones; {} of other
+    names. Spelling is not checked."""
     path = Path(relative)
-    if relative in (dataset.train_list, dataset.val_list):
-        return {"splits": SPLITS}
     match = _NAME.fullmatch(path.stem.removeprefix(dataset.prefix))
     if not match or relative != dataset.split_list(path.stem) or not path.stem.startswith(dataset.prefix):
-        return None
+        return {}
     seed, alpha, factor, _ = match.groups()
     if alpha is None and factor is None and int(seed) in SPLITS:
-        return {"splits": SPLITS}
+        return {}
     shape = Shape("pareto", alpha=float(alpha)) if alpha else PUBLISHED
     return {"splits": (int(seed),), "shape": shape._replace(imb_factor=float(factor) if factor else None)}
 
