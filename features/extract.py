@@ -8,10 +8,9 @@ from torch import nn
 
 from data.loader import Batch
 from models.frozen import FrozenBackbone
-from models.published import State, from_published, has_dual_batch_norm, load_state, to_backbone
+from models.published import State, has_dual_batch_norm, load_state, to_backbone
 from models.resnet import build_backbone
 from run.bad_images import BadImages
-from run.checkpoint import read_checkpoint
 from utils.distributed import gather_samples
 
 # Batches of (images [n, 3, H, W] in [0, 1], or features [n, C]; labels [n]; sample ids [n]).
@@ -69,12 +68,3 @@ def backbone_of(state: State, name: str, stem: str, source: str, batch_norm: int
         batch_norm = 0 if has_dual_batch_norm(state) else -1
     load_state(model, to_backbone(state, batch_norm), source, head=False)
     return model
-
-
-def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int | None = None) -> nn.Module:
-    """backbone_of a file.
-
-    Raises:
-        InputError: the checkpoint cannot be read, or is of another model.
-    """
-    return backbone_of(from_published(read_checkpoint(checkpoint)["state_dict"]), name, stem, checkpoint, batch_norm)

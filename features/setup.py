@@ -10,9 +10,11 @@ from data.flags import check_augment, views_of
 from data.images import ImageList
 from data.loader import Batch
 from data.sets.registry import data_set
-from features.extract import extract, images_of, load_backbone
+from features.extract import backbone_of, extract, images_of
 from models.frozen import FrozenBackbone, frozen_backbone
+from models.published import from_published
 from run.bad_images import BadImages
+from run.checkpoint import read_checkpoint
 from run.compute import Compute
 from run.flags import precision_of
 from run.log import Log
@@ -57,7 +59,8 @@ def set_up(args: argparse.Namespace) -> Asked:
     check_augment(args, dataset)
     views, world = views_of(args, dataset), world_from_environment(args.no_cuda)
     compute = Compute(precision_of(args), world.device)
-    model = load_backbone(args.model or dataset.default_model, dataset.stem, args.checkpoint, args.bnNameCnt)
+    state = from_published(read_checkpoint(args.checkpoint)["state_dict"])
+    model = backbone_of(state, args.model or dataset.default_model, dataset.stem, args.checkpoint, args.bnNameCnt)
     join(world)
     data = dataset.open(args.data, args.download)
     name = {"train": dataset.train_list, "val": dataset.val_list, "test": dataset.test_list}.get(args.list, args.list)

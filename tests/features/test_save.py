@@ -382,7 +382,8 @@ def test_the_best_model_of_a_probe_gives_its_backbones_features(features, root, 
 def test_images_in_memory_and_files_have_their_usual_networks(features, places, tmp_path, monkeypatch):
     """Without --model: res18 with the stem of CIFAR, res50 with that of ImageNet."""
     asked = []
-    monkeypatch.setattr("features.setup.load_backbone", lambda *args: asked.append(args) or network("res20_s"))
+    monkeypatch.setattr("features.setup.read_checkpoint", lambda _: {"state_dict": network("res20_s").state_dict()})
+    monkeypatch.setattr("features.setup.backbone_of", lambda _, *args: asked.append(args) or network("res20_s"))
     features("--dataset", "digits", "--checkpoint", "a.pt", "--list", S_B)
     features("--dataset", "places", "--data", places, "--checkpoint", "b.pt", "--bnNameCnt", 1, "--image_size", 16)
     assert asked == [("res18", "cifar", "a.pt", None), ("res50", "imagenet", "b.pt", 1)]
