@@ -12,6 +12,7 @@ from split.lists import (
     blob_sha1,
     class_folders,
     dataset_of,
+    lists_here,
     origin,
     published_lists,
     read_list,
@@ -62,8 +63,9 @@ def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *
                 return root / name
             except InputError as error:
                 why = f" ({error})"
-        if not settings:
-            _refuse_to_mix(name, dataset, root, fetching)
+        here = [] if settings else lists_here(dataset, root)
+        if any(origin(blob_sha1(path.read_bytes()))[0] == "published" for path in here):
+            raise _not_fetched(name, dataset, fetching)
         written = write_lists(lists, root, note=fetching)
         where = f" in {root}" if fetching else ""
         print(f"{name} was missing: generated {len(written)} lists of {dataset.name}{where}{why}", flush=True)
@@ -82,13 +84,6 @@ def _ensure_shots(name: str, dataset: MemorySet, labels: np.ndarray, root: Path,
                 where = f" in {root}" if fetching else ""
                 print(f"{name} was missing: generated the few-shot lists of {dataset.name}{where}", flush=True)
     return root / name
-
-
-def _refuse_to_mix(name: str, dataset: MemorySet, root: Path, fetching: bool) -> None:
-    folders = [(root / name).parent for name in (dataset.val_list, dataset.split_list("x"))]
-    here = [path for folder in folders for path in folder.glob("*.npy")]
-    if any(origin(blob_sha1(p.read_bytes()))[0] == "published" for p in here):
-        raise _not_fetched(name, dataset, fetching)
 
 
 def _not_fetched(name: str, dataset: DataSet, fetching: bool) -> InputError:
@@ -123,7 +118,7 @@ def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path, *, fetc
     with locked(root):
         if (root / relative).is_file():
             return root / relative
-        here = [read_path_list(p, dataset) for p in sorted((root / dataset.folder).glob("*.txt"))]
+        here = [read_path_list(p, dataset) for p in lists_here(dataset, root)]
         why = _fetch_path_lists(relative, dataset, root, here) if fetching else ""
         if (root / relative).is_file():
             print(f"{relative} was missing: fetched the published lists of {dataset.name}", flush=True)

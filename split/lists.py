@@ -209,6 +209,12 @@ def _parse(line: str, where: str, dataset: FileSet) -> tuple[str, int]:
     return "/".join(parts), int(label)
 
 
+def lists_here(dataset: DataSet, root: Path) -> list[Path]:
+    """Files below `root` in the folders of a data set's lists, sorted."""
+    examples = [root / dataset.path(name) for name in (dataset.val_list, dataset.split_list("x"))]
+    return sorted({path for example in examples for path in example.parent.glob(f"*{example.suffix}")})
+
+
 def class_folders(images: ImageList) -> dict[int, set[str]]:
     """Label -> the folders in which its images lie; a class has one folder name."""
     folders: dict[int, set[str]] = {}

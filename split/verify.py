@@ -23,7 +23,7 @@ from data.sets.base import FileSet, MemorySet
 from data.sets.memory import load
 from data.sets.registry import DATA_SETS, data_set, data_sets
 from split.flags import GIVE_LABELS, parse_verify
-from split.lists import class_folders, read_list, read_npy, read_path_list
+from split.lists import class_folders, lists_here, read_list, read_npy, read_path_list
 from utils.errors import InputError, run
 
 _SPLIT = re.compile(r"split\d+(?=_)")
@@ -79,9 +79,7 @@ def related(item: ImageList, lists: list[ImageList]) -> list[ImageList]:
 def verify(dataset: MemorySet, root: Path, labels: np.ndarray | None, show: bool = True) -> tuple[int, list[str]]:
     """Look at all lists of a data set below `root`, and print them; returns how many there are, and what failed."""
     lists, failures = [], []
-    val_path = root / dataset.val_list
-    folders = [val_path.parent, (root / dataset.split_list("x")).parent]
-    paths = sorted(p for folder in folders for p in folder.glob("*.npy"))
+    val_path, paths = root / dataset.val_list, lists_here(dataset, root)
     for path in paths:
         try:
             against = val_path if path != val_path and val_path.is_file() else None
@@ -104,7 +102,7 @@ def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> 
     # Nothing may share an image with validation or test but themselves; the small lists come first.
     apart = [path for name in (dataset.test_list, dataset.val_list) if (path := root / dataset.path(name)).is_file()]
     validated = root / dataset.path(dataset.val_list)
-    paths = sorted((root / dataset.folder).glob("*.txt"), key=lambda p: (p not in apart, p))
+    paths = sorted(lists_here(dataset, root), key=lambda p: (p not in apart, p))
     for path in paths:
         try:
             # BCL's few-shot probe has no validation, so its list may overlap the validation list (Places: 128 images).
