@@ -120,8 +120,8 @@ class Probe(NamedTuple):
 def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
     """By its option, by the experiment's name, else the long-tailed list of the split that the checkpoint was
     pre-trained on; '' where nothing tells it."""
-    if told := args.groupSplit or dataset.grouping_list(args.experiment):
-        return told
+    if named := args.groupSplit or dataset.grouping_list(args.experiment):
+        return named
     settings = vars(args)
     if args.test_only:  # the training's
         settings, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
@@ -149,8 +149,7 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
     sources = Sources(how, views, data, found, world)
     seed_generators(args.seed)
     model = build_classifier(args.model, dataset.classes, stem=dataset.stem)
-    script, origins = SCRIPTS[dataset.style], origin(sources.lists)
-
+    script, origins = SCRIPTS[dataset.style], origin(found)
     hashes = {name: item["sha1"] for name, item in origins.items() if item and name != "group"}
     saving = saving_of(args, processes=world.size, lists=hashes)
     saving = replace(saving, every=args.save_freq, numbered=script.numbered)
