@@ -32,7 +32,7 @@ from data.sets.registry import data_set
 from data.views import arrays
 from data.views.batches import PretrainViews, ShiftedViews
 from data.views.published import pretrain_transform
-from features.images import images_of
+from features.extract import images_of
 from methods.bcl import BCL
 from methods.sdclr import SDCLR
 from methods.simclr import SimCLR, nt_xent

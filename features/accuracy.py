@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from features.extract import features_of
-from features.images import Images
+from features.extract import Images, features_of
 from models.frozen import frozen_backbone
 from run.compute import Compute
 from utils.distributed import sum_over_processes

@@ -22,7 +22,7 @@ from data.groups import GROUPS
 from data.opened import Opened
 from data.sets.registry import data_set
 from features.flags import SHOW_GROUPS, parse_embed
-from features.save import features_of, some
+from features.setup import set_up, some
 from split.lists import group_sizes
 from split.open import Lists
 from utils.errors import InputError, run
@@ -135,7 +135,8 @@ def main() -> None:
         listed, chosen = len(labels), some(len(labels), args.images, args.seed)
         values, labels = values[chosen], labels[chosen]
     else:
-        arrays, listed = features_of(args)
+        asked = set_up(args)
+        arrays, listed = asked.arrays(), asked.listed
         if not arrays:
             return
         values, labels = arrays["features"], arrays["labels"]

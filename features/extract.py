@@ -1,20 +1,36 @@
 """Features of images by a frozen backbone, and the backbone of a checkpoint."""
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from features.images import Images
+from data.loader import Batch
 from models.frozen import FrozenBackbone
-from models.published import State, from_published, has_dual_batch_norm, load_state, to_backbone
+from models.published import State, has_dual_batch_norm, load_state, to_backbone
 from models.resnet import build_backbone
-from run.checkpoint import read_checkpoint
+from run.bad_images import BadImages
 from utils.distributed import gather_samples
+
+# Batches of (images [n, 3, H, W] in [0, 1], or features [n, C]; labels [n]; sample ids [n]).
+Images = Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+
+
+def images_of(batches: Iterable[Batch], bad: BadImages) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Images of Batches of one view; those that are bad are left out.
+
+    Raises:
+        InputError: an image is bad, and is not to be skipped.
+    """
+    for batch in batches:
+        bad.take(batch, training=False)
+        if len(batch.labels):
+            yield batch.views[:, 0], batch.labels, batch.index
 
 
 def features_of(backbone: FrozenBackbone, images: Images, device: torch.device) -> Images:
-    """Batches (features [n, C] float32 on `device`, labels [n], sample ids [n]) of batches of images."""
+    """The same with features [n, C] float32 on `device` in place of the images."""
     for batch, labels, ids in images:
         yield backbone.features(batch.to(device, non_blocking=True)), labels, ids
 
@@ -52,12 +68,3 @@ def backbone_of(state: State, name: str, stem: str, source: str, batch_norm: int
         batch_norm = 0 if has_dual_batch_norm(state) else -1
     load_state(model, to_backbone(state, batch_norm), source, head=False)
     return model
-
-
-def load_backbone(name: str, stem: str, checkpoint: str, batch_norm: int | None = None) -> nn.Module:
-    """backbone_of a file.
-
-    Raises:
-        InputError: the checkpoint cannot be read, or is of another model.
-    """
-    return backbone_of(from_published(read_checkpoint(checkpoint)["state_dict"]), name, stem, checkpoint, batch_norm)

@@ -9,8 +9,7 @@ from data.flags import Views
 from data.images import ImageList
 from data.loader import Batch
 from data.opened import Opened
-from features.extract import Features, backbone_of, extract
-from features.images import images_of
+from features.extract import Features, backbone_of, extract, images_of
 from models.frozen import frozen_backbone
 from run.bad_images import BadImages
 from run.compute import Compute

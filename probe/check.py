@@ -33,7 +33,10 @@ def check(args: argparse.Namespace, dataset: DataSet) -> None:
         InputError: as probe.setup.set_up; or the loss is not finite, or the disk is too full.
     """
     args.download = None if args.download else False  # it would be written
-    missing = _without_missing(args) if args.untrained else ""
+    missing = ""
+    if args.untrained and not Path(args.checkpoint).exists():
+        missing = args.checkpoint
+        args.checkpoint, args.cvt_state_dict, args.bnNameCnt = "", False, -1
     with lists_on_trial() as lists:
         probe = set_up(args, dataset, lists)
     join(probe.world)
@@ -49,15 +52,6 @@ def check(args: argparse.Namespace, dataset: DataSet) -> None:
     time = (_check_features if args.test_only or probe.on_features else _check_training)(probe, log, bad)
     log.info("nothing was written")
     log.result(f"checked {args.experiment}: {args.protocol or 'a probe'}, about {time}")
-
-
-def _without_missing(args: argparse.Namespace) -> str:
-    """The checkpoint if it does not exist yet, else ''; args are then changed to those of a probe without one."""
-    wanted = args.checkpoint
-    if Path(wanted).exists():
-        return ""
-    args.checkpoint, args.cvt_state_dict, args.bnNameCnt = "", False, -1
-    return wanted
 
 
 def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:

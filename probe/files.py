@@ -1,7 +1,7 @@
 """The files of a probe: the backbone it starts from, its own checkpoints, the best one."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,35 +23,29 @@ _NEW = {
 }  # fmt: skip
 
 
-class Backbone(NamedTuple):
-    """What a probe starts from: a checkpoint, '' for random weights; convert: it is of pre-training, whose head is
-    dropped; batch_norm: of dual batch norm, 0 or 1; pruned: share of the weights to leave out, in [0, 1)."""
+def load_backbone(model: nn.Module, checkpoint: str, convert: bool, batch_norm: int, pruned: float) -> str:
+    """Load the weights that a probe starts from into the model; returns what they are.
 
-    checkpoint: str
-    convert: bool
-    batch_norm: int
-    pruned: float
-
-
-def load_backbone(wanted: Backbone, model: nn.Module) -> str:
-    """Load the weights into the model; returns what it starts from.
+    Args:
+        checkpoint: '' for random weights. convert: it is of pre-training, whose head is dropped.
+        batch_norm: of dual batch norm, 0 or 1. pruned: share of the weights to leave out, in [0, 1).
 
     Raises:
         InputError: the file is missing, unreadable or of another model.
     """
     told = "backbone: random weights"
-    if wanted.checkpoint:
-        content = read_checkpoint(wanted.checkpoint)
-        if wanted.convert:
-            state = to_backbone(content["state_dict"], wanted.batch_norm)
+    if checkpoint:
+        content = read_checkpoint(checkpoint)
+        if convert:
+            state = to_backbone(content["state_dict"], batch_norm)
         else:
             state = from_published(content["state_dict"])
             if any(k.startswith("fc.fc") for k in state):
-                raise InputError(f"{wanted.checkpoint} is of pre-training: {CONVERT}")
-        load_state(model, state, wanted.checkpoint, head=not wanted.convert)
-        told = f"backbone: {wanted.checkpoint}, epoch {content.get('epoch')}"
-    if wanted.pruned:
-        apply_masks(model, compute_masks(model, wanted.pruned))
+                raise InputError(f"{checkpoint} is of pre-training: {CONVERT}")
+        load_state(model, state, checkpoint, head=not convert)
+        told = f"backbone: {checkpoint}, epoch {content.get('epoch')}"
+    if pruned:
+        apply_masks(model, compute_masks(model, pruned))
     return told
 
 
@@ -132,16 +126,14 @@ class BestModel:
         if has_dual_batch_norm(state):
             state = select_batch_norm(state, self.batch_norm)
         load_state(self.model, state, str(self.path))
-        config = content.get("config")
-        best = {"epoch": content.get("epoch"), "val": content.get("best_prec1")}
-        best = {k: _number(v) for k, v in best.items()}
         # Older ones of ours do not say how they computed, and the authors' say nothing.
+        config, lists = content.get("config"), content.get("lists") or {}
         ours = isinstance(config, dict) and config.keys() >= settings.keys() - _NEW
-        lists = content.get("lists") or {}
         if ours and not (_alike(config, settings) and _are_origins(lists)):
             raise InputError(f"{self.path} is damaged: its settings or lists are none; get it again")
         return {
-            **best,
+            "epoch": _number(content.get("epoch")),
+            "val": _number(content.get("best_prec1")),
             "config": {**dict.fromkeys(_NEW), **config} if ours else None,
             "lists": lists if ours else None,
         }

@@ -3,7 +3,6 @@
 import argparse
 import os
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
 from data.sets.registry import data_set, data_sets
@@ -38,7 +37,6 @@ class Settings:
     step_at_end: bool
     fixto: str
     fixbn: bool
-    bnNameCnt: int
     test_freq: int
     log_interval: int
     seed: int
@@ -47,22 +45,11 @@ class Settings:
     quiet: bool
 
 
-class Defaults(NamedTuple):
-    """Published defaults of one script; falls: epochs at which the learning rate falls to a tenth."""
-
-    save_dir: str
-    epochs: int
-    batch: int
-    wd: float
-    lr: float
-    falls: str
-
-
-def _parser(description: str, default: Defaults) -> Parser:
-    """The flags that both scripts have, with each one's published defaults."""
+def _parser(description: str, save_dir: str, batch: int, epochs: int) -> Parser:
+    """The flags that both scripts have; save_dir, batch and epochs: published defaults."""
     parser = Parser(description)
     add = parser.add_argument
-    add_experiment(parser, default.save_dir)
+    add_experiment(parser, save_dir)
     add_data_options(parser)
     add_augment(parser)
     add_compute_options(parser)
@@ -71,13 +58,13 @@ def _parser(description: str, default: Defaults) -> Parser:
     protocols = ["", *PROTOCOLS, "custom"]
     add("--protocol", default="", choices=protocols, help="default: by the training list; "
         "bcl-* are BCL's probes on features, with lists, batches and rates of their own")  # fmt: skip
-    add("--batch-size", type=positive, default=default.batch, help="images per step, all processes together")
-    add("--test-batch-size", type=positive, default=default.batch)
-    add("--epochs", type=positive, help=f"default {default.epochs}; of BCL's probes 500")
-    add("--weight-decay", "--wd", dest="wd", type=not_negative, default=default.wd)
-    add("--lr", type=not_negative, default=default.lr)
+    add("--batch-size", type=positive, default=batch, help="images per step, all processes together")
+    add("--test-batch-size", type=positive, default=batch)
+    add("--epochs", type=positive, help=f"default {epochs}; of BCL's probes 500")
+    add("--weight-decay", "--wd", dest="wd", type=not_negative)
+    add("--lr", type=not_negative)
     add("--momentum", type=not_negative, default=0.9)
-    add("--decreasing_lr", type=milestones, default=default.falls, help="epochs at which lr falls to a tenth")
+    add("--decreasing_lr", type=milestones, help="epochs at which lr falls to a tenth")
     add("--seed", type=natural, help="default 1; of BCL's probes 10")
     add("--test_freq", type=positive, default=1, help="epochs between validations")
     add("--checkpoint", default="", help="weights to start from")
@@ -119,9 +106,7 @@ def parse_cifar(description: str) -> argparse.Namespace:
     Raises:
         InputError: an unknown flag or a value out of range.
     """
-    parser = _parser(
-        description, Defaults("checkpoints_tune", epochs=100, batch=128, wd=2e-4, lr=0.1, falls="75,90,95")
-    )
+    parser = _parser(description, "checkpoints_tune", batch=128, epochs=100)
     add = parser.add_argument
     add("--model", default="res18", choices=MODELS)
     add("--dataset", default="cifar10", choices=["cifar", *data_sets("cifar")])
@@ -135,7 +120,7 @@ def parse_cifar(description: str) -> argparse.Namespace:
     parser.add_flag("--prune", help="probe the pruned network")
     add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
     # The published schedule moves at the start of an epoch here, at its end in train_imagenet.py.
-    parser.set_defaults(step_at_end=False, on_bad_image="error")
+    parser.set_defaults(step_at_end=False, on_bad_image="error", wd=2e-4, lr=0.1, decreasing_lr="75,90,95")
     return _parse(parser, epochs=100)
 
 
@@ -145,8 +130,7 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     Raises:
         InputError: an unknown flag, a value out of range, two lists at once, or processes without their ranks.
     """
-    default = Defaults("checkpoints_imagenet_tune", epochs=10, batch=512, wd=5e-4, lr=0.2, falls="3,6,9")
-    parser = _parser(description, default)
+    parser = _parser(description, "checkpoints_imagenet_tune", batch=512, epochs=10)
     add = parser.add_argument
     add("--model", default="res50", choices=MODELS)
     add("--dataset", default="imagenet", choices=list(data_sets("imagenet")))
@@ -160,6 +144,7 @@ def parse_imagenet(description: str) -> argparse.Namespace:
     add("--world_size", type=positive, default=1, help="their number")
     add("--port", type=number(int, 0, 65535), default=4850, help="where they meet, on this machine")
     parser.set_defaults(step_at_end=True, cosineLr=False, prune=False, prune_percent=0.0, fixbn=True)
+    parser.set_defaults(wd=5e-4, lr=0.2, decreasing_lr="3,6,9")
     args = _parse(parser, epochs=10)
     if args.fullset and args.customSplit:
         raise InputError("--fullset and --customSplit name two training lists: choose one")

@@ -1,72 +1,44 @@
 """The lists that a probe trains on, validates with and is grouped by."""
 
-import argparse
-from pathlib import Path
-from typing import NamedTuple
-
 from data.images import ImageList
 from data.opened import Opened
 from data.sets.base import DataSet
-from probe.pretraining import pretraining_of, settings_in
-from probe.protocols import PROTOCOLS, labelled_list, on_features
+from probe.flags import Settings
+from probe.protocols import PROTOCOLS, on_features
 from split.open import Lists
 from utils.errors import InputError
 
 
-class ListNames(NamedTuple):
-    """The lists of a probe by name; group: '' where nothing tells it. val: '' for the data set's, or the word test."""
-
-    protocol: str
-    train: str
-    val: str
-    group: str
-    test_only: bool
-
-
-def list_names(args: argparse.Namespace, dataset: DataSet) -> ListNames:
-    """Those that a command line asks for; the grouping list is by its option, by the experiment's name, else by the
-    list of its pre-training."""
-    group = args.groupSplit or dataset.grouping_list(args.experiment) or _pretrained_on(args, dataset)
-    return ListNames(args.protocol, labelled_list(vars(args), dataset), args.valiSplit, group, args.test_only)
-
-
-def find_lists(names: ListNames, data: Opened, lists: Lists | None = None) -> dict[str, ImageList | None]:
+def find_lists(
+    settings: Settings, data: Opened, lists: Lists, train: str, val: str, group: str
+) -> dict[str, ImageList | None]:
     """The checked lists: 'train', 'val', 'group' (None where none is named) and, of files, 'test'.
 
     'val' is None where the test images of a data set in memory validate. Of protocols on features 'train1', ... in
     place of 'train' and 'val'. An evaluation alone of image files needs no 'train' and 'val'.
 
+    Args:
+        train, val, group: their names; val: '' for the data set's, or the word test. group: '' where nothing tells it.
+
     Raises:
         InputError: a list is bad, or training, validation and test share an image.
     """
-    dataset, lists = data.dataset, lists or Lists()
+    dataset = data.dataset
 
     def read(name: str, *apart: ImageList) -> ImageList:
         return lists.open(name, data, apart)
 
     found = {} if dataset.test_list is None else {"test": read(dataset.test_list)}
     test = tuple(found.values())
-    found["group"] = read(names.group) if names.group else None
-    if on_features(names.protocol):
+    found["group"] = read(group) if group else None
+    if on_features(settings.protocol):
         # The published list of Places shares images with the validation list, which has no part in this.
-        return {
-            **found,
-            **{f"train{i}": read(n, *test) for i, n in enumerate(_probe_lists(names.protocol, dataset), 1)},
-        }
-    if names.test_only and test:
+        names = _probe_lists(settings.protocol, dataset)
+        return found | {f"train{i}": read(name, *test) for i, name in enumerate(names, 1)}
+    if settings.test_only and test:
         return found
-    val = None if names.val == "test" and not test else read(names.val or dataset.val_list, *test)
-    return {"train": read(names.train, *filter(None, [val]), *test), "val": val, **found}
-
-
-def _pretrained_on(args: argparse.Namespace, dataset: DataSet) -> str:
-    """The long-tailed list of the split that the checkpoint was pre-trained on; '' where it does not tell."""
-    settings = vars(args)
-    if args.test_only:  # the training's
-        settings, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
-    told = pretraining_of(settings) or {}
-    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
-    return dataset.tailed_list(split) if split else ""
+    held_out = None if val == "test" and not test else read(val or dataset.val_list, *test)
+    return {"train": read(train, *filter(None, [held_out]), *test), "val": held_out, **found}
 
 
 def _probe_lists(protocol: str, dataset: DataSet) -> list[str]:

@@ -13,6 +13,7 @@ from probe.published import Script
 from probe.setup import Probe
 from run.folder import done_before
 from run.log import Log, provenance
+from split.lists import group_sizes
 from utils.files import replace_file
 
 
@@ -32,13 +33,14 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
     Returns:
         What results.json holds; {} in other processes than the main one.
     """
-    how, dataset, lists, counts = probe.settings, probe.dataset, probe.sources.lists, probe.sources.sizes
+    how, dataset, lists = probe.settings, probe.dataset, probe.sources.lists
     for line in probe.script.result_lines(scores):
         log.info(line)
     # An evaluation alone reports the settings of the training; the authors' files do not have theirs.
     config = best["config"] or probe.run.saving.settings
     protocol, departs = _protocol(probe, config)
     groups, test = None, lists.get("test")  # of files
+    counts = group_sizes(lists["group"], dataset.classes)
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], dataset.groups(counts))
         log.info(_numbers(groups))

@@ -1,9 +1,9 @@
 """A probe from its command line: images, lists, network and files, of images in memory and of image files alike."""
 
 import argparse
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,15 +14,16 @@ from data.images import ImageList
 from data.loader import Batch, EpochSampler, view_loader
 from data.opened import Opened
 from data.sets.base import DataSet
-from features.images import Images, images_of
+from features.extract import Images, images_of
 from models import build_classifier
 from models.published import NetworkPart
 from probe.epoch import Schedule, Training
-from probe.files import Backbone, BestModel, load_backbone, resume
+from probe.files import BestModel, load_backbone, resume
 from probe.flags import Settings
-from probe.lists import find_lists, list_names, origin
+from probe.lists import find_lists, origin
 from probe.network import Frozen, Network, freeze, frozen_modules
-from probe.protocols import on_features
+from probe.pretraining import pretraining_of, settings_in
+from probe.protocols import labelled_list, on_features
 from probe.published import SCRIPTS, Script
 from run.bad_images import BadImages
 from run.compute import Compute
@@ -31,7 +32,6 @@ from run.folder import Run
 from run.optim import sgd
 from run.parts import Generators, Note, OptimizerPart, Scaler
 from run.randomness import seed_generators
-from split.lists import group_sizes
 from split.open import Lists
 from utils.cli import taken
 from utils.distributed import World, world_from_environment
@@ -52,7 +52,7 @@ class Sources:
     def __init__(
         self, settings: Settings, views: Views, data: Opened, lists: dict[str, ImageList | None], world: World
     ) -> None:
-        self.data, self.lists, self.world, self.batch = data, lists, world, settings.batch_size
+        self.lists, self.world, self.batch = lists, world, settings.batch_size
         self.views, self.test_images = views, data.count(lists.get("test"))
         self.train = data.probing(lists["train"], views) if "train" in lists and not settings.test_only else None
         if self.train is not None and self.batch % world.size:
@@ -73,11 +73,6 @@ class Sources:
         sampler = EpochSampler(self.train, self.world.size, self.world.rank, shuffle=True, seed=self.views.seed)
         batch = self.batch // self.world.size * steps
         return view_loader(self.train, sampler, batch, self.views.workers, self.world.device)
-
-    @property
-    def sizes(self) -> list[int] | None:
-        """Images per class of the grouping list; None where it is not known."""
-        return group_sizes(self.lists["group"], self.data.dataset.classes)
 
 
 class Probe(NamedTuple):
@@ -116,20 +111,23 @@ class Probe(NamedTuple):
         each = how.batch_size // self.world.size
         return Training(network, self.sources.training(steps), self.optimizer, schedule, each, self.world)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Inside, the folder is this run's.
-
-        Raises:
-            InputError: another run has it, or the best model of a resumed run is gone.
-        """
-        with self.run.alone(self.best.find):
-            yield
-
     def __str__(self) -> str:
         """How it runs, for the log."""
         processes = f"{self.world.size} process(es) on " if self.script.tells_processes else ""
         return f"{processes}{self.world.device.type}, {self.compute}, {self.settings.augment} views"
+
+
+def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
+    """By its option, by the experiment's name, else the long-tailed list of the split that the checkpoint was
+    pre-trained on; '' where nothing tells it."""
+    if named := args.groupSplit or dataset.grouping_list(args.experiment):
+        return named
+    settings = vars(args)
+    if args.test_only:  # the training's
+        settings, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
+    told = pretraining_of(settings) or {}
+    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
+    return dataset.tailed_list(split) if split else ""
 
 
 def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = None) -> Probe:
@@ -146,11 +144,12 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
     args.precision = compute.precision
     data = dataset.open(args.data, args.download)
     how, views = taken(Settings, args), views_of(args, dataset)
-    sources = Sources(how, views, data, find_lists(list_names(args, dataset), data, lists), world)
+    group = _grouping_list(args, dataset)
+    found = find_lists(how, data, lists or Lists(), labelled_list(vars(args), dataset), args.valiSplit, group)
+    sources = Sources(how, views, data, found, world)
     seed_generators(args.seed)
     model = build_classifier(args.model, dataset.classes, stem=dataset.style)
-    script, origins = SCRIPTS[dataset.style], origin(sources.lists)
-
+    script, origins = SCRIPTS[dataset.style], origin(found)
     hashes = {name: item["sha1"] for name, item in origins.items() if item and name != "group"}
     saving = saving_of(args, processes=world.size, lists=hashes)
     saving = replace(saving, every=args.save_freq, numbered=script.numbered)
@@ -164,7 +163,7 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
         run.told.append(f"evaluating {best.path}")
     else:
         pruned = args.prune_percent if args.prune else 0.0
-        run.told.append(load_backbone(Backbone(args.checkpoint, args.cvt_state_dict, args.bnNameCnt, pruned), model))
+        run.told.append(load_backbone(model, args.checkpoint, args.cvt_state_dict, args.bnNameCnt, pruned))
     frozen = freeze(compute.on_device(model), args.fixto, args.fixbn)
     optimizer.optimizer = sgd([p for p in model.parameters() if p.requires_grad], args.lr, args.momentum, args.wd)
     done = None if args.test_only else resume(run, model, frozen)

@@ -37,7 +37,7 @@ def run_probe(args: argparse.Namespace) -> None:
         return
     probe = set_up(args, dataset)
     join(probe.world)
-    with probe.alone():
+    with probe.run.alone(probe.best.find):
         log = Log(probe.run.folder, probe.world.main, quiet=args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{probe}, {provenance()}")

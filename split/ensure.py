@@ -9,15 +9,14 @@ from data.sets.base import DataSet, FileSet, MemorySet
 from split.fetch_published import fetch
 from split.flags import FETCH, MAKE
 from split.lists import (
-    ROOT,
     blob_sha1,
     class_folders,
     dataset_of,
+    lists_here,
     origin,
     published_lists,
     read_list,
     read_path_list,
-    write_files,
     write_lists,
 )
 from split.make_image_lists import make_image_lists, scan
@@ -26,7 +25,7 @@ from utils.errors import InputError
 from utils.files import locked
 
 
-def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path = ROOT, *, fetching: bool = True) -> Path:
+def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *, fetching: bool = True) -> Path:
     """Path of the list `name`: a file, or a path below split/ as in the published commands.
 
     A missing list is fetched with its data set's other published lists; where those cannot be had, or there are
@@ -44,13 +43,12 @@ def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path = 
             return path
     if name in (n for shots in dataset.shots for n in dataset.shot_lists(shots)):
         return _ensure_shots(name, dataset, labels, root, fetching)
-    settings = settings_of(dataset, name) or {}
+    settings = settings_of(dataset, name)
     lists = make_lists(dataset, labels, **settings)
     if name not in lists:
         example = dataset.split_list(f"{dataset.prefix}split1_D_i")
         raise InputError(f"list {name} does not exist below {root}; a list of {dataset.name} is called {example}, say")
-    own = "shape" in settings
-    if own:
+    if settings:
         # A list of another shape goes beside those that are here, and keeps off their validation images.
         val = read_list(ensure_list(dataset.val_list, dataset, labels, root, fetching=fetching), dataset)
         lists = make_lists(dataset, labels, val=val.ids, **settings)
@@ -58,15 +56,16 @@ def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path = 
         if (root / name).is_file():
             return root / name
         why = ""
-        if fetching and dataset.fetchable and not own:
+        if fetching and dataset.fetchable and not settings:
             try:
                 fetch(dataset, root)
                 print(f"{name} was missing: fetched the published lists of {dataset.name}", flush=True)
                 return root / name
             except InputError as error:
                 why = f" ({error})"
-        if not own:
-            _refuse_to_mix(name, dataset, root, fetching)
+        here = [] if settings else lists_here(dataset, root)
+        if any(origin(blob_sha1(path.read_bytes()))[0] == "published" for path in here):
+            raise _not_fetched(name, dataset, fetching)
         written = write_lists(lists, root, note=fetching)
         where = f" in {root}" if fetching else ""
         print(f"{name} was missing: generated {len(written)} lists of {dataset.name}{where}{why}", flush=True)
@@ -87,13 +86,6 @@ def _ensure_shots(name: str, dataset: MemorySet, labels: np.ndarray, root: Path,
     return root / name
 
 
-def _refuse_to_mix(name: str, dataset: MemorySet, root: Path, fetching: bool) -> None:
-    folders = [(root / name).parent for name in (dataset.val_list, dataset.split_list("x"))]
-    here = [path for folder in folders for path in folder.glob("*.npy")]
-    if any(origin(blob_sha1(p.read_bytes()))[0] == "published" for p in here):
-        raise _not_fetched(name, dataset, fetching)
-
-
 def _not_fetched(name: str, dataset: DataSet, fetching: bool) -> InputError:
     """The error where a list is missing beside published ones, which generated lists do not go with."""
     told = f"{name} is missing beside published lists of {dataset.name}, and generated ones do not go with those"
@@ -102,13 +94,7 @@ def _not_fetched(name: str, dataset: DataSet, fetching: bool) -> InputError:
     return InputError(f"{told}: run `{FETCH} {dataset.name}`")
 
 
-def known_list(dataset: FileSet, name: str, root: Path = ROOT) -> Path | None:
-    """Path of the list `name` of image files if it is there."""
-    path = root / dataset.path(name)
-    return path if path.is_file() else None
-
-
-def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path = ROOT, *, fetching: bool = True) -> Path:
+def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path, *, fetching: bool = True) -> Path:
     """Path of a list of image files: a file, or the published name of a list (with or without .txt).
 
     A missing list is fetched with the other published lists of its data set. If the authors did not publish it, the
@@ -132,7 +118,7 @@ def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path = ROOT, 
     with locked(root):
         if (root / relative).is_file():
             return root / relative
-        here = [read_path_list(p, dataset) for p in sorted((root / dataset.folder).glob("*.txt"))]
+        here = [read_path_list(p, dataset) for p in lists_here(dataset, root)]
         why = _fetch_path_lists(relative, dataset, root, here) if fetching else ""
         if (root / relative).is_file():
             print(f"{relative} was missing: fetched the published lists of {dataset.name}", flush=True)
@@ -148,7 +134,7 @@ def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path = ROOT, 
         except InputError as error:
             raise InputError(f"list {relative} is missing and cannot be generated: {error}{why}") from error
         mine = {k: v for k, v in lists.items() if not theirs or k not in _published_paths(dataset)}
-        written = write_files(mine, root, note=fetching)
+        written = write_lists(mine, root, note=fetching)
         where = f" in {root}" if fetching else ""
         print(f"{relative} was missing: generated {len(written)} lists of {dataset.name}{where}{why}", flush=True)
     return root / relative

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.sets.base import DataSet
 from data.sets.registry import data_set
-from split.flags import REFETCH, ROOT, SERVER, parse_fetch
+from split.flags import REFETCH, SERVER, parse_fetch
 from split.lists import blob_sha1, dataset_of, published_lists
 from utils.errors import InputError, run
 from utils.files import locked, replace_file
@@ -21,7 +21,7 @@ from utils.files import locked, replace_file
 TIMEOUT = 20  # seconds, per list
 
 
-def fetch(dataset: DataSet, root: Path = ROOT, server: str = SERVER, overwrite: bool = False) -> list[str]:
+def fetch(dataset: DataSet, root: Path, server: str = SERVER, overwrite: bool = False) -> list[str]:
     """Fetch the published lists of a data set that `root` lacks: all of them, verified, or none.
 
     Returns:

@@ -84,17 +84,12 @@ def npy(indices: np.ndarray) -> bytes:
 
 
 def write_lists(
-    lists: dict[str, np.ndarray], root: Path = ROOT, overwrite: bool = False, note: bool = True
+    lists: dict[str, np.ndarray | bytes], root: Path, overwrite: bool = False, note: bool = True
 ) -> list[str]:
-    """write_files for lists of indices."""
-    return write_files({relative: npy(indices) for relative, indices in lists.items()}, root, overwrite, note)
-
-
-def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = False, note: bool = True) -> list[str]:
     """Write the lists that are not there yet, all or none, and note their hashes in split/generated.tsv.
 
     Args:
-        lists: path below root -> content. note: off, the hashes are not noted.
+        lists: path below root -> indices [n], or the content of a text file. note: off, the hashes are not noted.
 
     Returns:
         Paths below root that were written.
@@ -103,8 +98,8 @@ def write_files(lists: dict[str, bytes], root: Path = ROOT, overwrite: bool = Fa
         InputError: a list of that name with other content is there, and overwrite is off.
     """
     contents = {}
-    for relative, content in lists.items():
-        path = root / relative
+    for relative, listed in lists.items():
+        path, content = root / relative, listed if isinstance(listed, bytes) else npy(listed)
         if path.exists() and path.read_bytes() == content:
             continue
         if path.exists() and not overwrite:
@@ -212,6 +207,12 @@ def _parse(line: str, where: str, dataset: FileSet) -> tuple[str, int]:
         raise InputError(f"{where}: {name!r} leaves the data folder; paths are relative to it")
     # One name for one image, so that it is seen to be in two lists: `find .` writes ./train/...
     return "/".join(parts), int(label)
+
+
+def lists_here(dataset: DataSet, root: Path) -> list[Path]:
+    """Files below `root` in the folders of a data set's lists, sorted."""
+    examples = [root / dataset.path(name) for name in (dataset.val_list, dataset.split_list("x"))]
+    return sorted({path for example in examples for path in example.parent.glob(f"*{example.suffix}")})
 
 
 def class_folders(images: ImageList) -> dict[int, set[str]]:

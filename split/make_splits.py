@@ -9,11 +9,10 @@ class; D_i (long-tailed), D_b (balanced, as large) and S_b (few-shot) are prefix
 generator is frozen, so a seed gives the same lists on every machine.
 """
 
-import argparse
-import io
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from data.sets.memory import load
 from data.sets.registry import data_set
 from split.counts import Shape, class_counts
 from split.flags import parse_make
-from split.lists import npy, read_list, write_files
+from split.lists import read_list, write_lists
 from split.make_image_lists import make_image_lists, scan
 from utils.errors import InputError, run
 from utils.files import locked
@@ -116,34 +115,32 @@ def make_shots(dataset: MemorySet, labels: np.ndarray, train: np.ndarray) -> dic
     return lists
 
 
-def settings_of(dataset: MemorySet, relative: str) -> dict | None:
-    """make_lists' settings that a list's name asks for; None if it has no such name. Spelling is not checked."""
+def settings_of(dataset: MemorySet, relative: str) -> dict[str, Any]:
+    """make_lists' settings that the name of a split's list asks for where they are not the default ones; {} of other
+    names. Spelling is not checked."""
     path = Path(relative)
-    if relative in (dataset.train_list, dataset.val_list):
-        return {"splits": SPLITS}
     match = _NAME.fullmatch(path.stem.removeprefix(dataset.prefix))
     if not match or relative != dataset.split_list(path.stem) or not path.stem.startswith(dataset.prefix):
-        return None
+        return {}
     seed, alpha, factor, _ = match.groups()
     if alpha is None and factor is None and int(seed) in SPLITS:
-        return {"splits": SPLITS}
+        return {}
     shape = Shape("pareto", alpha=float(alpha)) if alpha else PUBLISHED
     return {"splits": (int(seed),), "shape": shape._replace(imb_factor=float(factor) if factor else None)}
 
 
-def in_memory_lists(args: argparse.Namespace) -> dict[str, bytes]:
-    """The lists of indices that the command line asks for: path below split/ -> content."""
-    dataset = data_set(args.dataset)
-    labels = load(dataset, args.data, train=True, download=args.download).labels
+def in_memory_lists(
+    dataset: MemorySet, labels: np.ndarray, splits: tuple[int, ...], shape: Shape, root: Path
+) -> dict[str, np.ndarray]:
+    """make_lists and make_shots, for the folder `root`."""
     # Another shape goes beside the lists that are here, published ones too, and keeps off their validation images.
-    shape = Shape(args.shape or "exp", args.imb_factor, 6.0 if args.alpha is None else args.alpha)
     default = shape.name == "exp" and shape.imb_factor in (None, dataset.imb_factor)
-    val = args.out / dataset.val_list
+    val = root / dataset.val_list
     in_use = None if default or not val.is_file() else read_list(val, dataset).ids
-    lists = make_lists(dataset, labels, tuple(args.splits or SPLITS), shape, in_use)
+    lists = make_lists(dataset, labels, splits, shape, in_use)
     if dataset.train_list in lists:
         lists |= make_shots(dataset, labels, lists[dataset.train_list])
-    return {relative: npy(indices) for relative, indices in lists.items()}
+    return lists
 
 
 def main() -> None:
@@ -154,14 +151,16 @@ def main() -> None:
         scale, seed = 1.0 if args.scale is None else args.scale, args.seed or 0
         lists = make_image_lists(dataset, scan(dataset, Path(args.data)), scale, seed)
     else:
-        lists = in_memory_lists(args)
+        labels = load(dataset, args.data, train=True, download=args.download).labels
+        shape = Shape(args.shape or "exp", args.imb_factor, 6.0 if args.alpha is None else args.alpha)
+        lists = in_memory_lists(dataset, labels, tuple(args.splits or SPLITS), shape, args.out)
     with locked(args.out):
-        written = write_files(lists, args.out, args.overwrite)
+        written = write_lists(lists, args.out, args.overwrite)
     if args.quiet:
         print(f"{len(written)} lists made below {args.out}, {len(lists) - len(written)} unchanged")
         return
-    for relative, content in lists.items():
-        images = content.count(b"\n") if of_files else len(np.load(io.BytesIO(content)))
+    for relative, listed in lists.items():
+        images = listed.count(b"\n") if of_files else len(listed)
         print(f"{'made' if relative in written else 'unchanged'}  {args.out / relative}  {images} images")
 
 

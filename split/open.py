@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from data.images import ImageList
 from data.sets.base import FileSet
-from split.ensure import ensure_list, ensure_path_list, known_list
+from split.ensure import ensure_list, ensure_path_list
 from split.lists import ROOT, read_list, read_path_list
 from utils.errors import InputError
 
@@ -25,8 +25,7 @@ class Lists:
     """
 
     def __init__(self, root: Path | None = None) -> None:
-        self._root = {} if root is None else {"root": root}
-        self._how = {} if root is None else {"root": root, "fetching": False}
+        self._root, self._fetching = root or ROOT, root is None
 
     def find(self, name: str, data: "Opened") -> Path:
         """The file of a list, made where it is missing; not read yet.
@@ -35,7 +34,7 @@ class Lists:
             InputError: nothing makes a list of that name.
         """
         ensure = ensure_path_list if isinstance(data.dataset, FileSet) else ensure_list
-        return ensure(name, data.dataset, data.lists_from, **self._how)
+        return ensure(name, data.dataset, data.lists_from, self._root, fetching=self._fetching)
 
     def open(self, name: str, data: "Opened", apart: Iterable[ImageList] = ()) -> ImageList:
         """The list, checked, with the labels of its images; it shares no image with those `apart`.
@@ -52,7 +51,7 @@ class Lists:
             found = read_path_list(path, data.dataset, tuple(apart))
         else:
             found = read_list(path, data.dataset, tuple(apart), data.lists_from)
-        made_on_trial = self._how and path.is_relative_to(self._how["root"]) and not path.is_symlink()
+        made_on_trial = not self._fetching and path.is_relative_to(self._root) and not path.is_symlink()
         return replace(found, source="generated") if made_on_trial else found
 
     def open_training(self, name: str, data: "Opened") -> ImageList:
@@ -64,8 +63,8 @@ class Lists:
         path, dataset = self.find(name, data), data.dataset
         if not isinstance(dataset, FileSet):
             return read_list(path, dataset, (self.open(dataset.val_list, data),), data.lists_from)
-        known = (known_list(dataset, held_out, **self._root) for held_out in (dataset.val_list, dataset.test_list))
-        return read_path_list(path, dataset, tuple(read_path_list(other, dataset) for other in known if other))
+        held_out = (self._root / dataset.path(held) for held in (dataset.val_list, dataset.test_list))
+        return read_path_list(path, dataset, tuple(read_path_list(p, dataset) for p in held_out if p.is_file()))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from data.sets.base import FileSet, MemorySet
 from data.sets.memory import load
 from data.sets.registry import DATA_SETS, data_set, data_sets
 from split.flags import GIVE_LABELS, parse_verify
-from split.lists import class_folders, read_list, read_npy, read_path_list
+from split.lists import class_folders, lists_here, read_list, read_npy, read_path_list
 from utils.errors import InputError, run
 
 _SPLIT = re.compile(r"split\d+(?=_)")
@@ -47,24 +47,26 @@ def labels_of(dataset: MemorySet, data: str, file: str) -> np.ndarray | None:
         return None
 
 
-def describe(item: ImageList, labels: np.ndarray | None, others: list[ImageList]) -> list[str]:
-    """Lines on one list; `others` are the lists that it is compared with."""
-    lines = [f"  size {len(item.ids)}  source {item.source}  hash {item.sha1}"]
-    if labels is None:
-        lines.append(f"  class counts unknown: {GIVE_LABELS}")
+def describe(item: ImageList, root: Path, classes: int, others: list[ImageList]) -> None:
+    """Print what a list below `root` is; `others` are the lists that it is compared with."""
+    print(item.path.relative_to(root))
+    print(f"  size {len(item)}  source {item.source}  hash {item.sha1}")
+    if item.labels is None:
+        print(f"  class counts unknown: {GIVE_LABELS}")
     else:
-        lines += _counts(labels[item.ids], len(np.unique(labels)))
-    shared = ((other, len(np.intersect1d(item.ids, other.ids))) for other in others)
-    text = [f"{o.path.stem} {n}{' (contained)' if n == len(item.ids) else ''}" for o, n in shared]
-    return [*lines, "  images shared with " + (", ".join(text) or "no other list")]
-
-
-def _counts(labels: np.ndarray, classes: int) -> list[str]:
-    counts = sorted(Counter(labels.tolist()).values(), reverse=True)
-    missing = classes - len(counts)
-    text = f"{counts[0]} in each of {len(counts)}" if counts[0] == counts[-1] else " ".join(map(str, counts))
-    missing_text = f" ({missing} classes without an image)" if missing else ""
-    return [f"  class counts {text}{missing_text}", f"  imbalance factor {counts[0] / counts[-1]:.4g}"]
+        counts = sorted(Counter(item.labels.tolist()).values(), reverse=True)
+        text = f"{counts[0]} in each of {len(counts)}" if counts[0] == counts[-1] else " ".join(map(str, counts))
+        missing = f" ({classes - len(counts)} classes without an image)" if len(counts) < classes else ""
+        print(f"  class counts {text}{missing}")
+        print(f"  imbalance factor {counts[0] / counts[-1]:.4g}")
+    if item.ids is None:
+        groups = thresholds(np.bincount(item.labels, minlength=classes).tolist()).values()
+        print("  classes with more than 100 / 20 to 100 / fewer than 20 images", *map(len, groups))
+        shared = [f"{o.path.stem} {len(set(o.paths).intersection(item.paths))}" for o in others]
+    else:
+        found = [(other, len(np.intersect1d(item.ids, other.ids))) for other in others]
+        shared = [f"{o.path.stem} {n}{' (contained)' if n == len(item) else ''}" for o, n in found]
+    print("  images shared with", ", ".join(shared) or "no other list")
 
 
 def related(item: ImageList, lists: list[ImageList]) -> list[ImageList]:
@@ -77,18 +79,15 @@ def related(item: ImageList, lists: list[ImageList]) -> list[ImageList]:
 def verify(dataset: MemorySet, root: Path, labels: np.ndarray | None, show: bool = True) -> tuple[int, list[str]]:
     """Look at all lists of a data set below `root`, and print them; returns how many there are, and what failed."""
     lists, failures = [], []
-    val_path = root / dataset.val_list
-    folders = [val_path.parent, (root / dataset.split_list("x")).parent]
-    paths = sorted(p for folder in folders for p in folder.glob("*.npy"))
+    val_path, paths = root / dataset.val_list, lists_here(dataset, root)
     for path in paths:
         try:
             against = val_path if path != val_path and val_path.is_file() else None
-            lists.append(read_list(path, dataset, (read_list(against, dataset),) if against else ()))
+            lists.append(read_list(path, dataset, (read_list(against, dataset),) if against else (), labels))
         except InputError as error:
             failures.append(str(error))
     for item in lists if show else ():
-        print(item.path.relative_to(root))
-        print(*describe(item, labels, related(item, lists)), sep="\n")
+        describe(item, root, 0 if labels is None else len(np.unique(labels)), related(item, lists))
     return len(paths), failures
 
 
@@ -103,7 +102,7 @@ def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> 
     # Nothing may share an image with validation or test but themselves; the small lists come first.
     apart = [path for name in (dataset.test_list, dataset.val_list) if (path := root / dataset.path(name)).is_file()]
     validated = root / dataset.path(dataset.val_list)
-    paths = sorted((root / dataset.folder).glob("*.txt"), key=lambda p: (p not in apart, p))
+    paths = sorted(lists_here(dataset, root), key=lambda p: (p not in apart, p))
     for path in paths:
         try:
             # BCL's few-shot probe has no validation, so its list may overlap the validation list (Places: 128 images).
@@ -120,8 +119,7 @@ def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> 
     lacking, absent = [], 0
     for item in lists:
         if show:
-            print(item.path.relative_to(root))
-            print(*_describe_paths(item, dataset, lists), sep="\n")
+            describe(item, root, dataset.classes, [other for other in lists if other is not item])
         if data and (gone := missing_files(item, Path(data))):
             absent += len(gone)
             lacking.append(f"{len(gone)} of {len(item.paths)} images of {item.path.name} are missing, {gone[0]} first")
@@ -130,18 +128,6 @@ def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> 
     if absent == sum(len(item.paths) for item in lists):
         return len(paths), failures, lacking
     return len(paths), failures + lacking, []
-
-
-def _describe_paths(item: ImageList, dataset: FileSet, lists: list[ImageList]) -> list[str]:
-    groups = thresholds(np.bincount(item.labels, minlength=dataset.classes).tolist())
-    sizes = " ".join(str(len(group)) for group in groups.values())
-    shared = [f"{o.path.stem} {len(set(o.paths).intersection(item.paths))}" for o in lists if o is not item]
-    return [
-        f"  size {len(item.paths)}  source {item.source}  hash {item.sha1}",
-        *_counts(item.labels, dataset.classes),
-        f"  classes with more than 100 / 20 to 100 / fewer than 20 images {sizes}",
-        "  images shared with " + (", ".join(shared) or "no other list"),
-    ]
 
 
 def _right_download(dataset: FileSet, data: str) -> str:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from data.loader import Batch, BatchedLoader, EpochSampler, on_device
-from features.images import images_of
+from features.extract import images_of
 from methods.bcl import memorisation_score
 from methods.simclr import nt_xent
 from models import build_encoder

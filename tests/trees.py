@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-import split.ensure
+import split.open
 from data.flags import views_of
 from data.images import ImageSet
 from data.opened import ArrayBatches, TrainingImages
@@ -61,8 +61,7 @@ def make_listed_tree(root: Path, train: list[int], lists: Path) -> None:
 
 def take_lists_from(folder: Path, set_attribute=setattr) -> None:
     """Lists of image files are looked for in `folder` in place of split/; set_attribute: monkeypatch's, to undo it."""
-    for function in (split.ensure.ensure_path_list, split.ensure.known_list):
-        set_attribute(function, "__defaults__", (folder,))
+    set_attribute(split.open, "ROOT", folder)
 
 
 def training_of(args: argparse.Namespace) -> TrainingImages:

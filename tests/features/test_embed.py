@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics import silhouette_score
 
 import features.embed
-import split.ensure
 import split.lists
+import split.open
 from data.sets.memory import load
 from data.sets.registry import data_set
 from features.embed import class_styles, plane
@@ -36,8 +36,7 @@ def root(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def lists(root, monkeypatch):
     monkeypatch.setattr(split.lists, "ROOT", root)
-    for function in (split.ensure.ensure_list, split.ensure.ensure_path_list):
-        monkeypatch.setattr(function, "__defaults__", (root,))
+    monkeypatch.setattr(split.open, "ROOT", root)
     return root
 
 

@@ -8,13 +8,12 @@ import torch
 from torch import nn
 
 import features.extract
-import split.ensure
 import split.lists
+import split.open
 from data.flags import Views
 from data.sets.memory import load
 from data.sets.registry import data_set
-from features.extract import extract
-from features.images import images_of
+from features.extract import extract, images_of
 from models import build_classifier
 from models.frozen import FrozenBackbone
 from run.bad_images import BadImages
@@ -52,8 +51,7 @@ def root(tmp_path_factory):
 def lists(root, monkeypatch):
     """The folder that takes the place of split/."""
     monkeypatch.setattr(split.lists, "ROOT", root)
-    for function in (split.ensure.ensure_list, split.ensure.ensure_path_list):
-        monkeypatch.setattr(function, "__defaults__", (root,))
+    monkeypatch.setattr(split.open, "ROOT", root)
     return root
 
 
@@ -384,7 +382,8 @@ def test_the_best_model_of_a_probe_gives_its_backbones_features(features, root, 
 def test_images_in_memory_and_files_have_their_usual_networks(features, places, tmp_path, monkeypatch):
     """Without --model: res18 with the stem of CIFAR, res50 with that of ImageNet."""
     asked = []
-    monkeypatch.setattr("features.save.load_backbone", lambda *args: asked.append(args) or network("res20_s"))
+    monkeypatch.setattr("features.setup.read_checkpoint", lambda _: {"state_dict": network("res20_s").state_dict()})
+    monkeypatch.setattr("features.setup.backbone_of", lambda _, *args: asked.append(args) or network("res20_s"))
     features("--dataset", "digits", "--checkpoint", "a.pt", "--list", S_B)
     features("--dataset", "places", "--data", places, "--checkpoint", "b.pt", "--bnNameCnt", 1, "--image_size", 16)
     assert asked == [("res18", "cifar", "a.pt", None), ("res50", "imagenet", "b.pt", 1)]

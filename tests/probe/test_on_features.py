@@ -12,10 +12,10 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms as T
 
-import split.ensure
 import split.flags
 import split.lists
 import split.make_splits
+import split.open
 from data.sets.memory import load
 from data.sets.registry import data_set
 from features.extract import Features, extract
@@ -115,10 +115,8 @@ def root(tmp_path_factory):
 @pytest.fixture
 def lists(root, monkeypatch):
     """The folder that takes the place of split/."""
-    for module in (split.lists, split.flags):
+    for module in (split.lists, split.flags, split.open):
         monkeypatch.setattr(module, "ROOT", root)
-    for function in (split.ensure.ensure_list, split.ensure.ensure_path_list):
-        monkeypatch.setattr(function, "__defaults__", (root,))
     return root
 
 
@@ -397,8 +395,8 @@ def test_probe_of_files_is_the_same_for_any_number_of_processes(imagenet, option
     workers = imagenet(name, *more, "--num_workers", 2, "--resume")
     program = tmp_path / "program.py"
     program.write_text(
-        "from pathlib import Path\nimport split.ensure, train_imagenet\nfrom utils.errors import run\n"
-        f"split.ensure.ensure_path_list.__defaults__ = (Path({str(root)!r}),)\nrun(train_imagenet.main)\n"
+        "from pathlib import Path\nimport split.open, train_imagenet\nfrom utils.errors import run\n"
+        f"split.open.ROOT = Path({str(root)!r})\nrun(train_imagenet.main)\n"
     )
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=3", f"--master_port={free_port()}", program]
     # The same batches in one thread each, as here: the features are equal to the bit, and so is all that follows.

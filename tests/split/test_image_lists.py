@@ -28,7 +28,7 @@ from data.sets.registry import data_set
 from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
 from split.ensure import ensure_path_list
 from split.fetch_published import fetch
-from split.lists import class_folders, published_lists, read_path_list, write_files
+from split.lists import class_folders, published_lists, read_path_list, write_lists
 from split.make_image_lists import Tree, assign, make_image_lists, scan
 from tests.conftest import PROJECT, one_line_error, slow_but
 from tests.split.test_fetch_and_verify import Server, closed_port, files_below
@@ -253,7 +253,7 @@ def test_published_names_are_the_data_sets():
 
 def test_list_of_another_data_set_that_was_made_here(tmp_path):
     content = b"train/a/1.JPEG 0\n"
-    write_files({IMAGENET.path("ImageNet_train"): content}, tmp_path)
+    write_lists({IMAGENET.path("ImageNet_train"): content}, tmp_path)
     path = tmp_path / IMAGENET.path("ImageNet_train")
     assert read_path_list(path, IMAGENET).source == "generated"
     with pytest.raises(InputError, match="belongs to imagenet, not to imagenet-100"):
@@ -802,7 +802,7 @@ def test_a_list_that_is_not_the_published_one(server, theirs, four_classes, tmp_
 def test_a_made_list_is_lost(server, theirs, four_classes, tmp_path, name):
     """The settings of the others are not known: neither another draw nor a published list goes beside them."""
     root = put(tmp_path / "root", {})
-    write_files(make_image_lists(FULL, scan(FULL, four_classes), 0.5, 3), root)
+    write_lists(make_image_lists(FULL, scan(FULL, four_classes), 0.5, 3), root)
     (root / FULL.path(name)).unlink()
     before = files_below(root)
     with pytest.raises(InputError) as caught:
@@ -1014,7 +1014,7 @@ def changed_tree(small_tree: Path, root: Path) -> Path:
 
 def test_verify_of_made_lists(small_tree, made, tmp_path, call):
     root = tmp_path / "root"
-    write_files(made, root)
+    write_lists(made, root)
     for data in ([], ["--data", small_tree]):
         done = call(VERIFY, "--root", root, "--dataset", "imagenet-100", *data)
         assert (done.returncode, done.stderr) == (0, "")

@@ -18,7 +18,7 @@ from data.sets.memory import load
 from data.sets.registry import data_set, data_sets
 from split.ensure import ensure_list, ensure_path_list
 from split.fetch_published import fetch
-from split.lists import npy, published_lists, read_list, read_path_list, write_files, write_lists
+from split.lists import npy, published_lists, read_list, read_path_list, write_lists
 from split.make_image_lists import Tree, make_image_lists
 from split.make_splits import make_lists, make_shots
 from tests.conftest import PROJECT, one_line_error
@@ -535,7 +535,7 @@ def test_verify_fails_on_other_lists_with_validation_images(places, call, name):
     """Only the few-shot probe of BCL has no validation."""
     dataset, data, root, lists = places
     more = lists[dataset.path(dataset.val_list)].splitlines(keepends=True)[:1]
-    write_files(
+    write_lists(
         {dataset.path(name): b"".join([*more, *lists[dataset.path(name)].splitlines(keepends=True)[1:]])}, root, True
     )
     one_line_error(verify(call, root, data), name, "shares 1 images", dataset.val_list)

@@ -13,6 +13,7 @@ from torch import nn
 
 import split.ensure
 import split.lists
+import split.open
 import tail.__main__
 import tail.flags
 from data.images import ImageFiles, ImageSet
@@ -48,7 +49,7 @@ def root(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         replace_lists(patch, root)
         data = load(data_set("digits"), "", train=True)
-        whole = np.load(split.ensure.ensure_list(D_I, data.dataset, data.labels))
+        whole = np.load(split.ensure.ensure_list(D_I, data.dataset, data.labels, root))
         np.save(root / "tail.npy", whole[::9])
         np.save(root / "other.npy", whole[1::9])
     return root
@@ -56,8 +57,7 @@ def root(tmp_path_factory):
 
 def replace_lists(patch, root) -> None:
     patch.setattr(split.lists, "ROOT", root)
-    for function in (split.ensure.ensure_list, split.ensure.ensure_path_list):
-        patch.setattr(function, "__defaults__", (root,))
+    patch.setattr(split.open, "ROOT", root)
 
 
 @pytest.fixture

@@ -1,0 +1,78 @@
+"""From a command line to the features that it asks for."""
+
+import argparse
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from data.flags import check_augment, views_of
+from data.images import ImageList
+from data.loader import Batch
+from data.sets.registry import data_set
+from features.extract import backbone_of, extract, images_of
+from models.frozen import FrozenBackbone, frozen_backbone
+from models.published import from_published
+from run.bad_images import BadImages
+from run.checkpoint import read_checkpoint
+from run.compute import Compute
+from run.flags import precision_of
+from run.log import Log
+from split.open import Lists
+from utils.distributed import World, join, world_from_environment
+
+
+class Asked(NamedTuple):
+    """Whose features of which images: Batches of some or all of the `listed` images of a list."""
+
+    backbone: FrozenBackbone
+    batches: Iterable[Batch]
+    chosen: ImageList | None
+    listed: int
+    bad: BadImages
+    world: World
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What features.save writes; {} in other processes than the main one.
+
+        Raises:
+            InputError: an image is bad, and is not to be skipped.
+        """
+        found = extract(self.backbone, images_of(self.batches, self.bad), self.world.device)
+        self.bad.report()
+        arrays = {"features": found.values, "labels": found.labels, "ids": found.ids}
+        arrays = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+        if self.chosen is not None and self.chosen.ids is not None:
+            arrays["ids"] = self.chosen.ids[arrays["ids"]]
+        elif self.chosen is not None:
+            arrays["paths"] = np.array(self.chosen.paths)[arrays["ids"]]
+        return arrays if self.world.main else {}
+
+
+def set_up(args: argparse.Namespace) -> Asked:
+    """Find images and list, load the backbone, and join the processes.
+
+    Raises:
+        InputError: data set, list or checkpoint is bad, or an option is not for this data set.
+    """
+    dataset = data_set(args.dataset)
+    check_augment(args, dataset)
+    views, world = views_of(args, dataset), world_from_environment(args.no_cuda)
+    compute = Compute(precision_of(args), world.device)
+    state = from_published(read_checkpoint(args.checkpoint)["state_dict"])
+    model = backbone_of(state, args.model or dataset.default_model, dataset.style, args.checkpoint, args.bnNameCnt)
+    join(world)
+    data = dataset.open(args.data, args.download)
+    name = {"train": dataset.train_list, "val": dataset.val_list, "test": dataset.test_list}.get(args.list, args.list)
+    chosen = None if name is None else Lists().open(name, data)
+    bad, listed = BadImages(args.on_bad_image, Log(None, world.main)), data.count(chosen)
+    numbers = some(listed, args.images, args.seed)
+    batches = data.plain(chosen, views, args.test_batch_size, world, numbers.tolist())
+    return Asked(frozen_backbone(model, *compute.placement), batches, chosen, listed, bad, world)
+
+
+def some(count: int, wanted: int | None, seed: int) -> np.ndarray:
+    """Numbers of the images that are taken of `count`: all, or so many as are wanted, a random subset in order."""
+    if wanted is None or wanted >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, wanted, replace=False))
