@@ -12,7 +12,7 @@ from data.sets.base import DataSet
 from data.sets.registry import data_set
 from methods import choose
 from probe.protocols import PROTOCOLS
-from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, PAPERS, Recipe, settle
+from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, OF_PROTOCOLS, PAPERS, Recipe, settle
 from utils.cli import Parser, check_text, not_negative
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -40,12 +40,6 @@ SPELLINGS = {
 FIXED = {"output_ch", "print_freq"}
 OF_SCRIPTS = {"dataset", "resizeLower"}  # what a script says, and its user does not
 OPTIONS = [*(name for name in GENERAL if name not in FIXED | OF_SCRIPTS), *METHOD_OPTIONS]
-
-# What has no effect without a protocol.
-OF_PROTOCOLS = {
-    "linear_epochs": "sdclr-linear", "linear_eval_seed": "sdclr-linear", "few_shot_epochs": "sdclr-fewshot",
-    "few_shot_lr": "sdclr-fewshot", "few_shot_split": "sdclr-fewshot",
-}  # fmt: skip
 
 
 class Given(NamedTuple):
@@ -166,7 +160,7 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
         return "has no effect with --method untrained"
     if name in recipe.style.other and value != GENERAL[name]:
         return f"is of {recipe.style.of}, not of {dataset.name}"
-    if name in OF_PROTOCOLS and OF_PROTOCOLS[name] not in [protocol.name for protocol in recipe.protocols]:
+    if name in OF_PROTOCOLS and OF_PROTOCOLS[name][0] not in [protocol.name for protocol in recipe.protocols]:
         return (
             f"has no effect with {'--protocols' if values['protocols'] else '--paper'} {values['protocols'] or 'bcl'}"
         )
