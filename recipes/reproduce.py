@@ -72,7 +72,7 @@ def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> 
     for split in splits:
         for method, options in wanted.methods.items():
             print(f"== {wanted.data}, split {split}, {method}", flush=True)
-            command = [*_recipe(wanted.dataset), *_split_of(wanted.dataset, split)]
+            command = [*_recipe(wanted.recipe.dataset), *_split_of(wanted.recipe.dataset, split)]
             command += ["--method", method, "--resume", resume, *options]
             code, told = _told(command)
             if code:
@@ -93,7 +93,7 @@ def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> 
 
 def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> list[str]:
     """The command of the tables."""
-    dataset, recipe = wanted.dataset, wanted.recipe
+    dataset, recipe = wanted.recipe.dataset, wanted.recipe
     command = [program(), "exp_analyse.py", "--dataset", wanted.data, "--method", *wanted.methods]
     command += ["--root", recipe.values["root"], "--experiments", *experiments]
     bcl = recipe.values["paper"] == "bcl"
@@ -108,7 +108,7 @@ def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> l
 
 def main() -> None:
     wanted = parse_reproduce(sys.argv[1:], __doc__)
-    splits = _splits(wanted.dataset)
+    splits = _splits(wanted.recipe.dataset)
     recipe, quiet = wanted.recipe, wanted.recipe.on("quiet")
     with Programs() as programs:
         names = run_recipes(wanted, splits, programs)

@@ -59,7 +59,7 @@ OF_PROTOCOLS = {
 }
 
 LINES = {**METHODS, **WRAPPERS}
-METHOD_OPTIONS = {name: line for line in LINES.values() for name in line.options if name not in GENERAL}
+METHOD_OPTIONS = {name: value for line in LINES.values() for name, value in line.options.items() if name not in GENERAL}
 
 
 @dataclass(frozen=True)
