@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Never, Self
 
 from utils.errors import CODES
@@ -31,6 +31,7 @@ class Programs:
         self.child: subprocess.Popen | None = None
         self.starting = False
         self.code = 0  # of the last signal that came
+        self.failed = False
         self.before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
@@ -39,7 +40,7 @@ class Programs:
         self.before = {number: signal.signal(number, self._note) for number in wanted}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
@@ -59,10 +60,18 @@ class Programs:
         self.child = None
         return (128 - code if code < 0 else code) or self.code
 
-    def run_or_end(self, words: Sequence[str]) -> None:
-        """Run a program; where it fails or a signal came, this process ends as it did."""
+    def run_or_end(self, words: Sequence[str], go_on: bool = False) -> None:
+        """Run a program; where it fails or a signal came, this process ends as it did.
+
+        Args:
+            go_on: a failure is noted in `failed`, and does not end this process.
+        """
         if code := self.run(words):
-            end(code)
+            if not go_on:
+                end(code)
+            if self.code:
+                end(self.code)
+            self.failed = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.code = CODES[signal.Signals(number)]
