@@ -103,16 +103,13 @@ def choose(name: str) -> Chosen:
         InputError: a part of it is unknown, or comes twice.
     """
     first, *around = name.split("+")
-    base, *inner = (NAMED[first].composed if first in NAMED else first).split("+")
-    wrappers = [*inner, *around]
+    base, *wrappers = "+".join([NAMED[first].composed if first in NAMED else first, *around]).split("+")
     if first == "untrained" and around:
         raise InputError(f"method {name!r}: what is not trained has no wrapper")
     for word, known in [(base, METHODS), *((wrapper, WRAPPERS) for wrapper in wrappers)]:
         if word not in known:
-            others = " or ".join(f"+{w}" for w in WRAPPERS)
-            raise InputError(
-                f"unknown method {word!r}: choose one of {', '.join(method_names())}, perhaps with {others}"
-            )
+            names, others = ", ".join(method_names()), " or ".join(f"+{w}" for w in WRAPPERS)
+            raise InputError(f"unknown method {word!r}: choose one of {names}, perhaps with {others}")
     if len(set(wrappers)) < len(wrappers):
         raise InputError(f"method {name!r} has a wrapper twice")
     lines = (METHODS[base], *(WRAPPERS[wrapper] for wrapper in wrappers))

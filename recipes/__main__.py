@@ -35,7 +35,7 @@ def main() -> None:
                 folder.mkdir(parents=True, exist_ok=True)
                 with (folder / "bash_log.txt").open("a", errors="surrogateescape") as log:
                     log.write(line + "\n")
-            programs.run_or_end(words, go_on=check)
+            programs.run(words, go_on=check)
     if programs.failed:
         sys.exit(2)
 

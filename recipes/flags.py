@@ -148,14 +148,15 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     """Why a setting that was given has no effect; '' where it has one, or asks for nothing."""
     dataset, values, method = recipe.dataset, recipe.values, recipe.method.name
     if name in METHOD_OPTIONS:
-        return "" if any(name in options for _, options in recipe.lines) else _of_other_method(recipe, name, value)
+        return "" if any(name in names for _, names in recipe.lines) else _of_other_method(recipe, name, value)
     if name == "prune" and (value == "True") != any(line.flag == name for line, _ in recipe.lines):
         return f"{value} contradicts --method {method}"
     if name == "epochs" and method == "untrained" and value != "0":
         return "has no effect with --method untrained"
     if name in recipe.style.other and value != GENERAL[name]:
         return f"is of {recipe.style.of}, not of {dataset.name}"
-    if name in OF_PROTOCOLS and OF_PROTOCOLS[name][0] not in [protocol.name for protocol in recipe.protocols]:
+    owners = {protocol for protocol, settings in OF_PROTOCOLS.items() if name in settings}
+    if owners - {protocol.name for protocol in recipe.protocols}:
         chosen = f"--protocols {values['protocols']}" if values["protocols"] else "--paper bcl"
         return f"has no effect with {chosen}"
     if name == "rdzv" and recipe.count("nodes") < 2:

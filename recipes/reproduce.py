@@ -57,7 +57,7 @@ def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> 
             if dry_run():
                 print(asked.stdout, end="", flush=True)
             else:
-                programs.run_or_end(command, go_on=wanted.recipe.on("check"))
+                programs.run(command, go_on=wanted.recipe.on("check"))
     if programs.failed:
         end(2)
     return found
@@ -86,12 +86,12 @@ def main() -> None:
         checkpoints = run_recipes(wanted, splits, programs)
         if dry_run() or recipe.on("only_pretraining") or recipe.on("check"):
             return
-        programs.run_or_end(_table(wanted, splits, [checkpoint.parent.name for checkpoint in checkpoints]))
+        programs.run(_table(wanted, splits, [checkpoint.parent.name for checkpoint in checkpoints]))
         tail = wanted.folder("tail") if os.environ.get("TAIL") else ""
         for method, checkpoint in zip(wanted.methods, checkpoints if tail else [], strict=False):
             print(f"== tail of {wanted.data}, {method}", flush=True)
             out = ["--checkpoint", str(checkpoint), "--out", f"{tail}/{method}", "--quiet", str(quiet)]
-            programs.run_or_end([program(), "-m", "tail", *out])
+            programs.run([program(), "-m", "tail", *out])
     if quiet:
         folder = checkpoints[0].parent.parent
         print(f"\nlogs: log.txt in each folder of {folder} and {folder}_tune")

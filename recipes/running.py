@@ -44,11 +44,13 @@ class Programs:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def run(self, words: Sequence[str]) -> int:
+    def run(self, words: Sequence[str], go_on: bool = False) -> None:
         """Run a program to its end, whatever signals come meanwhile.
 
-        Returns:
-            Its exit code, as a shell has it; where that is 0, the code of a signal that came.
+        Where it fails or a signal came, this process ends as it did, with an exit code as a shell has it.
+
+        Args:
+            go_on: a failure is noted in `failed`, and does not end this process.
         """
         self.starting = True
         # No standard input: a loop of a shell that reads lines keeps them.
@@ -58,20 +60,11 @@ class Programs:
             self.child.send_signal(next(number for number, code in CODES.items() if code == self.code))
         code = self.child.wait()
         self.child = None
-        return (128 - code if code < 0 else code) or self.code
-
-    def run_or_end(self, words: Sequence[str], go_on: bool = False) -> None:
-        """Run a program; where it fails or a signal came, this process ends as it did.
-
-        Args:
-            go_on: a failure is noted in `failed`, and does not end this process.
-        """
-        if code := self.run(words):
-            if not go_on:
-                end(code)
-            if self.code:
-                end(self.code)
-            self.failed = True
+        if code < 0:
+            code = 128 - code
+        if ended := self.code if go_on else code or self.code:
+            end(ended)
+        self.failed |= code != 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.code = CODES[signal.Signals(number)]

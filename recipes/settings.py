@@ -49,13 +49,10 @@ OF_DATA_SET = {
     "places": {"sdclr": {"prune_percent": "0.1"}},
 }
 
-# What has no effect without a protocol: the protocol, and the option of its probe ('': it has several names).
+# What has an effect on one protocol alone, and the option of its probe; '' where that is not one for all scripts.
 OF_PROTOCOLS = {
-    "linear_epochs": ("sdclr-linear", "epochs"),
-    "linear_eval_seed": ("sdclr-linear", "seed"),
-    "few_shot_epochs": ("sdclr-fewshot", "epochs"),
-    "few_shot_lr": ("sdclr-fewshot", "lr"),
-    "few_shot_split": ("sdclr-fewshot", ""),
+    "sdclr-linear": {"linear_epochs": "epochs", "linear_eval_seed": "seed"},
+    "sdclr-fewshot": {"few_shot_epochs": "epochs", "few_shot_lr": "lr", "few_shot_split": ""},
 }
 
 LINES = {**METHODS, **WRAPPERS}
@@ -66,13 +63,13 @@ METHOD_OPTIONS = {name: value for line in LINES.values() for name, value in line
 class Recipe:
     """What a recipe runs.
 
-    method: as chosen. lines: its lines, each with its options in order. values: all settings by name, the method's
-    options among them.
+    method: as chosen. lines: its lines, each with the names of its options in order. values: all settings by name, the
+    method's options among them.
     """
 
     dataset: DataSet
     method: Chosen
-    lines: Sequence[tuple[Line, Mapping[str, str]]]
+    lines: Sequence[tuple[Line, Sequence[str]]]
     values: Mapping[str, str]
 
     def on(self, name: str) -> bool:
@@ -140,13 +137,13 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
     options = {**method.options, "prune_percent": str(dataset.prune_percent)}
     if not name:  # by the authors' flag: a script's own values, and nothing is switched on
         options = {key: script.get(key, "False" if value == "True" else value) for key, value in options.items()}
-    own = []
+    lines = []
     for line in method.lines:
         found = {key: options[key] for key in line.options} | line.papers.get(paper, {})
         if name:
             key = next(key for key, known in LINES.items() if known is line)
             found |= OF_STYLE[style].get(key, {}) | OF_DATA_SET.get(dataset.name, {}).get(key, {})
         values |= found
-        own.append((line, [key for key in found if key not in GENERAL]))
+        lines.append((line, [key for key in found if key not in GENERAL]))
     values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
-    return Recipe(dataset, method, [(line, {key: values[key] for key in keys}) for line, keys in own], values)
+    return Recipe(dataset, method, lines, values)

@@ -6,7 +6,7 @@ from data.sets.registry import pretraining_name
 from probe.protocols import Protocol
 from recipes.running import program
 from recipes.settings import GENERAL, LINES, OF_PROTOCOLS, Recipe
-from run.names import FIRST, PROBES, probe_name, usual_head_layers
+from run.names import FIRST, PROBES, probe_name, unusual_head_layers
 
 # Options of a probe on features, for both families of scripts.
 FEATURES = "save-dir dataset data model protocol num_workers checkpoint cvt_state_dict resume"
@@ -48,15 +48,15 @@ def _of_method(recipe: Recipe) -> tuple[list[str], list[str]]:
 
     Each line's published flag chooses it; where one has none, the method is chosen by its name.
     """
-    head, before, after = recipe.values["head_layers"], [], []
-    if head not in ("", usual_head_layers(recipe.values)):
+    values, before, after = recipe.values, [], []
+    if head := unusual_head_layers(values):
         before += ["--head_layers", head]
     by_flags = all(line.flag or line is LINES["simclr"] for line, _ in recipe.lines)
     if not by_flags:
         before += ["--method", recipe.method.name]
-    for line, options in recipe.lines:
+    for line, names in recipe.lines:
         chosen = {line.flag: "True"} if by_flags and line.flag else {}
-        said = {name: value for name, value in options.items() if recipe.style.unsaid.get(name) != value}
+        said = {name: values[name] for name in names if recipe.style.unsaid.get(name) != values[name]}
         place = after if by_flags and line.flag == FIRST else before
         place += _words(chosen | said)
     return before, after
@@ -99,9 +99,8 @@ def _of_image_probe(recipe: Recipe, protocol: Protocol) -> dict[str, str]:
     found = {name: f"{settings[name]:g}" for name in ("epochs", "lr", "wd", "test_freq", "seed")}
     found |= {"weight-decay": found["wd"], "batch-size": str(settings["batch_size"]), "fixto": settings["fixto"]}
     found |= {"fixbn": "True", "decreasing_lr": ",".join(map(str, settings["decreasing_lr"]))}
-    for name, (of, option) in OF_PROTOCOLS.items():
-        if of == protocol.name and recipe.values[name]:
-            found[option] = recipe.values[name]
+    told = OF_PROTOCOLS.get(protocol.name, {})
+    found |= {option: recipe.values[name] for name, option in told.items() if recipe.values[name]}
     if protocol.few_shot:
         lists = {recipe.style.few_shot: dataset.split_list(recipe.few_shot_list)}
     else:

@@ -49,14 +49,15 @@ def experiment_name(data: str, style: str, parts: Sequence[tuple[str, str]], set
     name += "".join(part for flag, part in parts if flag == FIRST)
     if "{weight_decay}" not in published and s["weight_decay"] != "1e-4":
         name += f"_wd{s['weight_decay']}"
-    if s["head_layers"] not in ("", usual_head_layers(s)):
-        name += f"_head{s['head_layers']}"
+    if head := unusual_head_layers(s):
+        name += f"_head{head}"
     return name + "".join(part for flag, part in parts if flag != FIRST)
 
 
-def usual_head_layers(settings: Mapping[str, str]) -> str:
-    """Layers of the projection head where none are given: three with dual batch norm, as SDCLR's authors have it."""
-    return "3" if settings.get("prune_dual_bn") == "True" else "2"
+def unusual_head_layers(settings: Mapping[str, str]) -> str:
+    """Layers of the projection head, '' for the usual ones: three with dual batch norm, as SDCLR's authors have it."""
+    usual = "3" if settings.get("prune_dual_bn") == "True" else "2"
+    return "" if settings["head_layers"] == usual else settings["head_layers"]
 
 
 def probe_name(experiment: str, protocol: str, style: str, settings: Mapping[str, str]) -> str:
