@@ -6,7 +6,6 @@ it. A wrapper goes around any method: `simclr+bcl` is BCL around SimCLR, `simclr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils.errors import InputError
@@ -38,6 +37,11 @@ class Line(NamedTuple):
     options: Mapping[str, str] = {}
     flag: str = ""
     papers: Mapping[str, Mapping[str, str]] = {}
+
+    def part_of_name(self, settings: Mapping[str, str]) -> str:
+        """What an experiment's name has of it, with these settings."""
+        shown = [part for part in self.parts if not part.option or settings[part.option] != part.unless]
+        return "".join(part.text.format(settings.get(part.option, "")) for part in shown)
 
 
 class Named(NamedTuple):
@@ -78,14 +82,13 @@ NAMED = {
 ORDER = ("untrained", "simclr", "focal", "sdclr", "bcl-i", "bcl-d")  # of the papers' tables
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(NamedTuple):
     """A method by its name: name and label as in tables, the lines it is composed of, inner first, its options."""
 
     name: str
     label: str
     lines: tuple[Line, ...]
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str]
 
 
 def method_names() -> list[str]:
@@ -100,27 +103,22 @@ def choose(name: str) -> Chosen:
         InputError: a part of it is unknown, or comes twice.
     """
     first, *around = name.split("+")
-    base, *inner = (NAMED[first].composed if first in NAMED else first).split("+")
-    wrappers = [*inner, *around]
+    base, *wrappers = "+".join([NAMED[first].composed if first in NAMED else first, *around]).split("+")
     if first == "untrained" and around:
         raise InputError(f"method {name!r}: what is not trained has no wrapper")
     for word, known in [(base, METHODS), *((wrapper, WRAPPERS) for wrapper in wrappers)]:
         if word not in known:
-            others = " or ".join(f"+{w}" for w in WRAPPERS)
-            raise InputError(
-                f"unknown method {word!r}: choose one of {', '.join(method_names())}, perhaps with {others}"
-            )
+            names, others = ", ".join(method_names()), " or ".join(f"+{w}" for w in WRAPPERS)
+            raise InputError(f"unknown method {word!r}: choose one of {names}, perhaps with {others}")
     if len(set(wrappers)) < len(wrappers):
         raise InputError(f"method {name!r} has a wrapper twice")
     lines = (METHODS[base], *(WRAPPERS[wrapper] for wrapper in wrappers))
     options = {key: value for line in lines for key, value in line.options.items()}
-    if name == "untrained":
-        return Chosen(name, NAMED[name].label, lines, options | NAMED[name].options)
     # As many of the words as have a name of their own are called so.
     words, labels = [base, *wrappers], [line.label for line in lines]
     for called, (composed, label, own) in NAMED.items():
         covered = composed.split("+")
-        if called != "untrained" and words[: len(covered)] == covered:
+        if words[: len(covered)] == covered and (called != "untrained" or name == called):
             words[: len(covered)], labels[: len(covered)], options = [called], [label], options | own
     return Chosen("+".join(words), "+".join(labels), lines, options)
 

@@ -8,11 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Never
 
-from data.sets.base import DataSet
 from data.sets.registry import data_set
 from methods import choose
 from probe.protocols import PROTOCOLS
-from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, PAPERS, Recipe, settle
+from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, OF_PROTOCOLS, PAPERS, Recipe, settle
 from utils.cli import Parser, check_text, not_negative
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -23,11 +22,8 @@ RAISE_LIMIT = "raise --max_gb if that is right"
 
 # ---- recipes
 
-BOOLEANS = {
-    "prune", "only_pretraining", "only_finetuning", "few_shot_only", "test_only", "compile", "download", "tensorboard",
-    "quiet", "resume", "overwrite", "accept_changes", "check",
-    *(name for name, line in METHOD_OPTIONS.items() if line.options[name] in ("True", "False")),
-}  # fmt: skip
+_SWITCHES = [name for name, value in {**GENERAL, **METHOD_OPTIONS}.items() if value in ("True", "False")]
+BOOLEANS = {"prune", "tensorboard", *_SWITCHES}
 WHOLE = {
     "epochs", "batch_size", "workers", "port", "GPU_NUM", "nodes", "linear_epochs", "few_shot_epochs", "image_size",
     "save_steps", "monitor_freq",
@@ -40,12 +36,6 @@ SPELLINGS = {
 FIXED = {"output_ch", "print_freq"}
 OF_SCRIPTS = {"dataset", "resizeLower"}  # what a script says, and its user does not
 OPTIONS = [*(name for name in GENERAL if name not in FIXED | OF_SCRIPTS), *METHOD_OPTIONS]
-
-# What has no effect without a protocol.
-OF_PROTOCOLS = {
-    "linear_epochs": "sdclr-linear", "linear_eval_seed": "sdclr-linear", "few_shot_epochs": "sdclr-fewshot",
-    "few_shot_lr": "sdclr-fewshot", "few_shot_split": "sdclr-fewshot",
-}  # fmt: skip
 
 
 class Given(NamedTuple):
@@ -66,11 +56,14 @@ def parse_recipe(words: Sequence[str], description: str) -> Recipe:
         InputError: a value is of the wrong kind, or settings do not go together or have no effect.
         SystemExit: help was asked for (0), or an option is unknown (125, as published).
     """
-    at = words.index("--") if "--" in words else None
-    if at is None:
-        return _settled({}, _read(words, [*OPTIONS, *OF_SCRIPTS], description), strict=True)
-    script = _read(words[:at], [*OPTIONS, *OF_SCRIPTS], description)
-    return _settled(script.values, _read(words[at + 1 :], OPTIONS, description), strict=True)
+    everything, at = [*OPTIONS, *OF_SCRIPTS], words.index("--") if "--" in words else None
+    script = {} if at is None else _read(words[:at], everything, description).values
+    user = _read(words, everything, description) if at is None else _read(words[at + 1 :], OPTIONS, description)
+    recipe = _settled(script, user)
+    if refused := refusals(recipe, user):
+        raise InputError(next(iter(refused.values())))
+    _check(recipe)
+    return recipe
 
 
 def _read(words: Sequence[str], known: Collection[str], description: str) -> Given:
@@ -105,8 +98,8 @@ def _help(description: str) -> Never:
     raise SystemExit(0)
 
 
-def _settled(script: Mapping[str, str], user: Given, strict: bool) -> Recipe:
-    """All settings, looked at together; strict: those of the user that have no effect are refused."""
+def _settled(script: Mapping[str, str], user: Given) -> Recipe:
+    """All settings, looked at together."""
     said = {**script, **user.values}
     if "dataset" not in said:
         raise InputError("name a data set by --dataset (see --help)")
@@ -122,11 +115,7 @@ def _settled(script: Mapping[str, str], user: Given, strict: bool) -> Recipe:
             choose(said["method"])
         except InputError as error:
             raise InputError(f"--method {said['method']}: {error}") from error
-    recipe = settle(script, user.values)
-    if strict and (refused := refusals(recipe, user)):
-        raise InputError(next(iter(refused.values())))
-    _check(recipe)
-    return recipe
+    return settle(script, user.values)
 
 
 def _check(recipe: Recipe) -> None:
@@ -159,17 +148,17 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     """Why a setting that was given has no effect; '' where it has one, or asks for nothing."""
     dataset, values, method = recipe.dataset, recipe.values, recipe.method.name
     if name in METHOD_OPTIONS:
-        return "" if any(name in options for _, options in recipe.lines) else _of_other_method(recipe, name, value)
+        return "" if any(name in names for _, names in recipe.lines) else _of_other_method(recipe, name, value)
     if name == "prune" and (value == "True") != any(line.flag == name for line, _ in recipe.lines):
         return f"{value} contradicts --method {method}"
     if name == "epochs" and method == "untrained" and value != "0":
         return "has no effect with --method untrained"
     if name in recipe.style.other and value != GENERAL[name]:
         return f"is of {recipe.style.of}, not of {dataset.name}"
-    if name in OF_PROTOCOLS and OF_PROTOCOLS[name] not in [protocol.name for protocol in recipe.protocols]:
-        return (
-            f"has no effect with {'--protocols' if values['protocols'] else '--paper'} {values['protocols'] or 'bcl'}"
-        )
+    owners = {protocol for protocol, settings in OF_PROTOCOLS.items() if name in settings}
+    if owners - {protocol.name for protocol in recipe.protocols}:
+        chosen = f"--protocols {values['protocols']}" if values["protocols"] else "--paper bcl"
+        return f"has no effect with {chosen}"
     if name == "rdzv" and recipe.count("nodes") < 2:
         return "has no effect without -n 2 or more"
     if name == "monitor_freq" and values["monitor"] in ("", "none"):
@@ -199,9 +188,12 @@ class Reproduction(NamedTuple):
     """
 
     data: str
-    dataset: DataSet
     methods: dict[str, list[str]]
     recipe: Recipe
+
+    def folder(self, kind: str) -> str:
+        """Where what is made of all runs goes: 'tables', 'figures' or 'tail'."""
+        return self.recipe.below(f"{kind}_{self.data}")
 
 
 def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
@@ -215,24 +207,26 @@ def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
         _help(description)
     if not words:
         raise InputError("name a data set (see --help)")
-    dataset, at = data_set(words[0]), words.index("--") if "--" in words else len(words)
+    dataset, at = data_set(words[0]).name, words.index("--") if "--" in words else len(words)
+    methods = words[1:at] or ["simclr", "sdclr"]
     try:
-        methods = {name: choose(name).name for name in words[1:at] or ["simclr", "sdclr"]}
+        for name in methods:
+            choose(name)
     except InputError as error:
         raise InputError(f"{error}; recipe's options go behind --") from error
     user = _read(words[at + 1 :], OPTIONS, description)
     if "method" in user.values:
         raise InputError("methods are named before --, not by --method")
-    own = {name: {"dataset": dataset.name, "method": name} for name in methods}
-    recipes = {name: _settled(own[name], user, strict=False) for name in methods}
+    recipes = {name: _settled({"dataset": dataset, "method": name}, user) for name in methods}
+    for recipe in recipes.values():
+        _check(recipe)
     refused = {name: refusals(recipe, user) for name, recipe in recipes.items()}
     first, *others = refused.values()
     for name, message in first.items():
         if all(name in other for other in others):
             raise InputError(message)
-    return Reproduction(
-        words[0], dataset, {name: user.words(refused[name]) for name in methods}, next(iter(recipes.values()))
-    )
+    options = {name: user.words(without=refused[name]) for name in methods}
+    return Reproduction(words[0], options, next(iter(recipes.values())))
 
 
 # ---- recipes.pretrained

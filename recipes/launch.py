@@ -8,8 +8,6 @@ SIGUSR1; here each process gets the signal, and minutes to save and to end.
 """
 
 import argparse
-import contextlib
-import io
 import logging
 import os
 import re
@@ -18,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Never
 
 from torch.distributed.elastic import multiprocessing as elastic
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -94,18 +93,17 @@ def main() -> int:
     return 0
 
 
+def _refuse(message: str) -> Never:
+    raise InputError(message)
+
+
 def _parse() -> argparse.Namespace:
     """torchrun's own flags; its usage, which precedes what is wrong, is left out."""
-    said, parser = io.StringIO(), get_args_parser()
+    parser = get_args_parser()
+    parser.error = _refuse
     # Up to Python 3.11 a script's flag that begins like two of torchrun's, as --monitor does, is else an error.
     parser.allow_abbrev = False
-    try:
-        with contextlib.redirect_stderr(said):
-            args = parser.parse_args(sys.argv[1:])
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise InputError(said.getvalue().rpartition("error: ")[2]) from end
+    args = parser.parse_args(sys.argv[1:])
     if not args.module and not args.no_python and not Path(args.training_script).is_file():
         raise InputError(f"script {args.training_script} does not exist")
     return args

@@ -26,6 +26,7 @@ LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began befo
 TABLE = "pretrained.tsv"  # lines of name, SHA-256, bytes, date; the last line of a name counts
 _PRE = "SDCLR (Jiang et al., ICML 2021), pre-training"
 _TUNE = "SDCLR (Jiang et al., ICML 2021), fine-tuning"
+_BOTH = ", ImageNet-100 and ImageNet"
 _BCL = "BCL (Zhou et al., ICML 2022), CIFAR-100 split 1, ResNet-18"
 
 
@@ -51,18 +52,8 @@ ARCHIVES = {
         ("sdclr-cifar10-tune", _TUNE, "1FV-_KFMy2LBqw46UcfxqkAvxIADQVnKt", "checkpoints_tune"),
         ("sdclr-cifar100", _PRE, "1e2GvLQCNooLUpf72lIOFkMvntXWQUMHg", "checkpoints_cifar100"),
         ("sdclr-cifar100-tune", _TUNE, "1x-ZJGgNT-Cs0O1DUkPyndwXn5KOGa8sc", "checkpoints_cifar100_tune"),
-        (
-            "sdclr-imagenet",
-            f"{_PRE}, ImageNet-100 and ImageNet",
-            "1LSvWHl0Qa_072c0EUddm4mg9ZykrVLFb",
-            "checkpoints_imagenet",
-        ),
-        (
-            "sdclr-imagenet-tune",
-            f"{_TUNE}, ImageNet-100 and ImageNet",
-            "1yOGSrJpab3xZHnKPS6QYKwow5nmU8BrR",
-            "checkpoints_imagenet_tune",
-        ),
+        ("sdclr-imagenet", _PRE + _BOTH, "1LSvWHl0Qa_072c0EUddm4mg9ZykrVLFb", "checkpoints_imagenet"),
+        ("sdclr-imagenet-tune", _TUNE + _BOTH, "1yOGSrJpab3xZHnKPS6QYKwow5nmU8BrR", "checkpoints_imagenet_tune"),
         ("bcl-cifar100-simclr", _BCL, "1gcVzeLDY1fCR1uUjwlrYyatByb3AP74W", "checkpoints_cifar100", "bcl_simclr_split1"),
         ("bcl-cifar100-sdclr", _BCL, "1MHH8K8mmCCPL6GOwR9g0TtjSJPPouRBZ", "checkpoints_cifar100", "bcl_sdclr_split1"),
         ("bcl-cifar100-bcl-i", _BCL, "1rPFCJfpW7Y092niXJK6BOEyEmAwVlFAy", "checkpoints_cifar100", "bcl_bcl_i_split1"),

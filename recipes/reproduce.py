@@ -14,7 +14,6 @@ from pathlib import PurePath
 from data.sets.base import DataSet, Split
 from recipes.flags import Reproduction, parse_reproduce
 from recipes.running import Programs, dry_run, end, program
-from recipes.styles import STYLES
 from utils.errors import InputError, run
 
 
@@ -30,70 +29,43 @@ def _splits(dataset: DataSet) -> list[int]:
     return [int(word) for word in said] if said and len(dataset.splits) > 1 else list(dataset.splits)
 
 
-def _split_of(dataset: DataSet, number: int) -> list[str]:
-    """The options that choose a split; none for a data set of one split, whose recipe has its list."""
-    if len(dataset.splits) == 1:
-        return []
-    return ["--split", dataset.list_of(Split(number, True, ""))]
+def _recipe(dataset: DataSet, split: int) -> list[str]:
+    """The command of the recipe of one split; a data set of one split has its list in the recipe."""
+    script = [f"cmds/shell_scrips/{dataset.recipe}"]
+    recipe = script if dataset.recipe else [program(), "-m", "recipes", "--dataset", dataset.name]
+    return recipe if len(dataset.splits) == 1 else [*recipe, "--split", dataset.list_of(Split(split, True, ""))]
 
 
-def _recipe(dataset: DataSet) -> list[str]:
-    return (
-        [f"cmds/shell_scrips/{dataset.recipe}"]
-        if dataset.recipe
-        else [program(), "-m", "recipes", "--dataset", dataset.name]
-    )
-
-
-def _told(words: list[str]) -> tuple[int, str]:
-    """Exit code of a recipe, and the commands that it would run."""
-    done = subprocess.run(words, env={**os.environ, "DRY_RUN": "1"}, stdout=subprocess.PIPE, text=True)
-    return done.returncode, done.stdout
-
-
-def _named(told: str) -> tuple[str, str]:
-    """(name of the pre-training, its checkpoint) of the commands of a recipe's probes, '' where there is none."""
-    commands = [shlex.split(line) for line in told.splitlines()]
-    scripts = {style.script for style in STYLES.values()}
-    named = [words[i + 1] for words in commands for i, word in enumerate(words) if word in scripts]
-    names = [name.partition("__")[0] for name in named]
-    checkpoints = [words[words.index("--checkpoint") + 1] for words in commands if "--checkpoint" in words]
-    return next(iter(names), ""), next(iter(checkpoints), "")
-
-
-def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> list[tuple[str, str]]:
+def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> list[PurePath]:
     """Run the recipe of each split and method.
 
     Returns:
-        Name and checkpoint of each pre-training; the table is of these, whatever else is in the folders.
+        Checkpoint of each pre-training that is probed; the table is of these, whatever else is in the folders.
     """
     resume = str(not wanted.recipe.on("overwrite"))
-    failed, found = False, []
+    found = []
     for split in splits:
         for method, options in wanted.methods.items():
             print(f"== {wanted.data}, split {split}, {method}", flush=True)
-            command = [*_recipe(wanted.dataset), *_split_of(wanted.dataset, split)]
-            command += ["--method", method, "--resume", resume, *options]
-            code, told = _told(command)
-            if code:
-                end(code)
-            found.append(_named(told))
+            command = [*_recipe(wanted.recipe.dataset, split), "--method", method, "--resume", resume, *options]
+            asked = subprocess.run(command, env={**os.environ, "DRY_RUN": "1"}, stdout=subprocess.PIPE, text=True)
+            if asked.returncode:
+                end(asked.returncode)
+            words = shlex.split(asked.stdout)
+            if "--checkpoint" in words:
+                found.append(PurePath(words[words.index("--checkpoint") + 1]))
             if dry_run():
-                print(told, end="", flush=True)
-            elif not wanted.recipe.on("check"):
-                programs.run_or_end(command)
-            elif programs.run(command):
-                failed = True  # and on: all that is wrong is told
-                if programs.code:
-                    end(programs.code)
-    if failed:
+                print(asked.stdout, end="", flush=True)
+            else:
+                programs.run(command, go_on=wanted.recipe.on("check"))
+    if programs.failed:
         end(2)
     return found
 
 
 def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> list[str]:
     """The command of the tables."""
-    dataset, recipe = wanted.dataset, wanted.recipe
+    dataset, recipe = wanted.recipe.dataset, wanted.recipe
     command = [program(), "exp_analyse.py", "--dataset", wanted.data, "--method", *wanted.methods]
     command += ["--root", recipe.values["root"], "--experiments", *experiments]
     bcl = recipe.values["paper"] == "bcl"
@@ -103,28 +75,28 @@ def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> l
         command += ["--splits", *map(str, splits)]
     command += [*(["--paper", "bcl"] if bcl else ["--LT"]), "--probe", *(p.label for p in recipe.protocols)]
     command += ["--quiet", "True"] if recipe.on("quiet") else []
-    return [*command, "--out", recipe.below(f"tables_{wanted.data}"), "--plot", recipe.below(f"figures_{wanted.data}")]
+    return [*command, "--out", wanted.folder("tables"), "--plot", wanted.folder("figures")]
 
 
 def main() -> None:
     wanted = parse_reproduce(sys.argv[1:], __doc__)
-    splits = _splits(wanted.dataset)
     recipe, quiet = wanted.recipe, wanted.recipe.on("quiet")
+    splits = _splits(recipe.dataset)
     with Programs() as programs:
-        names = run_recipes(wanted, splits, programs)
+        checkpoints = run_recipes(wanted, splits, programs)
         if dry_run() or recipe.on("only_pretraining") or recipe.on("check"):
             return
-        programs.run_or_end(_table(wanted, splits, [name for name, _ in names]))
-        tail = recipe.below(f"tail_{wanted.data}") if os.environ.get("TAIL") else ""
-        for method, (_, checkpoint) in zip(wanted.methods, names if tail else [], strict=False):
+        programs.run(_table(wanted, splits, [checkpoint.parent.name for checkpoint in checkpoints]))
+        tail = wanted.folder("tail") if os.environ.get("TAIL") else ""
+        for method, checkpoint in zip(wanted.methods, checkpoints if tail else [], strict=False):
             print(f"== tail of {wanted.data}, {method}", flush=True)
-            out = ["--checkpoint", checkpoint, "--out", f"{tail}/{method}", "--quiet", str(quiet)]
-            programs.run_or_end([program(), "-m", "tail", *out])
+            out = ["--checkpoint", str(checkpoint), "--out", f"{tail}/{method}", "--quiet", str(quiet)]
+            programs.run([program(), "-m", "tail", *out])
     if quiet:
-        folder = PurePath(names[0][1]).parent.parent
-        tables, figures = recipe.below(f"tables_{wanted.data}"), recipe.below(f"figures_{wanted.data}")
+        folder = checkpoints[0].parent.parent
         print(f"\nlogs: log.txt in each folder of {folder} and {folder}_tune")
-        print(f"tables: {tables}; figures: {figures}" + (f"; tail: {tail}" if tail else ""))
+        kinds = ["tables", "figures", "tail"] if tail else ["tables", "figures"]
+        print("; ".join(f"{kind}: {wanted.folder(kind)}" for kind in kinds))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Never, Self
 
 from utils.errors import CODES
@@ -31,6 +31,7 @@ class Programs:
         self.child: subprocess.Popen | None = None
         self.starting = False
         self.code = 0  # of the last signal that came
+        self.failed = False
         self.before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
@@ -39,15 +40,17 @@ class Programs:
         self.before = {number: signal.signal(number, self._note) for number in wanted}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def run(self, words: Sequence[str]) -> int:
+    def run(self, words: Sequence[str], go_on: bool = False) -> None:
         """Run a program to its end, whatever signals come meanwhile.
 
-        Returns:
-            Its exit code, as a shell has it; where that is 0, the code of a signal that came.
+        Where it fails or a signal came, this process ends as it did, with an exit code as a shell has it.
+
+        Args:
+            go_on: a failure is noted in `failed`, and does not end this process.
         """
         self.starting = True
         # No standard input: a loop of a shell that reads lines keeps them.
@@ -57,12 +60,11 @@ class Programs:
             self.child.send_signal(next(number for number, code in CODES.items() if code == self.code))
         code = self.child.wait()
         self.child = None
-        return (128 - code if code < 0 else code) or self.code
-
-    def run_or_end(self, words: Sequence[str]) -> None:
-        """Run a program; where it fails or a signal came, this process ends as it did."""
-        if code := self.run(words):
-            end(code)
+        if code < 0:
+            code = 128 - code
+        if ended := self.code if go_on else code or self.code:
+            end(ended)
+        self.failed |= code != 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.code = CODES[signal.Signals(number)]

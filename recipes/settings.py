@@ -4,7 +4,7 @@ All values are texts, as they stand in command lines and names of experiments. W
 line of methods/__init__.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data.sets.base import DataSet, Split
@@ -12,7 +12,7 @@ from data.sets.registry import data_set
 from methods import METHODS, WRAPPERS, Chosen, Line, choose, method_of
 from probe.protocols import PROTOCOLS, Protocol
 from recipes.styles import STYLES, Style
-from run.names import experiment_name
+from run.names import experiment_name, few_shot_split
 
 # Of every recipe; '' leaves a setting to the programs that are called.
 GENERAL = {
@@ -49,21 +49,27 @@ OF_DATA_SET = {
     "places": {"sdclr": {"prune_percent": "0.1"}},
 }
 
+# What has an effect on one protocol alone, and the option of its probe; '' where that is not one for all scripts.
+OF_PROTOCOLS = {
+    "sdclr-linear": {"linear_epochs": "epochs", "linear_eval_seed": "seed"},
+    "sdclr-fewshot": {"few_shot_epochs": "epochs", "few_shot_lr": "lr", "few_shot_split": ""},
+}
+
 LINES = {**METHODS, **WRAPPERS}
-METHOD_OPTIONS = {name: line for line in LINES.values() for name in line.options if name not in GENERAL}
+METHOD_OPTIONS = {name: value for line in LINES.values() for name, value in line.options.items() if name not in GENERAL}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a recipe runs.
 
-    method: as chosen. lines: its lines, each with its options in order. values: all settings by name, the method's
-    options among them.
+    method: as chosen. lines: its lines, each with the names of its options in order. values: all settings by name, the
+    method's options among them.
     """
 
     dataset: DataSet
     method: Chosen
-    lines: tuple[tuple[Line, Mapping[str, str]], ...]
+    lines: Sequence[tuple[Line, Sequence[str]]]
     values: Mapping[str, str]
 
     def on(self, name: str) -> bool:
@@ -82,7 +88,13 @@ class Recipe:
     @property
     def experiment(self) -> str:
         """Name of the pre-training."""
-        return experiment_name(self.dataset, self.method, self.values)
+        parts = [(line.flag, line.part_of_name(self.values)) for line in self.method.lines]
+        return experiment_name(self.dataset.name, self.dataset.style, parts, self.values)
+
+    @property
+    def few_shot_list(self) -> str:
+        """Name of the list of few labelled images."""
+        return self.values["few_shot_split"] or few_shot_split(self.values["split"])
 
     @property
     def folder(self) -> str:
@@ -114,42 +126,24 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
     """
     said = {**script, **user}
     dataset, paper, name = data_set(said["dataset"]), said.get("paper", "sdclr"), said.get("method", "")
-    flags = {line.flag: said.get(line.flag) == "True" for line in LINES.values()}
-    method = choose(name or method_of(flags))
-    values = {**GENERAL, **BY_STYLE[dataset.style], **_of_data_set(dataset), **script, **PAPERS[paper][dataset.style]}
-    if (
-        paper == "bcl" and dataset.bcl_shape
-    ):  # what this paper calls ImageNet-LT is another list than that of the script
-        values["split"] = dataset.split_name(1, True, dataset.bcl_shape)
-    names = [next(key for key, known in LINES.items() if known is line) for line in method.lines]
-    own = {
-        key: _of_line(dataset, paper, method, key) if name else _by_flag(dataset, paper, script, key) for key in names
-    }
-    for options in own.values():
-        values |= options
-    values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
-    lines = tuple((LINES[key], {k: values[k] for k in own[key] if k not in GENERAL}) for key in names)
-    return Recipe(dataset, method, lines, values)
-
-
-def _of_data_set(dataset: DataSet) -> dict[str, str]:
-    """What a recipe has of a data set where no script says otherwise."""
+    style = dataset.style
+    method = choose(name or method_of({"prune": said.get("prune") == "True"}))
     of_lists = {"split": dataset.list_of(Split(1, True, "")), "few_shot_split": dataset.few_shot_name}
-    return {"model": dataset.default_model, "data": dataset.default_folder, **of_lists}
-
-
-def _of_line(dataset: DataSet, paper: str, method: Chosen, name: str) -> dict[str, str]:
-    """What is set for a line of a method that is chosen by name: its options in order, then others."""
-    own = {key: method.options[key] for key in LINES[name].options} | dict(LINES[name].papers.get(paper, {}))
-    if "prune_percent" in own:
-        own["prune_percent"] = str(dataset.prune_percent)
-    return own | OF_STYLE[dataset.style].get(name, {}) | OF_DATA_SET.get(dataset.name, {}).get(name, {})
-
-
-def _by_flag(dataset: DataSet, paper: str, script: Mapping[str, str], name: str) -> dict[str, str]:
-    """What is set for a line that is chosen by the authors' flag: a script's own values, and nothing switched on."""
-    line = LINES[name]
-    own = {key: "False" if value == "True" else value for key, value in line.options.items()}
-    if "prune_percent" in own:
-        own["prune_percent"] = str(dataset.prune_percent)
-    return own | {key: script[key] for key in own if key in script} | dict(line.papers.get(paper, {}))
+    of_data_set = {"model": dataset.default_model, "data": dataset.default_folder, **of_lists}
+    values = {**GENERAL, **BY_STYLE[style], **of_data_set, **script, **PAPERS[paper][style]}
+    if paper == "bcl" and dataset.bcl_shape:
+        # What this paper calls ImageNet-LT is another list than that of the script.
+        values["split"] = dataset.split_name(1, True, dataset.bcl_shape)
+    options = {**method.options, "prune_percent": str(dataset.prune_percent)}
+    if not name:  # by the authors' flag: a script's own values, and nothing is switched on
+        options = {key: script.get(key, "False" if value == "True" else value) for key, value in options.items()}
+    lines = []
+    for line in method.lines:
+        found = {key: options[key] for key in line.options} | line.papers.get(paper, {})
+        if name:
+            key = next(key for key, known in LINES.items() if known is line)
+            found |= OF_STYLE[style].get(key, {}) | OF_DATA_SET.get(dataset.name, {}).get(key, {})
+        values |= found
+        lines.append((line, [key for key in found if key not in GENERAL]))
+    values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
+    return Recipe(dataset, method, lines, values)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 class Style(NamedTuple):
     """Of one family. Options are in order; what a step does not have is left out.
 
-    script: of probes. pretraining, probe: options. features, end: those of a probe on features, and what comes after
-    the general ones. few_shot: the option that names few labelled images. processes: probes are run by several.
+    script: of probes. pretraining, probe: options. end: those at the end of a probe on features. few_shot: the option
+    that names few labelled images. processes: probes are run by several.
     always: options on images that are said even where they are as usual. unsaid: options of methods that are left out
     where they have this value. other: the recipes' options that have no effect here, and in words what they are of.
     """
@@ -15,7 +15,6 @@ class Style(NamedTuple):
     script: str
     pretraining: str
     probe: str
-    features: str
     end: str
     few_shot: str
     processes: bool
@@ -25,8 +24,6 @@ class Style(NamedTuple):
     of: str
 
 
-_FEATURES = "save-dir dataset data model protocol num_workers checkpoint cvt_state_dict resume"
-
 STYLES = {
     "cifar": Style(
         "train_cifar.py",
@@ -34,7 +31,7 @@ STYLES = {
         "output_ch seed num_workers print_freq resume",
         "save-dir dataset data download model trainSplit valiSplit epochs decreasing_lr lr wd batch-size "
         "test_freq fixto fixbn seed num_workers resume checkpoint cvt_state_dict protocol",
-        _FEATURES, "download", "trainSplit", False, (), {},
+        "download", "trainSplit", False, (), {},
         frozenset({"nodes", "rdzv", "few_shot_split", "linear_eval_seed", "image_size", "on_bad_image"}), "image files",
     ),
     "imagenet": Style(
@@ -43,7 +40,7 @@ STYLES = {
         "num_workers seed data print_freq resume",
         "decreasing_lr weight-decay epochs lr batch-size model fullset customSplit save-dir dataset "
         "checkpoint cvt_state_dict world_size port num_workers test_freq seed data resume protocol",
-        _FEATURES, "world_size port", "customSplit", True, ("on_bad_image",), {"random_prune_percent": "0"},
+        "world_size port", "customSplit", True, ("on_bad_image",), {"random_prune_percent": "0"},
         frozenset({"download"}), "images in memory",
     ),
 }  # fmt: skip

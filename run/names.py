@@ -3,107 +3,73 @@
     <settings>_epoch<n>_<list>_newNT_s<seed><method>__<probe>     images in memory
     <list>_res<settings>_epoch<n>_batch<n><method>__<probe>       image files
 
-What comes before `__` is the pre-training's name, the whole is the probe's. Data set and method are arguments; of their
-rooms nothing is imported here.
+What comes before `__` is the pre-training's name, the whole is the probe's.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 # ---- writing
 
 FIRST = "prune"  # flag of the method whose part stands before weight decay and head, as published: SDCLR's
 
 
-class PartOfName(Protocol):
-    """methods.Part."""
-
-    text: str
-    option: str
-    unless: str | None
-
-
-class LineOfMethod(Protocol):
-    """methods.Line."""
-
-    flag: str
-    parts: Sequence[PartOfName]
-
-
-class Method(Protocol):
-    """methods.Chosen."""
-
-    lines: Sequence[LineOfMethod]
-
-
-class DataSet(Protocol):
-    """data.sets.base.DataSet."""
-
-    name: str
-    style: str
-
-
-# By DataSet.style: of a pre-training, and what follows __ in that of a linear and a few-shot probe of SDCLR's paper.
-# Few-shot probes of image files say 30 epochs whatever they have, as published.
+# By DataSet.style.
 PRETRAINING = {
     "cifar": "{model}{data}_scheduling_sgd_temp{temp}_wd{weight_decay}_lr{lr}_b{batch_size}{output}_twolayerProj"
     "_epoch{epochs}_{split}_newNT_s{seed}",
     "imagenet": "{split}_{model}_scheduling_sgd_lr{lr}_temp{temp}_epoch{epochs}_batch{batch_size}",
 }
-LINEAR = {"cifar": "f2layer4_d10d20_wd0_lr30_freezeBN", "imagenet": "lr30_wd0_epoch{linear_epochs}_b512_d10d20"}
-FEW_SHOT = {
-    "cifar": "{few_shot}_f2layer4_d40d60_wd0_lr{lr}_freezeBN",
-    "imagenet": "{few_shot}_lr{lr}_fix2layer4_wd0_epoch30_b512_d10d20",
+# What follows __, by protocol and DataSet.style; that of other protocols is called by the protocol, as BCL's. Few-shot
+# probes of image files say 30 epochs whatever they have, as published.
+PROBES = {
+    "sdclr-linear": {
+        "cifar": "f2layer4_d10d20_wd0_lr30_freezeBN",
+        "imagenet": "lr30_wd0_epoch{linear_epochs}_b512_d10d20",
+    },
+    "sdclr-fewshot": {
+        "cifar": "{few_shot}_f2layer4_d40d60_wd0_lr{few_shot_lr}_freezeBN",
+        "imagenet": "{few_shot}_lr{few_shot_lr}_fix2layer4_wd0_epoch30_b512_d10d20",
+    },
 }
 
 
-def experiment_name(data_set: DataSet, method: Method, settings: Mapping[str, str]) -> str:
+def experiment_name(data: str, style: str, parts: Sequence[tuple[str, str]], settings: Mapping[str, str]) -> str:
     """Name of a pre-training.
 
     Args:
-        settings: of the recipe, as they are written on its command line, the method's among them.
+        data, style: of the data set. parts: of each line of the method, its flag and its part of the name. settings: of
+            the recipe, as they are written on its command line.
     """
-    s, published = settings, PRETRAINING[data_set.style]
+    s, published = settings, PRETRAINING[style]
     # CIFAR-10's names are older than the other data sets.
-    data, output = ("", "") if data_set.name == "cifar10" else (f"_{data_set.name}", f"_o{s['output_ch']}")
-    name = published.format(**{**s, "data": data, "output": output})
-    name += "".join(_parts(line, s) for line in method.lines if line.flag == FIRST)
+    named, output = ("", "") if data == "cifar10" else (f"_{data}", f"_o{s['output_ch']}")
+    name = published.format(**{**s, "data": named, "output": output})
+    name += "".join(part for flag, part in parts if flag == FIRST)
     if "{weight_decay}" not in published and s["weight_decay"] != "1e-4":
         name += f"_wd{s['weight_decay']}"
-    if s["head_layers"] not in ("", usual_head_layers(s)):
-        name += f"_head{s['head_layers']}"
-    return name + "".join(_parts(line, s) for line in method.lines if line.flag != FIRST)
+    if head := unusual_head_layers(s):
+        name += f"_head{head}"
+    return name + "".join(part for flag, part in parts if flag != FIRST)
 
 
-def usual_head_layers(settings: Mapping[str, str]) -> str:
-    """Layers of the projection head where none are given: three with dual batch norm, as SDCLR's authors have it."""
-    return "3" if settings.get("prune_dual_bn") == "True" else "2"
+def unusual_head_layers(settings: Mapping[str, str]) -> str:
+    """Layers of the projection head, '' for the usual ones: three with dual batch norm, as SDCLR's authors have it."""
+    usual = "3" if settings.get("prune_dual_bn") == "True" else "2"
+    return "" if settings["head_layers"] == usual else settings["head_layers"]
 
 
-def _parts(line: LineOfMethod, settings: Mapping[str, str]) -> str:
-    shown = [part for part in line.parts if not part.option or settings[part.option] != part.unless]
-    return "".join(part.text.format(settings.get(part.option, "")) for part in shown)
-
-
-def linear_probe_name(data_set: DataSet, experiment: str, settings: Mapping[str, str]) -> str:
-    """Name of the linear probe of SDCLR's paper."""
-    seed = settings["linear_eval_seed"]
-    return f"{experiment}__{LINEAR[data_set.style].format(**settings)}" + (f"_s{seed}" if seed else "")
-
-
-def few_shot_probe_name(data_set: DataSet, experiment: str, few_shot: str, lr: str) -> str:
-    """Name of the few-shot probe of SDCLR's paper.
+def probe_name(experiment: str, protocol: str, style: str, settings: Mapping[str, str]) -> str:
+    """Name of a probe.
 
     Args:
-        few_shot: name of the list. lr: learning rate.
+        experiment: name of the pre-training. style: of the data set. settings: of the recipe, and few_shot, the name of
+            the few-shot list.
     """
-    return f"{experiment}__{FEW_SHOT[data_set.style].format(few_shot=few_shot, lr=lr)}"
-
-
-def protocol_name(experiment: str, protocol: str) -> str:
-    """Name of a probe that is called by its protocol, as BCL's."""
-    return f"{experiment}__{protocol}"
+    name = f"{experiment}__{PROBES.get(protocol, {}).get(style, protocol).format(**settings)}"
+    seed = settings["linear_eval_seed"] if protocol == "sdclr-linear" else ""
+    return f"{name}_s{seed}" if seed else name
 
 
 def few_shot_split(split: str) -> str:
