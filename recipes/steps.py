@@ -6,7 +6,7 @@ from data.sets.registry import pretraining_name
 from probe.protocols import Protocol
 from recipes.running import program
 from recipes.settings import GENERAL, LINES, OF_PROTOCOLS, Recipe
-from run.names import FIRST, PROBES, probe_name, unusual_head_layers
+from run.names import FIRST, PROBE_ENDINGS, probe_name, unusual_head_layers
 
 # Options of a probe on features, for both families of scripts.
 FEATURES = "save-dir dataset data model protocol num_workers checkpoint cvt_state_dict resume"
@@ -73,7 +73,7 @@ def _probe(recipe: Recipe, protocol: Protocol) -> list[str]:
         "world_size": str(recipe.count("GPU_NUM") * recipe.count("nodes")),
         "port": values["port"],
     }
-    if protocol.name not in PROBES:
+    if protocol.name not in PROBE_ENDINGS:
         given["protocol"] = protocol.name
     settings = {**values, "few_shot": recipe.few_shot_list}
     name = probe_name(recipe.experiment, protocol.name, dataset.style, settings)

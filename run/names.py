@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 FIRST = "prune"  # flag of the method whose part stands before weight decay and head, as published: SDCLR's
 
-
 # By DataSet.style.
 PRETRAINING = {
     "cifar": "{model}{data}_scheduling_sgd_temp{temp}_wd{weight_decay}_lr{lr}_b{batch_size}{output}_twolayerProj"
@@ -23,7 +22,7 @@ PRETRAINING = {
 }
 # What follows __, by protocol and DataSet.style; that of other protocols is called by the protocol, as BCL's. Few-shot
 # probes of image files say 30 epochs whatever they have, as published.
-PROBES = {
+PROBE_ENDINGS = {
     "sdclr-linear": {
         "cifar": "f2layer4_d10d20_wd0_lr30_freezeBN",
         "imagenet": "lr30_wd0_epoch{linear_epochs}_b512_d10d20",
@@ -67,7 +66,7 @@ def probe_name(experiment: str, protocol: str, style: str, settings: Mapping[str
         experiment: name of the pre-training. style: of the data set. settings: of the recipe, and few_shot, the name of
             the few-shot list.
     """
-    name = f"{experiment}__{PROBES.get(protocol, {}).get(style, protocol).format(**settings)}"
+    name = f"{experiment}__{PROBE_ENDINGS.get(protocol, {}).get(style, protocol).format(**settings)}"
     seed = settings["linear_eval_seed"] if protocol == "sdclr-linear" else ""
     return f"{name}_s{seed}" if seed else name
 
