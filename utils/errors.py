@@ -1,5 +1,6 @@
 """The exceptions for a user's mistake and for a signal, and how a script ends on them."""
 
+import errno
 import io
 import os
 import re
@@ -14,6 +15,8 @@ from utils.text import one_line
 # What a run ends with on a signal: 128 + n as a shell has it. SIGUSR1 is a scheduler's warning: 85 asks to be started
 # again, and nothing else ends so.
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
+
+FEWER_WORKERS = "use fewer workers (num_workers; 0 needs none) or smaller batches"
 
 
 class InputError(Exception):
@@ -33,6 +36,12 @@ class Interrupted(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(" ".join(message.split()))
         self.code = code
+
+
+def warn(message: str) -> None:
+    """A line of warning on standard error, of rank 0."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"warning: {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -64,6 +73,9 @@ def run(main: Callable[[], None]) -> None:
         if re.search("can't allocate memory|out of memory", str(error)):
             print(f"error: not enough memory: {one_line(str(error))}", file=sys.stderr, flush=True)
             sys.exit(2)
+        if reason := _of_a_worker(error):
+            print(f"error: {reason}", file=sys.stderr, flush=True)
+            sys.exit(2)
         # Where one process ends, the others fail in the middle of a collective; so do all where the network does.
         if _process_group() is None or not re.search("gloo|nccl|closed by peer", str(error), re.I):
             raise
@@ -75,6 +87,25 @@ def run(main: Callable[[], None]) -> None:
     finally:
         if group := _process_group():
             group.destroy_process_group()
+
+
+def _of_a_worker(error: RuntimeError) -> str:
+    """What torch says where a loader's worker died or gave no batch, with what to do; '' for another error."""
+    message = f"{error} {error.__cause__}"  # how it ended is in one or in the other
+    if found := re.search(r"DataLoader timed out after (\d+) seconds", message):
+        return f"a loader's workers gave no batch for {found[1]} seconds: see whether the disk answers; {FEWER_WORKERS}"
+    found = re.search(r"DataLoader worker \(pid\S* ([\d, ]+)\) (is killed|exited)", message)
+    if not found:
+        return ""
+    code = re.search(r"exit code (\d+)", message)
+    number = int(code[1]) if code else 0
+    if "Bus error" in message or number == errno.ENOSPC:
+        cause = "the shared memory, /dev/shm, is full"
+    elif number == errno.EMFILE:
+        cause = "too many files are open, raise `ulimit -n`"
+    else:
+        cause = "out of memory perhaps"
+    return f"a loader's worker, process {found[1]}, has ended: {cause}; {FEWER_WORKERS}"
 
 
 def _nobody_reads() -> bool:
