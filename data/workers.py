@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 from torch.utils.data import DataLoader
 
-from data.flags import NO_WORKERS
+from data.flags import MORE_SHARED_MEMORY, NO_WORKERS
 from utils.allocator import return_memory
 from utils.distributed import local_processes
 from utils.errors import CODES, InputError, warn
@@ -73,7 +73,7 @@ def workers_that_fit(workers: int, view_bytes: int) -> tuple[int, int]:
         return workers, AHEAD
     told = f"{SHARED_MEMORY} has {size(free)} free, for {workers} workers with batches of {size(batch)}"
     told += f" in each of {local_processes()} processes" if local_processes() > 1 else ""
-    advice = f"give a container more (docker run --shm-size=8g), or {NO_WORKERS}"
+    advice = f"{MORE_SHARED_MEMORY}, or {NO_WORKERS}"
     if fitting < workers:
         raise InputError(f"{told}: {advice}")
     fewer = max(min(workers, fitting - HELD), 0)
