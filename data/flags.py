@@ -10,6 +10,8 @@ from utils.errors import InputError
 
 GIVE_DATA = "give its folder by --data, or the one to fetch it to with --download True"
 GIVE_TREE = "give by --data the one that holds train/ and val/ of the images"
+MORE_SHARED_MEMORY = "give a container more (docker run --shm-size=8g)"
+NO_WORKERS = "choose --num_workers 0"
 SKIP_BAD = "leave out such images with --on_bad_image skip"
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from data.images import BadImage, ImageArrays, ImageFiles
 from data.views.batch_ops import sent
 from data.views.boost import Boost
-from utils.allocator import return_memory
+from data.workers import WorkerLoader, workers_that_fit
 from utils.distributed import World, cores
 from utils.errors import InputError
 
@@ -135,6 +134,11 @@ class AugmentedImages(Dataset):
             torch.set_rng_state(state)
         return views, index, int(self.labels[index]), bad
 
+    def sample_bytes(self) -> int:
+        """Of one sample's views, by the first image that can be read; 0 if there is none among the first ones."""
+        samples = (self[0, index][0] for index in range(min(len(self), TRIES)))
+        return next((views.nbytes for views in samples if views is not None), 0)
+
     def _good_image(self, epoch: int, index: int) -> tuple[Any, int, list[str]]:
         """The image, or one in its place, its number, and messages on those that were bad; None if there is none."""
         bad, others = [], None
@@ -215,27 +219,25 @@ def make_loader(
     workers: int,
     device: torch.device,
 ) -> DataLoader:
-    """Batches of `batch` images, the last one short, or those of ShardedBatches; at most one worker per core."""
+    """Batches of `batch` images, the last one short, or those of ShardedBatches; at most one worker per core.
+
+    Raises:
+        InputError: there is no room for batches of so many workers.
+    """
     workers = min(workers, cores())  # their number changes no sample
-    how = {"sampler": sampler, "batch_size": batch}
     if isinstance(sampler, ShardedBatches):
-        how = {"batch_sampler": sampler}
-    return DataLoader(
-        dataset,
-        **how,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
-        worker_init_fn=_one_thread if workers else None,
-        generator=torch.Generator(),  # it draws once for each epoch that it begins, again where one is resumed
-    )
-
-
-def _one_thread(worker: int) -> None:
-    """OpenCV would start a thread for each core in each worker, which would keep the memory of its largest image."""
-    cv2.setNumThreads(0)
-    return_memory()
+        largest, how = max(map(len, sampler.batches), default=0), {"batch_sampler": sampler}
+    else:
+        largest, how = min(batch, len(sampler)), {"batch_size": batch, "sampler": sampler}
+    how |= {
+        "collate_fn": collate,
+        "pin_memory": device.type == "cuda",
+        "generator": torch.Generator(),  # it draws once for each epoch that it begins, again where one is resumed
+    }
+    workers, ahead = workers_that_fit(workers, largest * dataset.sample_bytes()) if workers else (0, 0)
+    if not workers:
+        return DataLoader(dataset, **how)
+    return WorkerLoader(dataset, num_workers=workers, prefetch_factor=ahead, **how)
 
 
 class BatchedLoader:

@@ -143,7 +143,7 @@ class Run:
         """Steps that are done of an interrupted epoch, in words."""
         try:
             return f" and {int(self.interrupted['meters']['done'])} steps" if self.interrupted else ""
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except ODD:
             return ""
 
     def begin_epoch(self, steps: Callable[[], int]) -> Meters:

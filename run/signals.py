@@ -1,6 +1,5 @@
 """SIGTERM, SIGINT and SIGUSR1 noted, and known to all processes after the same step, so that they save and end."""
 
-import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -22,7 +21,7 @@ class Signals:
     """
 
     def __init__(self, world: World) -> None:
-        self.several, self.owner = world.size > 1, os.getpid()
+        self.several = world.size > 1
         self.code, self.before = 0, {}
         self.pending: tuple[dist.Work, torch.Tensor] | None = None
 
@@ -66,14 +65,9 @@ class Signals:
         return int(code)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.owner:
-            # A loader's worker, forked with this handler. Ctrl-C and some schedulers signal workers, too, but the owner
-            # needs their batches until it ends. Only SIGTERM, by which torch ends workers, ends them here.
-            if number == signal.SIGTERM:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-            return
         self.code = self.code or CODES[number]
-        if number != signal.SIGUSR1:
-            signal.signal(number, signal.SIG_DFL)  # the second one does not wait for Python to come round
+        if number == signal.SIGINT:
+            # A person's second one ends the run at once, and does not wait for Python to come round. A second SIGTERM
+            # is the first one again, by a launcher that hands on what the whole group has had.
+            signal.signal(number, signal.SIG_DFL)
         signal.alarm(PATIENCE)  # where another process has died, no step may ever end

@@ -103,10 +103,11 @@ class Network(NamedTuple):
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.reset_running_stats()
                 module.momentum = None  # the plain average
-        with pruned(competitor.train()), torch.no_grad(), self.compute.autocast():
+        with pruned(competitor.train()), torch.no_grad():
             for batch in on_device(self.loader, self.compute.device, self.compute.stream):
                 if len(batch.index):
-                    competitor(batch.views.flatten(0, 1))
+                    with self.compute.autocast():
+                        competitor(batch.views.flatten(0, 1))
         return competitor.eval()
 
     @torch.no_grad()

@@ -29,10 +29,10 @@ def world_from_environment(no_cuda: bool = False) -> World:
     """Read torchrun's RANK, WORLD_SIZE and LOCAL_RANK; without them this is the only process.
 
     Raises:
-        InputError: more processes on this machine than GPUs, where there are GPUs.
+        InputError: they are no numbers, or there are more processes on this machine than GPUs, where there are GPUs.
     """
-    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local, here = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    rank, size = launchers_number("RANK", 0), launchers_number("WORLD_SIZE", 1)
+    local, here = launchers_number("LOCAL_RANK", 0), local_processes()
     if no_cuda or not torch.cuda.is_available():
         return World(rank, size, torch.device("cpu"))
     if here > torch.cuda.device_count():
@@ -54,6 +54,23 @@ def launched_by_hand(local_rank: int | None, world_size: int, port: int) -> None
     here = {"RANK": local_rank, "LOCAL_RANK": local_rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
     os.environ.update({name: str(value) for name, value in here.items()})
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
+def local_processes() -> int:
+    """Processes of this run on this machine."""
+    return launchers_number("LOCAL_WORLD_SIZE", 1)
+
+
+def launchers_number(name: str, alone: int) -> int:
+    """A number that torchrun sets in the environment; `alone` where it does not.
+
+    Raises:
+        InputError: it is none.
+    """
+    text = os.environ.get(name, str(alone))
+    if not text.isdecimal():
+        raise InputError(f"the environment has {name}='{text}', which is no number: unset it, or start by torchrun")
+    return int(text)
 
 
 def cores() -> int:

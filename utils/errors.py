@@ -1,5 +1,6 @@
 """The exceptions for a user's mistake and for a signal, and how a script ends on them."""
 
+import errno
 import io
 import os
 import re
@@ -14,6 +15,8 @@ from utils.text import one_line
 # What a run ends with on a signal: 128 + n as a shell has it. SIGUSR1 is a scheduler's warning: 85 asks to be started
 # again, and nothing else ends so.
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
+
+FEWER_WORKERS = "use fewer workers (num_workers; 0 needs none) or smaller batches"
 
 
 class InputError(Exception):
@@ -35,6 +38,12 @@ class Interrupted(Exception):
         self.code = code
 
 
+def warn(message: str) -> None:
+    """A line of warning on standard error, of rank 0."""
+    if _is_main():
+        print(f"warning: {one_line(message)}", file=sys.stderr, flush=True)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script's main(): an InputError, a file that cannot be written, or no memory is one line and exit code 2.
 
@@ -42,6 +51,7 @@ def run(main: Callable[[], None]) -> None:
     Before the processes have joined, every process meets the same error, so only rank 0 prints it; afterwards, and
     where joining itself failed, the line names the rank that met it.
     """
+    os.environ.pop("MPLBACKEND", None)  # a notebook's, which may not be installed here; figures need none
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
@@ -50,31 +60,62 @@ def run(main: Callable[[], None]) -> None:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python writes there at its end
             sys.exit(128 + signal.SIGPIPE)
-        rank = int(os.environ.get("RANK", 0))
         each = _process_group() is not None or getattr(error, "each", False)
-        if rank == 0 or each:
-            where = f" [rank {rank}]" if each else ""
+        if _is_main() or each:
+            where = f" [rank {os.environ.get('RANK', 0)}]" if each else ""
             print(f"error{where}: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr, flush=True)
         sys.exit(2)
     except Interrupted as end:
-        if os.environ.get("RANK", "0") == "0":
+        if _is_main():
             print(f"interrupted: {end}", file=sys.stderr, flush=True)
         sys.exit(end.code)
     except RuntimeError as error:
-        if re.search("can't allocate memory|out of memory", str(error)):
-            print(f"error: not enough memory: {one_line(str(error))}", file=sys.stderr, flush=True)
-            sys.exit(2)
-        # Where one process ends, the others fail in the middle of a collective; so do all where the network does.
-        if _process_group() is None or not re.search("gloo|nccl|closed by peer", str(error), re.I):
+        if not (line := _known(error)):
             raise
-        rank, reason = os.environ.get("RANK", "0"), str(error).splitlines()[0]
-        print(f"error [rank {rank}]: lost the other processes: {reason}", file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
         if group := _process_group():
             group.destroy_process_group()
+
+
+def _is_main() -> bool:
+    """Whether this is rank 0, or no launcher has said which one it is."""
+    rank = os.environ.get("RANK", "")
+    return not rank.isdecimal() or int(rank) == 0
+
+
+def _known(error: RuntimeError) -> str:
+    """The line for what torch raises where memory, a loader's worker or another process is gone; '' for a fault."""
+    if re.search("can't allocate memory|out of memory", str(error)):
+        return f"error: not enough memory: {one_line(str(error))}"
+    if reason := _of_a_worker(error):
+        return f"error: {reason}"
+    # Where one process ends, the others fail in the middle of a collective; so do all where the network does.
+    if _process_group() and re.search("gloo|nccl|closed by peer", str(error), re.I):
+        return f"error [rank {os.environ.get('RANK', 0)}]: lost the other processes: {str(error).splitlines()[0]}"
+    return ""
+
+
+def _of_a_worker(error: RuntimeError) -> str:
+    """What torch says where a loader's worker died or gave no batch, with what to do; '' for another error."""
+    message = f"{error} {error.__cause__}"  # how it ended is in one or in the other
+    if found := re.search(r"DataLoader timed out after (\d+) seconds", message):
+        return f"a loader's workers gave no batch for {found[1]} seconds: see whether the disk answers; {FEWER_WORKERS}"
+    found = re.search(r"DataLoader worker \(pid\S* ([\d, ]+)\) (is killed|exited)", message)
+    if not found:
+        return ""
+    code = re.search(r"exit code (\d+)", message)
+    number = int(code[1]) if code else 0
+    if "Bus error" in message or number == errno.ENOSPC:
+        cause = "the shared memory, /dev/shm, is full"
+    elif number == errno.EMFILE:
+        cause = "too many files are open, raise `ulimit -n`"
+    else:
+        cause = "out of memory perhaps"
+    return f"a loader's worker, process {found[1]}, has ended: {cause}; {FEWER_WORKERS}"
 
 
 def _nobody_reads() -> bool:

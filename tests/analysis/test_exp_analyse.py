@@ -1,7 +1,10 @@
 """exp_analyse.py: tables beside the published numbers, figures, errors."""
 
 import csv
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +173,17 @@ def test_several_methods_and_probes_and_figures(tmp_path, call, figures):
     names = [f"{name}{suffix}" for name in ("groups", "classes", "sizes", "few_vs_full") for suffix in (".png", ".pdf")]
     assert list(figures) == names and sorted(names) == sorted(file.name for file in (tmp_path / "new").iterdir())
     assert re.findall("^figure: (.*)$", done.stdout, re.M) == [str(tmp_path / "new" / name) for name in names]
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "qtagg", "nonsense"])
+def test_figures_need_no_backend(tmp_path, backend):
+    """A notebook sets one for all processes that it starts, whether it is installed for them or not."""
+    write_two_methods(tmp_path)
+    words = ["--dataset", "digits", "--LT", "--splits", "1", "--root", str(tmp_path), "--plot", str(tmp_path / "plots")]
+    program = [sys.executable, str(PROJECT / "exp_analyse.py"), *words]
+    done = subprocess.run(program, env={**os.environ, "MPLBACKEND": backend}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {p.suffix for p in (tmp_path / "plots").iterdir()} == {".png", ".pdf"}
 
 
 def test_figure_that_cannot_be_written(tmp_path, call):

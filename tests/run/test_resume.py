@@ -507,7 +507,15 @@ def test_a_probe_does_not_take_up_another_backbone_or_best_model(call, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "change", [{"images": float("inf")}, {"done": "\x1b[2J"}, {"done": 99}, {"measured": 3}, {"total": "x"}]
+    "change",
+    [
+        {"images": float("inf")},
+        {"done": "\x1b[2J"},
+        {"done": 99},
+        {"done": torch.ones(2)},
+        {"measured": 3},
+        {"total": "x"},
+    ],
 )
 def test_odd_meters_are_one_line(call, tmp_path, interrupted, change):
     interrupted(2)

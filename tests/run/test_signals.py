@@ -52,19 +52,8 @@ def test_nothing_is_installed_outside_the_main_thread():
     assert seen == [before, 0]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 3), (signal.SIGUSR1, 3), (signal.SIGTERM, -15)])
-def test_forked_workers_outlive_all_but_sigterm(number, status):
-    with Signals(ALONE) as signals:
-        child = os.fork()
-        if not child:
-            os.kill(os.getpid(), number)
-            os._exit(3)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
-        assert signals.requested() == 0
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -2), (signal.SIGTERM, -15), (signal.SIGUSR1, 3)])
-def test_a_second_one_ends_the_process(number, status):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -2), (signal.SIGTERM, 3), (signal.SIGUSR1, 3)])
+def test_a_persons_second_one_ends_the_process(number, status):
     child = os.fork()
     if not child:
         with Signals(ALONE):

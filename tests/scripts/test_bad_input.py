@@ -124,6 +124,15 @@ def test_batch_that_the_processes_cannot_share(call, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
+@pytest.mark.parametrize("value", ["", "abc", "-1"])
+def test_a_launchers_number_that_is_none(call, tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    one_line_error(call("train_simCLR.py", "run", *PRETRAIN), f"{name}='{value}'")
+    one_line_error(call("train_cifar.py", "run", *PROBE), f"{name}='{value}'")
+    assert not list(tmp_path.iterdir())
+
+
 def test_tables_without_results(call, tmp_path):
     one_line_error(call("exp_analyse.py", "--dataset", "digits", "--LT"), "no result")
     one_line_error(call("exp_analyse.py", "--dataset", "imagenet21k"), "imagenet21k")

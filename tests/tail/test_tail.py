@@ -217,6 +217,20 @@ def test_dual_batch_norm_and_the_loss_equal_loops_over_images(call, lists, tmp_p
     assert not (tmp_path / "b" / "disagreement.csv").exists()
 
 
+@pytest.mark.parametrize("dual", [False, True])
+def test_scores_of_bfloat16_and_batched_views(call, lists, tmp_path, dual):
+    """Views are float32 whatever the network computes in; the scores have bfloat16's rounding."""
+    checkpoint = save(network("res20_s", dual_bn=dual), tmp_path / "model.pt", {**CONFIG, "prune": dual})
+    options = ["--checkpoint", checkpoint, "--scores", "disagreement", "loss", "--num_workers", 0, "--draws", 1]
+    found = {}
+    for precision in ("fp32", "bf16"):
+        done = call("tail/__main__.py", *options, "--out", tmp_path / precision, "--precision", precision)
+        assert done.returncode == 0, done.stderr
+        found[precision] = [by_id(tmp_path / precision / f"{name}.csv") for name in ("disagreement", "loss")]
+    for one, other in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.1, atol=0.05)
+
+
 def test_single_batch_norm_gets_the_pruned_networks_statistics(call, lists, tmp_path):
     model, (_, images, _) = network("res20_s"), of_list(lists)
     checkpoint = save(model, tmp_path / "model.pt", {**CONFIG, "prune": False})
