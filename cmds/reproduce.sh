@@ -12,6 +12,7 @@
 # METHOD: untrained, simclr, focal, sdclr, bcl-i, bcl-d; default simclr sdclr. With `-- --paper bcl`, it is BCL's table.
 # --quiet True behind --: a line for each step, the tables, and where the logs are.
 # TAIL=1: tail of each method's first split, too.
+[ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/shell_scrips/common.sh"
 
 exec "$PYTHON" -m recipes.reproduce "$@"

@@ -1,6 +1,7 @@
 """Options of the recipes, of recipes.reproduce and of recipes.pretrained."""
 
 import argparse
+import os
 import re
 import sys
 import textwrap
@@ -33,6 +34,7 @@ SPELLINGS = {
     "-e": "epochs", "-s": "split", "-p": "port", "-w": "workers", "-g": "GPU_NUM", "-n": "nodes",
     "--pretrain_batch_size": "batch_size", "--pretrain_lr": "lr", "--only_few_shot": "few_shot_only",
 }  # fmt: skip
+PATHS = {"data", "root"}
 FIXED = {"output_ch", "print_freq"}
 OF_SCRIPTS = {"dataset", "resizeLower"}  # what a script says, and its user does not
 OPTIONS = [*(name for name in GENERAL if name not in FIXED | OF_SCRIPTS), *METHOD_OPTIONS]
@@ -59,6 +61,7 @@ def parse_recipe(words: Sequence[str], description: str) -> Recipe:
     everything, at = [*OPTIONS, *OF_SCRIPTS], words.index("--") if "--" in words else None
     script = {} if at is None else _read(words[:at], everything, description).values
     user = _read(words, everything, description) if at is None else _read(words[at + 1 :], OPTIONS, description)
+    _from_the_callers_folder(user)
     recipe = _settled(script, user)
     if refused := refusals(recipe, user):
         raise InputError(next(iter(refused.values())))
@@ -87,6 +90,13 @@ def _read(words: Sequence[str], known: Collection[str], description: str) -> Giv
         given.values[name], given.written[name] = value, option
         rest = rest[2:]
     return given
+
+
+def _from_the_callers_folder(user: Given) -> None:
+    """Relative paths of a script's user mean the folder that the script was called in; it has gone to the project's."""
+    caller = Path(os.environ.get("RECIPE_CALLER", "."))
+    for name in PATHS & user.values.keys() if caller.resolve() != Path.cwd().resolve() else ():
+        user.values[name] = str(caller / user.values[name])
 
 
 def _help(description: str) -> Never:
@@ -215,6 +225,7 @@ def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
     except InputError as error:
         raise InputError(f"{error}; recipe's options go behind --") from error
     user = _read(words[at + 1 :], OPTIONS, description)
+    _from_the_callers_folder(user)
     if "method" in user.values:
         raise InputError("methods are named before --, not by --method")
     recipes = {name: _settled({"dataset": dataset, "method": name}, user) for name in methods}

@@ -13,6 +13,8 @@ for word; do
     esac
 done
 
+export RECIPE_CALLER=$PWD  # relative paths of the user mean this folder
+unset CDPATH               # cd would look there first
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python

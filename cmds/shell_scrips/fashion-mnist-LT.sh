@@ -5,6 +5,7 @@
 #
 #   ./cmds/shell_scrips/fashion-mnist-LT.sh --data /usr/share/datasets/fashion-mnist --split fashion_mnist_split1_D_i
 #   ... [--method simclr|focal|sdclr|bcl-i|bcl-d] [--paper bcl, for the settings and probes of BCL's paper]
+[ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec "$PYTHON" -m recipes --dataset fashion_mnist --model res20_s --epochs 200 \
     --batch_size 512 --lr 0.5 --temp 0.2 --seed 10 --prune_percent 0.9 --split fashion_mnist_split1_D_i \

@@ -8,6 +8,7 @@
 #   ./cmds/shell_scrips/imagenet-100-res50-LT.sh --data DIR -g 2 -p 4867 -w 10 --split imageNet_100_LT_train \
 #       [--prune True --prune_percent 0.3 --prune_dual_bn True --temp 0.3]
 #   on each of two machines: ... -g 8 -n 2 --rdzv HOST:29400
+[ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec "$PYTHON" -m recipes --dataset imagenet-100 --model res50 --epochs 500 \
     --batch_size 256 --lr 0.5 --temp 0.2 --seed 1 --prune_percent 0.3 --split imageNet_100_LT_train \

@@ -7,6 +7,7 @@
 # res50), 6.6 days at a sustained 10 TFLOP/s; it was not run by this project. Data: ILSVRC2012 (data.imagenet_extract).
 #
 #   ./cmds/shell_scrips/imagenet-res50-LT.sh --data DIR -g 2 -p 4867 -w 10 --split imageNet_LT_exp_train
+[ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # --method sdclr prunes a tenth, as later code of BCL's authors does here; no command of SDCLR's is known.
 exec "$PYTHON" -m recipes --dataset imagenet --model res50 --epochs 500 --batch_size 256 \

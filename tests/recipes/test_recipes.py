@@ -26,9 +26,7 @@ EVALUATE = ["--only_finetuning", "True", "--test_only", "True"]
 
 def bash(folder, script: str, *args: str, **env: str) -> subprocess.CompletedProcess:
     command = ["bash", str(folder / "cmds" / script), *map(str, args)]
-    return subprocess.run(
-        command, env=environment(**env), capture_output=True, text=True, timeout=400, cwd=folder.parent
-    )
+    return subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=400, cwd=folder)
 
 
 def dry(folder, script: str, *args: str) -> list[list[str]]:
@@ -41,7 +39,7 @@ def dry(folder, script: str, *args: str) -> list[list[str]]:
     kind, module, *words = done.stdout.split("\0")[:-1]
     assert (kind, module) == ("-m", "recipes")
     printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder.parent), contextlib.redirect_stdout(printed):
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder), contextlib.redirect_stdout(printed):
         patch.setenv("DRY_RUN", "1")
         patch.setattr(sys, "argv", [module, *words])
         recipes.__main__.main()
@@ -341,3 +339,42 @@ def test_make_demo_is_quiet_where_its_output_is_no_terminal(project_copy, tmp_pa
 def test_make_demo_runs_the_recipe(project_copy):
     done = subprocess.run(["make", "-n", "demo", "SPLITS=1 2"], cwd=project_copy, capture_output=True, text=True)
     assert 'SPLITS="1 2" TAIL=1 cmds/reproduce.sh digits simclr sdclr -- --root demo' in done.stdout
+
+
+def called_from(folder, *command: str, **env: str) -> subprocess.CompletedProcess:
+    variables = environment(DRY_RUN="1", **env)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, cwd=folder, timeout=60)
+
+
+def test_relative_paths_are_of_the_callers_folder(project_copy, tmp_path):
+    """And what the script has by itself is of the project's."""
+    script, there = project_copy / "cmds/shell_scrips/cifar-10-LT.sh", tmp_path / "a folder"
+    there.mkdir()
+    done = called_from(there, "bash", str(script), "--data", "images", "--root", "../out", "-e", "3")
+    assert done.returncode == 0, done.stderr
+    for words in (options(shlex.split(line)[1:]) for line in done.stdout.splitlines()):
+        assert Path(words["--data"]) == there / "images"
+        assert os.path.normpath(words["--save-dir"]).startswith(str(tmp_path / "out" / "checkpoints"))
+    plain = options(shlex.split(called_from(there, "bash", str(script)).stdout.splitlines()[0])[1:])
+    assert (plain["--data"], plain["--save-dir"]) == ("datasets", "checkpoints")
+    words = ["cifar10", "simclr", "--", "--data", "images"]
+    done = called_from(there, "bash", str(project_copy / "cmds/reproduce.sh"), *words, SPLITS="1")
+    assert done.returncode == 0 and f"--data '{there}/images'" in done.stdout, done.stderr
+
+
+def test_cdpath_leads_nowhere_else(project_copy, tmp_path):
+    (tmp_path / "cmds/shell_scrips").mkdir(parents=True)
+    script = "cmds/shell_scrips/digits-LT.sh"
+    done = called_from(project_copy, "bash", script, CDPATH=str(tmp_path))
+    plain = called_from(project_copy, "bash", script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, plain.stdout, "") and plain.stdout
+
+
+@pytest.mark.skipif(not shutil.which("dash"), reason="no shell here that is not bash")
+def test_another_shell_is_one_line(project_copy):
+    scripts = [*(project_copy / "cmds/shell_scrips").glob("*-LT.sh"), project_copy / "cmds/reproduce.sh"]
+    assert len(scripts) == 9
+    for script in scripts:
+        done = called_from(project_copy, "dash", str(script), "digits")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"error: this is a script for bash, run it by: bash {script}\n"
