@@ -95,7 +95,7 @@ def parse_extract(description: str) -> argparse.Namespace:
     parser = Parser(description)
     add = parser.add_argument
     add("--train", type=Path, help="ILSVRC2012_img_train.tar, of 1,000 archives")
-    add("--val", type=Path, help="ILSVRC2012_img_val.tar")
+    add("--val", type=Path, help="ILSVRC2012_img_val.tar, or the folder that it was unpacked into")
     add("--devkit", type=Path, help="ILSVRC2012_devkit_t12.tar.gz, which has the classes of the validation images")
     add("--out", type=Path, required=True, help="folder to make train/ and val/ in")
     args = parser.parse_args()
@@ -105,6 +105,6 @@ def parse_extract(description: str) -> argparse.Namespace:
     if args.val and not args.devkit:
         raise InputError("--val needs --devkit, which has the classes of the validation images")
     for kind, path in args.archives.items():
-        if not path.is_file():
+        if not path.is_file() and not (kind == "val" and path.is_dir()):
             raise InputError(f"--{kind} {path} does not exist: get it from image-net.org")
     return args

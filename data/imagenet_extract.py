@@ -3,6 +3,9 @@ r"""Unpack ILSVRC2012 into train/n01440764/*.JPEG and val/n01440764/*.JPEG, by t
     python -m data.imagenet_extract --train ILSVRC2012_img_train.tar --val ILSVRC2012_img_val.tar \
         --devkit ILSVRC2012_devkit_t12.tar.gz --out DIR
 
+--val takes the folder DIR/val, too, where the validation images lie side by side, as their archive or another download
+unpacks them: they are then moved into folders of their classes.
+
 The archives come from image-net.org; nothing is downloaded. torchvision cannot resume: a part is unpacked in
 DIR/.extracting and moved to its place when its images are complete, so run again after an interruption, a part that
 is there is skipped, and the other is unpacked anew.
@@ -12,6 +15,7 @@ import os
 import shutil
 import sys
 import tarfile
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from utils.errors import InputError, run
 from utils.files import locked
 
 PUBLISHED = {"val": (50_000, 1000), "train": (1_281_167, 1000)}  # images, classes; the quick one first
+FLAT = "ILSVRC2012_val_*.JPEG"
 NEEDS = {"val": ("devkit", "val"), "train": ("train",)}  # the devkit has the classes of the validation images
 
 
@@ -42,6 +47,31 @@ def _parse(kind: str, archive: Path, work: Path) -> None:
             raise InputError(
                 "{} is not {} with MD5 {}: get it from image-net.org".format(archive, *imagenet.ARCHIVE_META[kind])
             ) from error
+
+
+def sort_flat(folder: Path, devkit: Path) -> str:
+    """Move ILSVRC2012_val_00000001.JPEG, ... of a folder into folders of their classes; what is in one stays.
+
+    Returns:
+        A line that says what was done.
+
+    Raises:
+        InputError: the devkit is not the published one, or other images are there or some are missing.
+    """
+    from torchvision.datasets import imagenet
+
+    images = {int(path.stem[-8:]): path for path in folder.rglob(FLAT) if path.stem[-8:].isdecimal()}
+    if sorted(images) != list(range(1, PUBLISHED["val"][0] + 1)):
+        raise InputError("{} has {:,} images {}, not {:,}".format(folder, len(images), FLAT, PUBLISHED["val"][0]))
+    with tempfile.TemporaryDirectory() as work:
+        _parse("devkit", devkit, Path(work))
+        _, classes = imagenet.load_meta_file(work)
+    flat = {number: path for number, path in images.items() if path.parent == folder}
+    for number, path in flat.items():
+        target = folder / classes[number - 1]
+        target.mkdir(exist_ok=True)
+        path.rename(target / path.name)
+    return f"{folder}: {len(flat):,} images moved into {_count(folder)[1]:,} classes"
 
 
 def extract(part: str, archives: dict[str, Path], out: Path) -> str:
@@ -83,7 +113,9 @@ def main() -> None:
     with locked(args.out):
         for part in PUBLISHED:
             if part in args.archives:
-                print(extract(part, args.archives, args.out), flush=True)
+                flat = part == "val" and args.val.is_dir()
+                done = sort_flat(args.val, args.devkit) if flat else extract(part, args.archives, args.out)
+                print(done, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Images of a data set: arrays in memory, or files that a list names."""
 
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from data.flags import GIVE_TREE, SKIP_BAD
 from data.sets.base import MemorySet
@@ -52,8 +54,32 @@ class BadImage(Exception):
     """An image that is missing or cannot be decoded; names the file, the list and its line."""
 
 
+# What programs leave in folders of images; hidden folders (.ipynb_checkpoints) are none of the images', either.
+LEFT_BEHIND = {"__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
+PROFILE = 64 * 2**20  # bytes that a colour profile or a text of an image has unpacked, at most
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the folders of classes in a folder, in the order of the alphabet."""
+    names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    return sorted(n for n in names if n.isprintable() and not n.startswith(".") and n not in LEFT_BEHIND)
+
+
 def _rgb(file: Image.Image) -> Image.Image:
+    if file.mode.startswith("I"):  # 16 bits of grey, which Pillow's conversion would cut off at 255
+        return Image.fromarray((np.asarray(file) / 257 + 0.5).astype(np.uint8)).convert("RGB")
     return file.convert("RGB")
+
+
+@contextmanager
+def _with_large_profiles() -> Iterator[None]:
+    """Pillow refuses a PNG whose colour profile or text has more than 1 MiB; the pixels are whole."""
+    before = PngImagePlugin.MAX_TEXT_CHUNK
+    PngImagePlugin.MAX_TEXT_CHUNK = PROFILE
+    try:
+        yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
 def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb) -> Any:
@@ -64,7 +90,7 @@ def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb) -> Any:
     """
     if path.exists() and not path.is_file():
         raise OSError("it is no plain file")  # a pipe would never end
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _with_large_profiles():
         warnings.simplefilter("ignore")  # of odd metadata, say
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels
         with Image.open(path, formats=("JPEG", "PNG")) as file:

@@ -12,6 +12,7 @@ from models.published import State, has_dual_batch_norm, load_state, to_backbone
 from models.resnet import build_backbone
 from run.bad_images import BadImages
 from utils.distributed import gather_samples
+from utils.errors import warn
 
 # Batches of (images [n, 3, H, W] in [0, 1], or features [n, C]; labels [n]; sample ids [n]).
 Images = Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
@@ -66,5 +67,6 @@ def backbone_of(state: State, name: str, stem: str, source: str, batch_norm: int
     model = build_backbone(name, stem)
     if batch_norm is None:
         batch_norm = 0 if has_dual_batch_norm(state) else -1
-    load_state(model, to_backbone(state, batch_norm), source, head=False)
+    if missing := load_state(model, to_backbone(state, batch_norm), source, head=False):
+        warn(f"{source}{missing}")
     return model

@@ -8,6 +8,8 @@ from torch import nn
 from utils.errors import InputError
 
 State = dict[str, torch.Tensor]
+NORMALIZE = {"normalize.mean", "normalize.std"}
+WRAPPED = {"module", "_orig_mod"}  # DistributedDataParallel's and torch.compile's, in any order and number
 
 
 def from_published(state: State) -> State:
@@ -15,14 +17,15 @@ def from_published(state: State) -> State:
 
     SDCLR's: no `module.`, `downsample.conv/bn` -> torchvision's `downsample.0/1`. BCL's: no `backbone.`, and its
     SimCLR's `projector.` -> `fc.` (its models/simclr.py; its SDCLR has the head in `backbone.fc`, models/sdclr.py).
-    Our own checkpoints pass through unchanged but for the `module.` that they carry as published.
+    Our own checkpoints pass through unchanged but for the `module.` that they carry as published. Prefixes of wrappers
+    go, wherever they are.
 
     Raises:
         InputError: two keys are of the same tensor.
     """
     renamed = {}
     for key, value in state.items():
-        key = key.removeprefix("module.").removeprefix("backbone.")
+        key = ".".join(part for part in key.split(".") if part not in WRAPPED).removeprefix("backbone.")
         key = re.sub(r"^projector\.", "fc.", key)
         key = key.replace("downsample.conv", "downsample.0").replace("downsample.bn", "downsample.1")
         if key in renamed:
@@ -57,17 +60,25 @@ def to_backbone(state: State, index: int = -1) -> State:
     return {key: value for key, value in state.items() if not key.startswith("fc.")}
 
 
-def load_state(model: nn.Module, state: State, source: str, head: bool = True) -> None:
+def load_state(model: nn.Module, state: State, source: str, head: bool = True) -> str:
     """Copy `state` (keys as ours) into `model`; every key must find its place.
+
+    Two things may be missing: batch norms' counts, which nothing here reads, and the mean and deviation that images are
+    normalised by, which files of torchvision and of features.export have not among their weights.
 
     Args:
         model: with head=False its `fc.*` parameters are left as they are.
         state: name -> tensor. source: the file's name, for messages.
 
+    Returns:
+        What was missing, to be told behind the file's name; '' for nothing.
+
     Raises:
         InputError: a key is missing or left over, or a shape differs: the checkpoint is of another model.
     """
     own = {k: v for k, v in model.state_dict().items() if head or not k.startswith("fc.")}
+    plain = NORMALIZE & own.keys() - state.keys()
+    state = {**{k: v for k, v in own.items() if k in plain or k.endswith("num_batches_tracked")}, **state}
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     hint = "choose the model and options it was made with, or another file"
@@ -83,6 +94,7 @@ def load_state(model: nn.Module, state: State, source: str, head: bool = True) -
         what = f"{k} is {list(state[k].shape)}, not {list(own[k].shape)}"
         raise InputError(f"{source} is a checkpoint of another model: {what}; {hint}")
     model.load_state_dict(state, strict=head)
+    return ", without normalize.mean and normalize.std: ImageNet's are taken" if plain else ""
 
 
 class NetworkPart:
@@ -101,9 +113,9 @@ class NetworkPart:
     def load_state_dict(self, state: State) -> None:
         self.load(state, "it")
 
-    def load(self, state: State, source: str) -> None:
-        """The weights of a file that is named in messages; InputError if it is of another model."""
-        load_state(self.network, from_published(state), source)
+    def load(self, state: State, source: str) -> str:
+        """The weights of a file that is named in messages; InputError if it is of another model. As load_state."""
+        return load_state(self.network, from_published(state), source)
 
 
 def _is_usable(value: torch.Tensor, own: torch.Tensor) -> bool:

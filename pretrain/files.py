@@ -94,8 +94,8 @@ def load(run: Run, network: NetworkPart, resume: bool) -> tuple[Path, dict[str, 
     if resume:
         run.compare(file, content, "checkpoint")
         return file, content
-    network.load(content["state_dict"], str(file))
-    run.told.append(f"starting from the weights of {file}")
+    missing = network.load(content["state_dict"], str(file))
+    run.told.append(f"starting from the weights of {file}{missing}")
     return None
 
 

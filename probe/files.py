@@ -42,8 +42,8 @@ def load_backbone(model: nn.Module, checkpoint: str, convert: bool, batch_norm: 
             state = from_published(content["state_dict"])
             if any(k.startswith("fc.fc") for k in state):
                 raise InputError(f"{checkpoint} is of pre-training: {CONVERT}")
-        load_state(model, state, checkpoint, head=not convert)
-        told = f"backbone: {checkpoint}, epoch {content.get('epoch')}"
+        missing = load_state(model, state, checkpoint, head=not convert)
+        told = f"backbone: {checkpoint}, epoch {content.get('epoch')}{missing}"
     if pruned:
         apply_masks(model, compute_masks(model, pruned))
     return told

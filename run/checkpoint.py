@@ -14,10 +14,13 @@ import torch
 
 from utils.errors import InputError
 from utils.files import replace_file
-from utils.safe_load import safe_load
+from utils.safe_load import Refused, safe_load
 
 # What an optimizer keeps of each weight.
 _STATE = {"SGD": {"momentum_buffer"}, "LARS": {"momentum_buffer"}, "Adam": {"step", "exp_avg", "exp_avg_sq"}}
+# What other people's checkpoints have beside the weights, by the names in the file.
+OBJECTS = {"numpy": "a NumPy array", "pathlib": "a path of pathlib"}
+WEIGHTS_ALONE = "where you trust it, save its weights alone by torch.save({'state_dict': model.state_dict()}, FILE)"
 _MARK = b"sha256:"
 _LENGTH = len(_MARK) + 64
 
@@ -119,11 +122,16 @@ def _load(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return safe_load(path)
+    except Refused as error:
+        raise InputError(f"{path} has {error}: {WEIGHTS_ALONE}") from error
     except Exception as error:
         # torch.load raises anything from EOFError to UnpicklingError on a bad file.
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"it would run {unsafe.group(1)}, which no checkpoint needs" if unsafe else "truncated or damaged"
-        raise InputError(f"{path} is not a checkpoint that can be read: {why}; get it again") from error
+        if unsafe:
+            what = next((what for start, what in OBJECTS.items() if unsafe[1].startswith(start)), "")
+            has = what or f"an object of {unsafe[1]}, which would be run"
+            raise InputError(f"{path} has {has}, and only tensors and numbers are read: {WEIGHTS_ALONE}") from error
+        raise InputError(f"{path} is not a checkpoint that can be read: truncated or damaged; get it again") from error
 
 
 def _is_state(value: Any) -> bool:

@@ -16,6 +16,7 @@ MAKE = "python -m split.make_splits --data DIR --dataset"  # a data set follows
 REFETCH = "replace it by split.fetch_published with --overwrite True"
 REMAKE = "replace it by split.make_splits with --overwrite True"
 GIVE_LABELS = "give the labels with --data or --labels"
+SORT_VAL = "python -m data.imagenet_extract --val DIR/val --devkit ILSVRC2012_devkit_t12.tar.gz --out DIR"
 
 
 def parse_verify(description: str) -> argparse.Namespace:

@@ -6,13 +6,16 @@ images that are not validation images, as the authors' lists were (their overlap
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from data.images import class_folders
 from data.sets.base import FileSet
 from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
+from split.flags import SORT_VAL
 from utils.errors import InputError
 
 IMAGES = {".jpg", ".jpeg", ".png"}
@@ -30,33 +33,42 @@ class Tree:
 
 
 def scan(dataset: FileSet, root: Path, classes: list[str] | None = None) -> Tree:
-    """Find the classes and images below `root`.
-
-    ImageNet-100 takes its published classes where they are all there. Otherwise a tree with more classes than the data
-    set gives a sample of them (seed 0); labels follow the alphabet.
+    """Find the classes and images below `root`: labels follow the alphabet, but ImageNet-100's published classes, where
+    they are all there, have the published order, and others may be there, too.
 
     Args:
         classes: the folders in the order of the labels, where lists that are here and stay say so.
 
     Raises:
-        InputError: no train/ or val/, too few classes, a class that is missing or empty in train/ or val/.
+        InputError: no train/ or val/, another number of classes, a class that is missing or empty in train/ or val/.
     """
     for part in ("train", "val"):
         if not (root / part).is_dir():
             raise InputError(
                 f"data folder {str(root)!r} has no folder {part}/: the right download is {dataset.download}"
             )
-    there = sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir() and entry.name.isprintable())
+    there, flat = class_folders(root / "train"), not class_folders(root / "val")
+    if flat and any(_is_image(entry.name) for entry in os.scandir(root / "val")):
+        raise InputError(f"{root / 'val'} has images, but no folders of classes: sort them by `{SORT_VAL}`")
     published = imagenet_100()[0] if dataset.name == "imagenet-100" else []
     known = bool(published) and set(published) <= set(there)
-    if len(there) < dataset.classes:
+    if not known and not classes and len(there) != dataset.classes:
+        odd = _odd(there, class_folders(root / "val"))
         raise InputError(
-            f"{root / 'train'} has {len(there)} classes, {dataset.name} needs {dataset.classes}: {dataset.download}"
+            f"{root / 'train'} has {len(there)} folders of classes, {dataset.name} has {dataset.classes}{odd}: "
+            f"{dataset.download}"
         )
-    chosen = np.sort(np.random.RandomState(0).permutation(len(there))[: dataset.classes])
-    classes = classes or (published if known else [there[i] for i in chosen])
+    classes = classes or (published if known else there)
     images = {part: [_images(root, part, name) for name in classes] for part in ("train", "val")}
     return Tree(root, classes, images["train"], images["val"], known)
+
+
+def _odd(train: list[str], val: list[str]) -> str:
+    """The folders that are no classes, by their names or as only one part has them, in words; '' where none is odd."""
+    wordnet = [name for name in train if re.fullmatch(r"n\d{8}", name)]
+    odd = sorted(set(train) - set(wordnet)) if 2 * len(wordnet) > len(train) else sorted(set(train) ^ set(val))
+    more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
+    return f", and odd ones are {', '.join(odd[:5])}{more}" if odd else ""
 
 
 def _images(root: Path, part: str, name: str) -> list[str]:

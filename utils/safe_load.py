@@ -8,12 +8,18 @@ import numpy as np
 import torch
 
 MOST = 100_000  # values besides the numbers in tensors
+NUMBERS = "?bhilqBHILQefdFD"  # NumPy's kinds of them
+
+
+class Refused(ValueError):
+    """A whole file that holds what is not taken up; the message says what, as the end of 'it has ...'."""
 
 
 def safe_load(path: Path) -> Any:
     """What torch.save wrote to `path`, on the CPU.
 
     Raises:
+        Refused: it has more values than a checkpoint has, or a tensor or number of an odd kind.
         Exception: it is damaged, would execute something, or would expand: by compression, tensors that repeat their
             memory, or lists that hold each other.
     """
@@ -31,7 +37,7 @@ def safe_load(path: Path) -> Any:
 
 def _scalar(dtype: np.dtype, content: bytes) -> np.generic:
     """A NumPy number, never a text of the length that a file claims."""
-    if dtype.kind not in "biuf":
+    if dtype.kind not in "biufc":
         raise ValueError(f"{dtype} is no number")
     return np.frombuffer(content, dtype, 1)[0]
 
@@ -41,14 +47,12 @@ _SAFE = [
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
-    type(np.dtype("float64")),
-    type(np.dtype("float32")),
-    type(np.dtype("int64")),
+    *{type(np.dtype(kind)) for kind in NUMBERS},
 ]
 
 
 def _check(content: Any) -> None:
-    """Raise ValueError if there are too many values, counted at any depth, or a tensor without numbers."""
+    """Raise Refused if there are too many values, counted at any depth, or a tensor without numbers."""
     stack, count = [content], 0
     while stack:
         value = stack.pop()
@@ -58,12 +62,12 @@ def _check(content: Any) -> None:
             children = list(value) if isinstance(value, list | tuple | set | frozenset) else []
         count += 1 + len(children)
         if count > MOST:
-            raise ValueError(f"it has more than {MOST:,} values")
+            raise Refused(f"more than {MOST:,} values besides its tensors, a history perhaps")
         stack += children
         if isinstance(value, int) and value.bit_length() > 64:  # Python prints no number of 5000 digits
-            raise ValueError("a number of it is too large")
+            raise Refused("a number of more than 64 bits")
         if isinstance(value, torch.Tensor):
             if value.layout != torch.strided or value.is_meta or value.is_quantized:
-                raise ValueError("a tensor of it is not dense")
+                raise Refused("a tensor that is not dense")
             if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                raise ValueError("a tensor of it is larger than its memory")
+                raise Refused("a tensor that is larger than its memory")

@@ -23,7 +23,7 @@ from tests.analysis.experiments import (
     write,
     write_authors,
 )
-from tests.conftest import PROJECT, one_line_error
+from tests.conftest import PROJECT, one_line_error, slow_but
 
 PAPER = PROJECT / "results" / "published_results.csv"
 
@@ -175,7 +175,9 @@ def test_several_methods_and_probes_and_figures(tmp_path, call, figures):
     assert re.findall("^figure: (.*)$", done.stdout, re.M) == [str(tmp_path / "new" / name) for name in names]
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "qtagg", "nonsense"])
+@pytest.mark.parametrize(
+    "backend", slow_but("nonsense", ["module://matplotlib_inline.backend_inline", "qtagg", "nonsense"])
+)
 def test_figures_need_no_backend(tmp_path, backend):
     """A notebook sets one for all processes that it starts, whether it is installed for them or not."""
     write_two_methods(tmp_path)

@@ -17,7 +17,7 @@ import torch
 import torchvision.transforms.functional as TF
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, PngImagePlugin
 from sklearn.datasets import load_sample_images
 from torchvision import transforms as T
 
@@ -526,6 +526,8 @@ def test_images_are_read_as_pillow_reads_them(tmp_path, name):
     images = listed(tmp_path, ["a.JPEG"])
     as_image, as_array = (ImageFiles(str(tmp_path), images, array)[0] for array in (False, True))
     expected = np.array(Image.open(io.BytesIO(content)).convert("RGB"))
+    if name == "16 bits":  # Pillow would make all but the darkest white
+        expected = np.repeat(PIXELS[..., :1], 3, axis=2)
     assert expected.shape == PIXELS.shape  # not turned
     assert (as_image.mode, as_image.size) == ("RGB", (52, 35))
     assert np.array_equal(np.array(as_image), expected)
@@ -540,6 +542,26 @@ def test_images_are_read_as_pillow_reads_them(tmp_path, name):
         assert np.abs(as_array.astype(int) - PIXELS).mean() < 12
     for view in (arrays.PretrainView(16), arrays.ProbeView(16), arrays.CentreView(16)):
         assert view(as_array).shape == (3, 16, 16)
+
+
+def test_16_bits_are_rounded_to_8(tmp_path):
+    """v / 65535 * 255 to the nearest whole number, for each v; no v is half-way, as 257 is odd."""
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    read = ImageFiles(str(tmp_path), listed(tmp_path, ["a.png"]), True)[0]
+    exact = [(2 * 255 * v + 65535) // (2 * 65535) for v in range(65536)]
+    assert read[..., 0].ravel().tolist() == exact and (read == read[..., :1]).all()
+
+
+@pytest.mark.parametrize("size", [1_000, 3 * 2**20])
+def test_an_image_with_a_large_colour_profile_is_whole(tmp_path, size):
+    profile = np.random.RandomState(0).bytes(size)
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(PIXELS).save(tmp_path / name, icc_profile=profile)
+    before = PngImagePlugin.MAX_TEXT_CHUNK
+    images = ImageFiles(str(tmp_path), listed(tmp_path, ["a.png", "a.jpg"]), True, skip_bad=False)
+    assert np.array_equal(images[0], PIXELS) and images[1].shape == PIXELS.shape
+    assert before == PngImagePlugin.MAX_TEXT_CHUNK
 
 
 def test_each_index_is_its_line(tmp_path):

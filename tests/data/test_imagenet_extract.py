@@ -182,3 +182,30 @@ def test_full_disk(archives, extract, tmp_path, monkeypatch):
     monkeypatch.setattr(tarfile, "copyfileobj", full)
     one_line_error(extract({"train": archives["train"]}), str(archives["train"]), "No space left")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("done", [0, 2, 4])
+def test_a_flat_folder_is_sorted_in_place(call, archives, tmp_path, done):
+    """As a popular download has it; an interrupted one goes on."""
+    folder = tmp_path / "data" / "val"
+    folder.mkdir(parents=True)
+    for i, (name, content) in enumerate(sorted(VAL.items())):
+        where = folder / WNIDS[TRUTH[i] - 1] if i < done else folder
+        where.mkdir(exist_ok=True)
+        (where / name).write_bytes(content)
+    words = ["--val", folder, "--devkit", archives["devkit"], "--out", tmp_path / "data"]
+    result = call(SCRIPT, *words)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{folder}: {4 - done} images moved into 3 classes\n"
+    assert files(tmp_path / "data") == {n: c for n, c in WANTED.items() if n.startswith("val/")}
+
+
+@pytest.mark.parametrize("change", ["missing", "more"])
+def test_a_flat_folder_that_is_not_whole_stays_as_it_is(call, archives, tmp_path, change):
+    folder = tmp_path / "val"
+    folder.mkdir()
+    names = sorted(VAL)[:3] if change == "missing" else [*sorted(VAL), "ILSVRC2012_val_00000005.JPEG"]
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    one_line_error(call(SCRIPT, "--val", folder, "--devkit", archives["devkit"], "--out", tmp_path), "not 4")
+    assert sorted(path.name for path in folder.iterdir()) == names

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -90,16 +91,17 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("what", ENDS)
+@pytest.mark.parametrize("what", slow_but("killed", ENDS))
 def test_a_worker_that_ends_is_one_line(capsys, what):
     odd, word = ENDS[what]
     said = of_a_run(odd, capsys)
     assert "a loader's worker" in said and word in said and "num_workers" in said
 
 
-@pytest.mark.parametrize(
-    ("number", "word"), [(errno.ENOSPC, "/dev/shm, is full"), (errno.EMFILE, "ulimit -n"), (errno.EACCES, "worker")]
-)
+FAILED = [(errno.ENOSPC, "/dev/shm, is full"), (errno.EMFILE, "ulimit -n"), (errno.EACCES, "worker")]
+
+
+@pytest.mark.parametrize(("number", "word"), slow_but(FAILED[0], FAILED))
 def test_a_batch_that_cannot_be_passed_on_is_one_line(capsys, monkeypatch, number, word):
     class Batch:
         def __reduce__(self):
@@ -108,6 +110,7 @@ def test_a_batch_that_cannot_be_passed_on_is_one_line(capsys, monkeypatch, numbe
     assert word in of_a_run(lambda n: Batch(), capsys)
 
 
+@pytest.mark.slow
 def test_a_worker_that_never_answers_is_one_line(capsys, monkeypatch):
     monkeypatch.setattr(data.workers, "PATIENCE", 2)
     assert "no batch for 2 seconds" in of_a_run(lambda n: time.sleep(600), capsys)
@@ -188,9 +191,10 @@ def ends_saved(run: subprocess.Popen, folder, number: int, code: int) -> None:
     _, said = run.communicate(timeout=90)
     assert run.returncode == code, said
     (line,) = [line for line in said.splitlines() if "warning" not in line.lower()]
-    assert line.startswith("interrupted: saved after epoch 2")
+    # Steps are short: some may be done between the line that was waited for and the signal.
+    epoch = int(re.match(r"interrupted: saved after epoch (\d+)", line)[1])
     (model,) = folder.rglob("model.pt")
-    assert torch.load(model, weights_only=True)["epoch"] == 1
+    assert epoch >= 2 and torch.load(model, weights_only=True)["epoch"] in (epoch - 1, epoch)
     deadline = time.monotonic() + 20
     while any(Path(f"/proc/{pid}").exists() for pid in others):
         assert time.monotonic() < deadline
@@ -198,7 +202,8 @@ def ends_saved(run: subprocess.Popen, folder, number: int, code: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere SIGTERM ends workers")
-@pytest.mark.parametrize(("number", "code"), slow_but(SIGNALS[0], SIGNALS))
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_to_the_group_is_saved(tmp_path, number, code):
     run = begun(tmp_path, sys.executable, str(PROJECT / "train_simCLR.py"), "x", *DIGITS, "--epochs", "500")
     ends_saved(run, tmp_path, number, code)

@@ -6,6 +6,7 @@ Trees here are of empty files, or of names alone: the lists never look into an i
 import hashlib
 import itertools
 import re
+import shutil
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -563,24 +564,63 @@ def test_make_and_verify(small_tree, tmp_path, call):
     assert seen.stdout.splitlines()[-1] == "6 lists, all in order"
 
 
-def test_more_classes_than_needed(tmp_path):
-    """A sample of them, labelled by the alphabet; other files than images are none."""
-    root = touch(tmp_path, names(130), [3] * 130)
+def test_other_files_than_images_are_none(tmp_path):
+    root = touch(tmp_path, names(100), [3] * 100)
     (root / "train" / "README.txt").touch()
-    (root / "train" / names(130)[0] / "notes.txt").touch()
-    (root / "train" / names(130)[0] / "b.PNG").touch()
-    tree, again = scan(IN100, root), scan(IN100, root)
-    assert tree == again
-    assert len(tree.classes) == 100
-    assert tree.classes == sorted(tree.classes)
-    assert set(tree.classes) < set(names(130))
-    assert tree.classes != names(130)[:100]
-    assert not tree.published_classes
-    found = {path for paths in tree.train for path in paths}
-    expected = {f"train/{c}/{c}_train_{i}.JPEG" for c in tree.classes for i in range(3)}
-    if names(130)[0] in tree.classes:
-        expected.add(f"train/{names(130)[0]}/b.PNG")
-    assert found == expected
+    (root / "train" / names(100)[0] / "notes.txt").touch()
+    (root / "train" / names(100)[0] / "b.PNG").touch()
+    tree = scan(IN100, root)
+    assert tree.classes == names(100) and not tree.published_classes
+    expected = {f"train/{c}/{c}_train_{i}.JPEG" for c in names(100) for i in range(3)}
+    assert {path for paths in tree.train for path in paths} == expected | {f"train/{names(100)[0]}/b.PNG"}
+
+
+LEFT = [".ipynb_checkpoints", "__MACOSX", "@eaDir", ".thumbnails", "lost+found", "$RECYCLE.BIN"]
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_folders_that_tools_leave_behind_are_no_classes(tmp_path, call, left):
+    """Jupyter's would be class 0, and a class of the data set would be dropped."""
+    clean = touch(tmp_path / "clean", names(100), [15] * 100)
+    root = touch(tmp_path / "data", [*names(100), left], [15] * 101)
+    for data, out in ((clean, "one"), (root, "other")):
+        done = call(MAKE, *SMALL, "--data", data, "--out", tmp_path / out)
+        assert done.returncode == 0, done.stderr
+    lists = {path.name: path.read_bytes() for path in (tmp_path / "one").rglob("*.txt")}
+    assert lists == {path.name: path.read_bytes() for path in (tmp_path / "other").rglob("*.txt")} != {}
+
+
+@pytest.mark.parametrize(
+    ("more", "fewer", "odd"),
+    [
+        (["old"], 0, "odd ones are old"),
+        (["copy", "n123"], 0, "odd ones are copy, n123"),
+        ([f"x{i}" for i in range(7)], 3, "odd ones are x0, x1, x2, x3, x4 and 2 more"),
+        ([], 1, "99 folders of classes"),
+        (["n99999999"], 0, "101 folders of classes"),
+    ],
+)
+def test_another_number_of_classes_names_the_odd_ones(tmp_path, call, more, fewer, odd):
+    classes = [f"n{i:08d}" for i in range(100 - fewer)]
+    root = touch(tmp_path / "data", [*classes, *more], [15] * (len(classes) + len(more)))
+    done = call(MAKE, *SMALL, "--data", root, "--out", tmp_path / "out")
+    one_line_error(done, odd, "imagenet-100 has 100")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_without_a_rule_are_compared_with_the_validation_part(tmp_path, call):
+    root = touch(tmp_path / "data", [*names(100), "zoo"], [15] * 101)
+    shutil.rmtree(root / "val" / "zoo")
+    one_line_error(call(MAKE, *SMALL, "--data", root, "--out", tmp_path / "out"), "odd ones are zoo")
+
+
+def test_a_flat_val_says_how_to_sort_it(tmp_path, call):
+    root = touch(tmp_path / "data", names(100), [15] * 100)
+    shutil.rmtree(root / "val")
+    (root / "val").mkdir()
+    (root / "val" / "ILSVRC2012_val_00000001.JPEG").touch()
+    done = call(MAKE, *SMALL, "--data", root, "--out", tmp_path / "out")
+    one_line_error(done, "no folders of classes", "python -m data.imagenet_extract --val DIR/val")
 
 
 def test_published_classes_keep_labels_and_counts(tmp_path, call):
@@ -608,7 +648,10 @@ def emptied(folder: Path) -> Path:
 SPOILS = {
     "no train": (lambda root: (root / "train").rename(root / "training"), "train/"),
     "no val": (lambda root: (root / "val").rename(root / "test"), "val/"),
-    "99 classes": (lambda root: emptied(root / "train" / ONE).rmdir(), "99 classes"),
+    "99 classes": (
+        lambda root: emptied(root / "train" / ONE).rmdir(),
+        f"99 folders of classes, imagenet-100 has 100, and odd ones are {ONE}",
+    ),
     "class that val lacks": (lambda root: emptied(root / "val" / ONE).rmdir(), ONE),
     "class that is empty in val": (lambda root: emptied(root / "val" / ONE), ONE),
     "class that is empty": (lambda root: emptied(root / "train" / ONE), ONE),

@@ -26,7 +26,7 @@ from tail import scores
 from tail.figures import ACROSS, GREY, sheet
 from tail.ranks import evaluate, ranking, to_csv
 from tail.scores import full_batches
-from tests.conftest import one_line_error
+from tests.conftest import one_line_error, slow_but
 from tests.figure_checks import figures  # noqa: F401
 from tests.oracles import nt_xent_loops
 from tests.probe.test_on_features import centre, choose, network, tensors
@@ -217,7 +217,7 @@ def test_dual_batch_norm_and_the_loss_equal_loops_over_images(call, lists, tmp_p
     assert not (tmp_path / "b" / "disagreement.csv").exists()
 
 
-@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize("dual", slow_but(False, [False, True]))
 def test_scores_of_bfloat16_and_batched_views(call, lists, tmp_path, dual):
     """Views are float32 whatever the network computes in; the scores have bfloat16's rounding."""
     checkpoint = save(network("res20_s", dual_bn=dual), tmp_path / "model.pt", {**CONFIG, "prune": dual})
