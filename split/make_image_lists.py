@@ -65,8 +65,8 @@ def scan(dataset: FileSet, root: Path, classes: list[str] | None = None) -> Tree
 
 def _odd(train: list[str], val: list[str]) -> str:
     """The folders that are no classes, by their names or as only one part has them, in words; '' where none is odd."""
-    wordnet = [name for name in train if re.fullmatch(r"n\d{8}", name)]
-    odd = sorted(set(train) - set(wordnet)) if 2 * len(wordnet) > len(train) else sorted(set(train) ^ set(val))
+    others = [name for name in train if not re.fullmatch(r"n\d{8}", name)]  # than ImageNet's, by their names
+    odd = others if 0 < 2 * len(others) < len(train) else sorted(set(train) ^ set(val))
     more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
     return f", and odd ones are {', '.join(odd[:5])}{more}" if odd else ""
 
