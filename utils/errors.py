@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import ModuleType
 
@@ -16,6 +17,8 @@ from utils.text import one_line
 # again, and nothing else ends so.
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
 
+# Seconds that other processes end after the main one, which is to have told why: a launcher ends all with the first.
+LATER = 10
 FEWER_WORKERS = "use fewer workers (num_workers; 0 needs none) or smaller batches"
 
 
@@ -64,6 +67,8 @@ def run(main: Callable[[], None]) -> None:
         if _is_main() or each:
             where = f" [rank {os.environ.get('RANK', 0)}]" if each else ""
             print(f"error{where}: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr, flush=True)
+        else:
+            time.sleep(LATER)
         sys.exit(2)
     except Interrupted as end:
         if _is_main():

@@ -252,7 +252,9 @@ def test_checkpoints_that_expand_or_execute(tmp_path, monkeypatch, name, kind):
         Path("odd.pt").write_bytes(pickle.dumps(content))
     else:
         torch.save(content, "odd.pt", _use_new_zipfile_serialization=kind == "zip")
-    with pytest.raises(InputError, match="odd.pt is not a checkpoint that can be read"):
+    with pytest.raises(
+        InputError, match="odd.pt (is not a checkpoint that can be read|has (an object|a tensor|a number|more than))"
+    ):
         read_checkpoint("odd.pt")
     assert [p.name for p in tmp_path.iterdir()] == ["odd.pt"]
 

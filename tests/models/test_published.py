@@ -28,6 +28,7 @@ def test_wrappers_prefixes_in_any_order_and_number(prefix):
     assert from_published(bcls).keys() == state.keys()
 
 
+@pytest.mark.slow
 def test_a_compiled_and_distributed_network_is_loaded():
     """What the wrappers themselves write is the oracle, also where a part of a network is compiled."""
     network, other = build_classifier("res20_s", 10), build_classifier("res20_s", 10)

@@ -1,6 +1,7 @@
 """A user's mistakes: one line that says what to do, exit code 2, nothing left behind."""
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from models import build_classifier, build_encoder
 from run.checkpoint import write_checkpoint
 from tests.conftest import one_line_error
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, PROBE, S_B
+from utils.errors import LATER
 
 PRETRAIN_MISTAKES = {
     "unknown option": (["--nonsense", "1"], "--nonsense"),
@@ -118,9 +120,12 @@ def test_batch_that_the_processes_cannot_share(call, tmp_path, monkeypatch):
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "3"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
     one_line_error(call("train_simCLR.py", "run", *PRETRAIN), "256 images", "3 processes")
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
     monkeypatch.setenv("RANK", "1")
     done = call("train_simCLR.py", "run", *PRETRAIN)
     assert (done.returncode, done.stderr) == (2, "")
+    assert waited == [LATER]  # else a launcher may end the main one before it has told why
     assert not list(tmp_path.iterdir())
 
 

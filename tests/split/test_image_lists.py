@@ -578,7 +578,7 @@ def test_other_files_than_images_are_none(tmp_path):
 LEFT = [".ipynb_checkpoints", "__MACOSX", "@eaDir", ".thumbnails", "lost+found", "$RECYCLE.BIN"]
 
 
-@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("left", slow_but(LEFT[0], LEFT))
 def test_folders_that_tools_leave_behind_are_no_classes(tmp_path, call, left):
     """Jupyter's would be class 0, and a class of the data set would be dropped."""
     clean = touch(tmp_path / "clean", names(100), [15] * 100)
@@ -590,16 +590,16 @@ def test_folders_that_tools_leave_behind_are_no_classes(tmp_path, call, left):
     assert lists == {path.name: path.read_bytes() for path in (tmp_path / "other").rglob("*.txt")} != {}
 
 
-@pytest.mark.parametrize(
-    ("more", "fewer", "odd"),
-    [
-        (["old"], 0, "odd ones are old"),
-        (["copy", "n123"], 0, "odd ones are copy, n123"),
-        ([f"x{i}" for i in range(7)], 3, "odd ones are x0, x1, x2, x3, x4 and 2 more"),
-        ([], 1, "99 folders of classes"),
-        (["n99999999"], 0, "101 folders of classes"),
-    ],
-)
+ODD = [
+    (["old"], 0, "odd ones are old"),
+    (["copy", "n123"], 0, "odd ones are copy, n123"),
+    ([f"x{i}" for i in range(7)], 3, "odd ones are x0, x1, x2, x3, x4 and 2 more"),
+    ([], 1, "99 folders of classes"),
+    (["n99999999"], 0, "101 folders of classes"),
+]
+
+
+@pytest.mark.parametrize(("more", "fewer", "odd"), slow_but(ODD[0], ODD))
 def test_another_number_of_classes_names_the_odd_ones(tmp_path, call, more, fewer, odd):
     classes = [f"n{i:08d}" for i in range(100 - fewer)]
     root = touch(tmp_path / "data", [*classes, *more], [15] * (len(classes) + len(more)))
