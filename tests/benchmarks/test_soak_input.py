@@ -77,6 +77,7 @@ def test_messages_steer_no_terminal():
     assert str(InputError("no\x1b/x")) == "no\\x1b/x"
 
 
+@pytest.mark.slow
 def test_names_that_are_no_text_can_be_printed(script, tmp_path):
     code = "from utils.errors import run; run(lambda: print('a\\udcff'))"
     done = script("-c", code)

@@ -830,6 +830,7 @@ def report_in_parallel(rank: int, size: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_one_process_reports_what_all_have_met(tmp_path):
     spawn(report_in_parallel, (2, str(tmp_path)), 2)
     lines = (tmp_path / "run" / "log.txt").read_text().splitlines()

@@ -101,7 +101,8 @@ def test_a_worker_that_ends_is_one_line(capsys, what):
 FAILED = [(errno.ENOSPC, "/dev/shm, is full"), (errno.EMFILE, "ulimit -n"), (errno.EACCES, "worker")]
 
 
-@pytest.mark.parametrize(("number", "word"), slow_but(FAILED[0], FAILED))
+@pytest.mark.parametrize(("number", "word"), FAILED)
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_passed_on_is_one_line(capsys, monkeypatch, number, word):
     class Batch:
         def __reduce__(self):

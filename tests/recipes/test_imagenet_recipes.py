@@ -188,6 +188,7 @@ def test_the_other_recipes_for_real(project, tmp_path, data, folder, classes, sp
     assert re.search(r"^SimCLR +1 +- ", printed.stdout, re.M) and figure.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_evaluation_is_the_same_for_any_number_of_processes(project, tmp_path):
     """200 images in batches of 17: one process, three of the old launcher's, which is torchrun, two started by hand."""
     torch.manual_seed(0)

@@ -31,7 +31,7 @@ def metrics(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("how", slow_but("bf16-boosted", HOW))
+@pytest.mark.parametrize("how", slow_but("bf16-batched", HOW))
 def test_resumed_training_equals_the_undisturbed_one_to_the_bit(call, tmp_path, monkeypatch, how):
     options, folder = [*SMALL, *HOW[how]], tmp_path / "checkpoints"
     done = call("train_simCLR.py", "whole", *options)

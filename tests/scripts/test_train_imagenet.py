@@ -187,6 +187,7 @@ def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(run, tmp_path,
 
 
 @pytest.mark.parametrize("workers", slow_but(0, [0, 2]))
+@pytest.mark.slow
 def test_interrupted_within_an_epoch_of_image_files(run, tmp_path, pretrained, interrupted, workers):
     """Loaded by workers or not, boosted; the probe's batches are steps of their own."""
     options = [*PRETRAIN, "--epochs", 2, "--bcl", "--num_workers", workers, "--print_freq", 1]
