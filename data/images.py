@@ -54,9 +54,9 @@ class BadImage(Exception):
     """An image that is missing or cannot be decoded; names the file, the list and its line."""
 
 
-# What programs leave in folders of images; hidden folders (.ipynb_checkpoints) are none of the images', either.
+# Folders that other programs leave among images. Hidden ones, such as .ipynb_checkpoints, are no classes either.
 LEFT_BEHIND = {"__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
-PROFILE = 64 * 2**20  # bytes that a colour profile or a text of an image has unpacked, at most
+PROFILE = 64 * 2**20  # most bytes of a colour profile or a text of an image, unpacked
 
 
 def class_folders(folder: Path) -> list[str]:

@@ -135,7 +135,7 @@ class AugmentedImages(Dataset):
         return views, index, int(self.labels[index]), bad
 
     def sample_bytes(self) -> int:
-        """Of one sample's views, by the first image that can be read; 0 if there is none among the first ones."""
+        """Bytes of the views of one sample, measured on the first image that can be read; 0 if none of TRIES can."""
         samples = (self[0, index][0] for index in range(min(len(self), TRIES)))
         return next((views.nbytes for views in samples if views is not None), 0)
 

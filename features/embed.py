@@ -135,8 +135,8 @@ def main() -> None:
         listed, chosen = len(labels), some(len(labels), args.images, args.seed)
         values, labels = values[chosen], labels[chosen]
     else:
-        asked = set_up(args)
-        arrays, listed = asked.arrays(), asked.listed
+        extraction = set_up(args)
+        arrays, listed = extraction.arrays(), extraction.listed
         if not arrays:
             return
         values, labels = arrays["features"], arrays["labels"]

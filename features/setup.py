@@ -22,8 +22,8 @@ from split.open import Lists
 from utils.distributed import World, join, world_from_environment
 
 
-class Asked(NamedTuple):
-    """Whose features of which images: Batches of some or all of the `listed` images of a list."""
+class Extraction(NamedTuple):
+    """A frozen backbone and the images whose features it computes: Batches of some or all of the `listed` images."""
 
     backbone: FrozenBackbone
     batches: Iterable[Batch]
@@ -49,7 +49,7 @@ class Asked(NamedTuple):
         return arrays if self.world.main else {}
 
 
-def set_up(args: argparse.Namespace) -> Asked:
+def set_up(args: argparse.Namespace) -> Extraction:
     """Find images and list, load the backbone, and join the processes.
 
     Raises:
@@ -68,7 +68,7 @@ def set_up(args: argparse.Namespace) -> Asked:
     bad, listed = BadImages(args.on_bad_image, Log(None, world.main)), data.count(chosen)
     numbers = some(listed, args.images, args.seed)
     batches = data.plain(chosen, views, args.test_batch_size, world, numbers.tolist())
-    return Asked(frozen_backbone(model, *compute.placement), batches, chosen, listed, bad, world)
+    return Extraction(frozen_backbone(model, *compute.placement), batches, chosen, listed, bad, world)
 
 
 def some(count: int, wanted: int | None, seed: int) -> np.ndarray:

@@ -77,8 +77,8 @@ def load_state(model: nn.Module, state: State, source: str, head: bool = True) -
         InputError: a key is missing or left over, or a shape differs: the checkpoint is of another model.
     """
     own = {k: v for k, v in model.state_dict().items() if head or not k.startswith("fc.")}
-    plain = NORMALIZE & own.keys() - state.keys()
-    state = {**{k: v for k, v in own.items() if k in plain or k.endswith("num_batches_tracked")}, **state}
+    normalize = NORMALIZE & own.keys() - state.keys()
+    state = {**{k: v for k, v in own.items() if k in normalize or k.endswith("num_batches_tracked")}, **state}
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     hint = "choose the model and options it was made with, or another file"
@@ -94,7 +94,7 @@ def load_state(model: nn.Module, state: State, source: str, head: bool = True) -
         what = f"{k} is {list(state[k].shape)}, not {list(own[k].shape)}"
         raise InputError(f"{source} is a checkpoint of another model: {what}; {hint}")
     model.load_state_dict(state, strict=head)
-    return ", without normalize.mean and normalize.std: ImageNet's are taken" if plain else ""
+    return ", without normalize.mean and normalize.std: ImageNet's are taken" if normalize else ""
 
 
 class NetworkPart:

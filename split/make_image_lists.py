@@ -47,13 +47,13 @@ def scan(dataset: FileSet, root: Path, classes: list[str] | None = None) -> Tree
             raise InputError(
                 f"data folder {str(root)!r} has no folder {part}/: the right download is {dataset.download}"
             )
-    there, flat = class_folders(root / "train"), not class_folders(root / "val")
-    if flat and any(_is_image(entry.name) for entry in os.scandir(root / "val")):
+    there, validated = class_folders(root / "train"), class_folders(root / "val")
+    if not validated and any(_is_image(entry.name) for entry in os.scandir(root / "val")):
         raise InputError(f"{root / 'val'} has images, but no folders of classes: sort them by `{SORT_VAL}`")
     published = imagenet_100()[0] if dataset.name == "imagenet-100" else []
     known = bool(published) and set(published) <= set(there)
     if not known and not classes and len(there) != dataset.classes:
-        odd = _odd(there, class_folders(root / "val"))
+        odd = _odd(there, validated)
         raise InputError(
             f"{root / 'train'} has {len(there)} folders of classes, {dataset.name} has {dataset.classes}{odd}: "
             f"{dataset.download}"

@@ -31,8 +31,8 @@ def world_from_environment(no_cuda: bool = False) -> World:
     Raises:
         InputError: they are no numbers, or there are more processes on this machine than GPUs, where there are GPUs.
     """
-    rank, size = launchers_number("RANK", 0), launchers_number("WORLD_SIZE", 1)
-    local, here = launchers_number("LOCAL_RANK", 0), local_processes()
+    rank, size = number_from_environment("RANK", 0), number_from_environment("WORLD_SIZE", 1)
+    local, here = number_from_environment("LOCAL_RANK", 0), local_processes()
     if no_cuda or not torch.cuda.is_available():
         return World(rank, size, torch.device("cpu"))
     if here > torch.cuda.device_count():
@@ -58,14 +58,14 @@ def launched_by_hand(local_rank: int | None, world_size: int, port: int) -> None
 
 def local_processes() -> int:
     """Processes of this run on this machine."""
-    return launchers_number("LOCAL_WORLD_SIZE", 1)
+    return number_from_environment("LOCAL_WORLD_SIZE", 1)
 
 
-def launchers_number(name: str, alone: int) -> int:
-    """A number that torchrun sets in the environment; `alone` where it does not.
+def number_from_environment(name: str, alone: int) -> int:
+    """A whole number that torchrun sets in the environment; `alone`, for a single process, where it is not set.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a whole number.
     """
     text = os.environ.get(name, str(alone))
     if not text.isdecimal():

@@ -17,8 +17,8 @@ from utils.text import one_line
 # again, and nothing else ends so.
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
 
-# Seconds that other processes end after the main one, which is to have told why: a launcher ends all with the first.
-LATER = 10
+# Seconds that the other processes wait before they end: a launcher ends all with the first, and the main one tells why.
+WAIT_FOR_MAIN = 10
 FEWER_WORKERS = "use fewer workers (num_workers; 0 needs none) or smaller batches"
 
 
@@ -68,14 +68,14 @@ def run(main: Callable[[], None]) -> None:
             where = f" [rank {os.environ.get('RANK', 0)}]" if each else ""
             print(f"error{where}: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr, flush=True)
         else:
-            time.sleep(LATER)
+            time.sleep(WAIT_FOR_MAIN)
         sys.exit(2)
     except Interrupted as end:
         if _is_main():
             print(f"interrupted: {end}", file=sys.stderr, flush=True)
         sys.exit(end.code)
     except RuntimeError as error:
-        if not (line := _known(error)):
+        if not (line := _line_for(error)):
             raise
         print(line, file=sys.stderr, flush=True)
         sys.exit(2)
@@ -92,7 +92,7 @@ def _is_main() -> bool:
     return not rank.isdecimal() or int(rank) == 0
 
 
-def _known(error: RuntimeError) -> str:
+def _line_for(error: RuntimeError) -> str:
     """The line for what torch raises where memory, a loader's worker or another process is gone; '' for a fault."""
     if re.search("can't allocate memory|out of memory", str(error)):
         return f"error: not enough memory: {one_line(str(error))}"

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -14,8 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from utils.errors import InputError
-from utils.text import one_line
+from utils.errors import InputError, warn
 
 PROJECT = Path(__file__).resolve().parents[1]  # the folder of the project
 
@@ -151,7 +149,7 @@ def _holder(path: Path) -> str:
 
 @cache  # one warning for a folder
 def _warn(folder: Path, why: str) -> None:
-    print(one_line(f"warning: {folder} has no lock ({why}): start nothing else there"), file=sys.stderr, flush=True)
+    warn(f"{folder} has no lock ({why}): start nothing else there")
 
 
 def load_object(where: str) -> Any:

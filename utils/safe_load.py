@@ -12,7 +12,7 @@ NUMBERS = "?bhilqBHILQefdFD"  # NumPy's kinds of them
 
 
 class Refused(ValueError):
-    """A whole file that holds what is not taken up; the message says what, as the end of 'it has ...'."""
+    """The file is not damaged, but has something that is not accepted; the message completes 'it has ...'."""
 
 
 def safe_load(path: Path) -> Any:

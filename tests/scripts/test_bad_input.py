@@ -11,7 +11,7 @@ from models import build_classifier, build_encoder
 from run.checkpoint import write_checkpoint
 from tests.conftest import one_line_error
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, PROBE, S_B
-from utils.errors import LATER
+from utils.errors import WAIT_FOR_MAIN
 
 PRETRAIN_MISTAKES = {
     "unknown option": (["--nonsense", "1"], "--nonsense"),
@@ -125,7 +125,7 @@ def test_batch_that_the_processes_cannot_share(call, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     done = call("train_simCLR.py", "run", *PRETRAIN)
     assert (done.returncode, done.stderr) == (2, "")
-    assert waited == [LATER]  # else a launcher may end the main one before it has told why
+    assert waited == [WAIT_FOR_MAIN]  # else a launcher may end the main one before it has told why
     assert not list(tmp_path.iterdir())
 
 
