@@ -65,6 +65,13 @@ def class_folders(folder: Path) -> list[str]:
     return sorted(n for n in names if n.isprintable() and not n.startswith(".") and n not in LEFT_BEHIND)
 
 
+def folder_of(given: str | Path, paths: list[str]) -> Path | None:
+    """The folder below which at least one of these paths is: the given one, or the one that it is in, where it is
+    `train/` itself, say; None for neither."""
+    folders = (Path(given), Path(given).absolute().parent)
+    return next((folder for folder in folders if any((folder / path).exists() for path in paths)), None)
+
+
 def _rgb(file: Image.Image) -> Image.Image:
     if file.mode.startswith("I"):  # 16 bits of grey, which Pillow's conversion would cut off at 255
         return Image.fromarray((np.asarray(file) / 257 + 0.5).astype(np.uint8)).convert("RGB")
@@ -118,11 +125,12 @@ class ImageFiles:
             raise InputError(f"{root!r} is not a folder: {GIVE_TREE}")
         # Some may be missing; where none of a hundred is there, it is another folder.
         some = images.paths[:: max(1, len(images.paths) // 100)]
-        if not any((Path(root) / path).exists() for path in some):
+        folder = folder_of(root, some)
+        if folder is None:
             raise InputError(
                 f"no image of {images.path} is below the data folder {root!r}, {some[0]} say: it is another folder"
             )
-        self.root, self.images, self.as_array, self.names = Path(root), images, as_array, images.paths
+        self.root, self.images, self.as_array, self.names = folder, images, as_array, images.paths
         if not skip_bad and (bad := self._bad()):
             more = f"; {len(bad) - 3} more of those looked at" if len(bad) > 3 else ""
             raise InputError(f"{'; '.join(bad[:3])}{more}: get again, or {SKIP_BAD}")

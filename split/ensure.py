@@ -118,7 +118,7 @@ def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path, *, fetc
     with locked(root):
         if (root / relative).is_file():
             return root / relative
-        here = [read_path_list(p, dataset) for p in lists_here(dataset, root)]
+        here = [read_path_list(p, dataset, (), data) for p in lists_here(dataset, root)]
         why = _fetch_path_lists(relative, dataset, root, here) if fetching else ""
         if (root / relative).is_file():
             print(f"{relative} was missing: fetched the published lists of {dataset.name}", flush=True)

@@ -5,6 +5,7 @@ A text file has a line `<path below the data folder> <label>` for each image.
 
 import hashlib
 import io
+import os
 import re
 import warnings
 from pathlib import Path, PurePosixPath
@@ -157,11 +158,12 @@ def read_list(
 _LABEL = re.compile("-?[0-9]{1,9}")
 
 
-def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = ()) -> ImageList:
+def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = (), data: str = "") -> ImageList:
     """Read and check a list of image files.
 
     Args:
         path: text file. dataset: its data set. apart: lists that must share no image with this one.
+        data: the data folder, below which absolute paths are; '' where it is not known.
 
     Raises:
         InputError: the file is missing or not text, a line lacks its label, a label is out of range, a path leaves the
@@ -169,7 +171,8 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
     """
     try:
         content = read_file(path, LARGEST)
-        lines = content.decode("utf-8-sig").splitlines()  # some editors put a mark before the first line
+        # Some editors put a mark before the first line, and blank ones after the last.
+        lines = content.decode("utf-8-sig").rstrip().splitlines()
     except FileNotFoundError as error:
         raise InputError(f"list {path} does not exist: `python -m split.make_splits` makes a data set's") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -179,10 +182,10 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
     if owner not in ("", dataset.name):
         raise InputError(f"list {path} belongs to {owner}, not to {dataset.name}: choose a list of {dataset.name}")
     paths, labels = [], np.empty(len(lines), np.int64)
+    folders = tuple({f"{absolute(data)}/" for absolute in (os.path.abspath, os.path.realpath) if data})
     for i, line in enumerate(lines):
-        name, label = _parse(line, f"list {path}, line {i + 1}", dataset)
-        paths.append(name)
-        labels[i] = label
+        name, labels[i] = _parse(line, f"list {path}, line {i + 1}", dataset)
+        paths.append(_relative(name, f"list {path}, line {i + 1}", folders))
     if not paths:
         raise InputError(f"list {path} is empty; make or fetch it again")
     if len(unique := set(paths)) < len(paths):
@@ -196,17 +199,30 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
 
 
 def _parse(line: str, where: str, dataset: FileSet) -> tuple[str, int]:
-    name, _, label = line.strip().rpartition(" ")
-    name = name.strip()
-    if not name or not _LABEL.fullmatch(label):
+    name, label = (line.strip().rsplit(maxsplit=1) + ["", ""])[:2]
+    if not _LABEL.fullmatch(label):
         raise InputError(f"{where}: {line.strip()[:80]!r} is not `<path> <label>`")
     if not 0 <= int(label) < dataset.classes:
         raise InputError(f"{where}: label {label} is out of range 0..{dataset.classes - 1} of {dataset.name}")
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+    return name, int(label)
+
+
+def _relative(name: str, where: str, folders: tuple[str, ...]) -> str:
+    """A path below the data folder; one name for one image, so that it is seen to be in two lists: `find .` writes
+    ./train/..., and Windows train\\...
+
+    Args:
+        folders: absolute spellings of the data folder, each with a `/` at its end.
+    """
+    spelt = name.replace("\\", "/")
+    parts = [part for part in spelt.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts or "\0" in name:
         raise InputError(f"{where}: {name!r} leaves the data folder; paths are relative to it")
-    # One name for one image, so that it is seen to be in two lists: `find .` writes ./train/...
-    return "/".join(parts), int(label)
+    path = "/" * spelt.startswith("/") + "/".join(parts)
+    path = next((path.removeprefix(folder) for folder in folders if path.startswith(folder)), path)
+    if path.startswith("/") or re.match("[A-Za-z]:/", path):
+        raise InputError(f"{where}: {name!r} is an absolute path, and not below the data folder")
+    return path
 
 
 def lists_here(dataset: DataSet, root: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.images import class_folders
+from data.images import class_folders, folder_of
 from data.sets.base import FileSet
 from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
 from split.flags import SORT_VAL
@@ -42,6 +42,7 @@ def scan(dataset: FileSet, root: Path, classes: list[str] | None = None) -> Tree
     Raises:
         InputError: no train/ or val/, another number of classes, a class that is missing or empty in train/ or val/.
     """
+    root = folder_of(root, ["train"]) or root
     for part in ("train", "val"):
         if not (root / part).is_dir():
             raise InputError(
@@ -83,8 +84,8 @@ def _images(root: Path, part: str, name: str) -> list[str]:
 
 
 def _is_image(file: str) -> bool:
-    """By its name; not what macOS leaves beside an image (._1.JPEG), nor a name that no text file can hold."""
-    return Path(file).suffix.lower() in IMAGES and not file.startswith(".") and file.isprintable()
+    """By its name; not what macOS leaves beside an image (._1.JPEG), nor a name that no list can hold."""
+    return Path(file).suffix.lower() in IMAGES and not file.startswith(".") and file.isprintable() and "\\" not in file
 
 
 def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, scale: float = 1.0) -> np.ndarray:

@@ -48,7 +48,7 @@ class Lists:
         """
         path = self.find(name, data)
         if isinstance(data.dataset, FileSet):
-            found = read_path_list(path, data.dataset, tuple(apart))
+            found = read_path_list(path, data.dataset, tuple(apart), data.lists_from)
         else:
             found = read_list(path, data.dataset, tuple(apart), data.lists_from)
         made_on_trial = not self._fetching and path.is_relative_to(self._root) and not path.is_symlink()
@@ -64,7 +64,8 @@ class Lists:
         if not isinstance(dataset, FileSet):
             return read_list(path, dataset, (self.open(dataset.val_list, data),), data.lists_from)
         held_out = (self._root / dataset.path(held) for held in (dataset.val_list, dataset.test_list))
-        return read_path_list(path, dataset, tuple(read_path_list(p, dataset) for p in held_out if p.is_file()))
+        apart = tuple(read_path_list(p, dataset, (), data.lists_from) for p in held_out if p.is_file())
+        return read_path_list(path, dataset, apart, data.lists_from)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from data.groups import thresholds
-from data.images import ImageList
+from data.images import ImageList, folder_of
 from data.sets.base import FileSet, MemorySet
 from data.sets.memory import load
 from data.sets.registry import DATA_SETS, data_set, data_sets
@@ -107,7 +107,7 @@ def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> 
         try:
             # BCL's few-shot probe has no validation, so its list may overlap the validation list (Places: 128 images).
             free = validated if dataset.hundred_shot and path.stem == dataset.hundred_shot else None
-            item = read_path_list(path, dataset, tuple(o for o in lists if o.path in apart and o.path != free))
+            item = read_path_list(path, dataset, tuple(o for o in lists if o.path in apart and o.path != free), data)
             for label, names in class_folders(item).items():
                 if len(names) > 1:
                     raise InputError(f"list {path} has label {label} for {' and '.join(sorted(names))}")
@@ -120,7 +120,7 @@ def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> 
     for item in lists:
         if show:
             describe(item, root, dataset.classes, [other for other in lists if other is not item])
-        if data and (gone := missing_files(item, Path(data))):
+        if data and (gone := missing_files(item, folder_of(data, item.paths[:100]) or Path(data))):
             absent += len(gone)
             lacking.append(f"{len(gone)} of {len(item.paths)} images of {item.path.name} are missing, {gone[0]} first")
     if lacking:

@@ -19,6 +19,8 @@ def read(dataset: MemorySet, root: str, train: bool, download: bool | None) -> t
     import torchvision  # takes seconds, which tables and lists do not need
 
     kind = torchvision.datasets.CIFAR10 if dataset.name == "cifar10" else torchvision.datasets.CIFAR100
+    if (Path(root) / kind.train_list[0][0]).is_file():  # the folder of the files itself was given
+        kind = type(kind.__name__, (kind,), {"base_folder": ""})
     try:
         with locked(Path(root)) if download else nullcontext():
             data = kind(root, train=train, download=download)

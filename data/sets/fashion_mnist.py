@@ -23,7 +23,7 @@ def read(dataset: MemorySet, root: str, train: bool, download: bool | None) -> t
     """
     stem = "train" if train else "t10k"
     # torchvision unpacks into FashionMNIST/raw; Debian's dataset-fashion-mnist keeps the .gz files in one folder.
-    folders = [Path(root), Path(root) / "FashionMNIST" / "raw"]
+    folders = [Path(root), Path(root) / "raw", Path(root) / "FashionMNIST" / "raw"]
     names = f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
     images, labels = (_first_file(folders, name) for name in names)
     if None in (images, labels) and download:
@@ -44,8 +44,10 @@ def read(dataset: MemorySet, root: str, train: bool, download: bool | None) -> t
 
 
 def _first_file(folders: list[Path], name: str) -> Path | None:
-    candidates = [folder / (name + end) for folder in folders for end in ("", ".gz")]
-    return next((path for path in candidates if path.is_file()), None)
+    """The file of that name, or with a dot before `idx`, as some programs unpack it; or in a folder of its name."""
+    spellings = (name, name.replace("-idx", ".idx"))
+    files = [file for spelling in spellings for file in (spelling, f"{spelling}.gz", f"{spelling}/{spelling}")]
+    return next((folder / file for folder in folders for file in files if (folder / file).is_file()), None)
 
 
 def _read_idx(path: Path) -> np.ndarray:

@@ -126,6 +126,30 @@ def test_fashion_mnist_layouts(tmp_path, end, below):
     assert np.array_equal(data.labels, labels)
 
 
+@pytest.mark.parametrize("end", ["", ".gz"])
+@pytest.mark.parametrize("given", [".", "FashionMNIST", "FashionMNIST/raw"])
+def test_fashion_mnist_by_other_names_and_from_any_of_its_folders(tmp_path, monkeypatch, end, given):
+    images, labels = sample()
+    folder = tmp_path / "FashionMNIST" / "raw"
+    write_fashion(folder, idx(images), idx(labels), end)
+    for name in (IMAGES, LABELS):
+        (folder / f"{name}{end}").rename(folder / f"{name.replace('-idx', '.idx')}{end}")
+    monkeypatch.chdir(tmp_path / given)
+    for root in (str(tmp_path / given), "."):
+        assert np.array_equal(load(data_set("fashion_mnist"), root, train=False).images[..., 0], images)
+
+
+def test_fashion_mnist_in_a_folder_for_each_file(tmp_path):
+    """As an archive of the popular download unpacks: train-images-idx3-ubyte/train-images-idx3-ubyte."""
+    images, labels = sample()
+    write_fashion(tmp_path, idx(images), idx(labels))
+    for name in (IMAGES, LABELS):
+        (tmp_path / name).rename(tmp_path / "file")
+        (tmp_path / name).mkdir()
+        (tmp_path / "file").rename(tmp_path / name / name)
+    assert np.array_equal(load(data_set("fashion_mnist"), str(tmp_path), train=False).labels, labels)
+
+
 def test_fashion_mnist_is_what_torchvision_reads(tmp_path):
     images, labels = sample()
     write_fashion(tmp_path / "FashionMNIST" / "raw", idx(images), idx(labels))
@@ -363,6 +387,20 @@ def test_cifar_batches(tmp_path, monkeypatch, no_md5, name):
         for n, y, x, c in np.random.RandomState(0).randint(0, (len(rows), 32, 32, 3), (200, 4)):
             # Each row holds the red plane, then green, then blue, 1,024 bytes each.
             assert data.images[n, y, x, c] == rows[n, 1024 * c + 32 * y + x]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_the_folder_of_the_batches_itself_is_given(tmp_path, monkeypatch, no_md5, name, renamed):
+    contents = write_cifar(tmp_path, name)
+    folder = tmp_path / {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}[name]
+    folder = folder.rename(tmp_path / "mine") if renamed else folder
+    rows, labels = contents["test_batch" if name == "cifar10" else "test"]
+    monkeypatch.chdir(folder)
+    for root in (str(folder), "."):
+        for download in (False, True):  # of files that are there, nothing is fetched
+            data = load(data_set(name), root, train=False, download=download)
+            assert data.labels.tolist() == labels and data.images[3, 2, 1, 0] == rows[3, 32 * 2 + 1]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

@@ -375,7 +375,8 @@ def test_mistakes_in_pretraining_are_one_line(run, call, tmp_path):
         ("train/a/1.JPEG\n", ["line 1", "<path> <label>"]),
         ("train/a/1.JPEG 0\ntrain/a/2.JPEG 100\n", ["line 2", "out of range 0..99"]),
         ("../a/1.JPEG 0\n", ["line 1", "leaves the data folder"]),
-        ("/etc/passwd 0\n", ["line 1", "leaves the data folder"]),
+        ("/etc/passwd 0\n", ["line 1", "absolute path", "not below the data folder"]),
+        ("train/a/1.JPEG 0\n\ntrain/a/2.JPEG 0\n", ["line 2", "<path> <label>"]),
     ):
         (tmp_path / "mine.txt").write_text(text)
         done = run("train_simCLR.py", "x", *PRETRAIN, "--imagenetCustomSplit", tmp_path / "mine.txt")
