@@ -7,7 +7,11 @@ one on the test set. With --protocol bcl-full, bcl-100shot or bcl-50shot, it is 
 The published protocols, with all their settings, are in cmds/shell_scrips. --check tries one step and writes nothing.
 """
 
+import signal
 import sys
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})  # until the first step, see run.signals
 
 from probe.flags import parse_cifar
 from probe.stages import run_probe

@@ -9,7 +9,11 @@ features. The published protocols, with all their settings, are in cmds/shell_sc
 nothing.
 """
 
+import signal
 import sys
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})  # until the first step, see run.signals
 
 from probe.flags import parse_imagenet
 from probe.stages import run_probe

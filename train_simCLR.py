@@ -6,8 +6,12 @@
 The published recipes, with all their settings, are in cmds/shell_scrips. --check tries one step and writes nothing.
 """
 
+import signal
 import sys
 import time
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})  # until the first step, see run.signals
 
 from pretrain.check import check
 from pretrain.epoch import one_epoch
@@ -18,6 +22,7 @@ from run.bad_images import BadImages
 from run.board import Board
 from run.log import Log, progress, provenance
 from run.reporter import Reporter
+from run.signals import release_signals
 from utils.distributed import join
 from utils.errors import run
 
@@ -25,6 +30,7 @@ from utils.errors import run
 def main() -> None:
     args, started = parse(__doc__), time.perf_counter()
     if args.check:
+        release_signals()
         check(args)
         return
     pretraining = set_up(args)

@@ -12,12 +12,13 @@ from models.frozen import frozen_backbone
 from probe.check import check
 from probe.epoch import train_epoch
 from probe.on_features import classifier_of, run
-from probe.protocols import LAST_EPOCH
+from probe.protocols import LAST_EPOCH, on_features
 from probe.record import log_validation, outcome, report
 from probe.setup import Probe, set_up
 from run.bad_images import BadImages
 from run.log import Log, progress, provenance
 from run.reporter import Reporter
+from run.signals import release_signals
 from utils.distributed import join, wait_for_all
 
 
@@ -32,6 +33,8 @@ def run_probe(args: argparse.Namespace) -> None:
         Interrupted: a signal has come; all is saved.
     """
     started, dataset = time.perf_counter(), data_set(args.dataset)
+    if args.check or args.test_only or on_features(args.protocol):
+        release_signals()
     if args.check:
         check(args, dataset)
         return

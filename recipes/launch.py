@@ -18,13 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Never
 
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})  # until they can be handed on
+
 from torch.distributed.elastic import multiprocessing as elastic
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser
 from torch.distributed.run import run as torchrun
 
 from utils.distributed import cores
-from utils.errors import CODES, InputError
+from utils.errors import CODES, InputError, shell_code
 
 PATIENCE = 600  # seconds, from a signal to the end of the processes
 
@@ -39,6 +42,7 @@ class Workers(elastic.SubprocessContext):
         for number in CODES:  # in place of torchrun's, which would leave behind what has been started
             signal.signal(number, self._forward)
         super()._start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)  # the processes have begun with them held, and release them
         if self.early is not None:
             self._forward(self.early, None)
 
@@ -77,12 +81,11 @@ def main() -> int:
     try:
         torchrun(_parse())
     except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        return code if code >= 0 else 128 - code
+        return shell_code(error.get_first_failure()[1].exitcode)
     except elastic.SignalException as error:
-        return 128 + error.sigval
+        return shell_code(-error.sigval)
     except KeyboardInterrupt:
-        return 130
+        return shell_code(-signal.SIGINT)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Never, Self
 
-from utils.errors import CODES
+from utils.errors import CODES, shell_code
 
 
 def program() -> str:
@@ -58,10 +58,10 @@ class Programs:
         self.starting = False
         if self.code:  # it came too early to be handed on
             self.child.send_signal(next(number for number, code in CODES.items() if code == self.code))
-        code = self.child.wait()
+        code = shell_code(self.child.wait())
         self.child = None
-        if code < 0:
-            code = 128 - code
+        if self.code == CODES[signal.SIGINT]:
+            end(self.code)
         if ended := self.code if go_on else code or self.code:
             end(ended)
         self.failed |= code != 0

@@ -12,6 +12,13 @@ from utils.distributed import World
 from utils.errors import CODES, InputError
 
 PATIENCE = 900  # seconds, from a signal to the end of the step and its saving
+HELD = {signal.SIGTERM, signal.SIGUSR1}  # not a person's SIGINT, who need not wait where there is nothing to save
+
+
+def release_signals() -> None:
+    """Let SIGTERM and SIGUSR1 end this process, which has no step to save: a training script holds them from its start
+    until Signals notes them, since before its first step they would end it with nothing saved."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 class Signals:
@@ -35,6 +42,7 @@ class Signals:
                 raise InputError(f"gloo finds no network, set GLOO_SOCKET_IFNAME perhaps: {reason}") from error
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._note) for number in CODES}
+            release_signals()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

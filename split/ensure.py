@@ -1,5 +1,8 @@
 """Find the list that a command line names; where it is missing, fetch or make its whole family and say which."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +55,7 @@ def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *
         # A list of another shape goes beside those that are here, and keeps off their validation images.
         val = read_list(ensure_list(dataset.val_list, dataset, labels, root, fetching=fetching), dataset)
         lists = make_lists(dataset, labels, val=val.ids, **settings)
-    with locked(root):
+    with _making(name, dataset, root):
         if (root / name).is_file():
             return root / name
         why = ""
@@ -75,7 +78,7 @@ def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *
 def _ensure_shots(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, fetching: bool) -> Path:
     """BCL's few-shot lists go with the training list that is in use: published with a published one, if there are."""
     train = read_list(ensure_list(dataset.train_list, dataset, labels, root, fetching=fetching), dataset)
-    with locked(root):
+    with _making(name, dataset, root):
         if not (root / name).is_file():
             if fetching and train.source == "published" and name in _published_paths(dataset):
                 fetch(dataset, root)
@@ -84,6 +87,22 @@ def _ensure_shots(name: str, dataset: MemorySet, labels: np.ndarray, root: Path,
                 where = f" in {root}" if fetching else ""
                 print(f"{name} was missing: generated the few-shot lists of {dataset.name}{where}", flush=True)
     return root / name
+
+
+@contextmanager
+def _making(name: str, dataset: DataSet, root: Path) -> Iterator[None]:
+    """Hold the lock of the folder of lists, in which one is missing.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    for folder in (root, (root / name).parent):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            commands = " or ".join(f"`{command} {dataset.name}`" for command in (FETCH, MAKE)[not dataset.fetchable :])
+            raise InputError(f"list {name} is missing, and {folder} cannot be written: run {commands} once, as one who "
+                             "can, or where a container's image is made")  # fmt: skip
+    with locked(root):
+        yield
 
 
 def _not_fetched(name: str, dataset: DataSet, fetching: bool) -> InputError:
@@ -115,7 +134,7 @@ def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path, *, fetc
         raise InputError(
             f"list {name} does not exist below {root}; those of {dataset.name} are {', '.join(dataset.names())}"
         )
-    with locked(root):
+    with _making(relative, dataset, root):
         if (root / relative).is_file():
             return root / relative
         here = [read_path_list(p, dataset, (), data) for p in lists_here(dataset, root)]

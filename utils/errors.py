@@ -16,6 +16,7 @@ from utils.text import one_line
 # What a run ends with on a signal: 128 + n as a shell has it. SIGUSR1 is a scheduler's warning: 85 asks to be started
 # again, and nothing else ends so.
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
+UNSAVED = 1  # where it came before the first step or after the last one, so that nothing was saved for it
 
 # Seconds that the other processes wait before they end: a launcher ends all with the first, and the main one tells why.
 WAIT_FOR_MAIN = 10
@@ -80,10 +81,21 @@ def run(main: Callable[[], None]) -> None:
         print(line, file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        if _is_main():
+            print("interrupted: there was no step to save", file=sys.stderr, flush=True)
+        sys.exit(UNSAVED)
     finally:
         if group := _process_group():
             group.destroy_process_group()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)  # of a run that never came to its first step
+
+
+def shell_code(code: int) -> int:
+    """The exit code for a program that ended with `code`, negative by a signal: as a shell has it, but UNSAVED where
+    that would say that it saved."""
+    if code >= 0:
+        return code
+    return UNSAVED if -code in CODES else 128 - code
 
 
 def _is_main() -> bool:

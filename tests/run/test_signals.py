@@ -1,12 +1,15 @@
 """Signals: noted, known to all processes at the same call, handed on by the launcher; and how a script ends on them."""
 
+import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,11 +18,13 @@ import torch.distributed as dist
 from torch.distributed.elastic import multiprocessing as elastic
 
 from recipes.launch import Workers
-from run.signals import PATIENCE, Signals
+from run.checkpoint import read_checkpoint
+from run.signals import HELD, PATIENCE, Signals
 from tests.conftest import PROJECT
+from tests.scripts.test_train_scripts import PRETRAIN, PROBE, S_B
 from tests.warm import environment, free_port, python, spawn
 from utils.distributed import World
-from utils.errors import Interrupted
+from utils.errors import Interrupted, shell_code
 
 ALONE = World(0, 1, torch.device("cpu"))
 ENDINGS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 85)]
@@ -88,6 +93,87 @@ def test_all_processes_hear_of_one_process_s_signal_at_the_same_call(tmp_path):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == [0, 0, 0, 0, 85, 85]
 
 
+# A run on its way to its first step, whose function is called in set_up.
+SET_UP = {
+    "train_simCLR.py": ("pretrain.setup.build_method", "checkpoints", PRETRAIN),
+    "train_cifar.py": ("probe.setup.build_classifier", "checkpoints_tune", [*PROBE, "--trainSplit", S_B]),
+}
+
+
+@pytest.mark.parametrize("script", SET_UP)
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+def test_a_run_never_says_that_it_saved_what_it_did_not(call, tmp_path, monkeypatch, script, number, code):
+    """Until its first step, SIGTERM and SIGUSR1 wait for it; a person's SIGINT ends it with another exit code."""
+    where, folder, words = SET_UP[script]
+    module, _, name = where.rpartition(".")
+    original = getattr(importlib.import_module(module), name)
+
+    def interrupted(*args, **how):
+        os.kill(os.getpid(), number)
+        return original(*args, **how)
+
+    monkeypatch.setattr(where, interrupted)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # as the script does
+    done = call(script, "run", *words, "--epochs", 3)
+    if number == signal.SIGINT:
+        assert (done.returncode, done.stderr) == (1, "interrupted: there was no step to save\n")
+        assert not list(tmp_path.iterdir())
+    else:
+        assert done.returncode == code and "saved after epoch 1, step 1" in done.stderr
+        content = read_checkpoint(tmp_path / folder / "run" / "model.pt")
+        assert content["epoch"] == 0 and content["within"]["meters"]["done"] == 1
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {n for n, _ in ENDINGS}
+
+
+def test_signals_that_were_held_end_what_never_comes_to_a_step(script, tmp_path):
+    (tmp_path / "program.py").write_text(
+        "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [15])\nfrom utils.errors import InputError, run\n"
+        "def main():\n    os.kill(os.getpid(), 15)\n    raise InputError('no data')\nrun(main)\n"
+    )
+    done = script("-c", "import runpy; runpy.run_path('program.py')")
+    assert (done.returncode, done.stderr) == (-15, "error: no data\n")
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (2, 2), (143, 143), (-9, 137), (-15, 1), (-2, 1), (-10, 1)])
+def test_who_died_of_a_signal_did_not_save(code, expected):
+    assert shell_code(code) == expected
+
+
+def holds_signals(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(re.search(r"SigBlk:\s*(\w+)", status)[1], 16) >> signal.SIGTERM - 1 & 1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [15, 10])
+@pytest.mark.parametrize("command", [["-m", "recipes.launch", "--nproc_per_node=2"], []])
+def test_a_signal_is_not_lost_while_the_programs_load_their_modules(tmp_path, number, command):
+    """It comes as soon as the first line has run; the processes of a launcher have not been started by then."""
+    words = [sys.executable, *command, *([f"--master_port={free_port()}"] if command else [])]
+    words += [str(PROJECT / "train_simCLR.py"), "run", *PRETRAIN, "--epochs", "100"]
+    env = environment(PYTHONPATH=str(PROJECT), PYTHON_EXEC=sys.executable)
+    with subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
+        while not holds_signals(process.pid):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert "saved after epoch 1, step" in said and process.returncode == dict(ENDINGS)[number]
+    assert (tmp_path / "checkpoints" / "run" / "model.pt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [15, 2, 10])
+def test_the_launcher_of_a_process_that_died_of_a_signal_does_not_say_that_it_saved(script, tmp_path, number):
+    (tmp_path / "dies.py").write_text(
+        f"import os, signal\nsignal.signal({number}, 0)\nsignal.pthread_sigmask(signal.SIG_UNBLOCK, [{number}])\n"
+        f"os.kill(os.getpid(), {number})\n"
+    )
+    launch = ["-m", "recipes.launch", "--nproc_per_node=1", f"--master_port={free_port()}", "dies.py"]
+    assert script(*launch, env={"PYTHON_EXEC": sys.executable}).returncode == 1
+
+
 def test_interrupted_is_one_line_and_its_code(call, monkeypatch):
     def main():
         raise Interrupted(143, "epoch 3,\nresume with --resume True")
@@ -102,7 +188,7 @@ TRAINING = """
 import os, signal, sys, time
 from utils.distributed import join, world_from_environment
 from utils.errors import Interrupted, run
-from run.signals import PATIENCE, Signals
+from run.signals import HELD, PATIENCE, Signals
 
 def main():
     join(world := world_from_environment(no_cuda=True))
@@ -132,6 +218,7 @@ for number, code in ((15, 143), (2, 130), (10, 85)):
     signal.signal(number, lambda number, frame, code=code: codes.append(code))
 def say(words):  # in one piece
     os.write(1, f"{words}\n".encode())
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [15, 2, 10])  # held from the start
 say(os.getppid())
 while not codes:
     time.sleep(0.02)
