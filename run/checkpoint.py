@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from run.foreign import content_kind, file_kind
 from utils.errors import InputError
 from utils.files import replace_file
 from utils.safe_load import Refused, safe_load
@@ -20,6 +21,7 @@ from utils.safe_load import Refused, safe_load
 _STATE = {"SGD": {"momentum_buffer"}, "LARS": {"momentum_buffer"}, "Adam": {"step", "exp_avg", "exp_avg_sq"}}
 # What other people's checkpoints have beside the weights, by the names in the file.
 OBJECTS = {"numpy": "a NumPy array", "pathlib": "a path of pathlib"}
+NO_WEIGHTS = "it has no 'state_dict' of tensors"
 WEIGHTS_ALONE = "where you trust it, save its weights alone by torch.save({'state_dict': model.state_dict()}, FILE)"
 _MARK = b"sha256:"
 _LENGTH = len(_MARK) + 64
@@ -96,8 +98,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     content = _load(Path(path))
     if _is_state(content) and content:  # BCL's test.py takes a state dict alone, too
         content = {"state_dict": dict(content)}
-    if not isinstance(content, dict) or not _is_state(content.get("state_dict")):
-        raise InputError(f"{path} is not a checkpoint: it has no 'state_dict' of tensors")
+    what = content_kind(content) if isinstance(content, dict) else ""
+    if what or not isinstance(content, dict) or not _is_state(content.get("state_dict")):
+        raise InputError(f"{path} is not a checkpoint that is read: {what or NO_WEIGHTS}")
     return content
 
 
@@ -131,6 +134,8 @@ def _load(path: Path) -> Any:
             what = next((what for start, what in OBJECTS.items() if unsafe[1].startswith(start)), "")
             has = what or f"an object of {unsafe[1]}, which would be run"
             raise InputError(f"{path} has {has}, and only tensors and numbers are read: {WEIGHTS_ALONE}") from error
+        if what := file_kind(path):
+            raise InputError(f"{path} is {what}") from error
         raise InputError(f"{path} is not a checkpoint that can be read: truncated or damaged; get it again") from error
 
 

@@ -1,0 +1,98 @@
+"""Checkpoints of other programs are called by their names, with what makes one of ours of them; none is damaged."""
+
+import gzip
+import json
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models import build_encoder
+from models.published import from_published, load_state
+from run.checkpoint import read_checkpoint
+from utils.errors import InputError
+
+
+def safetensors(path):
+    header = json.dumps({"conv1.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
+def tar(path):
+    with tarfile.open(path, "w") as archive:
+        archive.add(__file__, "checkpoint.txt")
+
+
+def archive(path):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("checkpoint/readme.txt", "x")
+
+
+FILES = {
+    "safetensors": (safetensors, "safetensors.torch.load_file"),
+    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500)), "an HDF5 file"),
+    "Git LFS": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid x"), "git lfs pull"),
+    "page": (lambda path: path.write_text("\n<!DOCTYPE html><html>Virus scan</html>"), "a web page"),
+    "gzip": (lambda path: path.write_bytes(gzip.compress(b"x")), "an archive: unpack it"),
+    "tar": (tar, "an archive: unpack it"),
+    "zip": (archive, "an archive: unpack it"),
+    "npy": (lambda path: np.save(path.open("wb"), np.zeros(3)), "a NumPy array"),
+    "npz": (lambda path: np.savez(path.open("wb"), a=np.zeros(3)), "an archive of NumPy arrays"),
+    "TorchScript": (lambda path: torch.jit.script(nn.Linear(2, 2)).save(str(path)), "torch.jit.load"),
+    "ONNX": (lambda path: path.write_bytes(b"\x08\x08\x12\x07pytorch\x1a\x051.0.0" + bytes(90)), "an ONNX file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FILES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_files_of_other_formats_are_named(tmp_path, what):
+    write, words = FILES[what]
+    write(tmp_path / "model.pt")
+    with pytest.raises(InputError) as error:
+        read_checkpoint(tmp_path / "model.pt")
+    assert words in str(error.value) and "damaged" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_of_no_format_is_damaged(tmp_path):
+    torch.save({"state_dict": {"conv1.weight": torch.zeros(3)}}, tmp_path / "model.pt")
+    whole = (tmp_path / "model.pt").read_bytes()
+    for content in (b"", b"\0" * 400, whole[: len(whole) // 2], bytes(range(256))):
+        (tmp_path / "model.pt").write_bytes(content)
+        with pytest.raises(InputError, match="truncated or damaged"):
+            read_checkpoint(tmp_path / "model.pt")
+
+
+W = {"conv1.weight": torch.zeros(64, 3, 7, 7)}
+CONTENTS = {
+    "VISSL": {"classy_state_dict": {"base_model": {"model": {"trunk": W}}}},
+    "DINO": {"student": W, "teacher": W},
+    "MoCo": {"state_dict": {f"module.encoder_q.{k}": v for k, v in W.items()}, "arch": "resnet50"},
+    "MoCo v3": {"state_dict": {f"module.base_encoder.{k}": v for k, v in W.items()}},
+    "SupContrast": {"model": {f"encoder.{k}": v for k, v in W.items()}, "opt": {}},
+    "solo-learn": {"state_dict": {"backbone.conv1.weight": W["conv1.weight"], "classifier.bias": torch.zeros(3)}},
+    "lightly": {"state_dict": {"backbone.0.weight": W["conv1.weight"], "projection_head.layers.0.bias": torch.ones(1)}},
+    "vision transformer": {"blocks.0.attn.qkv.weight": torch.zeros(3, 3), "pos_embed": torch.zeros(3)},
+    "under 'model_state_dict'": {"model_state_dict": W, "epoch": 3},
+    "under 'net'": {"net": W, "acc": 3.0},
+}
+
+
+@pytest.mark.parametrize("library", CONTENTS)
+def test_checkpoints_of_other_libraries_are_named(tmp_path, library):
+    torch.save(CONTENTS[library], tmp_path / "model.pt")
+    with pytest.raises(InputError) as error:
+        content = read_checkpoint(tmp_path / "model.pt")
+        load_state(build_encoder("res18", 128, 2), from_published(content["state_dict"]), "model.pt")
+    message = str(error.value)
+    assert library in message and "torch.save({'state_dict': WEIGHTS}, FILE)" in message and "model.pt" in message
+
+
+def test_what_the_message_advises_is_read(tmp_path):
+    encoder = build_encoder("res18", 128, 2)
+    ours = {k: v for k, v in encoder.state_dict().items() if not k.startswith(("fc.", "normalize."))}
+    torch.save({"state_dict": ours}, tmp_path / "model.pt")
+    content = read_checkpoint(tmp_path / "model.pt")
+    assert "ImageNet's are taken" in load_state(encoder, from_published(content["state_dict"]), "m", head=False)
