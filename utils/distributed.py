@@ -29,15 +29,20 @@ def world_from_environment(no_cuda: bool = False) -> World:
     """Read torchrun's RANK, WORLD_SIZE and LOCAL_RANK; without them this is the only process.
 
     Raises:
-        InputError: they are no numbers, or there are more processes on this machine than GPUs, where there are GPUs.
+        InputError: they are no numbers, or do not go together, or there are more processes on this machine than GPUs,
+            where there are GPUs.
     """
     rank, size = number_from_environment("RANK", 0), number_from_environment("WORLD_SIZE", 1)
     local, here = number_from_environment("LOCAL_RANK", 0), local_processes()
+    if rank >= size or local >= size:
+        # Each process for itself: there may be no rank 0.
+        told = f"the environment has RANK={rank} and LOCAL_RANK={local} of WORLD_SIZE={size} processes"
+        raise InputError(f"{told}: unset them, or start by torchrun", each=True)
     if no_cuda or not torch.cuda.is_available():
         return World(rank, size, torch.device("cpu"))
-    if here > torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise InputError(f"{here} processes for {count} GPU(s): start at most {count} on this machine")
+    count = torch.cuda.device_count()
+    if max(here, local + 1) > count:
+        raise InputError(f"{max(here, local + 1)} processes for {count} GPU(s): start at most {count} on this machine")
     return World(rank, size, torch.device("cuda", local))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.soak import files
+from benchmarks.soak import files, people
 from benchmarks.soak.words import CONTRADICTIONS, EXPERIMENTS, FLAG, IN_SPLIT, OPTIONS, SPLIT
 
 NAME = "res20_s_scheduling_sgd_epoch1_digits_split1_D_i_newNT_s1__f2layer4_d10d20_wd0_lr30_freezeBN"
@@ -161,8 +161,8 @@ def image(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
 
 def checkpoint(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
     """A bad checkpoint to start from, to resume, to evaluate, or to take features with."""
-    content = files.checkpoint(rng, pool.checkpoint)
-    (folder / "c.pt").write_bytes(content)
+    make = people.checkpoint if rng.random() < 0.4 else files.checkpoint
+    (folder / "c.pt").write_bytes(make(rng, pool.checkpoint))
     script = rng.choice(
         ["train_simCLR.py", "train_simCLR.py resume", "train_cifar.py", "train_cifar.py own", "features.save"]
     )
@@ -216,19 +216,32 @@ def results(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
     return ["exp_analyse.py", "--dataset", "digits", "--LT"]
 
 
+def image_tree(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
+    """A tree of images that other programs were at."""
+    return people.image_tree(rng, folder, pool.tree)
+
+
+def variables(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
+    """Variables of a launcher that is none."""
+    return people.variables(rng, pool.command(rng.choice(["train_simCLR.py", "train_imagenet.py", "train_cifar.py"])))
+
+
 def data_set(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
     """A bad folder of Fashion-MNIST or CIFAR."""
     content = files.idx(rng)
-    for part in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+    dot, where = rng.choice("-."), folder / rng.choice([".", "raw", "FashionMNIST/raw"])
+    where.mkdir(parents=True, exist_ok=True)
+    for part in (f"train-images{dot}idx3-ubyte", f"train-labels{dot}idx1-ubyte"):
         packed = rng.random() < 0.5
-        (folder / (part + ".gz" * packed)).write_bytes(gzip.compress(content, 1) if packed else content[: 1 << 20])
+        (where / (part + ".gz" * packed)).write_bytes(gzip.compress(content, 1) if packed else content[: 1 << 20])
     (folder / "cifar-10-batches-py").mkdir()
     for i in range(1, 6):
         (folder / "cifar-10-batches-py" / f"data_batch_{i}").write_bytes(files.junk(rng))
     name = rng.choice(["fashion_mnist", "fashion_mnist", "cifar10"])
     script = rng.choice(["train_simCLR.py", "train_cifar.py", "split.make_splits"])
     name = "cifar" if script == "train_simCLR.py" and name == "cifar10" else name
-    return [*pool.command(script), "--dataset", name, "--data", "."]
+    data = rng.choice([".", "cifar-10-batches-py"]) if name.startswith("cifar") else "."
+    return [*pool.command(script), "--dataset", name, "--data", data]
 
 
 Kind = Callable[[random.Random, Path, Pool], list[str]]
@@ -236,4 +249,5 @@ KINDS: dict[str, Kind] = {
     "command line": command_line, "index list": index_list, "image": image, "path list": path_list,
     "checkpoint": checkpoint, "command line 2": command_line, "image 2": image, "contradiction": contradiction,
     "experiment": experiment, "index list 2": index_list, "archive": archive, "results": results, "data set": data_set,
+    "image tree": image_tree, "variables": variables,
 }  # fmt: skip

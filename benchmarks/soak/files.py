@@ -104,8 +104,9 @@ def path_list(rng: random.Random, good: str) -> bytes:
     name, i = lines[0].split()[0], rng.randrange(len(lines))
     bad = [
         f"{name} 0x1", f"{name} -1", f"{name} 100", f"{name} 99999999999999999999", name, f"{name} 1.0", f"{name} nan",
-        f"{name} ١", "", " ", "0", " 0", f"/etc/passwd{i} 0", f"../{name} 0", f"a/../../{name} 0", f"{name}\t0",
-        f"{name},0", lines[i - 1], lines[i - 1].replace("train/", "./train//"), f"a\\b {i} 0", f"a\0b{i} 0", f"{name} ",
+        f"{name} ١", "", " ", "0", " 0", f"/etc/passwd{i} 0", f"../{name} 0", f"a/../../{name} 0", f"{name}\t",
+        f"{name},0", f"D:\\{name} 0", f"..\\{name} 0", f"/data/{name} 0", f"file://{name} 0\n\n\n{name} 0",
+        lines[i - 1], lines[i - 1].replace("train/", "./train//"), f"a\\b {i} 0", f"a\0b{i} 0", f"{name} ",
         f"{name} {JUNK}", f". {0}", f"./ {0}", f"{'../' * 50}etc/passwd 0", f"{name} 1 2 -3", f"{name} ²", "~/x.jpg",
         f"\x1b[2J{name}", f"C:\\x.jpg {200}", f"\x07 \x1b {999}",
     ]  # fmt: skip

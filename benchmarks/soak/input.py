@@ -90,7 +90,9 @@ def make_pool(folder: Path) -> Pool:
 
 def _execute(pool: Pool, command: list[str], folder: Path) -> subprocess.CompletedProcess:
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
-    words = [python(), "-c", RUNNER, str(pool.project), *command]
+    own = [word for word in itertools.takewhile(lambda word: re.match("[A-Z_]+=", word), command)]
+    variables |= dict(word.split("=", 1) for word in own)
+    words = [python(), "-c", RUNNER, str(pool.project), *command[len(own) :]]
     return subprocess.run(words, cwd=folder, env=variables, capture_output=True, timeout=SECONDS)
 
 

@@ -4,8 +4,24 @@ import pytest
 import torch
 import torch.distributed
 
-from utils.distributed import World, join
+from utils.distributed import World, join, world_from_environment
 from utils.errors import run
+
+ODD = [
+    {"RANK": "1"}, {"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "9" * 30, "WORLD_SIZE": "8"}, {"WORLD_SIZE": "0"},
+    {"LOCAL_RANK": "8", "WORLD_SIZE": "8"}, {"RANK": ""}, {"WORLD_SIZE": "two"}, {"LOCAL_RANK": "-1"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("variables", ODD, ids=str)
+def test_variables_that_no_launcher_sets_are_one_line(monkeypatch, capsys, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as end:
+        run(world_from_environment)
+    name, value = next(iter(variables.items()))
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.startswith("error") and said.count("\n") == 1 and name in said and value in said
 
 
 @pytest.mark.parametrize("rank", [0, 1])
