@@ -18,11 +18,12 @@ from utils.errors import InputError
 
 @dataclass(frozen=True)
 class ImageSet:
-    """images [N, H, W, 3] uint8 RGB, labels [N] int64 in 0..classes-1."""
+    """images [N, H, W, 3] uint8 RGB, labels [N] int64 in 0..classes-1; source: 'published', or 'own' of an .npz."""
 
     dataset: MemorySet
     images: np.ndarray
     labels: np.ndarray
+    source: str = "published"
 
 
 LONGEST = 200  # times its shorter side is an image's longer one at most

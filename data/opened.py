@@ -1,5 +1,6 @@
 """The images of a data set, opened: as pre-training and probes augment them, and as a frozen network reads them."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
@@ -31,6 +32,7 @@ class Opened(ABC):
 
     dataset: DataSet
     lists_from: np.ndarray | str  # what missing lists are made of: labels [N] of all training images, or the folder
+    pixels: dict[str, str] | None = None  # of images in memory: SHA-256 of 'train' and 'test', and 'source'
 
     def count(self, chosen: ImageList | None) -> int:
         """The images of a list."""
@@ -113,6 +115,12 @@ class OpenedArrays(Opened):
     def lists_from(self) -> np.ndarray:
         """Labels [N] of all training images."""
         return self.train.labels
+
+    @cached_property
+    def pixels(self) -> dict[str, str]:
+        """SHA-256 of all training and all test images, and whether they are the published ones, or others."""
+        hashes = {part: hashlib.sha256(getattr(self, part).images).hexdigest() for part in ("train", "test")}
+        return {**hashes, "source": self.train.source}
 
     def of(self, chosen: ImageList | None) -> ImageSet:
         """The images of a list."""

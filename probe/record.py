@@ -56,6 +56,7 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
         "dataset": dataset.name,
         "model": how.model,
         "lists": {**origin(lists), **trained_on},
+        "pixels": probe.sources.data.pixels,
         "checkpoint": config["checkpoint"],
         "pretraining": pretraining_of(config),
         "seed": config["seed"],
@@ -74,8 +75,11 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
 
 
 def _protocol(probe: Probe, config: dict[str, Any]) -> tuple[str, dict[str, list]]:
-    """protocol_of, and where BCL's lists are of another size."""
+    """protocol_of, and where BCL's lists are of another size, or the images are others."""
     protocol, departs = protocol_of(config, probe.dataset)
+    pixels = probe.sources.data.pixels
+    if pixels and pixels["source"] == "own":
+        departs |= {"images": [f"own ones (SHA-256 {pixels['train'][:8]}, {pixels['test'][:8]})", "published ones"]}
     if on_features(protocol) and (wanted := PROTOCOLS[protocol].shots):
         # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
         shots = len(probe.sources.lists["train1"]) // probe.dataset.classes

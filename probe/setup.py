@@ -52,7 +52,7 @@ class Sources:
     def __init__(
         self, settings: Settings, views: Views, data: Opened, lists: dict[str, ImageList | None], world: World
     ) -> None:
-        self.lists, self.world, self.batch = lists, world, settings.batch_size
+        self.data, self.lists, self.world, self.batch = data, lists, world, settings.batch_size
         self.views, self.test_images = views, data.count(lists.get("test"))
         self.train = data.probing(lists["train"], views) if "train" in lists and not settings.test_only else None
         if self.train is not None and self.batch % world.size:

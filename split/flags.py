@@ -31,8 +31,8 @@ def parse_verify(description: str) -> argparse.Namespace:
     parser.add_argument("--labels", default="", help=".npy file of all training labels, instead of --data")
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of the lists; default split/")
     args = parser.parse_args()
-    if args.data and not Path(args.data).is_dir():
-        raise InputError(f"--data {args.data!r} is not a folder")
+    if args.data and not Path(args.data).exists():
+        raise InputError(f"--data {args.data!r} does not exist")
     in_memory = data_sets("cifar")
     if args.labels and (len(args.dataset or []) != 1 or args.dataset[0] not in in_memory):
         raise InputError(f"--labels needs one --dataset of {', '.join(in_memory)}")

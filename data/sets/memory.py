@@ -7,6 +7,7 @@ import numpy as np
 from data.flags import GIVE_DATA
 from data.images import ImageSet
 from data.sets.base import MemorySet
+from data.sets.npz import read_npz
 from utils.errors import InputError
 
 
@@ -14,7 +15,7 @@ def load(dataset: MemorySet, root: str, train: bool, download: bool | None = Fal
     """The training or the test images of a data set.
 
     Args:
-        root: folder of the data; digits need none.
+        root: folder of the data, or an .npz file of other images in their place (data/sets/npz.py); digits need none.
         download: fetch CIFAR or Fashion-MNIST with torchvision where they are missing; None: say that a run would.
 
     Raises:
@@ -22,7 +23,8 @@ def load(dataset: MemorySet, root: str, train: bool, download: bool | None = Fal
     """
     if dataset.needs_folder and not root:
         raise InputError(f"{dataset.name} needs a data folder: {GIVE_DATA}")
-    images, labels = dataset.read(dataset, root, train, download)
+    own = dataset.needs_folder and Path(root).is_file()
+    images, labels = read_npz(Path(root), train) if own else dataset.read(dataset, root, train, download)
     images = np.ascontiguousarray(images)
     labels = np.asarray(labels, np.int64)
     if images.shape[1:] != (dataset.size, dataset.size, 3) or images.dtype != np.uint8:
@@ -34,7 +36,7 @@ def load(dataset: MemorySet, root: str, train: bool, download: bool | None = Fal
         raise InputError(f"{dataset.name} in {root} has labels outside 0..{dataset.classes - 1}, or a number missing")
     if train and len(images) != dataset.train_images:
         raise InputError(f"{dataset.name} in {root} has {len(images)} training images, not {dataset.train_images}")
-    return ImageSet(dataset, images, labels)
+    return ImageSet(dataset, images, labels, "own" if own else "published")
 
 
 def missing(name: str, root: str | Path, download: bool | None, why: object) -> InputError:

@@ -1099,7 +1099,7 @@ def test_verify_in_another_folder(made, tmp_path, call):
         line = one_line_error(done, "ILSVRC2012", str(data), "6 of 6 lists fail")
         assert line.count("are missing") == 6
         assert line.count("the right download") == 1
-    one_line_error(call(VERIFY, "--root", root, "--data", tmp_path / "nowhere"), "is not a folder")
+    one_line_error(call(VERIFY, "--root", root, "--data", tmp_path / "nowhere"), "does not exist")
     one_line_error(
         call(VERIFY, "--root", root, "--data", root / "imagenet-100" / "ImageNet_100_val.txt"), "no", "folder"
     )
