@@ -54,6 +54,8 @@ def run(main: Callable[[], None]) -> None:
     Before the processes have joined, every process meets the same error, so only rank 0 prints it; afterwards, and
     where joining itself failed, the line names the rank that met it.
     """
+    for name in ("stdin", "stdout", "stderr"):  # None where closed, by `>&-` say: the next file opened would be it
+        setattr(sys, name, getattr(sys, name) or open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115
     os.environ.pop("MPLBACKEND", None)  # a notebook's, which may not be installed here; figures need none
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
