@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import re
 import select
@@ -57,6 +58,7 @@ def run(main: Callable[[], None]) -> None:
     for name in ("stdin", "stdout", "stderr"):  # None where closed, by `>&-` say: the next file opened would be it
         setattr(sys, name, getattr(sys, name) or open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115
     os.environ.pop("MPLBACKEND", None)  # a notebook's, which may not be installed here; figures need none
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # not several lines on a cache that cannot be written
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
