@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from run.board import Board
+from run.board import Board, writing
 from utils.files import PROJECT, replace_file
 from utils.text import printable
 
@@ -64,9 +64,10 @@ class Log:
     def _append(self, name: str, line: str) -> None:
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with writing(self.folder / name):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
 
 def forget_metrics(folder: Path, epoch: int) -> None:
