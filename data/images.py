@@ -191,7 +191,9 @@ class ImageFiles:
             return read_image(path, read)
         except Exception as error:
             # On a damaged file Pillow raises anything from OSError to SyntaxError and struct.error.
-            why = "does not exist" if isinstance(error, FileNotFoundError) else f"is not a whole image ({error})"
+            why = f"is not a whole image ({error})"
+            if reason := getattr(error, "strerror", ""):  # no rights, say, or the network's disk is gone
+                why = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason})"
             raise BadImage(f"{path} (line {index + 1} of {self.images.path}) {why}") from error
 
 

@@ -562,6 +562,13 @@ def test_a_file_of_another_format_is_told(tmp_path):
         assert words in str(caught.value) and str(caught.value).count("a.JPEG") == 1
 
 
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path):
+    (tmp_path / "a.JPEG").symlink_to("a.JPEG")  # to itself
+    (tmp_path / "b.JPEG").write_bytes(FORMATS["RGB"]())
+    with pytest.raises(BadImage, match=r"mine\.txt\) cannot be read \(Too many levels of symbolic links\)$"):
+        ImageFiles(str(tmp_path), listed(tmp_path, ["a.JPEG", "b.JPEG"]), True)[0]
+
+
 def test_names_that_the_locale_has_no_letters_for(tmp_path, monkeypatch):
     """They are not the images' fault, and not to be left out."""
     (tmp_path / "é.JPEG").write_bytes(FORMATS["RGB"]())
