@@ -19,6 +19,18 @@ Lines = list[tuple[str, ...]]  # a heading and rows of equally many words
 SPLIT_COLUMNS = (*COLUMNS, "Top-1", "Top-5")
 
 
+def cell(value: tuple[float, float | None] | None) -> str:
+    """A number in percent, with its deviation if there is one; '-' for what is missing."""
+    mean, std = value or (None, None)
+    text = "-" if mean is None else f"{mean:.2f}"
+    return text if std is None else f"{text} ± {std:.2f}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, never -0.00."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
 class Paper(NamedTuple):
     """What a paper's tables have of their own.
 

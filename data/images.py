@@ -1,6 +1,7 @@
 """Images of a data set: arrays in memory, or files that a list names."""
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from data.flags import GIVE_TREE, SKIP_BAD
 from data.sets.base import MemorySet
@@ -90,6 +91,16 @@ def _with_large_profiles() -> Iterator[None]:
         PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
+def _what_it_is(path: Path) -> str:
+    """Why a file that Pillow does not know is no JPEG and no PNG: a web server's images are often WebP, named .jpg."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start.startswith(b"\xff\xd8\xff"):
+        return "its header is damaged"
+    kind = "WebP" if start[8:] == b"WEBP" else "GIF" if start.startswith(b"GIF8") else ""
+    return f"it is {kind or 'neither JPEG nor PNG'}, whatever its name: convert it" if start else "it is empty"
+
+
 def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb) -> Any:
     """What `read` takes of a JPEG or PNG file. Others are refused: Pillow gives EPS, a program, to Ghostscript.
 
@@ -101,11 +112,26 @@ def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb) -> Any:
     with warnings.catch_warnings(), _with_large_profiles():
         warnings.simplefilter("ignore")  # of odd metadata, say
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels
-        with Image.open(path, formats=("JPEG", "PNG")) as file:
+        try:
+            file = Image.open(path, formats=("JPEG", "PNG"))
+        except UnidentifiedImageError as error:
+            raise OSError(_what_it_is(path)) from error
+        with file:
             # A centre crop is of the image resized by its shorter side.
             if max(file.size) > LONGEST * min(file.size):
                 raise OSError(f"{file.width} x {file.height} pixels are too narrow")
             return read(file)
+
+
+def _check_encoding(images: ImageList) -> None:
+    """Refuse names that the locale has no letters for: the files are there, and would be taken for missing ones."""
+    encoding = sys.getfilesystemencoding()
+    other = next((path for path in images.paths if not path.isascii()), None) if encoding != "utf-8" else None
+    if other:
+        raise InputError(
+            f"{other} of {images.path} cannot be found in a locale whose names of files are in {encoding}: "
+            "set one in UTF-8, by `export LC_ALL=C.UTF-8` say"
+        )
 
 
 class ImageFiles:
@@ -118,12 +144,14 @@ class ImageFiles:
     `names` [N] are the paths of the list.
 
     Raises:
-        InputError: root is no folder, or another one: none of the images is there; or one that was opened is bad.
+        InputError: root is no folder, or another one: none of the images is there; or one that was opened is bad; or
+            the locale has no letters for their names.
     """
 
     def __init__(self, root: str, images: ImageList, as_array: bool, skip_bad: bool = True) -> None:
         if not root or not Path(root).is_dir():
             raise InputError(f"{root!r} is not a folder: {GIVE_TREE}")
+        _check_encoding(images)
         # Some may be missing; where none of a hundred is there, it is another folder.
         some = images.paths[:: max(1, len(images.paths) // 100)]
         folder = folder_of(root, some)
@@ -172,7 +200,9 @@ class ImageFiles:
             return read_image(path, read)
         except Exception as error:
             # On a damaged file Pillow raises anything from OSError to SyntaxError and struct.error.
-            why = "does not exist" if isinstance(error, FileNotFoundError) else f"is not a whole image ({error})"
+            why = f"is not a whole image ({error})"
+            if reason := getattr(error, "strerror", ""):  # no rights, say, or the network's disk is gone
+                why = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason})"
             raise BadImage(f"{path} (line {index + 1} of {self.images.path}) {why}") from error
 
 

@@ -33,7 +33,7 @@ def main() -> None:
                 continue
             if not check:
                 folder.mkdir(parents=True, exist_ok=True)
-                with (folder / "bash_log.txt").open("a", errors="surrogateescape") as log:
+                with (folder / "bash_log.txt").open("a", encoding="utf-8", errors="surrogateescape") as log:
                     log.write(line + "\n")
             programs.run(words, go_on=check)
     if programs.failed:

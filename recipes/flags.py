@@ -13,7 +13,7 @@ from data.sets.registry import data_set
 from methods import choose
 from probe.protocols import PROTOCOLS
 from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, OF_PROTOCOLS, PAPERS, Recipe, settle
-from utils.cli import Parser, check_text, not_negative
+from utils.cli import Parser, check_text, home_expanded, not_negative
 from utils.errors import InputError
 from utils.files import PROJECT
 
@@ -72,7 +72,7 @@ def parse_recipe(words: Sequence[str], description: str) -> Recipe:
 def _read(words: Sequence[str], known: Collection[str], description: str) -> Given:
     """Options and values in pairs; the last one of a setting counts."""
     check_text(words)
-    given, rest = Given({}, {}), list(words)
+    given, rest = Given({}, {}), [home_expanded(word) for word in words]
     while rest:
         option, value = rest[0], rest[1] if len(rest) > 1 else ""
         if option in ("-h", "--help"):
@@ -99,11 +99,15 @@ def _from_the_callers_folder(user: Given) -> None:
         user.values[name] = str(caller / user.values[name])
 
 
-def _help(description: str) -> Never:
-    """Print a description and all options; the scripts print the comment at their top themselves."""
+def _help(description: str | None) -> Never:
+    """Print a description and all options; the scripts print the comment at their top themselves.
+
+    Args:
+        description: a docstring, None under `python -OO`.
+    """
     short = {name: option for option, name in SPELLINGS.items() if option[1] != "-"}
     names = [f"{short[name]}, --{name}" if name in short else f"--{name}" for name in ["dataset", *OPTIONS]]
-    print(description.strip(), textwrap.fill("; ".join(names), 118, break_on_hyphens=False), sep="\n\n")
+    print((description or "").strip(), textwrap.fill("; ".join(names), 118, break_on_hyphens=False), sep="\n\n")
     print("\nOptions: docs/recipes.md")
     raise SystemExit(0)
 

@@ -26,8 +26,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser
 from torch.distributed.run import run as torchrun
 
+from recipes.running import shell_code
 from utils.distributed import cores
-from utils.errors import CODES, InputError, shell_code
+from utils.errors import CODES, InputError
 
 PATIENCE = 600  # seconds, from a signal to the end of the processes
 

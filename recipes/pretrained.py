@@ -131,7 +131,7 @@ def get(
         except InputError as error:
             raise InputError(f"{archive.name}: {error} (browser: {archive.url}, then {FROM_FILE})") from error
         size = file.stat().st_size
-    with (folder / TABLE).open("a") as table:
+    with (folder / TABLE).open("a", encoding="utf-8") as table:
         table.write(f"{archive.name}\t{sha256}\t{size}\t{datetime.now(UTC):%Y-%m-%d %H:%M}\n")
     done = f"{archive.name}: {len(places)} files of {len({Path(p).parent for p in places})} experiments are in {folder}"
     return f"{done}; other files of the archive, left out: {others}; SHA-256 {sha256}"
@@ -157,7 +157,7 @@ def _download(archive: Archive, file: Path, max_bytes: int, quiet: bool) -> None
 def recorded(folder: Path) -> dict[str, list[str]]:
     """Name -> SHA-256, bytes, date of what was placed in a folder."""
     file = folder / TABLE
-    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    lines = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
     rows = (line.split("\t") for line in lines)
     return {row[0]: row[1:] for row in rows if len(row) == 4}
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Never, Self
 
-from utils.errors import CODES, shell_code
+from utils.errors import CODES, UNSAVED
 
 
 def program() -> str:
@@ -73,6 +73,14 @@ class Programs:
                 self.child.send_signal(number)
         elif not self.starting:
             end(self.code)
+
+
+def shell_code(code: int) -> int:
+    """The exit code for a program that ended with `code`, negative by a signal: as a shell has it, but UNSAVED where
+    that would say that it saved."""
+    if code >= 0:
+        return code
+    return UNSAVED if -code in CODES else 128 - code
 
 
 def end(code: int) -> Never:

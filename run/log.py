@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from run.board import Board
+from run.board import Board, writing
 from utils.files import PROJECT, replace_file
 from utils.text import printable
 
@@ -64,16 +64,17 @@ class Log:
     def _append(self, name: str, line: str) -> None:
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / name).open("a") as file:
-            file.write(line + "\n")
+        with writing(self.folder / name):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
 
 def forget_metrics(folder: Path, epoch: int) -> None:
     """Remove from metrics.jsonl what a run had written of later epochs, which a resumed one runs again."""
     path = folder / "metrics.jsonl"
     if path.is_file():
-        lines = path.read_text(errors="replace").splitlines()
+        lines = path.read_text("utf-8", "replace").splitlines()
         kept = [line for line in lines if _epoch(line) <= epoch]
         if kept != lines:
             replace_file(path, "".join(line + "\n" for line in kept).encode())
@@ -82,7 +83,7 @@ def forget_metrics(folder: Path, epoch: int) -> None:
 def last_metrics(folder: Path, epoch: int) -> dict[str, float]:
     """The numbers that metrics.jsonl has of an epoch; {} where it has none."""
     path, found = folder / "metrics.jsonl", {}
-    for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
+    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else ():
         if _epoch(line) == epoch:
             found |= {name: value for name, value in json.loads(line).items() if isinstance(value, int | float)}
     return found

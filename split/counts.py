@@ -83,5 +83,5 @@ def imagenet_100() -> tuple[list[str], np.ndarray]:
 
     Counted in the published list; the classes are those of Tian et al., "Contrastive Multiview Coding", ECCV 2020.
     """
-    rows = [line.split("\t") for line in (ROOT / "imagenet_100.tsv").read_text().splitlines()[1:]]
+    rows = [line.split("\t") for line in (ROOT / "imagenet_100.tsv").read_text("utf-8").splitlines()[1:]]
     return [row[1] for row in rows], np.array([int(row[2]) for row in rows])

@@ -32,14 +32,14 @@ def blob_sha1(content: bytes) -> str:
 
 def published_lists() -> list[dict[str, str]]:
     """Rows of published_splits.tsv: repository, commit, path, git_blob_sha1, bytes."""
-    header, *rows = PUBLISHED.read_text().splitlines()
+    header, *rows = PUBLISHED.read_text("utf-8").splitlines()
     return [dict(zip(header.split("\t"), row.split("\t"), strict=True)) for row in rows]
 
 
 def generated_lists() -> dict[str, str]:
     """Hash -> path of the lists that make_splits wrote here."""
     ledger = ROOT / "generated.tsv"
-    rows = ledger.read_text(errors="replace").splitlines() if ledger.exists() else []
+    rows = ledger.read_text("utf-8", "replace").splitlines() if ledger.exists() else []
     return dict(row.split("\t") for row in rows if row.count("\t") == 1)
 
 
@@ -110,7 +110,7 @@ def write_lists(
     for relative, content in contents.items():
         replace_file(root / relative, content)
         if note and blob_sha1(content) not in known:
-            with (ROOT / "generated.tsv").open("a") as ledger:
+            with (ROOT / "generated.tsv").open("a", encoding="utf-8") as ledger:
                 ledger.write(f"{blob_sha1(content)}\t{relative}\n")
     return list(contents)
 
@@ -171,8 +171,9 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
     """
     try:
         content = read_file(path, LARGEST)
-        # Some editors put a mark before the first line, and blank ones after the last.
-        lines = content.decode("utf-8-sig").rstrip().splitlines()
+        # Some editors put a mark before the first line, and blank ones after the last. Names may have what
+        # str.splitlines takes for a line's end.
+        lines = list(io.StringIO(content.decode("utf-8-sig").rstrip(), newline=None))
     except FileNotFoundError as error:
         raise InputError(f"list {path} does not exist: `python -m split.make_splits` makes a data set's") from error
     except (OSError, UnicodeDecodeError) as error:

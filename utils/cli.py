@@ -1,6 +1,7 @@
 """Command lines: mistakes in one line, the published boolean flags, types of numbers."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             InputError: an option is unknown, lacks its value, or has one of the wrong kind; a word is not text.
         """
-        words = list(sys.argv[1:] if args is None else args)
+        words = [home_expanded(word) for word in (sys.argv[1:] if args is None else args)]
         check_text(words)
         # argparse drops `--` where it is a value, and lets the option have none.
         if bad := next((word for word in words if re.fullmatch("--?[^-=][^=]*=--", word)), None):
@@ -52,6 +53,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         """Raise InputError instead of printing the usage."""
         raise InputError(f"{message} (see --help)")
+
+
+def home_expanded(word: str) -> str:
+    """The word with its `~/` as the home folder: bash leaves it in `--data=~/images`, and nobody means a folder `~`."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path's fails where there is none
+    return re.sub("^(--[^=]*=)?~(?=/|$)", lambda found: (found[1] or "") + home, word)
 
 
 def check_text(words: Sequence[str]) -> None:

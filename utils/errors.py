@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import re
 import select
@@ -55,7 +56,10 @@ def run(main: Callable[[], None]) -> None:
     Before the processes have joined, every process meets the same error, so only rank 0 prints it; afterwards, and
     where joining itself failed, the line names the rank that met it.
     """
+    for name in ("stdin", "stdout", "stderr"):  # None where closed, by `>&-` say: the next file opened would be it
+        setattr(sys, name, getattr(sys, name) or open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115
     os.environ.pop("MPLBACKEND", None)  # a notebook's, which may not be installed here; figures need none
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # not several lines on a cache that cannot be written
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
@@ -88,14 +92,6 @@ def run(main: Callable[[], None]) -> None:
         if group := _process_group():
             group.destroy_process_group()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)  # of a run that never came to its first step
-
-
-def shell_code(code: int) -> int:
-    """The exit code for a program that ended with `code`, negative by a signal: as a shell has it, but UNSAVED where
-    that would say that it saved."""
-    if code >= 0:
-        return code
-    return UNSAVED if -code in CODES else 128 - code
 
 
 def _is_main() -> bool:

@@ -63,10 +63,11 @@ def new_figure(
     Args:
         sharey: the panels have one y axis, whose label and numbers are at the left.
     """
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcdefaults
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rcdefaults()  # a matplotlibrc of the user's would change figures, or have LaTeX write their text
     with rc_context({"font.size": 8}):
         figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
         FigureCanvasAgg(figure)

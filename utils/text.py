@@ -11,18 +11,6 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def cell(value: tuple[float, float | None] | None) -> str:
-    """A number in percent, with its deviation if there is one; '-' for what is missing."""
-    mean, std = value or (None, None)
-    text = "-" if mean is None else f"{mean:.2f}"
-    return text if std is None else f"{text} ± {std:.2f}"
-
-
-def signed(value: float) -> str:
-    """A difference with its sign, never -0.00."""
-    return f"{round(value, 2) + 0.0:+.2f}"
-
-
 def align(lines: list[tuple[str, ...]]) -> str:
     """Rows of equally many words as text, each column as wide as its longest word."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]

@@ -15,6 +15,7 @@ done
 
 export RECIPE_CALLER=$PWD  # relative paths of the user mean this folder
 unset CDPATH               # cd would look there first
+unset PYTHONSAFEPATH       # Python would not look for the project's packages in its folder
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python

@@ -188,6 +188,19 @@ def test_figures_need_no_backend(tmp_path, backend):
     assert {p.suffix for p in (tmp_path / "plots").iterdir()} == {".png", ".pdf"}
 
 
+def test_figures_have_no_settings_of_the_users(tmp_path):
+    """Nor lines on standard error, of their mistakes or of a home folder that cannot be written."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nno setting\nfont.size: x\naxes.facecolor: red\n")
+    (tmp_path / "file").write_text("")
+    program = "from utils.errors import run\nfrom utils.plotting import new_figure\ndef main():\n"
+    program += (
+        "    axis = new_figure().axes[0]\n    print(axis.title.get_usetex(), axis.get_facecolor()[:3])\nrun(main)"
+    )
+    env = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "file"), "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False (1.0, 1.0, 1.0)\n", "")
+
+
 def test_figure_that_cannot_be_written(tmp_path, call):
     write_two_methods(tmp_path)
     (tmp_path / "file").write_text("")

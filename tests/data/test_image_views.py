@@ -544,6 +544,43 @@ def test_images_are_read_as_pillow_reads_them(tmp_path, name):
         assert view(as_array).shape == (3, 16, 16)
 
 
+def test_a_file_of_another_format_is_told(tmp_path):
+    """As images from the web are, which are named .jpg; getting them again would not help."""
+    picture = Image.fromarray(PIXELS)
+    said = {
+        encoded(picture, "WEBP"): "it is WebP, whatever its name: convert it",
+        encoded(picture, "GIF"): "it is GIF, whatever",
+        encoded(picture, "BMP"): "it is neither JPEG nor PNG, whatever",
+        b"<html>404": "it is neither JPEG nor PNG, whatever",
+        b"": "it is empty",
+        encoded(picture, "JPEG")[:3] + bytes(50): "its header is damaged",
+    }
+    for content, words in said.items():
+        (tmp_path / "a.JPEG").write_bytes(content)
+        with pytest.raises(BadImage) as caught:
+            ImageFiles(str(tmp_path), listed(tmp_path, ["a.JPEG"]), True)[0]
+        assert words in str(caught.value) and str(caught.value).count("a.JPEG") == 1
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path):
+    (tmp_path / "a.JPEG").symlink_to("a.JPEG")  # to itself
+    (tmp_path / "b.JPEG").write_bytes(FORMATS["RGB"]())
+    with pytest.raises(BadImage, match=r"mine\.txt\) cannot be read \(Too many levels of symbolic links\)$"):
+        ImageFiles(str(tmp_path), listed(tmp_path, ["a.JPEG", "b.JPEG"]), True)[0]
+
+
+def test_names_that_the_locale_has_no_letters_for(tmp_path, monkeypatch):
+    """They are not the images' fault, and not to be left out."""
+    (tmp_path / "é.JPEG").write_bytes(FORMATS["RGB"]())
+    images = listed(tmp_path, ["é.JPEG"])
+    assert len(ImageFiles(str(tmp_path), images, True)) == 1
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-15")
+    with pytest.raises(InputError, match="LC_ALL=C.UTF-8"):
+        ImageFiles(str(tmp_path), images, True)
+    (tmp_path / "e.JPEG").write_bytes(FORMATS["RGB"]())
+    assert ImageFiles(str(tmp_path), listed(tmp_path, ["e.JPEG"]), True)[0].shape == PIXELS.shape
+
+
 def test_16_bits_are_rounded_to_8(tmp_path):
     """v / 65535 * 255 to the nearest whole number, for each v; no v is half-way, as 257 is odd."""
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)

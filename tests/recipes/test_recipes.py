@@ -370,6 +370,13 @@ def test_cdpath_leads_nowhere_else(project_copy, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, plain.stdout, "") and plain.stdout
 
 
+def test_a_safe_path_of_pythons_is_not_theirs(project_copy):
+    """With PYTHONSAFEPATH, which some sites set for all, Python finds no package of the folder it is in."""
+    here = {"PYTHON": sys.executable, "PYTHONSAFEPATH": "1"}
+    done = called_from(project_copy, "bash", "cmds/shell_scrips/digits-LT.sh", **here)
+    assert (done.returncode, done.stderr) == (0, "") and "train_simCLR.py" in done.stdout
+
+
 @pytest.mark.skipif(not shutil.which("dash"), reason="no shell here that is not bash")
 def test_another_shell_is_one_line(project_copy):
     scripts = [*(project_copy / "cmds/shell_scrips").glob("*-LT.sh"), project_copy / "cmds/reproduce.sh"]

@@ -18,13 +18,14 @@ import torch.distributed as dist
 from torch.distributed.elastic import multiprocessing as elastic
 
 from recipes.launch import Workers
+from recipes.running import shell_code
 from run.checkpoint import read_checkpoint
 from run.signals import HELD, PATIENCE, Signals
 from tests.conftest import PROJECT
 from tests.scripts.test_train_scripts import PRETRAIN, PROBE, S_B
 from tests.warm import environment, free_port, python, spawn
 from utils.distributed import World
-from utils.errors import Interrupted, shell_code
+from utils.errors import Interrupted
 
 ALONE = World(0, 1, torch.device("cpu"))
 ENDINGS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 85)]

@@ -1,6 +1,7 @@
 """--quiet: one line of result on the terminal, warnings and errors, and the same files as without."""
 
 import json
+import locale
 import re
 import sys
 
@@ -140,3 +141,16 @@ def test_last_metrics_are_of_the_epoch_and_survive_half_a_line(tmp_path):
 def test_every_program_takes_it():
     for words, quiet in (([], False), (["--quiet"], True), (["--quiet", "True"], True), (["--quiet", "False"], False)):
         assert Parser("").parse_args(words).quiet is quiet
+
+
+def test_a_log_is_in_utf_8_whatever_the_locale(tmp_path):
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    try:
+        log = Log(tmp_path)
+        log.warn("é ±")
+        log.metrics(epoch=1)
+        assert last_metrics(tmp_path, 1)["epoch"] == 1
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    assert (tmp_path / "log.txt").read_bytes() == "é ±\n".encode()

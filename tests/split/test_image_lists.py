@@ -166,6 +166,14 @@ def test_bad_line_is_named(tmp_path, name):
     assert len(message) < 300 + len(str(path))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_ends_of_lines_end_lines(tmp_path, end):
+    """Names from the web have others of what Unicode has for it."""
+    listed = ["train/a/1.JPEG", *(f"train/a/x{c}y.JPEG" for c in "\x0b\x0c\x1c\x85\u2028\u2029")]
+    path = write(tmp_path / "mine.txt", "".join(f"{name} 3{end}" for name in listed))
+    assert read_path_list(path, IN100).paths == listed
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", FIRST.encode("utf-16"), b"train/\xe9t\xe9/1.JPEG 0\n"])
 def test_list_that_is_empty_or_no_text(tmp_path, content):
     path = write(tmp_path / "mine.txt", content)
