@@ -13,7 +13,7 @@ from data.groups import COLUMNS
 from data.sets.base import DataSet
 from methods import label_of
 from utils.errors import InputError
-from utils.text import align, cell, signed
+from utils.text import align
 
 Lines = list[tuple[str, ...]]  # a heading and rows of equally many words
 SPLIT_COLUMNS = (*COLUMNS, "Top-1", "Top-5")
