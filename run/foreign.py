@@ -37,16 +37,26 @@ _USUAL = ("model", "model_state_dict", "net", "network", "weights", "params")  #
 
 def file_kind(path: Path) -> str:
     """What a file is that torch.load does not read, with what to do; '' for a damaged one."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        for pattern, what in _MEMBERS.items():
-            if any(re.search(pattern, name) for name in names):
-                return what
+    try:
+        names = _members(path)
+    except Exception:  # on a damaged one zipfile raises anything, from BadZipFile to UnicodeDecodeError
+        return ""
+    for pattern, what in _MEMBERS.items():
+        if any(re.search(pattern, name) for name in names):
+            return what
+    if names:
         return "" if any(name.endswith("data.pkl") for name in names) else "an archive: unpack it"
     with path.open("rb") as file:
         head = file.read(300)
     return next((what for start, what in _HEADS.items() if re.match(start, head, re.I | re.S)), "")
+
+
+def _members(path: Path) -> list[str]:
+    """Names in a zip archive; none of another file."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
 
 
 def content_kind(content: Mapping[str, Any]) -> str:

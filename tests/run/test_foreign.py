@@ -1,5 +1,6 @@
 """Checkpoints of other programs are called by their names, with what makes one of ours of them; none is damaged."""
 
+import contextlib
 import gzip
 import json
 import tarfile
@@ -62,6 +63,17 @@ def test_what_is_of_no_format_is_damaged(tmp_path):
     for content in (b"", b"\0" * 400, whole[: len(whole) // 2], bytes(range(256))):
         (tmp_path / "model.pt").write_bytes(content)
         with pytest.raises(InputError, match="truncated or damaged"):
+            read_checkpoint(tmp_path / "model.pt")
+
+
+def test_a_damaged_archive_is_damaged(tmp_path):
+    """Bytes of its list of members are changed: a name that is no text, among others."""
+    torch.save({"state_dict": {"conv1.weight": torch.zeros(3)}}, tmp_path / "model.pt")
+    whole = (tmp_path / "model.pt").read_bytes()
+    start = whole.index(b"PK\1\2")
+    for i in range(start, len(whole)):
+        (tmp_path / "model.pt").write_bytes(whole[:i] + b"\xd2" + whole[i + 1 :])
+        with contextlib.suppress(InputError):
             read_checkpoint(tmp_path / "model.pt")
 
 
