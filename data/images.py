@@ -68,8 +68,14 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def folder_of(given: str | Path, paths: list[str]) -> Path | None:
-    """The folder below which at least one of these paths is: the given one, or the one that it is in, where it is
-    `train/` itself, say; None for neither."""
+    """The folder that relative paths begin in: the given one, or its parent, where somebody gave `.../train` itself.
+
+    Args:
+        paths: relative; one that exists below a folder tells that it is the right one.
+
+    Returns:
+        None if no path exists below either.
+    """
     folders = (Path(given), Path(given).absolute().parent)
     return next((folder for folder in folders if any((folder / path).exists() for path in paths)), None)
 

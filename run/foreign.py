@@ -22,15 +22,15 @@ _MEMBERS = {
     r"(^|/)constants\.pkl": f"a TorchScript program: read it by torch.jit.load, and {SAVE}",
     r"\.npy$": f"an archive of NumPy arrays: read it by numpy.load, and {SAVE}",
 }
-# A key at the top of the file, or how names of weights begin -> whose checkpoint it is.
+# A key at the top of the file -> the library; how names of weights begin, all of these -> the library.
 _KEYS = {"classy_state_dict": "VISSL", "teacher": "DINO"}
 _PREFIXES = {
-    "encoder_q.": "MoCo",
-    "base_encoder.": "MoCo v3",
-    "encoder.": "SupContrast",
-    "classifier.": "solo-learn",
-    "projection_head.": "lightly",
-    "blocks.0.attn.": "a vision transformer",
+    ("encoder_q.",): "MoCo",
+    ("base_encoder.",): "MoCo v3",
+    ("encoder.", "head."): "SupContrast",
+    ("backbone.", "classifier."): "solo-learn",
+    ("backbone.", "projection_head."): "lightly",
+    ("blocks.0.attn.",): "a vision transformer",
 }
 _USUAL = ("model", "model_state_dict", "net", "network", "weights", "params")  # where others have their weights
 
@@ -64,7 +64,9 @@ def content_kind(content: Mapping[str, Any]) -> str:
     under = next((key for key in ("state_dict", *_USUAL) if isinstance(content.get(key), Mapping)), "")
     names = [str(name).removeprefix("module.") for name in (content[under] if under else content)]
     known = [library for key, library in _KEYS.items() if key in content]
-    known += [library for prefix, library in _PREFIXES.items() if any(name.startswith(prefix) for name in names)]
+    for prefixes, library in _PREFIXES.items():
+        if all(any(name.startswith(prefix) for name in names) for prefix in prefixes):
+            known.append(library)
     if known:
         return f"it is of {known[0]}: where that is a ResNet, take its encoder's weights, and {SAVE}"
     return f"its weights are under {under!r}: {SAVE}" if under in _USUAL else ""

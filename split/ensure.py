@@ -91,16 +91,19 @@ def _ensure_shots(name: str, dataset: MemorySet, labels: np.ndarray, root: Path,
 
 @contextmanager
 def _making(name: str, dataset: DataSet, root: Path) -> Iterator[None]:
-    """Hold the lock of the folder of lists, in which one is missing.
+    """Inside, a missing list may be written to the folder of lists: its lock is held.
+
+    Args:
+        name: path of the list below `root`, the folder of lists.
 
     Raises:
-        InputError: nothing can be written there.
+        InputError: the folder cannot be written.
     """
     for folder in (root, (root / name).parent):
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             commands = " or ".join(f"`{command} {dataset.name}`" for command in (FETCH, MAKE)[not dataset.fetchable :])
-            raise InputError(f"list {name} is missing, and {folder} cannot be written: run {commands} once, as one who "
-                             "can, or where a container's image is made")  # fmt: skip
+            raise InputError(f"list {name} is missing, and {folder} cannot be written: run {commands} once, as a user "
+                             "who can write there, or when the container's image is built")  # fmt: skip
     with locked(root):
         yield
 

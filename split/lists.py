@@ -5,7 +5,6 @@ A text file has a line `<path below the data folder> <label>` for each image.
 
 import hashlib
 import io
-import os
 import re
 import warnings
 from pathlib import Path, PurePosixPath
@@ -183,10 +182,12 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
     if owner not in ("", dataset.name):
         raise InputError(f"list {path} belongs to {owner}, not to {dataset.name}: choose a list of {dataset.name}")
     paths, labels = [], np.empty(len(lines), np.int64)
-    folders = tuple({f"{absolute(data)}/" for absolute in (os.path.abspath, os.path.realpath) if data})
+    absolute = {Path(data).absolute(), Path(data).resolve()} if data else set()
+    folders = tuple(f"{str(folder).rstrip('/')}/" for folder in absolute)
     for i, line in enumerate(lines):
-        name, labels[i] = _parse(line, f"list {path}, line {i + 1}", dataset)
-        paths.append(_relative(name, f"list {path}, line {i + 1}", folders))
+        where = f"list {path}, line {i + 1}"
+        name, labels[i] = _parse(line, where, dataset)
+        paths.append(_relative(name, where, folders))
     if not paths:
         raise InputError(f"list {path} is empty; make or fetch it again")
     if len(unique := set(paths)) < len(paths):
@@ -209,11 +210,16 @@ def _parse(line: str, where: str, dataset: FileSet) -> tuple[str, int]:
 
 
 def _relative(name: str, where: str, folders: tuple[str, ...]) -> str:
-    """A path below the data folder; one name for one image, so that it is seen to be in two lists: `find .` writes
-    ./train/..., and Windows train\\...
+    """The path of an image below the data folder, spelt in one way, so that an image in two lists is found in both.
+
+    `find .` writes `./train/...`, and Windows has backslashes.
 
     Args:
-        folders: absolute spellings of the data folder, each with a `/` at its end.
+        name: as the list has it. where: the list and its line, for messages.
+        folders: absolute paths of the data folder, each with a `/` at its end.
+
+    Raises:
+        InputError: the path is not below the data folder.
     """
     spelt = name.replace("\\", "/")
     parts = [part for part in spelt.split("/") if part not in ("", ".")]

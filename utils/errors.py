@@ -17,7 +17,7 @@ from utils.text import one_line
 # What a run ends with on a signal: 128 + n as a shell has it. SIGUSR1 is a scheduler's warning: 85 asks to be started
 # again, and nothing else ends so.
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
-UNSAVED = 1  # where it came before the first step or after the last one, so that nothing was saved for it
+UNSAVED = 1  # exit code where a signal came before the first step or after the last one: nothing was saved for it
 
 # Seconds that the other processes wait before they end: a launcher ends all with the first, and the main one tells why.
 WAIT_FOR_MAIN = 10

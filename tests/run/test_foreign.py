@@ -83,7 +83,8 @@ CONTENTS = {
     "DINO": {"student": W, "teacher": W},
     "MoCo": {"state_dict": {f"module.encoder_q.{k}": v for k, v in W.items()}, "arch": "resnet50"},
     "MoCo v3": {"state_dict": {f"module.base_encoder.{k}": v for k, v in W.items()}},
-    "SupContrast": {"model": {f"encoder.{k}": v for k, v in W.items()}, "opt": {}},
+    "SupContrast": {"model": {f"encoder.{k}": v for k, v in W.items()} | {"head.0.bias": torch.ones(1)}, "opt": {}},
+    "under 'model'": {"model": {"features.0.weight": torch.ones(1), "classifier.0.weight": torch.ones(1)}},  # VGG
     "solo-learn": {"state_dict": {"backbone.conv1.weight": W["conv1.weight"], "classifier.bias": torch.zeros(3)}},
     "lightly": {"state_dict": {"backbone.0.weight": W["conv1.weight"], "projection_head.layers.0.bias": torch.ones(1)}},
     "vision transformer": {"blocks.0.attn.qkv.weight": torch.zeros(3, 3), "pos_embed": torch.zeros(3)},
