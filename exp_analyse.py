@@ -1,9 +1,11 @@
 """Result tables: mean and standard deviation over the splits of Many, Medium, Few, Std and All.
 
+    python exp_analyse.py --paper bcl --table 3                      # BCL's table 3: supervised learning
     python exp_analyse.py --dataset cifar100 --LT                    # SimCLR, linear probe
     python exp_analyse.py --dataset cifar100 --LT --prune --fewShot  # SDCLR, few-shot probe
     python exp_analyse.py --dataset digits --LT --method untrained simclr sdclr --probe linear fewShot --plot DIR
     python exp_analyse.py --paper bcl                                # BCL's table 1: all methods, three data sets
+    python exp_analyse.py --paper bcl --table 4                      # BCL's table 4: transfer to fine-grained sets
     python exp_analyse.py --dataset cifar10 --LT --method simclr sdclr --baseline simclr --test bootstrap --out DIR
 
 Reads results.json of each experiment, or a log in the authors' format where there is only that.
@@ -11,26 +13,44 @@ Reads results.json of each experiment, or a log in the authors' format where the
 
 import sys
 
-from analysis import bcl_table, sdclr_table
+from analysis import bcl_table, sdclr_table, supervised_table, transfer_table
+from analysis.figures import write_figures
 from analysis.flags import Wanted, parse
+from analysis.report.page import check_results, write_report
 from analysis.write import write_tables
+from run.made import command
 from utils.cli import taken
 from utils.errors import InputError, run
+
+# By paper and number.
+TABLES = {
+    ("sdclr", 1): sdclr_table,
+    ("bcl", 1): bcl_table,
+    ("bcl", 3): supervised_table,
+    ("bcl", 4): transfer_table,
+}
 
 
 def main() -> None:
     args = parse(__doc__)
-    paper = bcl_table if args.paper == "bcl" else sdclr_table
+    paper = TABLES[args.paper, args.table]
     tables = paper.make_tables(taken(Wanted, args))
     if not any(table.ours or any(table.published.values()) for table in tables):
         raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
+    if args.report:
+        check_results(tables)
     paper.print_tables(tables)
     for path in write_tables(tables, args.out) if args.out else ():
         if not args.quiet:
             print(f"table: {path}")
-    for path in paper.draw(tables, args.plot) if args.plot else ():
+    for path in write_figures(paper.draw(tables), args.plot) if args.plot else ():
         if not args.quiet:
             print(f"figure: {path}")
+    if args.report:
+        # Figures are drawn anew: writing one moves what is in it by parts of a pixel.
+        path = write_report(tables, paper.draw(tables), args.report, command(sys.argv))
+        if not args.quiet:
+            print(f"report: {path}")
 
 
 if __name__ == "__main__":

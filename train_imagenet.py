@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 from probe.flags import parse_imagenet
 from probe.stages import run_probe
-from utils.distributed import launched_by_hand
+from run.world import launched_by_hand
 from utils.errors import run
 
 

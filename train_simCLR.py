@@ -17,9 +17,8 @@ from pretrain.check import check
 from pretrain.epoch import one_epoch
 from pretrain.flags import parse
 from pretrain.record import outcome
-from pretrain.setup import set_up
+from pretrain.setup import board_of, set_up
 from run.bad_images import BadImages
-from run.board import Board
 from run.log import Log, progress, provenance
 from run.reporter import Reporter
 from run.signals import release_signals
@@ -37,16 +36,15 @@ def main() -> None:
     world, run, start = pretraining.world, pretraining.run, pretraining.start
 
     join(world)
-    with (
-        run.alone(),
-        Board(run.folder if args.tensorboard and world.main else None, start + 1) as board,
-    ):
+    with run.alone(), board_of(args, run.folder, world.main, start + 1) as board:
         log = Log(run.folder, world.main, board, args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
         what = f"{world.size} process(es) on {world.device.type}, {pretraining.compute}, {args.augment} views"
         log.info(f"{what}, {provenance()}")
         log.info(f"class distribution in training set is {pretraining.data.counts}")
         run.tell(log)
+        if world.main:
+            pretraining.data.data.keep(run.folder)
         if world.size > 1 and world.device.type != "cuda":
             log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
 

@@ -6,22 +6,24 @@ is of the 100-shot probe: so computed, all 18 published cells come out within 0.
 
 from dataclasses import replace
 from itertools import groupby, product
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures import write_figures
+from analysis.figures import make_figures
 from analysis.flags import Wanted
 from analysis.published import Cells, read_published
 from analysis.rows import Row, collect, probed
 from analysis.table import Paper, Table, method_lines, print_blocks
 from data.groups import GROUPS
 from data.sets.registry import data_set
-from methods import ORDER
 from utils.text import align
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 DATASETS = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
-DNC = "DnC"  # published, without a method here
+METHODS = ("simclr", "focal", "dnc", "sdclr", "bcl-i", "bcl-d")  # its rows
 
 
 def group_means(row: Row) -> Cells:
@@ -41,15 +43,14 @@ def make_tables(wanted: Wanted) -> list[Table]:
     Raises:
         InputError: a result is of no use, or results do not belong together.
     """
-    methods, tables = wanted.method or ORDER[1:], []  # not untrained
+    methods, tables = wanted.method or METHODS, []
     for probe, name in product(wanted.probe or ["bcl-100shot"], [wanted.dataset] if wanted.dataset else DATASETS):
-        dataset = data_set(name)
+        dataset = data_set(name).called(wanted.data)
         of_set = replace(wanted, LT=True, shape=dataset.bcl_shape or wanted.shape)
         rows, title = collect(dataset, methods, probe, of_set), DATASETS.get(dataset.name, dataset.name)
         table = Table(PAPER, dataset, of_set, title, "long-tailed lists", probe, rows)
         if probe == "bcl-100shot" and dataset.name in DATASETS:
-            labels = [*rows, *([] if wanted.method else [DNC])]
-            table.published = {label: read_published("BCL-T1", title, label) for label in labels}
+            table.published = {label: read_published("BCL-T1", title, label) for label in rows}
         tables.append(table)
     return tables
 
@@ -68,10 +69,10 @@ def print_tables(tables: list[Table]) -> None:
                 print(f"missing: {name}: no result below {probed(table.dataset, table.wanted.root)}")
 
 
-def draw(tables: list[Table], folder: Path) -> list[Path]:
-    """Write the bars alone, of what there are results for; returns the files' paths."""
+def draw(tables: list[Table]) -> "dict[str, Figure]":
+    """The bars of what there are results for."""
     panels = {f"{table.paper_name}, {table.protocol}": table.ours for table in tables if table.ours}
-    return write_figures(panels, {}, folder, "pre-trained on long-tailed lists")
+    return make_figures(panels, {}, "pre-trained on long-tailed lists")
 
 
 def _format(tables: list[Table]) -> str:

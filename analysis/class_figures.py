@@ -31,8 +31,11 @@ def by_rank(row: Row) -> tuple[np.ndarray, np.ndarray]:
 
 def group_ranks(row: Row) -> dict[str, np.ndarray]:
     """Ranks (from 0, the most frequent) of each group's classes, as many in all splits; a group without is left out."""
-    groups = next(iter(row.results.values()))["groups"]
+    result = next(iter(row.results.values()))
+    groups = result["groups"]
     ends = np.cumsum([len(groups[name]) for name in GROUPS])
+    if not ends[-1]:  # all classes have as many images
+        return {"All": np.arange(len(result["per_class"]))}
     parts = np.split(np.arange(ends[-1]), ends[:-1])
     return {name: ranks for name, ranks in zip(GROUPS, parts, strict=True) if len(ranks)}
 

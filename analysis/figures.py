@@ -1,5 +1,6 @@
 """Figures of the results."""
 
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.class_figures import plot_classes, plot_sizes
-from analysis.curves import plot_curves
+from analysis.curves import OF_GROUPS, plot_by_group, plot_curves
 from analysis.published import Cells
 from analysis.rows import Row
 from data.groups import GROUPS
@@ -19,31 +20,46 @@ from utils.plotting import FORMATS, Style, finish, new_panels, styles, write_fig
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Those that have colours of their own.
+COLOURED = ("untrained", "simclr", "focal", "sdclr", "bcl-i", "bcl-d")
 Panels = dict[str, dict[str, Cells]]  # title -> method -> column -> (mean, std) in percent
 
 
-def write_figures(panels: Panels, rows: dict[str, list[Row]], folder: Path, title: str) -> list[Path]:
-    """All figures that there are results for, each as PNG and PDF; returns their paths.
+def looks_of(more: Iterable[str] = ()) -> dict[str, Style]:
+    """How methods look, by label, and others behind them: a method looks alike in all figures."""
+    return styles(list(dict.fromkeys(chain(map(label_of, (*COLOURED, *method_names())), more))))
+
+
+def make_figures(
+    panels: Panels, rows: dict[str, list[Row]], title: str, more: "Mapping[str, Figure | None] | None" = None
+) -> "dict[str, Figure]":
+    """All figures that there are results for, by the names of their files.
 
     Args:
-        panels: of the bars. rows: probe -> methods; without a result, bars are all. folder: to write to.
+        panels: of the bars. rows: probe -> methods; without a result, bars are all. more: other figures by name.
+    """
+    rows = {probe: with_result for probe, found in rows.items() if (with_result := [r for r in found if r.results])}
+    looks = looks_of(chain.from_iterable(panels.values()))
+    figures = {"groups": plot_groups(panels, title, looks)} if panels else {}
+    if rows:
+        figures["classes"] = plot_classes(rows, title, looks)
+        figures["sizes"] = plot_sizes(rows, title, looks)
+        figures["curves"] = plot_curves(rows, title, looks)
+        figures |= {f"{key}_by_group": plot_by_group(rows, key, title) for key in OF_GROUPS}
+        figures["few_vs_full"] = plot_few_vs_full(rows, title, looks)
+    figures |= more or {}
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def write_figures(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:
+    """Write each as PNG and PDF into the folder; returns their paths.
 
     Raises:
         InputError: a file cannot be written.
     """
     if folder.suffix in FORMATS:
         raise InputError(f"{folder} must be a folder: several figures are written there")
-    rows = {probe: with_result for probe, found in rows.items() if (with_result := [r for r in found if r.results])}
-    # A method looks alike in all figures.
-    everyone = chain(map(label_of, method_names()), *panels.values())
-    looks = styles(list(dict.fromkeys(everyone)))
-    figures = {"groups": plot_groups(panels, title, looks)} if panels else {}
-    if rows:
-        figures["classes"] = plot_classes(rows, title, looks)
-        figures["sizes"] = plot_sizes(rows, title, looks)
-        figures["curves"] = plot_curves(rows, title, looks)
-        figures["few_vs_full"] = plot_few_vs_full(rows, title, looks)
-    paths = {folder / f"{name}{suffix}": figure for name, figure in figures.items() if figure for suffix in FORMATS}
+    paths = {folder / f"{name}{suffix}": figure for name, figure in figures.items() for suffix in FORMATS}
     for path, figure in paths.items():
         write_figure(figure, path)
     return list(paths)

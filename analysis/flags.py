@@ -8,7 +8,7 @@ from analysis.paired import TESTS
 from data.sets.base import DataSet, Split
 from data.sets.registry import DATA_SETS
 from methods import choose, method_names, method_of
-from probe.protocols import PROBES
+from probe.protocols import PROBES, PROTOCOLS
 from utils.cli import Parser
 from utils.errors import InputError
 
@@ -23,6 +23,7 @@ class Wanted:
 
     root: Path
     dataset: str | None = None
+    data: str = ""
     LT: bool = True
     method: list[str] | None = None
     probe: list[str] | None = None
@@ -37,8 +38,8 @@ class Wanted:
 
     def splits_of(self, dataset: DataSet) -> list[Split]:
         """Those of a data set that are tabulated; where it has one split, its number has no meaning."""
-        numbers = self.splits if self.splits and len(dataset.splits) > 1 else dataset.splits
-        return [Split(n, self.LT, self.shape) for n in numbers]
+        numbers = self.splits if self.splits and (len(dataset.splits) > 1 or dataset.own) else dataset.splits
+        return [Split(n, self.LT or not n, self.shape) for n in numbers]  # own lists as they are have no balanced ones
 
 
 def _method(word: str) -> str:
@@ -46,6 +47,27 @@ def _method(word: str) -> str:
         return choose(word).name
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _check_table(args: argparse.Namespace) -> None:
+    """Refuse options that the table has no meaning for.
+
+    Raises:
+        InputError: one is given.
+    """
+    if args.table and args.paper != "bcl":
+        raise InputError(f"--table {args.table} is of --paper bcl: add it")
+    args.table = args.table or 1
+    unused = [name for name in ("dataset", "data", "splits", "shape", "baseline", "plot") if getattr(args, name)]
+    if args.table == 4 and unused:
+        raise InputError(f"--{unused[0]} has no meaning for --table 4, whose columns are five data sets: leave it out")
+    learned = [label for label, name in PROBES.items() if PROTOCOLS[name].supervised]
+    if args.table == 3 and (other := [label for label in args.probe or [] if label not in learned]):
+        raise InputError(f"--table 3 has --probe {', '.join(learned)}, not {other[0]}")
+    others = [name for name in args.probe or () if PROTOCOLS[PROBES[name]].transfer != (args.table == 4)]
+    if others and args.paper == "bcl":
+        transfer = " and ".join(p.label for p in PROTOCOLS.values() if p.transfer)
+        raise InputError(f"--probe {others[0]} is not of --table {args.table}: {transfer} are of --table 4 alone")
 
 
 def parse(description: str) -> argparse.Namespace:
@@ -56,8 +78,11 @@ def parse(description: str) -> argparse.Namespace:
     """
     parser = Parser(description)
     parser.add_argument("--paper", default="sdclr", choices=["sdclr", "bcl"], help="whose table; default sdclr")
+    which = "with --paper bcl: which one; default 1. 3: supervised learning, 4: transfer"
+    parser.add_argument("--table", type=int, choices=[1, 3, 4], help=which)
     choices = ["imagenet100", *DATA_SETS]
     parser.add_argument("--dataset", choices=choices, help="default cifar100; with --paper bcl its three data sets")
+    parser.add_argument("--data", default="", help="own images: where they are, which names their checkpoints")
     parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i, LT), else on the balanced ones (D_b, BL)")
     parser.add_flag("--fewShot", help="few-shot probe instead of the linear one")
     parser.add_flag("--prune", help="SDCLR instead of SimCLR")
@@ -77,9 +102,11 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--shape", default="", help="lists of another shape, as in their names: pareto6_imb100")
     parser.add_argument("--out", type=Path, help="a folder to write the tables to: Markdown, CSV, LaTeX, JSON")
     parser.add_argument("--plot", type=Path, help="a folder to write figures to, PNG and PDF")
+    parser.add_argument("--report", type=Path, help="a folder to write a page on all of it to, index.html")
     args = parser.parse_args()
     if args.paper == "bcl" and (args.prune or args.fewShot):
         raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
+    _check_table(args)
     # A split, method or protocol that is named twice is one.
     for name in ("splits", "method", "probe"):
         setattr(args, name, list(dict.fromkeys(getattr(args, name) or [])) or None)

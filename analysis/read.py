@@ -21,12 +21,13 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
     """One evaluation, from results.json, else from a log; None where there is none yet.
 
     Args:
-        folder: the probe's. protocol: its name. classes: of the data set. mix: take results of another protocol, too.
+        folder: the probe's. protocol: its name. classes: of the data set, 0 of own images, where the file tells it.
+        mix: take results of another protocol, too.
 
     Returns:
         {'per_class': percent; 'class_counts': images, or None; 'top1', 'top5': percent, None where the file has none;
-        'notes': what a reader of the table must know; 'file': Path; 'kind': what must be the same in all results of a
-        table, name -> value in words}.
+        'class_names': of own images, else None; 'notes': what a reader of the table must know; 'file': Path; 'kind':
+        what must be the same in all results of a table, name -> value in words}.
 
     Raises:
         InputError: the file is damaged, or of another protocol.
@@ -44,15 +45,25 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
         sources = sorted({str(item["source"]) for item in result["lists"].values() if item})
         notes = {f"{k} is {ours}, not the protocol's {theirs}" for k, (ours, theirs) in result["departs"].items()}
         notes |= {f"lists: {source}" for source in sources}
-        sizes = counts is None or (len(counts) == classes and all(isinstance(c, int) and c >= 0 for c in counts))
+        sizes = counts is None or (
+            len(counts) == (classes or len(per_class)) and all(isinstance(c, int) and c >= 0 for c in counts)
+        )
         notes = {one_line(note) for note in notes} | _other_protocol(file, result["protocol"], protocol, mix)
         kind = _kind(result, sources)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{file} is damaged or half-written: run that probe again") from error
-    told = [a for a in tops.values() if a is not None]
+    told, classes = [a for a in tops.values() if a is not None], classes or len(per_class)
     if len(per_class) != classes or not sizes or not all(0 <= a <= 100 for a in [*per_class, *told]):
         raise InputError(f"{file} does not hold {classes} accuracies and class sizes: run that probe again")
-    return {"per_class": per_class, "class_counts": counts, **tops, "notes": notes, "file": file, "kind": kind}
+    return {"per_class": per_class, "class_counts": counts, **tops, "notes": notes, "file": file, "kind": kind,
+            "class_names": _class_names(result)}  # fmt: skip
+
+
+def _class_names(result: dict[str, Any]) -> list[str] | None:
+    """Those of own images, one for each class; None where classes are numbers."""
+    names = result.get("class_names")
+    right = isinstance(names, list) and len(names) == len(result["per_class"])
+    return names if right and all(isinstance(name, str) for name in names) else None
 
 
 class Pretraining(NamedTuple):

@@ -110,7 +110,8 @@ def _by_record(dataset: DataSet, folder: Path, told: Pretraining, named: Experim
     probe, name = (named.probe, named.named) if named else ("", "")
     if told.protocol in PROTOCOLS:
         probe = PROTOCOLS[told.protocol].label
-    kept = sorted((k, v) for k, v in told.settings.items() if k not in OF_A_SPLIT and v is not None)
+    usual = {"image_size": dataset.size}  # older records have None for it
+    kept = sorted((k, v) for k, v in told.settings.items() if k not in OF_A_SPLIT and v not in (None, usual.get(k)))
     recorded = json.dumps([told.epochs, kept])
     pretrained = folder.parents[1] / dataset.checkpoints / told.experiment
     return Experiment(folder, pretrained, split, method, probe, told.epochs, recorded, name)

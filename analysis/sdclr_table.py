@@ -1,8 +1,9 @@
 """The tables of SDCLR's paper (Jiang et al., ICML 2021) from this project's results: one data set, one probe each."""
 
-from pathlib import Path
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from analysis.figures import write_figures
+from analysis.figures import Panels, make_figures, plot_groups
 from analysis.flags import Wanted
 from analysis.published import published
 from analysis.rows import Row, collect
@@ -11,8 +12,13 @@ from data.groups import COLUMNS
 from data.sets.registry import data_set
 from methods import label_of
 from probe.protocols import PROBES, PROTOCOLS
+from utils.plotting import styles
 from utils.text import align
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LISTS = {"balanced": False, "long-tailed": True}  # what figures call them -> Wanted.LT
 PAPER = Paper("mean ± std over splits", COLUMNS, COLUMNS, Row.mean_and_std)
 
 
@@ -22,8 +28,10 @@ def make_tables(wanted: Wanted) -> list[Table]:
     Raises:
         InputError: a result is of no use, or results do not belong together.
     """
-    dataset, tables = data_set(wanted.dataset or "cifar100"), []
+    dataset, tables = data_set(wanted.dataset or "cifar100").called(wanted.data), []
     kind = dataset.list_kind(wanted.LT, wanted.shape)
+    if dataset.own and not wanted.splits:
+        kind = dataset.split_name(0, True, wanted.shape)
     for probe in wanted.probe:
         rows = collect(dataset, wanted.method, probe, wanted)
         table = Table(PAPER, dataset, wanted, dataset.name, kind, PROBES[probe], rows)
@@ -43,10 +51,35 @@ def print_tables(tables: list[Table]) -> None:
         print_blocks(table)
 
 
-def draw(tables: list[Table], folder: Path) -> list[Path]:
-    """Write the figures that there are results for; returns the files' paths."""
+def draw(tables: list[Table]) -> "dict[str, Figure]":
+    """The figures that there are results for, by the names of their files."""
     found = [table for table in tables if table.ours]
     panels = {table.protocol: table.ours for table in found}
     rows = {PROTOCOLS[table.protocol].label: list(table.rows.values()) for table in found}
-    kind = "long-tailed" if tables[0].wanted.LT else "balanced"
-    return write_figures(panels, rows, folder, f"{tables[0].paper_name}, pre-trained on {kind} lists")
+    first = tables[0]
+    kind = "long-tailed lists" if first.wanted.LT else "balanced lists"
+    if first.dataset.own and not first.wanted.splits:
+        kind = f"the list {first.pretrained_on}"
+    title = f"{first.paper_name}, pre-trained on"
+    return make_figures(panels, rows, f"{title} {kind}", {"balanced": _plot_both_lists(found, title)})
+
+
+def _plot_both_lists(tables: list[Table], title: str) -> "Figure | None":
+    """Each method pre-trained on balanced lists beside long-tailed ones, in the same groups, where both were run.
+
+    None where no method was. That rare classes lose by a long tail is the observation that SDCLR's paper begins with.
+    """
+    panels: Panels = {}
+    for table in tables:
+        other = replace(table.wanted, LT=not table.wanted.LT)
+        if not table.dataset.own:
+            of_list = {
+                table.wanted.LT: table.rows,
+                other.LT: collect(table.dataset, table.wanted.method, PROTOCOLS[table.protocol].label, other),
+            }
+            for label in table.ours:
+                if of_list[other.LT][label].results:
+                    both = {name: of_list[tailed][label].mean_and_std() for name, tailed in LISTS.items()}
+                    panels.setdefault(table.protocol, {}).update({f"{label}, {name}": v for name, v in both.items()})
+    looks = styles(list(dict.fromkeys(name for bars in panels.values() for name in bars)))
+    return plot_groups(panels, f"{title} balanced and long-tailed lists", looks) if panels else None

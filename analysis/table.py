@@ -34,7 +34,8 @@ def signed(value: float) -> str:
 class Paper(NamedTuple):
     """What a paper's tables have of their own.
 
-    shows: what cells are, in words. columns: all, and those of them that each split has, to compare methods by.
+    shows: what cells are, in words. columns: all. paired: those of them that each split has, to compare methods by; of
+    none, methods are not compared.
     """
 
     shows: str
@@ -78,7 +79,7 @@ class Table:
         if chosen and chosen not in rows:
             known = ", ".join(rows)
             raise InputError(f"the baseline {wanted.baseline} is not among the methods of the table: {known}")
-        if chosen and len(rows) > 1:
+        if chosen and len(rows) > 1 and self.paper.paired:
             self.baseline, base = chosen, rows[chosen]
             for label in (label for label in rows if label != chosen):
                 found = {c: _difference(rows[label], base, c, wanted.test) for c in self.paper.paired}

@@ -96,14 +96,14 @@ def latex(tables: list[Table]) -> str:
     for table in tables:
         caption, differences, _ = difference_lines(table)
         text = f"{table.title}: test accuracy in %, {table.paper.shows}"
-        parts += [rf"\begin{{table}}\centering\caption{{{escaped(text)}}}", _tabular(main_lines(table), _best(table))]
+        parts += [rf"\begin{{table}}\centering\caption{{{escaped(text)}}}", _tabular(main_lines(table), best(table))]
         if differences:
             parts += [r"\par\medskip", escaped(caption) + r"\par\smallskip", _tabular(differences, set())]
         parts += [r"\end{table}", *(f"% {' '.join(line.split())}" for line in remarks(table))]
     return "\n".join(parts) + "\n"
 
 
-def _best(table: Table) -> set[tuple[str, str]]:
+def best(table: Table) -> set[tuple[str, str]]:
     """(method, column) of our best: the highest mean, of Std the lowest, as printed; of one method alone none is."""
     best = set()
     for column in table.paper.columns:

@@ -15,7 +15,6 @@ import contextlib
 import importlib
 import multiprocessing
 import os
-import platform
 import re
 import resource
 import signal
@@ -32,6 +31,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from run.processor import processor
 from utils.distributed import cores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -216,7 +216,4 @@ if __name__ == "__main__":
 
 def machine() -> str:
     """Processor and cores, as a file's name."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
-    name = found.group(1) if found else platform.processor() or platform.machine()
-    return re.sub("[^a-z0-9]+", "-", f"{name} {cores()} cores".lower()).strip("-")
+    return re.sub("[^a-z0-9]+", "-", f"{processor()} {cores()} cores".lower()).strip("-")

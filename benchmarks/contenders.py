@@ -26,8 +26,9 @@ from benchmarks.compare import Step
 from benchmarks.memory import BATCH, BETA, Loop
 from benchmarks.views import decode, jpegs
 from data.images import ImageSet
-from data.loader import AugmentedImages, BatchedLoader, EpochSampler
+from data.loader import AugmentedImages, BatchedLoader
 from data.opened import ArrayBatches
+from data.samplers import EpochSampler
 from data.sets.registry import data_set
 from data.views import arrays
 from data.views.batches import PretrainViews, ShiftedViews
@@ -88,7 +89,7 @@ def settings(precision: str) -> Precision:
     return Precision(precision, "channels_last", tf32=False, deterministic=False)
 
 
-def _reporter(every: int) -> Reporter:
+def quiet_reporter(every: int) -> Reporter:
     """One that says nothing."""
     return Reporter(QUIET, progress(1, 0, "", False), _NoBadImages(), every)
 
@@ -109,7 +110,7 @@ def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18
     def step() -> None:
         epoch = next(epochs)
         loader.sampler.set_epoch(epoch)
-        pretrain.epoch.one_epoch(training, epoch, Meters(len(loader)), _reporter(1))
+        pretrain.epoch.one_epoch(training, epoch, Meters(len(loader)), quiet_reporter(1))
 
     return step
 
@@ -239,7 +240,7 @@ def our_probe(train: int, val: int, precision: str) -> Step:
     held_out = ArrayBatches(ImageSet(None, images[train:], labels[train:]), 128, ALONE)
 
     def step() -> float:
-        probe.epoch.train_epoch(training, next(epochs), _reporter(10))
+        probe.epoch.train_epoch(training, next(epochs), quiet_reporter(10))
         return network.evaluate(images_of(held_out, _NoBadImages()), CLASSES)["top1"]
 
     return step

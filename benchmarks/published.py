@@ -64,7 +64,12 @@ def _loader(dataset: Dataset, batch: int, workers: int, shuffled: torch.Generato
 
 
 def nt_xent(view1: torch.Tensor, view2: torch.Tensor, temperature: float) -> torch.Tensor:
-    """NT-Xent as published (SDCLR's utils.py; SimCLR, section 2.1, eq. 1): the mean of the 2N anchors' losses in nats.
+    """NT-Xent as published (SDCLR's utils.py; SimCLR, section 2.1, eq. 1): the mean of anchor_losses, in nats."""
+    return anchor_losses(view1, view2, temperature).mean()
+
+
+def anchor_losses(view1: torch.Tensor, view2: torch.Tensor, temperature: float) -> torch.Tensor:
+    """NT-Xent [2N] of the anchors, those of view 1 first.
 
     Every similarity is exponentiated without a shift; a mask cuts self and positive out of the matrix, and the
     positive is added back to the sum of the rest. The exponentials overflow float32 below t = 0.0113.
@@ -79,7 +84,7 @@ def nt_xent(view1: torch.Tensor, view2: torch.Tensor, temperature: float) -> tor
     others = image[:, None] != image[None, :]
     negatives = similarities.masked_select(others).view(2 * n, 2 * n - 2).sum(1)
     positives = torch.exp((both[:n] * both[n:]).sum(1) / temperature).repeat(2)
-    return -torch.log(positives / (positives + negatives)).mean()
+    return -torch.log(positives / (positives + negatives))
 
 
 def simclr_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, views: torch.Tensor, temperature: float) -> float:
@@ -101,6 +106,13 @@ def simclr_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, views: tor
 
 
 def sdclr_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, views: torch.Tensor, temperature: float) -> float:
+    """One update of SDCLR; the dense branch's loss in nats, the pruned branch's has the same value. See half_steps."""
+    return half_steps(encoder, optimizer, views, temperature).mean().item()
+
+
+def half_steps(
+    encoder: nn.Module, optimizer: torch.optim.Optimizer, views: torch.Tensor, temperature: float
+) -> torch.Tensor:
     """One update of SDCLR as published (prune/prune_simCLR.py): three forwards, two backwards.
 
     A forward of the pruned branch without a gradient serves the dense branch's loss; a second one, of the same views
@@ -111,20 +123,20 @@ def sdclr_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, views: torc
         optimizer: of its parameters. views: [n, 2, 3, H, W] in [0, 1]. temperature: t > 0.
 
     Returns:
-        The dense branch's loss in nats; the pruned branch's has the same value.
+        The dense branch's losses [2n] of the anchors in nats, without a graph.
     """
     view1, view2 = views[:, 0], views[:, 1]
     optimizer.zero_grad()
     with torch.no_grad(), pruned(encoder):
         competitor = encoder(view2)
     dense = encoder(view1)
-    loss = nt_xent(dense, competitor, temperature)
-    loss.backward()
+    losses = anchor_losses(dense, competitor, temperature)
+    losses.mean().backward()
     # The backward stays inside: whatever it computes again must be of the pruned branch.
     with pruned(encoder):
         nt_xent(dense.detach(), encoder(view2), temperature).backward()
     optimizer.step()
-    return loss.item()
+    return losses.detach()
 
 
 def pruning_masks(encoder: nn.Module, fraction: float) -> Masks:

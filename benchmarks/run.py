@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.compare import Contender, Pair, flops, interleaved, machine, matmul_peak
 from benchmarks.contenders import encoder
+from benchmarks.methods import between_steps, costs, tabled
 from methods.sdclr import SDCLR
 from methods.simclr import SimCLR
 from run.compute import has_bf16
@@ -150,6 +151,17 @@ def memories(quick: bool) -> Iterator[Row]:
     )
 
 
+def method_steps(quick: bool) -> Iterator[Row]:
+    """The step of each method in steps of SimCLR; without its data."""
+    precision, rounds = _precisions(quick)[-1], 1 if quick else 7
+    for cost in costs(tabled(), 128, precision, rounds):
+        what = f"{cost.work.label}, res18, 128 pairs, {precision}: a step, SimCLR's is 1, {cost.allowed:.2f} allowed"
+        more = {"allowed": cost.allowed, "beyond": cost.ratio / cost.allowed - 1, "seconds": cost.seconds}
+        yield Row(what, "steps", None, cost.ratio, rounds=rounds, more=more)
+    for what, seconds in between_steps(quick).items():
+        yield Row(what, "s", None, seconds)
+
+
 def start_up(quick: bool) -> Iterator[Row]:
     """From the command to the first step."""
     with Contender("benchmarks.contenders", "first_step") as ours:
@@ -168,6 +180,7 @@ PARTS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "loss": losses,
     "probe": probes,
     "memory": memories,
+    "methods": method_steps,
     "start": start_up,
 }
 

@@ -37,12 +37,12 @@ def study(folder: Path, options: argparse.Namespace) -> tuple[tuple[str, str], s
         raise InputError(f"{folder} has no checkpoint with its settings")
     words = ["--checkpoint", str(newest[0]), "--out", ".", "--draws", str(options.draws)]
     config = newest[1]["config"]
-    args, content = parse("", [*words, *(["--data", options.data] if options.data else [])])
-    setup = set_up(args, content)
+    args, source = parse("", [*words, *(["--data", options.data] if options.data else [])])
+    setup = set_up(args, source)
     if setup.groups is None:
         raise InputError(f"{folder} was trained on a list without a tail")
     ranked, _ = rank(setup)
-    data = f"{args.dataset}, {len(setup.data):,} images, epoch {content.get('epoch')}"
+    data = f"{args.dataset}, {len(setup.data):,} images, epoch {source.content.get('epoch')}"
     method = f"{choose(method_of(config)).label}, {100 * args.prune_percent:g}% pruned"
     of = f"{Path(args.trainSplit).stem}, seed {args.seed}"
     return (data, method), of, {name: evaluate(values, setup.groups) for name, values in ranked.items()}

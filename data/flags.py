@@ -4,14 +4,18 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.sets.base import DataSet
+from data.sets.base import DataSet, Opening
 from utils.cli import Parser, natural, number
 from utils.errors import InputError
 
 GIVE_DATA = "give its folder by --data, or the one to fetch it to with --download True"
+GIVE_OWN = "--data: a folder, a text file of paths, or an .npz file"
+GIVE_UNPACKED = "give by --data the folder that it was unpacked in"
 GIVE_TREE = "give by --data the one that holds train/ and val/ of the images"
 MORE_SHARED_MEMORY = "give a container more (docker run --shm-size=8g)"
 NO_WORKERS = "choose --num_workers 0"
+FEWER_IMAGES = "choose a smaller one by --batch_size"
+DECODED = "decoded_images"  # folder of what --cache disk writes
 SKIP_BAD = "leave out such images with --on_bad_image skip"
 
 
@@ -36,26 +40,38 @@ def add_augment(parser: Parser) -> None:
     parser.add_argument("--augment", default="auto", choices=["auto", "batched", "opencv", "pillow"], help=how)
 
 
+def add_image_size(parser: Parser) -> None:
+    """--image_size: pixels of a side."""
+    how = "pixels of a view, and of images in memory, which are resized; default as published, 224 for image files"
+    parser.add_argument("--image_size", type=number(int, 8, 4096), help=how)
+
+
 def add_image_file_options(parser: Parser) -> None:
-    """--image_size, --on_bad_image: for data sets of image files."""
+    """--image_size; --cache and --on_bad_image, for data sets of image files."""
+    add_image_size(parser)
     add = parser.add_argument
-    add("--image_size", type=number(int, 8, 4096), help="pixels of a view; default as published, 224 for image files")
-    add("--on_bad_image", default="error", choices=["error", "skip"], help="skip: leave out, count and report")
+    add("--cache", default="auto", choices=["auto", "memory", "disk", "none"], help="own images are decoded "
+        "once, into memory or a file, or each time; auto: those of up to 64 pixels once")  # fmt: skip
+    how = "skip: leave out, count and report"
+    add("--on_bad_image", default="error", choices=["error", "skip"], help=how)
 
 
 def check_augment(args: argparse.Namespace, dataset: DataSet) -> None:
-    """Fill in what --augment auto stands for.
+    """Fill in what --augment auto stands for, and the usual --image_size.
 
     Raises:
-        InputError: --augment or --image_size is not for this data set.
+        InputError: --augment is not for this data set.
     """
-    if getattr(args, "image_size", None) and not dataset.any_size:
-        raise InputError(f"--image_size is for image files, not for {args.dataset}")
+    args.image_size = args.image_size or dataset.size
     if args.augment not in ("auto", *dataset.engines):
         what = {"batched": "images in memory", "opencv": "image files"}[args.augment]
+        if dataset.own:
+            what += ", and --cache memory decodes them once" if args.augment == "batched" else ", by --cache none"
         raise InputError(
             f"--augment {args.augment} is for {what}, not for {args.dataset}: choose {' or '.join(dataset.engines)}"
         )
+    if getattr(args, "cache", "auto") != "auto" and not dataset.own:
+        raise InputError(f"--cache is for own images, not for {args.dataset}")
     if args.augment == "auto":
         args.augment = dataset.engines[0]
 
@@ -64,10 +80,11 @@ def check_augment(args: argparse.Namespace, dataset: DataSet) -> None:
 class Views:
     """How images become views.
 
-    engine: what makes them: 'batched', 'opencv' or 'pillow'. size: pixels of a side. seed: of all draws. workers:
-    processes that make views of single images. skip_bad: images that cannot be read are left out, in training
-    replaced; else they are errors. strength: factor on the colour jitter of pre-training. smallest_crop: of its crops,
-    share of the area.
+    engine: what makes them: 'batched', 'opencv' or 'pillow'. size: pixels of a side, of images in memory also before
+    they become views. seed: of all draws. workers: processes that make views of single images. skip_bad: images that
+    cannot be read are left out, in training replaced; else they are errors. strength: factor on the colour jitter of
+    pre-training. smallest_crop: of its crops, share of the area. jitter: of the images of files that a probe trains on,
+    how far brightness, contrast and saturation go.
     """
 
     engine: str
@@ -77,13 +94,28 @@ class Views:
     skip_bad: bool = False
     strength: float = 1.0
     smallest_crop: float = 1.0
+    jitter: float = 0.0
 
 
-def views_of(args: argparse.Namespace, dataset: DataSet) -> Views:
+def opening_of(args: argparse.Namespace, kept: Path | None = None) -> Opening:
+    """How a command line wants images to be opened.
+
+    Args:
+        kept: folder of the run, None where nothing is to be kept, as by --check.
+    """
+    kept = None if getattr(args, "check", False) else kept
+    return Opening(kept, getattr(args, "cache", "auto"), args.image_size or 0, not args.quiet, _skips_bad(args))
+
+
+def views_of(args: argparse.Namespace) -> Views:
     """The settings of a command line, after check_augment."""
-    size, skip = getattr(args, "image_size", None) or dataset.size, getattr(args, "on_bad_image", "error") == "skip"
-    jitter = (args.strength, args.resizeLower) if hasattr(args, "resizeLower") else ()
-    return Views(args.augment, size, args.seed, args.num_workers, skip, *jitter)
+    how = {"strength": args.strength, "smallest_crop": args.resizeLower} if hasattr(args, "resizeLower") else {}
+    how |= {"jitter": args.jitter} if getattr(args, "jitter", None) else {}
+    return Views(args.augment, args.image_size, args.seed, args.num_workers, _skips_bad(args), **how)
+
+
+def _skips_bad(args: argparse.Namespace) -> bool:
+    return getattr(args, "on_bad_image", "error") == "skip"
 
 
 def parse_extract(description: str) -> argparse.Namespace:
@@ -108,3 +140,18 @@ def parse_extract(description: str) -> argparse.Namespace:
         if not path.is_file() and not (kind == "val" and path.is_dir()):
             raise InputError(f"--{kind} {path} does not exist: get it from image-net.org")
     return args
+
+
+def parse_fetch(description: str) -> argparse.Namespace:
+    """Flags of data.sets.fetch.
+
+    Raises:
+        InputError: an unknown flag or set.
+    """
+    from data.sets.registry import TRANSFER_SETS
+
+    parser = Parser(description)
+    parser.prog = "python -m data.sets.fetch"
+    parser.add_argument("names", nargs="+", metavar="NAME", choices=list(TRANSFER_SETS), help=", ".join(TRANSFER_SETS))
+    parser.add_argument("--out", type=Path, required=True, help="folder to unpack in, the --data of the probes")
+    return parser.parse_args()

@@ -28,6 +28,14 @@ def thresholds(counts: list[int]) -> dict[str, list[int]]:
     return {"Many": many, "Medium": [c for c, n in enumerate(counts) if 20 <= n <= 100], "Few": few}
 
 
+def group_of_each(labels: np.ndarray, groups: dict[str, list[int]]) -> np.ndarray:
+    """The place in GROUPS, [N] int64, of the group of each image, from labels [N] and the classes of each group."""
+    of_class = np.zeros(1 + max(map(max, filter(None, groups.values()))), np.int64)
+    for number, name in enumerate(GROUPS):
+        of_class[groups[name]] = number
+    return of_class[labels]
+
+
 def summarise(per_class: list[float], groups: dict[str, list[int]]) -> dict[str, float | None]:
     """Many, Medium, Few, Std, All of one evaluation, in percent.
 

@@ -3,16 +3,18 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from data.flags import GIVE_TREE, SKIP_BAD
+from data.paths import Paths
 from data.sets.base import MemorySet
 from utils.errors import InputError
 
@@ -43,7 +45,7 @@ class ImageList:
     source: str
     labels: np.ndarray | None = None
     ids: np.ndarray | None = None
-    paths: list[str] | None = None
+    paths: Paths | None = None
 
     def __len__(self) -> int:
         return len(self.paths if self.ids is None else self.ids)
@@ -67,7 +69,7 @@ def class_folders(folder: Path) -> list[str]:
     return sorted(n for n in names if n.isprintable() and not n.startswith(".") and n not in LEFT_BEHIND)
 
 
-def folder_of(given: str | Path, paths: list[str]) -> Path | None:
+def folder_of(given: str | Path, paths: Iterable[str]) -> Path | None:
     """The folder that relative paths begin in: the given one, or its parent, where somebody gave `.../train` itself.
 
     Args:
@@ -97,18 +99,23 @@ def _with_large_profiles() -> Iterator[None]:
         PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
-def _what_it_is(path: Path) -> str:
-    """Why a file that Pillow does not know is no JPEG and no PNG: a web server's images are often WebP, named .jpg."""
+def _what_it_is(path: Path, formats: tuple[str, ...]) -> str:
+    """Why a file that Pillow does not know is of none of these: a web server's images are often WebP, named .jpg."""
     with path.open("rb") as file:
         start = file.read(12)
     if start.startswith(b"\xff\xd8\xff"):
         return "its header is damaged"
     kind = "WebP" if start[8:] == b"WEBP" else "GIF" if start.startswith(b"GIF8") else ""
-    return f"it is {kind or 'neither JPEG nor PNG'}, whatever its name: convert it" if start else "it is empty"
+    other = "neither JPEG nor PNG" if formats == PUBLISHED_FORMATS else f"none of {', '.join(formats)}"
+    return f"it is {kind or other}, whatever its name: convert it" if start else "it is empty"
 
 
-def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb) -> Any:
-    """What `read` takes of a JPEG or PNG file. Others are refused: Pillow gives EPS, a program, to Ghostscript.
+PUBLISHED_FORMATS = ("JPEG", "PNG")
+OWN_FORMATS = (*PUBLISHED_FORMATS, "WEBP", "BMP", "GIF", "TIFF")  # of a moving picture, its first
+
+
+def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb, formats: tuple[str, ...] = OWN_FORMATS) -> Any:
+    """What `read` takes of an image file. Other formats are refused: Pillow gives EPS, a program, to Ghostscript.
 
     Raises:
         Exception: it is missing, no plain file, damaged, or would take gigabytes of memory, decoded or resized.
@@ -119,9 +126,9 @@ def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb) -> Any:
         warnings.simplefilter("ignore")  # of odd metadata, say
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels
         try:
-            file = Image.open(path, formats=("JPEG", "PNG"))
+            file = Image.open(path, formats=formats)
         except UnidentifiedImageError as error:
-            raise OSError(_what_it_is(path)) from error
+            raise OSError(_what_it_is(path, formats)) from error
         with file:
             # A centre crop is of the image resized by its shorter side.
             if max(file.size) > LONGEST * min(file.size):
@@ -145,7 +152,7 @@ class ImageFiles:
 
     Args:
         root: the data folder. images: the list. as_array: for data.views.arrays.
-        skip_bad: off, SOME of the files are opened.
+        skip_bad: off, SOME of the files are opened. own: they may have other formats than the published JPEG and PNG.
 
     `names` [N] are the paths of the list.
 
@@ -154,7 +161,7 @@ class ImageFiles:
             the locale has no letters for their names.
     """
 
-    def __init__(self, root: str, images: ImageList, as_array: bool, skip_bad: bool = True) -> None:
+    def __init__(self, root: str, images: ImageList, as_array: bool, skip_bad: bool = True, own: bool = False) -> None:
         if not root or not Path(root).is_dir():
             raise InputError(f"{root!r} is not a folder: {GIVE_TREE}")
         _check_encoding(images)
@@ -166,6 +173,7 @@ class ImageFiles:
                 f"no image of {images.path} is below the data folder {root!r}, {some[0]} say: it is another folder"
             )
         self.root, self.images, self.as_array, self.names = folder, images, as_array, images.paths
+        self.formats = OWN_FORMATS if own else PUBLISHED_FORMATS
         if not skip_bad and (bad := self._bad()):
             more = f"; {len(bad) - 3} more of those looked at" if len(bad) > 3 else ""
             raise InputError(f"{'; '.join(bad[:3])}{more}: get again, or {SKIP_BAD}")
@@ -174,9 +182,9 @@ class ImageFiles:
         return len(self.images.paths)
 
     @property
-    def identity(self) -> bytes:
-        """What tells them from other images: the names of the files."""
-        return "\n".join(self.images.paths).encode()
+    def identity(self) -> np.ndarray:
+        """What tells them from other images: the names of the files, bytes [n]."""
+        return self.images.paths.text
 
     def __getitem__(self, index: int) -> Image.Image | np.ndarray:
         """Image of line `index` + 1.
@@ -203,7 +211,7 @@ class ImageFiles:
     def _open(self, index: int, read: Callable[[Image.Image], Any]) -> Any:
         path = self.root / self.images.paths[index]
         try:
-            return read_image(path, read)
+            return read_image(path, read, self.formats)
         except Exception as error:
             # On a damaged file Pillow raises anything from OSError to SyntaxError and struct.error.
             why = f"is not a whole image ({error})"
@@ -216,24 +224,40 @@ class ImageArrays:
     """Images [N, H, W, 3] uint8 in memory as PIL images.
 
     Args:
-        numbers: [N], of each within its data set, where they are only a part of it.
+        numbers: [N], of each within its data set, where they are only a part of it. names: [N], of the files that they
+            were decoded from. bad: number -> message on those that could not be read. by_pixels: names do not tell them
+            from others.
     """
 
-    def __init__(self, images: np.ndarray, numbers: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        images: np.ndarray,
+        numbers: np.ndarray | None = None,
+        names: Paths | None = None,
+        bad: Mapping[int, str] = MappingProxyType({}),
+        by_pixels: bool = False,
+    ) -> None:
+        self.by_pixels = by_pixels or names is None
         self.images, self.numbers = images, np.arange(len(images)) if numbers is None else numbers
+        self.paths, self.bad = names, bad
 
     @property
-    def names(self) -> list[str]:
-        """The numbers [N], as ImageFiles have paths."""
-        return [str(n) for n in self.numbers.tolist()]
+    def names(self) -> Sequence[str]:
+        """The paths [N] of the files, or the numbers."""
+        return [str(n) for n in self.numbers.tolist()] if self.paths is None else self.paths
 
     @property
     def identity(self) -> np.ndarray:
-        """What tells them from other images: their pixels."""
-        return np.ascontiguousarray(self.images)
+        """What tells them from other images: their pixels, or as of ImageFiles the names of the files."""
+        return np.ascontiguousarray(self.images) if self.by_pixels else self.paths.text
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Image.Image:
+        """Raises:
+        BadImage: the file could not be read.
+        """
+        if index in self.bad:
+            raise BadImage(self.bad[index])
         return Image.fromarray(self.images[index])

@@ -1,21 +1,21 @@
-"""Augmented images, samplers and loaders: batches of views with sample ids and labels."""
+"""Augmented images and loaders: batches of views with sample ids and labels."""
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from data.images import BadImage, ImageArrays, ImageFiles
+from data.samplers import HOLE, EpochSampler, ShardedBatches
 from data.views.batch_ops import sent
 from data.views.boost import Boost
 from data.workers import WorkerLoader, workers_that_fit
-from utils.distributed import World, cores
+from utils.distributed import cores
 from utils.errors import InputError
 
 Transform = Callable[[Image.Image], torch.Tensor]
@@ -32,7 +32,8 @@ class Batch(NamedTuple):
 
 
 def collate(samples: list[tuple[torch.Tensor | None, int, int, list[str]]]) -> Batch:
-    """Samples of AugmentedImages as a Batch; those without an image are left out."""
+    """Samples of AugmentedImages as a Batch; those without an image are left out, and holes."""
+    samples = [sample for sample in samples if sample[1] != HOLE]
     whole = [sample for sample in samples if sample[0] is not None]
     views = torch.stack([sample[0] for sample in whole]) if whole else torch.empty(0)
     index, labels = (torch.tensor([sample[i] for sample in whole], dtype=torch.long) for i in (1, 2))
@@ -45,23 +46,43 @@ def on_device(
 ) -> Iterator[Batch]:
     """The loader's Batches with views, ids and labels on the device.
 
-    On CUDA they are copied, or made, on `stream`, the run's stream for data, while the previous step is computed.
+    On CUDA they are copied, or made, on `stream`, the run's stream for data, one ahead of the step that is computed.
     """
     if device.type != "cuda":
         yield from loader
         return
+    for batch, ready in one_ahead(_sent_batches(loader, device, stream)):
+        computing = torch.cuda.current_stream(device)
+        computing.wait_event(ready)  # for this batch alone: the next one is being made
+        for tensor in batch[:3]:
+            tensor.record_stream(computing)  # so that its memory is not taken again before it was read
+        yield batch
+
+
+def _sent_batches(
+    loader: Iterable[Batch], device: torch.device, stream: torch.cuda.Stream | None
+) -> Iterator[tuple[Batch, torch.cuda.Event]]:
+    """Batches on a CUDA device, each with the event behind which it is there."""
     iterator = iter(loader)
     while True:
         with torch.cuda.stream(stream):
             batch = next(iterator, None)
             if batch is None:
                 return
-            tensors = [t.to(device, non_blocking=True) for t in (batch.views, batch.index, batch.labels)]
-        computing = torch.cuda.current_stream(device)
-        computing.wait_stream(stream)
-        for tensor in tensors:
-            tensor.record_stream(computing)  # so that its memory is not taken again before it was read
-        yield Batch(*tensors, batch.bad, batch.lost)
+            tensors = [sent(t, device) for t in (batch.views, batch.index, batch.labels)]
+            ready = torch.cuda.Event()
+            ready.record()
+        yield Batch(*tensors, batch.bad, batch.lost), ready
+
+
+def one_ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """The items in order; before one is handed out, the next one is asked for."""
+    nothing = object()
+    held = next(items, nothing)
+    while held is not nothing:
+        coming = next(items, nothing)
+        yield held
+        held = coming
 
 
 TRIES = 100  # images that are tried in place of a bad one, before the sample is left out
@@ -117,10 +138,12 @@ class AugmentedImages(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, int, list[str]]:
         """(epoch, sample id) -> views [views, 3, H, W] in [0, 1], sample id, label, messages on bad images.
 
-        Where another image takes a bad one's place, id and label are of that image.
+        Where another image takes a bad one's place, id and label are of that image. A hole has no views.
         """
         epoch, index = key
-        image, index, bad = self._good_image(epoch, index)
+        if index == HOLE:
+            return None, HOLE, 0, []
+        image, index, bad = self.good_image(epoch, index)
         if image is None:
             return None, index, int(self.labels[index]), bad
         state = torch.get_rng_state()
@@ -139,7 +162,7 @@ class AugmentedImages(Dataset):
         samples = (self[0, index][0] for index in range(min(len(self), TRIES)))
         return next((views.nbytes for views in samples if views is not None), 0)
 
-    def _good_image(self, epoch: int, index: int) -> tuple[Any, int, list[str]]:
+    def good_image(self, epoch: int, index: int) -> tuple[Any, int, list[str]]:
         """The image, or one in its place, its number, and messages on those that were bad; None if there is none."""
         bad, others = [], None
         while True:
@@ -159,57 +182,6 @@ def fingerprint(data: AugmentedImages) -> str:
     found = hashlib.sha256(np.ascontiguousarray(data.labels).tobytes())
     found.update(data.images.identity)
     return found.hexdigest()
-
-
-class EpochSampler(DistributedSampler):
-    """DistributedSampler that yields (epoch, sample id), so that workers that persist learn the epoch.
-
-    Shuffles as a function of seed and epoch; pads with repeated samples to a multiple of the processes, as published.
-    """
-
-    skip = 0
-
-    def __init__(self, dataset: Sized, *args: Any, **how: Any) -> None:
-        self.all = range(len(dataset))
-        super().__init__(self.all, *args, **how)  # its dataset: the sample ids of an epoch
-
-    def choose(self, subset: torch.Tensor | None, batch: int, smallest: int) -> None:
-        """From now on, epochs are of the sample ids `subset`, in any order; None for all.
-
-        A last batch of this process of fewer than `smallest` samples is filled up with repeated ones.
-        """
-        self.dataset = self.all if subset is None else subset.tolist()
-        self.num_samples = math.ceil(len(self.dataset) / self.num_replicas)
-        if subset is not None and 0 < self.num_samples % batch < smallest:
-            self.num_samples += smallest - self.num_samples % batch
-        self.total_size = self.num_samples * self.num_replicas
-
-    def set_epoch(self, epoch: int, skip: int = 0) -> None:
-        """The order of `epoch`; this process had the first `skip` samples of it before an interruption."""
-        super().set_epoch(epoch)
-        self.skip = skip
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, self.dataset[place]) for place in islice(super().__iter__(), self.skip, None))
-
-
-class ShardedBatches(Sampler):
-    """Batches of an evaluation, in order: batch k is of process k modulo their number, and no image is repeated.
-
-    Whole batches are dealt, so each has the same images, hence the same outputs, for any number of processes.
-
-    Args:
-        images: their numbers.
-    """
-
-    def __init__(self, images: Sequence[int], batch: int, world: World) -> None:
-        self.batches = [images[i : i + batch] for i in range(0, len(images), batch)][world.rank :: world.size]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return ([(0, index) for index in batch] for batch in self.batches)
 
 
 def make_loader(
@@ -259,18 +231,33 @@ class BatchedLoader:
         return math.ceil(len(self.sampler) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        data, order = self.dataset, list(self.sampler)
-        if not order:
+        data, order = self.dataset, np.fromiter(self.sampler, np.dtype((np.int64, 2)))  # (epoch, sample id)
+        if not len(order):
             return
-        generator = torch.Generator().manual_seed(mixed_seed(data.seed, order[0][0]))
+        generator = torch.Generator().manual_seed(mixed_seed(data.seed, int(order[0, 0])))
         table = torch.rand(len(data), data.views, sum(data.transform.numbers), generator=generator)
         shared = torch.rand(len(data), generator=generator)
-        for chosen in torch.tensor([index for _, index in order]).split(self.batch_size):
+        for chosen in torch.from_numpy(order[:, 1].copy()).split(self.batch_size):
+            chosen, bad, lost = self._good(int(order[0, 0]), chosen[chosen != HOLE])
+            if not len(chosen):
+                yield Batch(torch.empty(0), chosen, chosen, bad, lost)
+                continue
             images = self._of(chosen).repeat_interleave(data.views, 0)
             each = chosen.repeat_interleave(data.views)
             views = data.transform(images, table[chosen].flatten(0, 1), data.scores[each], shared[each])
             labels = torch.from_numpy(data.labels[chosen.numpy()])
-            yield Batch(views.unflatten(0, (len(chosen), data.views)), chosen, labels, [], 0)
+            yield Batch(views.unflatten(0, (len(chosen), data.views)), chosen, labels, bad, lost)
+
+    def _good(self, epoch: int, chosen: torch.Tensor) -> tuple[torch.Tensor, list[str], int]:
+        """Sample ids whose images could be read, of some; messages on the others, and how many have no replacement."""
+        data, messages, good = self.dataset, [], []
+        if not data.images.bad:
+            return chosen, [], 0
+        for index in chosen.tolist():
+            found, number, bad = data.good_image(epoch, index) if index in data.images.bad else (True, index, [])
+            messages += bad
+            good += [number] if found is not None else []
+        return torch.tensor(good, dtype=torch.long), list(dict.fromkeys(messages)), len(chosen) - len(good)
 
     def _of(self, chosen: torch.Tensor) -> torch.Tensor:
         """The images [n, 3, H, W] uint8 of these ids, on the device."""
@@ -294,6 +281,6 @@ def whole_batches(
     loader: DataLoader | BatchedLoader, device: torch.device, stream: "torch.cuda.Stream | None"
 ) -> Iterator[Batch]:
     """Batches of an epoch, over and over, on the device; short ones only where the epoch has no other."""
-    whole = min(loader.batch_size, len(loader.sampler))
+    whole = min(loader.batch_size, loader.sampler.largest)
     while True:
         yield from (batch for batch in on_device(loader, device, stream) if len(batch.index) + batch.lost == whole)

@@ -2,8 +2,11 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -11,14 +14,17 @@ import torch
 
 from data.flags import Views
 from data.images import ImageArrays, ImageFiles, ImageList, ImageSet
-from data.loader import AugmentedImages, Batch, ShardedBatches, Transform, make_loader
-from data.sets.base import DataSet, FileSet, MemorySet
-from data.sets.memory import load
+from data.loader import AugmentedImages, Batch, Transform, make_loader
+from data.samplers import ShardedBatches
+from data.sets.base import DataSet, MemorySet
+from data.sets.files import Files
+from data.sets.memory import load, resized
 from data.views import arrays
 from data.views.batches import PretrainViews, ShiftedViews
 from data.views.boost import Boost
 from data.views.published import centre_transform, file_probe_transform, pretrain_transform, probe_transform
 from utils.distributed import World
+from utils.errors import InputError
 
 
 class Opened(ABC):
@@ -37,6 +43,18 @@ class Opened(ABC):
     def count(self, chosen: ImageList | None) -> int:
         """The images of a list."""
         return len(chosen)
+
+    def listed(self, name: str) -> ImageList | None:
+        """The list of this name where the images bring it along; None where it is a file of its own."""
+        return None
+
+    @property
+    def told(self) -> list[str]:
+        """What was found, in lines for the log; nothing of published data sets."""
+        return []
+
+    def keep(self, folder: Path) -> None:  # noqa: B027 - most have nothing to keep
+        """Keep in a run's folder what takes long to find, for its next start."""
 
     def training(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> "TrainingImages":
         """Two augmented views of each image, of a sample [2, 3, S, S] in [0, 1], and what they are of.
@@ -58,14 +76,14 @@ class Opened(ABC):
 
     @abstractmethod
     def plain(
-        self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
+        self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: np.ndarray | None = None
     ) -> Iterable[Batch]:
         """This process's Batches of un-augmented images, views [n, 1, 3, S, S] in [0, 1]; of files centre crops.
 
         All processes together have each image once, in order.
 
         Args:
-            numbers: of the images that are asked for, counted from 0 within the list; default all.
+            numbers: [n], of the images that are asked for, counted from 0 within the list; default all.
         """
 
     def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
@@ -100,6 +118,7 @@ class OpenedArrays(Opened):
 
     def __init__(self, dataset: MemorySet, root: str, download: bool | None) -> None:
         self.dataset, self._load = dataset, partial(load, dataset, root, download=download)
+        self._resized: dict[tuple[int, bytes | None], ImageSet] = {}
 
     @cached_property
     def train(self) -> ImageSet:
@@ -118,12 +137,22 @@ class OpenedArrays(Opened):
 
     @cached_property
     def pixels(self) -> dict[str, str]:
-        """SHA-256 of all training and all test images, and whether they are the published ones, or others."""
+        """SHA-256 of all training and all test images as given, in whatever size they are used, and whether they are
+        the published ones, or others."""
         hashes = {part: hashlib.sha256(getattr(self, part).images).hexdigest() for part in ("train", "test")}
         return {**hashes, "source": self.train.source}
 
-    def of(self, chosen: ImageList | None) -> ImageSet:
-        """The images of a list."""
+    def of(self, chosen: ImageList | None, size: int) -> ImageSet:
+        """The images of a list, `size` pixels a side; those of another size than they have are made once."""
+        if size == self.dataset.size:
+            return self._as_given(chosen)
+        key = size, None if chosen is None else chosen.ids.tobytes()
+        if key not in self._resized:
+            given = self._as_given(chosen)
+            self._resized[key] = replace(given, images=resized(given.images, size))
+        return self._resized[key]
+
+    def _as_given(self, chosen: ImageList | None) -> ImageSet:
         if chosen is None:
             return self.test
         return ImageSet(self.dataset, self.train.images[chosen.ids], self.train.labels[chosen.ids])
@@ -132,12 +161,12 @@ class OpenedArrays(Opened):
         return len(self.test.labels if chosen is None else chosen)
 
     def plain(
-        self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
+        self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: np.ndarray | None = None
     ) -> Iterable[Batch]:
-        return ArrayBatches(self.of(chosen), batch, world, numbers)
+        return ArrayBatches(self.of(chosen, views.size), batch, world, numbers)
 
     def _images(self, chosen: ImageList, views: Views) -> ImageArrays:
-        return ImageArrays(self.of(chosen).images, chosen.ids)
+        return ImageArrays(self.of(chosen, views.size).images, chosen.ids)
 
     def _pretrain_transform(self, views: Views, boost: Boost | None) -> Transform:
         how = (views.size, self.dataset.flip, views.strength, views.smallest_crop)
@@ -150,22 +179,22 @@ class OpenedArrays(Opened):
 class OpenedFiles(Opened):
     """Image files; `root` is the folder that the paths of lists begin from."""
 
-    def __init__(self, dataset: FileSet, root: str) -> None:
+    def __init__(self, dataset: Files, root: str) -> None:
         self.dataset, self.lists_from = dataset, root
 
     def plain(
-        self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: Sequence[int] | None = None
+        self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: np.ndarray | None = None
     ) -> Iterable[Batch]:
         transform = (centre_transform if views.engine == "pillow" else arrays.CentreView)(views.size)
         images = AugmentedImages(self._images(chosen, views), chosen.labels, transform, views.seed, fill=False)
-        batches = ShardedBatches(range(len(images)) if numbers is None else numbers, batch, world)
+        batches = ShardedBatches(np.arange(len(images)) if numbers is None else numbers, batch, world)
         return make_loader(images, batches, batch, views.workers, world.device)
 
     def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
         """Cropped at random, as published."""
         images = self.probing(chosen, views)
         images.fill = False
-        batches = ShardedBatches(range(len(images)), batch, world)
+        batches = ShardedBatches(np.arange(len(images)), batch, world)
         return make_loader(images, batches, batch, views.workers, world.device)
 
     def _images(self, chosen: ImageList, views: Views) -> ImageFiles:
@@ -177,20 +206,48 @@ class OpenedFiles(Opened):
         return arrays.PretrainView(views.size, views.strength, views.smallest_crop)
 
     def _probe_transform(self, views: Views) -> Transform:
-        return (file_probe_transform if views.engine == "pillow" else arrays.ProbeView)(views.size)
+        return (file_probe_transform if views.engine == "pillow" else arrays.ProbeView)(views.size, views.jitter)
+
+
+class OpenedTransfer(OpenedFiles):
+    """A set that a frozen network is transferred to; `lists` come with it. Classifiers learn from centre crops."""
+
+    def __init__(self, dataset: Files, root: str, lists: Mapping[str, ImageList]) -> None:
+        super().__init__(dataset, root)
+        self._lists = lists
+
+    def listed(self, name: str) -> ImageList:
+        if name not in self._lists:
+            raise InputError(f"{self.dataset.name} has no list {name!r}: its lists are {' and '.join(self._lists)}")
+        return self._lists[name]
+
+    labelled = Opened.labelled
 
 
 class ArrayBatches:
-    """This process's Batches of images in memory as they are, views [n, 1, 3, H, W] in [0, 1]."""
+    """This process's Batches of images in memory as they are, views [n, 1, 3, H, W] in [0, 1].
 
-    def __init__(self, data: ImageSet, batch: int, world: World, numbers: Sequence[int] | None = None) -> None:
-        numbers = np.arange(len(data.labels)) if numbers is None else np.asarray(numbers)
-        self.data, self.batches = data, ShardedBatches(numbers, batch, world).batches
+    Args:
+        bad: number -> message on those that could not be read, which are left out.
+    """
+
+    def __init__(
+        self,
+        data: ImageSet,
+        batch: int,
+        world: World,
+        numbers: np.ndarray | None = None,
+        bad: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
+        numbers = np.arange(len(data.labels)) if numbers is None else numbers
+        self.data, self.batches, self.bad = data, ShardedBatches(numbers, batch, world).batches, bad
 
     def __iter__(self) -> Iterator[Batch]:
-        for numbers in self.batches:
+        for wanted in self.batches:
+            messages = [self.bad[number] for number in wanted.tolist() if number in self.bad] if self.bad else []
+            numbers = np.array([n for n in wanted.tolist() if n not in self.bad], np.int64) if messages else wanted
             images, labels = to_batch(self.data.images[numbers]), torch.from_numpy(self.data.labels[numbers])
-            yield Batch(images[:, None], torch.from_numpy(numbers), labels, [], 0)
+            yield Batch(images[:, None], torch.from_numpy(numbers), labels, messages, len(messages))
 
 
 def to_batch(images: np.ndarray) -> torch.Tensor:

@@ -140,7 +140,7 @@ def main() -> None:
         if not arrays:
             return
         values, labels = arrays["features"], arrays["labels"]
-    if len(labels) and not 0 <= labels.min() <= labels.max() < dataset.classes:
+    if len(labels) and dataset.classes and not 0 <= labels.min() <= labels.max() < dataset.classes:
         raise InputError(f"{args.features} has labels outside 0..{dataset.classes - 1}: it is not of {dataset.name}")
     note = ""
     if args.colour == "class":

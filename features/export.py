@@ -1,98 +1,49 @@
-"""The encoder of any checkpoint, without head and pruned branch, as a torchvision state dict.
+"""The encoder of any checkpoint, without head and pruned branch, as a file for other programs, with a model card.
 
     python -m features.export --checkpoint checkpoints_cifar100/NAME/model.pt --out encoder.pt
+    python -m features.export --checkpoint checkpoints_cifar100/NAME/model.pt --out encoder.onnx --to onnx
 
-The file, for torch.load with weights_only=True, holds `state_dict` (the keys of torchvision's ResNets, which timm's
-share, without `fc`), `architecture` and `stem`, `mean` and `std` (the input is RGB in [0, 1], then (x - mean) / std),
-`features` (numbers per image), `source` (name and SHA-256 of the checkpoint) and `provenance`. It is written only if
-torchvision's network gives the same features of random images. Of dual batch norm it has the dense branch's.
+--to torchvision, the default, and timm write a dict for torch.load with the `state_dict` of their ResNets and what
+tells of it; safetensors has torchvision's keys (of the small ResNets ours) and the rest in its metadata; onnx a graph
+that normalises its input itself. The file is written only if the library that reads it gives our features of random
+images. Of dual batch norm it has the dense branch's. The model card is beside it, with .md behind the file's name.
 """
 
 import hashlib
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-import torchvision
-from torch import nn
-from torchvision.models.resnet import BasicBlock
-from torchvision.models.resnet import ResNet as TorchvisionResNet
 
+from features.card import STEMS, card, is_card
+from features.encoder import Source, read_encoder
 from features.extract import backbone_of
-from features.flags import parse_export
-from models.published import State, from_published
-from models.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
-from run.checkpoint import read_checkpoint, write_checkpoint
+from features.flags import OTHER_NAME, OTHER_TARGETS, parse_export, reading_of
+from features.targets import target, targets_of
+from features.targets.base import Network, largest_difference
+from models.resnet import IMAGENET_MEAN, IMAGENET_STD
 from run.log import provenance
 from utils.errors import InputError, run
-
-# What torchvision calls them; it has no name for resnet10.
-NAMES = {name: name.replace("res", "resnet") for name in ("res10", "res18", "res34", "res50", "res101", "res152")}
-NAMES["res50w2"] = "wide_resnet50_2"
-SIZES = {"cifar": (32, 33, 64), "imagenet": (64, 97, 224)}  # pixels of the random images
-CLOSE = 1e-5  # of the largest feature
+from utils.files import replace_file
 
 
-def torchvision_model(name: str, stem: str) -> TorchvisionResNet:
-    """torchvision's network of a name of NAMES, [N, 3, H, W] -> [N, features], as a reader of the file builds it."""
-    if name == "res10":
-        model = TorchvisionResNet(BasicBlock, [1, 1, 1, 1])
-    else:
-        model = torchvision.models.get_model(NAMES[name], weights=None)
-    model.fc = nn.Identity()
-    if stem == "cifar":
-        model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
-    return model
-
-
-@torch.inference_mode()
-def largest_difference(ours: ResNet, name: str, stem: str, state: State, mean: list[float], std: list[float]) -> float:
-    """The largest difference between our features of random images and those of torchvision's network with `state`.
+def network_of(source: Source, name: str | None, to: str) -> Network:
+    """The encoder of a checkpoint, as it is exported.
 
     Args:
-        mean, std: what its input is normalised by.
+        source: the encoder that was read. name: one of MODELS; default the one that the checkpoint says. to: one of
+            features.targets.TARGETS.
 
     Raises:
-        InputError: it is more than rounding, or a feature is not finite.
+        InputError: the checkpoint is bad or of another model, or the target has none like it.
     """
-    theirs = torchvision_model(name, stem)
-    theirs.load_state_dict(state, strict=True)
-    ours, theirs, worst = ours.eval(), theirs.eval(), 0.0
-    mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
-    generator = torch.Generator().manual_seed(0)
-    for size in SIZES[stem]:
-        images = torch.rand(2, 3, size, size, generator=generator)
-        expected = ours.features(images)
-        difference = (theirs((images - mean) / std) - expected).abs().max().item()
-        if not difference <= CLOSE * expected.abs().max().item():  # so that NaN is refused, too
-            raise InputError(
-                f"nothing was written: features of {size} px images differ by {difference:g} in torchvision's "
-                f"{NAMES[name]}, of at most {expected.abs().max().item():g}: weights or batch statistics are damaged"
-            )
-        worst = max(worst, difference)
-    return worst
-
-
-def build(checkpoint: str, name: str | None) -> tuple[dict[str, Any], float]:
-    """What the file holds, and the largest difference to our own features.
-
-    Args:
-        name: one of MODELS; default the one that the checkpoint says.
-
-    Raises:
-        InputError: the checkpoint is bad or of another model, torchvision has none like it, or its features differ.
-    """
-    content = read_checkpoint(checkpoint)
-    state = from_published(content["state_dict"])
-    kernel = state.get("conv1.weight", torch.empty(0))
-    stem = "imagenet" if kernel.shape[-1:] == (7,) else "cifar"
+    checkpoint, (_, state, stem, _), content = source
     config = content["config"] if isinstance(content.get("config"), dict) else {}
-    name = name or config.get("model") or ("res50" if stem == "imagenet" else "res18")
-    model = backbone_of(state, name, stem, checkpoint)
-    if not isinstance(model, ResNet):
-        raise InputError(f"{name} is a small ResNet, which torchvision and timm do not have: only {', '.join(NAMES)}")
-    state = {k: v for k, v in model.state_dict().items() if not k.startswith(("fc.", "normalize."))}
+    name = name or config.get("model") or source.model or ("res50" if stem == "imagenet" else "res18")
+    model = backbone_of(state, name, stem, checkpoint).eval()
+    if not target(to).has(name):
+        what = f"{name}, a small ResNet" if name.endswith("_s") else name
+        raise InputError(f"{to} has no {what}: {OTHER_TARGETS.format(' or '.join(targets_of(name)))}")
     # A checkpoint may hold others than ours: its network was trained with those.
     mean, std = (
         list(usual) if torch.equal(own, torch.tensor(usual)) else own.tolist()
@@ -100,42 +51,32 @@ def build(checkpoint: str, name: str | None) -> tuple[dict[str, Any], float]:
     )
     with Path(checkpoint).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    exported = {
-        "state_dict": state,
-        "architecture": NAMES[name],
-        "stem": stem,
-        "mean": mean,
-        "std": std,
-        "features": model.channels,
-        "source": {"file": Path(checkpoint).name, "sha256": digest},
-        "provenance": provenance(),
-    }
-    return exported, largest_difference(model, name, stem, state, mean, std)
-
-
-def how_to_load(path: Path, architecture: str, stem: str) -> str:
-    """The lines of Python that load the file."""
-    kind, small = f"torchvision.models.{architecture}()", ""
-    if architecture == "resnet10":
-        kind = "torchvision.models.resnet.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1])"
-    if stem == "cifar":
-        small = "model.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)\nmodel.maxpool = torch.nn.Identity()\n"
-    load = f"model.load_state_dict(torch.load({str(path)!r}, weights_only=True)['state_dict'], strict=True)"
-    return f"import torch, torchvision\nmodel = {kind}\nmodel.fc = torch.nn.Identity()\n{small}{load}"
+    return Network(model, name, stem, mean, std, {"file": Path(checkpoint).name, "sha256": digest}, provenance())
 
 
 def main() -> None:
     args = parse_export(__doc__)
-    content, difference = build(args.checkpoint, args.model)
-    write_checkpoint(args.out, content)
-    kind, stem = content["architecture"], content["stem"]
-    which = {"cifar": "CIFAR's stem (3x3 convolution, no max-pool)", "imagenet": "ImageNet's stem"}[stem]
-    print(f"{args.out}: {kind}, {which}, {content['features']} features, by {args.checkpoint}")
+    chosen = target(args.to)
+    chosen.import_needs()
+    source = read_encoder(args.checkpoint, reading_of(args))
+    source.tell(args.quiet)
+    network = network_of(source, args.model, args.to)
+    if args.card.exists() and not is_card(args.card.read_text("utf-8", "replace")):
+        raise InputError(f"{args.card}, where the model card would be, is another file: {OTHER_NAME}")
+    content = chosen.encode(network)
+    difference = largest_difference(chosen, content, network)
+    told = card(args.out.name, source, network, chosen, difference)
+    replace_file(args.out, content)
+    replace_file(args.card, told.encode("utf-8", "backslashreplace"))
+    kind, stem = network.description["architecture"], STEMS[network.stem]
+    print(f"{args.out}: {kind}, {stem}, {network.model.channels} features, by {args.checkpoint}")
     if args.quiet:
         return
+    print(f"{args.card}: what the checkpoint tells of it, and how it is used")
     print(f"largest difference between its features and ours on random images: {difference:.2g}")
-    print(f"input: RGB in [0, 1], then (x - mean) / std, mean {content['mean']}, std {content['std']}; to load it:")
-    print(how_to_load(args.out, kind, stem))
+    given = "normalised inside" if chosen.inside or network.small else "then (x - mean) / std"
+    print(f"input: RGB in [0, 1], {given}, mean {network.mean}, std {network.std}; to load it:")
+    print(chosen.lines(str(args.out), network))
 
 
 if __name__ == "__main__":

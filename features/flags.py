@@ -1,17 +1,68 @@
 """Flags of features' programs."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.flags import add_augment, add_data_options, add_image_file_options
 from data.sets.registry import DATA_SETS
-from models import MODELS
+from features.targets import TARGETS, target
+from models import MODELS, formats
 from run.flags import add_compute_options
-from utils.cli import Parser, natural, positive
+from utils.cli import Parser, natural, positive, taken
 from utils.errors import InputError
 from utils.plotting import FORMATS
 
+ASK_FORMAT = "say which by --format, {}"
+OWN_NORMALISATION = (
+    "has a mean and a deviation of its own, which its network was trained with: leave out --mean and --std"
+)
+OTHER_NAME = "choose another --out"
+OTHER_TARGETS = "choose --to {}"
 SHOW_GROUPS = "--groupSplit LIST shows Many, Medium and Few"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a checkpoint is read. format: one of models.formats.FORMATS, '' for the one that its keys tell. mean, std:
+    of red, green and blue in [0, 1], what images are normalised by; None for the file's, or else ImageNet's."""
+
+    format: str
+    mean: list[float] | None
+    std: list[float] | None
+
+
+def add_reading_options(parser: Parser) -> None:
+    """--format, --mean, --std: the same in every program that reads an encoder from a checkpoint."""
+    add = parser.add_argument
+    add("--format", default="", choices=formats.FORMATS, help="of --checkpoint; default: as its keys tell")
+    add("--mean", type=_colours, help="what another library's network normalises red, green and blue in [0, 1] by, "
+        "as 0.485,0.456,0.406, which is the default")  # fmt: skip
+    add("--std", type=_colours, help="the standard deviation that goes with --mean; default 0.229,0.224,0.225")
+
+
+def reading_of(args: argparse.Namespace) -> Reading:
+    """That of a command line.
+
+    Raises:
+        InputError: one of --mean and --std is given alone, or a deviation is 0.
+    """
+    how = taken(Reading, args)
+    if (how.mean is None) != (how.std is None):
+        raise InputError("--mean and --std go together: give both or none")
+    if how.std and min(how.std) <= 0:
+        raise InputError(f"--std {','.join(map(str, how.std))} must be positive")
+    return how
+
+
+def _colours(word: str) -> list[float]:
+    try:
+        found = [float(part) for part in word.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != 3 or not all(abs(value) < 1000 for value in found):
+        raise argparse.ArgumentTypeError(f"{word!r} is not three numbers such as 0.485,0.456,0.406")
+    return found
 
 
 def add_feature_options(parser: Parser) -> None:
@@ -22,8 +73,9 @@ def add_feature_options(parser: Parser) -> None:
     add_augment(parser)
     add_image_file_options(parser)
     add_compute_options(parser, precision="fp32")  # other programs read them
-    add("--checkpoint", default="", help="of pre-training or of a probe")
-    add("--model", choices=MODELS, help="default res18, of image files res50")
+    add("--checkpoint", default="", help="of pre-training or of a probe, or another library's")
+    add_reading_options(parser)
+    add("--model", choices=MODELS, help="default another library's as it is; of ours res18, of image files res50")
     add("--bnNameCnt", type=int, choices=[0, 1], help="of dual batch norm: 0 dense branch, the default; 1 pruned")
     add("--list", default="test", help="train, val or test, or the name of a list below split/; default test")
     add("--test-batch-size", type=positive, default=128, help="images per step")
@@ -76,21 +128,30 @@ def parse_embed(description: str) -> argparse.Namespace:
 
 
 def parse_export(description: str) -> argparse.Namespace:
-    """Flags of features.export.
+    """Flags of features.export; `card` is the path of the model card.
 
     Raises:
-        InputError: an unknown flag or a value out of range.
+        InputError: an unknown flag, a value out of range, or a file's name that is of another kind of file.
     """
     parser = Parser(description)
     add = parser.add_argument
-    add("--checkpoint", required=True, help="of pre-training or of a probe")
+    add("--checkpoint", required=True, help="of pre-training or of a probe, or another library's")
+    add_reading_options(parser)
     add(
         "--model", choices=MODELS, help="default the checkpoint's; where it has none, res18, with ImageNet's stem res50"
     )
-    add("--out", type=Path, required=True, help="the file to write")
+    add("--to", choices=TARGETS, default="torchvision", help="for whom the file is")
+    add("--out", type=Path, required=True, help="the file to write, and with .md behind its name the model card")
     args = parser.parse_args()
-    if args.out.is_dir():
-        raise InputError(f"--out {args.out} is a folder: choose a file")
-    if args.out.exists() and Path(args.checkpoint).exists() and args.out.samefile(args.checkpoint):
-        raise InputError(f"--out {args.out} is the checkpoint itself: choose another file")
+    args.card = args.out.with_name(f"{args.out.name}.md") if args.out.name else args.out
+    for path in (args.out, args.card):
+        if path.is_dir():
+            raise InputError(f"--out {args.out}: {path} is a folder: choose another file")
+        if path.exists() and Path(args.checkpoint).exists() and path.samefile(args.checkpoint):
+            raise InputError(f"--out {args.out}: {path} is the checkpoint itself: choose another file")
+    kinds = {suffix: name for name in TARGETS if (suffix := target(name).suffix)}
+    if (wanted := target(args.to).suffix) and args.out.suffix != wanted:
+        raise InputError(f"--out {args.out} must end in {wanted}, as --to {args.to} writes it")
+    if not wanted and args.out.suffix in kinds:
+        raise InputError(f"--out {args.out} is written by --to {kinds[args.out.suffix]}, not {args.to}")
     return args

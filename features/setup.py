@@ -6,20 +6,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.flags import check_augment, views_of
+from data.flags import check_augment, opening_of, views_of
 from data.images import ImageList
 from data.loader import Batch
 from data.sets.registry import data_set
+from features.encoder import read_encoder
 from features.extract import backbone_of, extract, images_of
+from features.flags import reading_of
 from models.frozen import FrozenBackbone, frozen_backbone
-from models.published import from_published
 from run.bad_images import BadImages
-from run.checkpoint import read_checkpoint
 from run.compute import Compute
 from run.flags import precision_of
 from run.log import Log
+from run.world import world_from_environment
 from split.open import Lists
-from utils.distributed import World, join, world_from_environment
+from utils.distributed import World, join
 
 
 class Extraction(NamedTuple):
@@ -45,7 +46,7 @@ class Extraction(NamedTuple):
         if self.chosen is not None and self.chosen.ids is not None:
             arrays["ids"] = self.chosen.ids[arrays["ids"]]
         elif self.chosen is not None:
-            arrays["paths"] = np.array(self.chosen.paths)[arrays["ids"]]
+            arrays["paths"] = np.array(list(self.chosen.paths[arrays["ids"]]))
         return arrays if self.world.main else {}
 
 
@@ -55,19 +56,21 @@ def set_up(args: argparse.Namespace) -> Extraction:
     Raises:
         InputError: data set, list or checkpoint is bad, or an option is not for this data set.
     """
-    dataset = data_set(args.dataset)
+    data = data_set(args.dataset).open(args.data, args.download, opening_of(args))
+    dataset = data.dataset
     check_augment(args, dataset)
-    views, world = views_of(args, dataset), world_from_environment(args.no_cuda)
+    views, world = views_of(args), world_from_environment(args.no_cuda)
     compute = Compute(precision_of(args), world.device)
-    state = from_published(read_checkpoint(args.checkpoint)["state_dict"])
-    model = backbone_of(state, args.model or dataset.default_model, dataset.style, args.checkpoint, args.bnNameCnt)
+    source = read_encoder(args.checkpoint, reading_of(args))
+    source.tell(args.quiet or not world.main)
+    state, stem = source.encoder.state, source.encoder.stem
+    model = backbone_of(state, args.model or source.model or dataset.default_model, stem, source.path, args.bnNameCnt)
     join(world)
-    data = dataset.open(args.data, args.download)
     name = {"train": dataset.train_list, "val": dataset.val_list, "test": dataset.test_list}.get(args.list, args.list)
     chosen = None if name is None else Lists().open(name, data)
     bad, listed = BadImages(args.on_bad_image, Log(None, world.main)), data.count(chosen)
     numbers = some(listed, args.images, args.seed)
-    batches = data.plain(chosen, views, args.test_batch_size, world, numbers.tolist())
+    batches = data.plain(chosen, views, args.test_batch_size, world, numbers)
     return Extraction(frozen_backbone(model, *compute.placement), batches, chosen, listed, bad, world)
 
 

@@ -5,6 +5,7 @@ Its line says how it is called, where its class is, which options are set for it
 it. A wrapper goes around any method: `simclr+bcl` is BCL around SimCLR, `simclr+bcl+other` another one around that.
 """
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +29,7 @@ class Line(NamedTuple):
 
     label: in tables and figures. where: module and class, loaded on use. parts: of an experiment's name, SimCLR's none.
     options: what is set for it unless the user says otherwise, in words. papers: what is set besides with the settings
-    of a paper. flag: the published boolean option that chooses it, where there is one.
+    of a paper. flag: the option that chooses it where it is given, where there is one: boolean, or one of `options`.
     """
 
     label: str
@@ -41,7 +42,12 @@ class Line(NamedTuple):
     def part_of_name(self, settings: Mapping[str, str]) -> str:
         """What an experiment's name has of it, with these settings."""
         shown = [part for part in self.parts if not part.option or settings[part.option] != part.unless]
-        return "".join(part.text.format(settings.get(part.option, "")) for part in shown)
+        return "".join(part.text.format(_in_a_folder(settings.get(part.option, ""))) for part in shown)
+
+
+def _in_a_folder(value: str) -> str:
+    """A value as the name of a folder has it: colons and commas are trouble in paths."""
+    return re.sub("[:,]", "-", value)
 
 
 class Named(NamedTuple):
@@ -62,6 +68,14 @@ METHODS = {
         {"prune_percent": "0.9", "prune_dual_bn": "True", "random_prune_percent": "0"}, "prune",
         papers={"bcl": {"weight_decay": "1e-4"}},
     ),
+    "moclr": Line("MoCLR", "methods.moclr:MoCLR", (Part("_moclr"),)),
+    "dnc": Line(
+        "DnC", "methods.dnc:DnC",
+        (Part("_dncK{}", "dnc_clusters"), Part("{}", "dnc_base", "moclr"), Part("S{}", "dnc_split", "1:3:1"),
+         Part("M{}", "dnc_min", "32"), Part("N{}", "dnc_sample", "200000"), Part("P{}", "dnc_prune", "0.9")),
+        {"dnc_clusters": "5", "dnc_base": "moclr", "dnc_split": "1:3:1", "dnc_min": "32", "dnc_sample": "200000",
+         "dnc_prune": "0.9"},
+    ),
 }  # fmt: skip
 
 WRAPPERS = {
@@ -70,6 +84,23 @@ WRAPPERS = {
         (Part("_bclK{}", "rand_k"), Part("S{}", "rand_strength", "30"), Part("B{}", "momentum_loss_beta", "0.97")),
         {"momentum_loss_beta": "0.97", "rand_k": "1", "rand_strength": "30"}, "bcl",
     ),
+    "ts": Line(
+        "TS", "methods.ts:TemperatureSchedule", (Part("_ts{}", "temperature_schedule"),),
+        {"temperature_schedule": "0.1,1.0,0.2"}, "temperature_schedule",
+    ),
+    "rwsam": Line(
+        "rwSAM", "methods.rwsam:RwSAM",
+        (Part("_rwsamR{}", "sam_rho"), Part("Plain", "sam_adaptive", "True"), Part("E{}", "rwsam_every", "10"),
+         Part("H{}", "rwsam_bandwidth", "0.25"), Part("P{}", "rwsam_power", "1"), Part("C{}", "rwsam_clip", "10")),
+        {"sam_rho": "0.5", "sam_adaptive": "True", "rwsam_every": "10", "rwsam_bandwidth": "0.25", "rwsam_power": "1",
+         "rwsam_clip": "10"},
+    ),
+    "gh": Line(
+        "GH", "methods.gh:GH",
+        (Part("_ghK{}", "gh_classes"), Part("W{}", "gh_warmup", "0.5"), Part("R{}", "gh_ramp", "0.01"),
+         Part("P{}", "gh_refresh", "20"), Part("A{}", "gh_add", "0")),
+        {"gh_classes": "100", "gh_warmup": "0.5", "gh_ramp": "0.01", "gh_refresh": "20", "gh_add": "0"}, "gh",
+    ),
 }  # fmt: skip
 
 # Compositions that have names of their own.
@@ -77,9 +108,14 @@ NAMED = {
     "untrained": Named("simclr", "untrained", {"epochs": "0"}),
     "bcl-i": Named("simclr+bcl", "BCL-I"),
     "bcl-d": Named("sdclr+bcl", "BCL-D", {"rand_k": "2"}),
+    "ts": Named("simclr+ts", "TS"),
+    "rwsam": Named("simclr+rwsam", "rwSAM"),
 }
 
-ORDER = ("untrained", "simclr", "focal", "sdclr", "bcl-i", "bcl-d")  # of the papers' tables
+# Of tables and figures.
+ORDER = (
+    "untrained", "simclr", "focal", "moclr", "dnc", "sdclr", "bcl-i", "bcl-d", "rwsam", "ts", "simclr+gh",
+)  # fmt: skip
 
 
 class Chosen(NamedTuple):
@@ -93,7 +129,7 @@ class Chosen(NamedTuple):
 
 def method_names() -> list[str]:
     """The names that tables and recipes offer; compositions besides."""
-    return [*ORDER, *(name for name in METHODS if name not in ORDER)]
+    return list(dict.fromkeys((*ORDER, *METHODS, *NAMED)))
 
 
 def choose(name: str) -> Chosen:

@@ -23,11 +23,20 @@ class BoostSettings(NamedTuple):
     floor: float | None = None
 
 
+class News(NamedTuple):
+    """Lines for the log, and numbers that metrics.jsonl keeps in a line of their own."""
+
+    lines: list[str]
+    numbers: dict[str, float | str]
+
+
 class Method(nn.Module):
     """A loss of two views of each image, and what belongs to it. All but `forward` has a default.
 
     `encoder`: backbone and projection head, which a checkpoint has as its network. `projections` [2, N, D]: of the last
-    batch's views 1 and 2, to look at. smallest_batch: images that a step needs. boost: of the views, None for none.
+    batch's views 1 and 2, as the head leaves them, with their graph: a wrapper may have a loss of its own of them.
+    smallest_batch: images that a step needs. same_weights: whether each step of a phase gives a gradient to all that
+    has requires_grad. boost: of the views, None for none.
 
     What else must survive an interruption is in buffers: a persistent one is kept from epoch to epoch, the memory of a
     method; one that is not, which start_epoch makes, within an epoch; one whose name begins with _ is not kept.
@@ -37,6 +46,7 @@ class Method(nn.Module):
     encoder_prefix = "encoder."  # of its names in the method's state_dict
     projections: torch.Tensor
     smallest_batch: int = 1
+    same_weights: bool = True
     boost: BoostSettings | None = None
 
     @classmethod
@@ -73,8 +83,11 @@ class Method(nn.Module):
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
         """Called before epoch 1, 2, ...; `features()` are those of the network as it is, where a training calls it."""
 
-    def subset(self) -> torch.Tensor | None:
-        """Sample ids that the running epoch trains on, a share of all in any order; None for all."""
+    def subset(self) -> torch.Tensor | list[torch.Tensor] | None:
+        """Sample ids that the running epoch trains on, a share of all in any order; None for all.
+
+        Of a list of them, each batch is of one: those of the first come first, its last batch perhaps short.
+        """
         return None
 
     def start_step(self, done: float) -> None:
@@ -98,9 +111,14 @@ class Method(nn.Module):
         """Scores [images] in [0, 1] by which the views of the running epoch are boosted; None for plain views."""
         return None
 
-    def measures(self) -> dict[str, float]:
-        """What metrics.jsonl keeps of the running epoch besides losses."""
+    def measures(self) -> dict[str, float | str]:
+        """What metrics.jsonl keeps of the running epoch besides losses; names that end in _s are of seconds, which a
+        run that is resumed takes others of."""
         return {}
+
+    def news(self) -> News | None:
+        """What start_epoch has made of the running epoch and is worth telling; None for nothing."""
+        return None
 
     def masks(self) -> Masks:
         """The masks of the running epoch, which mask_<epoch>.pt keeps; {} for none."""
@@ -115,17 +133,12 @@ def _of_the_wrapped(name: str) -> property:
     return property(attrgetter(f"method.{name}"))
 
 
-class Wrapper(Method):
-    """A method around another one, `method`; it hands on what it does not change."""
+class Delegate(Method):
+    """A method that has another one do what it does not change: `method`, which may be another from a phase on."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
-
-    @classmethod
-    def build(cls, method: Method, options: argparse.Namespace, images: int) -> "Wrapper":
-        """The wrapper with the options of a command line, around a method."""
-        return cls(method)
 
     @property
     def encoder_prefix(self) -> str:
@@ -138,6 +151,7 @@ class Wrapper(Method):
     encoder = _of_the_wrapped("encoder")
     projections = _of_the_wrapped("projections")
     smallest_batch = _of_the_wrapped("smallest_batch")
+    same_weights = _of_the_wrapped("same_weights")
     boost = _of_the_wrapped("boost")
     phases = _of_the_wrapped("phases")
     start_phase = _of_the_wrapped("start_phase")
@@ -149,5 +163,15 @@ class Wrapper(Method):
     remember = _of_the_wrapped("remember")
     scores = _of_the_wrapped("scores")
     measures = _of_the_wrapped("measures")
+    news = _of_the_wrapped("news")
     masks = _of_the_wrapped("masks")
     check_memory = _of_the_wrapped("check_memory")
+
+
+class Wrapper(Delegate):
+    """A method around another one, any, `method`; it hands on what it does not change."""
+
+    @classmethod
+    def build(cls, method: Method, options: argparse.Namespace, images: int) -> "Wrapper":
+        """The wrapper with the options of a command line, around a method."""
+        return cls(method)

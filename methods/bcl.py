@@ -15,6 +15,7 @@ import argparse
 import torch
 
 from methods.base import BoostSettings, Features, Method, Wrapper
+from methods.memory import first_of_each
 from utils.cli import Parser, number
 from utils.distributed import gather_rows
 
@@ -34,7 +35,7 @@ class BCL(Wrapper):
     """A method and the memory of its losses.
 
     Args:
-        method: SimCLR, SDCLR or Focal; its forward gives the loss of each image.
+        method: any; its forward gives the loss of each image.
         images: N, their number; sample ids are 0..N-1.
         beta: share of the old momentum loss that stays, in [0, 1). boost: of the views; BCL-I's by default.
 
@@ -69,8 +70,13 @@ class BCL(Wrapper):
         self.register_buffer("_keep", torch.zeros(images), persistent=False)
         self.epoch = 0
 
+    def start_phase(self, number: int) -> None:
+        """Forget the losses: they are of another network."""
+        super().start_phase(number)
+        self.momentum_loss.zero_(), self.epochs.zero_()
+
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
-        """Fix the scores of `epoch` (1-based): a function of the momentum losses alone, 0 in the first."""
+        """Fix the scores of `epoch` (1-based): a function of the momentum losses alone, 0 while there are none."""
         super().start_epoch(epoch, features)
         self.epoch = epoch
         # Share of its old value that an image's momentum loss keeps: all of it once it has had its turn in this epoch.
@@ -101,10 +107,8 @@ class BCL(Wrapper):
         """
         super().remember(index, losses)
         index, losses = gather_rows(index, losses)
-        position = torch.arange(len(index), device=index.device)
-        self._first.scatter_reduce_(0, index, position, "amin", include_self=False)
         # An image that comes twice in the batch has its first loss at both places, so both write the same.
-        loss = losses.to(self.momentum_loss).index_select(0, self._first.index_select(0, index))
+        loss = losses.to(self.momentum_loss).index_select(0, first_of_each(index, self._first))
         old, keep = self.momentum_loss.index_select(0, index), self._keep.index_select(0, index)
         self.momentum_loss.scatter_(0, index, torch.lerp(loss, old, keep))
         self._keep.index_fill_(0, index, 1.0)

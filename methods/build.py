@@ -22,6 +22,7 @@ def build_method(options: argparse.Namespace, stem: str, images: int = 0) -> Met
     base, *wrappers = (load(line) for line in choose(options.method).lines)
     network = base.encoder_options(options) | {"head_layers": options.head_layers}
     encoder = build_encoder(options.model, options.output_ch, stem=stem, **network)
+    encoder.fc = encoder.fc.of_width(options.head_width)
     method = base.build(encoder, options, images)
     for wrapper in wrappers:
         method = wrapper.build(method, options, images)

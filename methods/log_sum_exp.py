@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-BLOCK = 2**24  # products that are held at once: 64 MiB in float32. Where all fit, the softmax is kept instead
+# Products that are held at once: 64 MiB in float32; 512 MiB on a GPU, which small blocks leave idle. Where all fit, the
+# softmax is kept instead.
+BLOCK, GPU_BLOCK = 2**24, 2**27
 
 
 class LogSumExp(torch.autograd.Function):
@@ -21,7 +23,7 @@ class LogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, anchors: torch.Tensor, keys: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        rows, totals = max(1, BLOCK // len(keys)), anchors.new_empty(len(anchors), 1)
+        rows, totals = _rows(keys), anchors.new_empty(len(anchors), 1)
         room = _room(anchors, keys, rows)
         for a, o, total in zip(anchors.split(rows), own.split(rows), totals.split(rows), strict=True):
             products = _products(a, keys, o, room)
@@ -40,7 +42,7 @@ class LogSumExp(torch.autograd.Function):
         if kept is not None:
             share = kept * gradient[:, None]
             return share @ keys, share.T @ anchors, None
-        rows = max(1, BLOCK // len(keys))
+        rows = _rows(keys)
         room = _room(anchors, keys, rows)
         to_anchors, to_keys = torch.empty_like(anchors), torch.zeros_like(keys)
         blocks = (t.split(rows) for t in (anchors, own, totals, gradient[:, None], to_anchors))
@@ -49,6 +51,11 @@ class LogSumExp(torch.autograd.Function):
             torch.mm(share, keys, out=found)
             to_keys.addmm_(share.T, a)
         return to_anchors, to_keys, None
+
+
+def _rows(keys: torch.Tensor) -> int:
+    """Anchors of a block."""
+    return max(1, (GPU_BLOCK if keys.is_cuda else BLOCK) // len(keys))
 
 
 def _room(anchors: torch.Tensor, keys: torch.Tensor, rows: int) -> torch.Tensor:

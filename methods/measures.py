@@ -20,12 +20,17 @@ def spread(projections: torch.Tensor) -> torch.Tensor:
     return z.std(0).mean() * math.sqrt(z.shape[1])
 
 
+def alignments(projections: torch.Tensor) -> torch.Tensor:
+    """||z1 - z2||^2 of each image, of normalised features [2, N, D] of its two views; [N] in [0, 4]."""
+    return F.normalize(projections.float(), dim=-1).diff(dim=0).square().sum(-1)[0]
+
+
 def alignment(projections: torch.Tensor) -> torch.Tensor:
     """Mean of ||z1 - z2||^2 over the images, of normalised features [2, N, D] of their two views; a scalar in [0, 4].
 
     Wang and Isola, ICML 2020, section 4.1.1, alpha 2. It is 0 where the views of an image have the same feature.
     """
-    return F.normalize(projections.float(), dim=-1).diff(dim=0).square().sum(-1).mean()
+    return alignments(projections).mean()
 
 
 def uniformity(projections: torch.Tensor) -> torch.Tensor:
@@ -41,4 +46,5 @@ def uniformity(projections: torch.Tensor) -> torch.Tensor:
     return torch.stack(totals).mean() - 4 - math.log(max(1, n * (n - 1)))
 
 
+OF_IMAGES = {"alignment": alignments}  # [2, N, D] -> [N]
 MEASURES = {"spread": spread, "alignment": alignment, "uniformity": uniformity}

@@ -86,5 +86,5 @@ class SDCLR(Method):
         dense = self.encoder(views[:, 0])
         with pruned(self.encoder):
             competitor = self.encoder(views[:, 1])
-        self.projections = torch.stack([dense, competitor]).detach()
+        self.projections = torch.stack([dense, competitor])
         return contrast(dense, competitor, self.temperature)

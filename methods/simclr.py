@@ -55,8 +55,8 @@ def anchor_losses(
     n = len(view1)
     # A lower precision of the network does not reach the loss.
     with torch.autocast(view1.device.type, enabled=False):
-        anchors = F.normalize(_at_least_float32(torch.cat([view1, view2])), dim=1)
-        others = anchors if keys is None else F.normalize(_at_least_float32(torch.cat(keys)), dim=1)
+        anchors = F.normalize(at_least_float32(torch.cat([view1, view2])), dim=1)
+        others = anchors if keys is None else F.normalize(at_least_float32(torch.cat(keys)), dim=1)
         m = len(others) // 2
         own = torch.arange(n, device=anchors.device) + offset
         own = torch.cat([own, own + m])
@@ -65,13 +65,14 @@ def anchor_losses(
         return (LogSumExp.apply(anchors, others, own) - positive).view(2, n)
 
 
-def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """The tensor in float32 where it is of a lower precision."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def contrast(z1: torch.Tensor, z2: torch.Tensor, temperature: float, loss: Loss = mean_of_anchors) -> torch.Tensor:
     """Losses [N] of this process's images with the negatives of all processes; gradients flow to all."""
-    z1, z2 = _at_least_float32(z1), _at_least_float32(z2)  # gradients of all processes are summed in it
+    z1, z2 = at_least_float32(z1), at_least_float32(z2)  # gradients of all processes are summed in it
     keys, offset = all_gather(z1, z2)
     return loss(anchor_losses(z1, z2, temperature, keys, offset))
 
@@ -92,5 +93,5 @@ class SimCLR(Method):
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] (sample ids, unused here) -> losses [N]."""
         z = self.encoder(views.flatten(0, 1))
-        self.projections = z.detach().unflatten(0, (-1, 2)).transpose(0, 1)
+        self.projections = z.unflatten(0, (-1, 2)).transpose(0, 1)
         return contrast(z[0::2], z[1::2], self.temperature, self.loss)

@@ -31,6 +31,9 @@ class FrozenBackbone(nn.Module):
         self.normalize, self.channels, self.dtype = body.normalize, model.channels, dtype
         self.memory_format = memory_format
         body.normalize, body.fc = nn.Identity(), nn.Identity()
+        for module in body.modules():
+            if isinstance(module, nn.Conv2d):
+                module.__class__ = nn.Conv2d  # the class whose layers torch.fx knows how to fuse
         self.body = fuse(body.eval()).to(dtype=dtype, memory_format=memory_format)
         self.requires_grad_(False)
 

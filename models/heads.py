@@ -10,30 +10,42 @@ from utils.errors import InputError
 class ProjectionHead(nn.Module):
     """Linear - BN - ReLU blocks and a last Linear - BN, as both papers use it.
 
-    Two layers (SimCLR, and everything in BCL): C -> C -> out. Three layers (SDCLR): C -> C -> C -> out.
+    Two layers (SimCLR, and everything in BCL): C -> width -> out. Three layers (SDCLR): C -> width -> width -> out.
     Only the first linear layer has a bias; every batch norm is dual when the backbone's are
     (SDCLR's models/utils.py and models/resnet_prune_multibn.py). Input [N, C], output [N, out], not normalised.
+
+    Args:
+        width: of the hidden layers; 0 for the input's, C, as in both papers.
 
     Raises:
         InputError: layers is neither 2 nor 3.
     """
 
-    def __init__(self, channels: int, out: int, layers: int, dual_bn: bool) -> None:
+    def __init__(self, channels: int, out: int, layers: int, dual_bn: bool, width: int = 0) -> None:
         super().__init__()
         if layers not in (2, 3):
             raise InputError(f"head_layers must be 2 or 3, not {layers}")
         norm = dual_batch_norm_1d if dual_bn else nn.BatchNorm1d
-        self.layers = layers
+        self.layers, self.dual_bn = layers, dual_bn
+        self.widths = [channels, *[width or channels] * (layers - 1), out]
         for i in range(1, layers + 1):
-            width = out if i == layers else channels
-            self.add_module(f"fc{i}", nn.Linear(channels, width, bias=i == 1))
-            self.add_module(f"bn{i}", norm(width))
+            self.add_module(f"fc{i}", nn.Linear(self.widths[i - 1], self.widths[i], bias=i == 1))
+            self.add_module(f"bn{i}", norm(self.widths[i]))
+
+    def of_width(self, width: int) -> "ProjectionHead":
+        """Itself where its hidden layers are so wide, or `width` is 0; else a new one that differs in this alone."""
+        if width in (0, self.widths[1]):
+            return self
+        return ProjectionHead(self.widths[0], self.widths[-1], self.layers, self.dual_bn, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for i in range(1, self.layers + 1):
-            x = getattr(self, f"bn{i}")(getattr(self, f"fc{i}")(x))
-            if i < self.layers:
-                x = torch.relu(x)
+        x = self.hidden(x)
+        return getattr(self, f"bn{self.layers}")(getattr(self, f"fc{self.layers}")(x))
+
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, C] -> [N, width], the last hidden layer behind its ReLU."""
+        for i in range(1, self.layers):
+            x = torch.relu(getattr(self, f"bn{i}")(getattr(self, f"fc{i}")(x)))
         return x
 
 

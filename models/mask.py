@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from models.batch_norm import DENSE, PRUNED, DualBatchNorm
+from models.convolution import Conv2d
 from utils.errors import InputError
 
 Masks = dict[str, torch.Tensor]
 
 
-class MaskedConv2d(nn.Conv2d):
+class MaskedConv2d(Conv2d):
     """A convolution whose weight is multiplied by `mask` while `pruned` is set.
 
     The mask acts in the forward pass, so the pruned branch's gradient is masked too; it is a plain buffer that
@@ -25,7 +26,7 @@ class MaskedConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self.weight * self.mask if self.pruned else self.weight
-        return self._conv_forward(x, weight, self.bias)
+        return self.convolve(x, weight)
 
 
 def make_prunable(backbone: nn.Module) -> nn.Module:

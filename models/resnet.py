@@ -4,7 +4,7 @@ Every network takes RGB in [0, 1] and normalises it inside with the ImageNet mea
 for all data sets (SDCLR's models/resnet.py). `features` is what the probes read, `fc` a head or a classifier.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,12 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from models.batch_norm import DualBatchNorm
+from models.convolution import Conv2d
 from utils.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+STEMS = ("cifar", "imagenet", "cifar-padded", "cifar-linear")
 Norm = Callable[[int], nn.Module]
 
 
@@ -33,17 +35,27 @@ class Normalize(nn.Module):
 
 
 class ResNet(TorchvisionResNet):
-    """torchvision's ResNet with input normalisation; stem 'cifar' is a 3x3 convolution without max-pool."""
+    """torchvision's ResNet with input normalisation.
+
+    Stem 'cifar' is a 3x3 convolution without max-pool. Two are other libraries': solo-learn pads that convolution by 2
+    pixels ('cifar-padded'); behind its batch norm there is no ReLU where lightly's ResNetGenerator is taken apart into
+    its children ('cifar-linear').
+    """
 
     def __init__(self, block: type, layers: list[int], stem: str, norm: Norm, width: int = 64) -> None:
         super().__init__(block, layers, norm_layer=norm, width_per_group=width)
         self.normalize = Normalize()
         self.channels = 512 * block.expansion
         self.fc = nn.Identity()
-        if stem == "cifar":
-            self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        if stem != "imagenet":
+            self.conv1 = nn.Conv2d(3, 64, 3, padding=2 if stem == "cifar-padded" else 1, bias=False)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
             self.maxpool = nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.__class__ = Conv2d  # the same layer, quicker on small maps
+        if stem == "cifar-linear":
+            self.relu = nn.Identity()  # the blocks have their own
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """[N, 3, H, W] in [0, 1] -> [N, channels], the globally averaged output of layer4."""
@@ -63,7 +75,7 @@ class SmallBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.conv1 = Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = norm(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = norm(outputs)
@@ -122,7 +134,7 @@ def build_backbone(name: str, stem: str = "cifar", dual_bn: bool = False) -> Res
 
     Args:
         name: one of MODELS. res50w2 has 3x3 convolutions of twice the width (torchvision's wide_resnet50_2).
-        stem: 'cifar' (32 px) or 'imagenet' (224 px); the small ResNets have one stem only.
+        stem: one of STEMS: 'cifar' (32 px), 'imagenet' (224 px), or another library's; the small ResNets have one only.
         dual_bn: two batch norms per layer, for SDCLR.
 
     Raises:
@@ -130,10 +142,26 @@ def build_backbone(name: str, stem: str = "cifar", dual_bn: bool = False) -> Res
     """
     if name not in MODELS:
         raise InputError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
-    if stem not in ("cifar", "imagenet"):
-        raise InputError(f"unknown stem {stem!r}; choose cifar or imagenet")
+    if stem not in STEMS:
+        raise InputError(f"unknown stem {stem!r}; choose one of {', '.join(STEMS)}")
     norm = DualBatchNorm if dual_bn else nn.BatchNorm2d
     if name in _SMALL:
         return SmallResNet(_SMALL[name], norm)
     block, layers, width = _TORCHVISION[name]
     return ResNet(block, layers, stem, norm, width)
+
+
+def model_of(state: Mapping[str, torch.Tensor]) -> str:
+    """Which of MODELS has the blocks and widths of a state dict with torchvision's keys; '' for none.
+
+    Args:
+        state: name -> weight; what is no convolution of a block does not matter.
+    """
+    blocks = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
+    width = state["layer1.0.conv2.weight"].shape[:1] if "layer1.0.conv2.weight" in state else ()
+    deep = "layer1.0.conv3.weight" in state
+    for name, (block, layers, per_group) in _TORCHVISION.items():
+        if blocks == layers and deep == (block is Bottleneck) and width == (per_group,):
+            return name
+    small = (name for name, n in _SMALL.items() if blocks == [n, n, n, 0] and width == (16,))
+    return next(small, "")

@@ -9,12 +9,12 @@ from data.loader import whole_batches
 from pretrain.epoch import step
 from pretrain.setup import Pretraining, set_up
 from run.bad_images import BadImages
-from run.check import check_folder, checkpoint_bytes, duration, measure_step, memory_used
+from run.check import check_folder, checkpoint_bytes, measure_step, memory_used
 from run.log import Log
 from split.open import lists_on_trial
 from utils.distributed import join
 from utils.errors import InputError
-from utils.text import size
+from utils.text import duration, size
 
 
 def check(args: argparse.Namespace) -> None:

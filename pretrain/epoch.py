@@ -10,17 +10,21 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from data.groups import GROUPS
 from data.loader import Batch, on_device
 from methods.base import Method
-from methods.measures import COLLAPSED, MEASURES
+from methods.measures import COLLAPSED, MEASURES, OF_IMAGES
 from models.batch_norm import statistics_kept
 from run.compute import Compute
 from run.folder import Run
 from run.log import Log, had_before
 from run.meters import Meters
+from run.names import VIEWS
 from run.optim import set_rate
 from run.reporter import Reporter
-from run.schedule import pretrain_lr
+from run.schedule import TWO_STAGE, Stage, pretrain_lr, two_stage_lr
+from run.views import write_views
+from run.watch import Watch
 from utils.distributed import World
 
 WARMUP_EPOCHS = 10
@@ -28,15 +32,21 @@ WARMUP_EPOCHS = 10
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate of so many epochs that begin with the epoch `first`: scheduler 'cosine' or 'constant'."""
+    """The learning rate of so many epochs that begin with the epoch `first`.
+
+    scheduler: 'cosine', 'constant' or 'two-stage', the first of which is `stage`.
+    """
 
     epochs: int
     lr: float
     scheduler: str
     first: int = 1
+    stage: Stage | None = None
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
         """Of step 0, 1, ... of an epoch of so many steps."""
+        if self.scheduler == TWO_STAGE:
+            return two_stage_lr(epoch - self.first + 1, self.epochs, WARMUP_EPOCHS, self.lr, self.stage)
         done, whole = (epoch - self.first) * steps + step, self.epochs * steps
         return pretrain_lr(done, whole, WARMUP_EPOCHS * steps, self.lr, self.scheduler)
 
@@ -76,7 +86,7 @@ def step(training: Training, batch: Batch, measure: bool = False) -> Step:
             losses = model(batch.views, batch.index)
         weights = method.weights(batch.index)
         compute.backward(losses.mean() if weights is None else (weights * losses).mean(), optimizer)
-        found.append((losses.detach(), method.projections))
+        found.append((losses.detach(), method.projections.detach()))
         return found[-1][0]
 
     method.step(closure)
@@ -99,7 +109,8 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
     (model, loader, optimizer, schedule, compute, world), (log, bar, bad, every) = training, reporter
     model.train()
     steps, method = len(loader), training.method
-    before, first, data_time, train_time = meters.images, meters.done, 0.0, 0.0
+    before, first, data_time, train_time, watch = meters.images, meters.done, 0.0, 0.0, Watch(world)
+    _tell_news(log, method, epoch)
 
     def read() -> None:
         meters.read(world, lambda s: f"epoch {epoch}, step {s}, lr {schedule.rate(epoch, s, steps):g}")
@@ -110,17 +121,13 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
     for i, batch in enumerate(on_device(loader, world.device, compute.stream), first):
         bad.take(batch, training=True)
         if epoch == 1 and i == first:
-            log.board.views(batch.views, epoch)
+            _show(log, batch.views, first)
         data_time += time.perf_counter() - start
         lr, told = set_rate(optimizer, schedule.rate(epoch, i, steps)), i % every == 0
         method.start_step(epoch - 1 + i / steps)
         found = step(training, batch, measure=told)
-        meters.add(found.losses, batch.index)
-        if told:
-            meters.measure("grad_norm", found.norm)
-            for name, measure in MEASURES.items():
-                meters.measure(name, measure(found.projections))
-        if told or i == steps - 1:
+        _note(meters, found, batch.index, measure=told)
+        if told or i == steps - 1 or watch.found(found.losses):
             read()
         train_time += time.perf_counter() - start
         if told:
@@ -136,16 +143,51 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
         start = time.perf_counter()
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
+    rate = round((meters.images - before) * world.size / train_time, 1) if train_time else None
+    _record(log, epoch, lr, meters, method, images_per_s=rate, train_s=round(train_time, 3))
+
+
+def _show(log: Log, views: torch.Tensor, done: int) -> None:
+    """Show the first batch of a process: on the board and, where no step of the run is done, in views.png."""
+    log.board.views(views, 1)
+    if log.main and log.folder and not done:
+        write_views(views, log.folder / VIEWS)
+
+
+def _tell_news(log: Log, method: Method, epoch: int) -> None:
+    """What the method has made of the epoch, in the log and as a line of metrics.jsonl."""
+    if news := method.news():
+        for line in news.lines:
+            log.info(line)
+        log.metrics(epoch=epoch, **news.numbers)
+
+
+def _note(meters: Meters, found: Step, index: torch.Tensor, measure: bool) -> None:
+    """Note what a step of the images `index` has found; measure: how its features lie, too."""
+    meters.add(found.losses, index, {name: OF_IMAGES[name](found.projections) for name in meters.more})
+    if measure:
+        meters.measure("grad_norm", found.norm)
+        for name, of in MEASURES.items():
+            meters.measure(name, of(found.projections))
+
+
+def _record(log: Log, epoch: int, lr: float, meters: Meters, method: Method, **more: float | None) -> None:
+    """The epoch's line of metrics.jsonl, and a warning where the features have become all alike.
+
+    What is told of Many, Medium and Few, by the classes' sizes in the training list, changes nothing.
+    """
+    measured = {name: meters.mean(name) for name in ("grad_norm", *MEASURES)}
+    of_groups = meters.means_of_parts()
     if (scores := method.scores()) is not None:
         log.board.histogram("score", scores, epoch)
-    rate = round((meters.images - before) * world.size / train_time, 1) if train_time else None
-    _record(log, epoch, lr, meters, images_per_s=rate, **method.measures())
-
-
-def _record(log: Log, epoch: int, lr: float, meters: Meters, **more: float | None) -> None:
-    """The epoch's line of metrics.jsonl, and a warning where the features have become all alike."""
-    measured = {name: meters.mean(name) for name in ("grad_norm", *MEASURES)}
-    log.metrics(epoch=epoch, loss=meters.loss, lr=lr, **more, **measured)
+        if meters.more:
+            of_groups["score"] = meters.parts_of(scores)
+    told = {
+        f"{name}_{group.lower()}": value
+        for name, values in of_groups.items()
+        for group, value in zip(GROUPS, values, strict=False)  # of a list without groups, no parts
+    }
+    log.metrics(epoch=epoch, loss=meters.loss, **told, lr=lr, **more, **method.measures(), **measured)
     if measured["spread"] is not None and measured["spread"] < COLLAPSED:
         log.warn(
             f"warning: the features have collapsed in epoch {epoch}: their standard deviation is "

@@ -37,7 +37,7 @@ class Extractor:
         """
         with undisturbed(self.world.device):
             # A network of its own: the one that trains may be synchronised, and has two branches.
-            own = backbone_of(encoder.state_dict(), self.model, self.data.dataset.style, "the network")
+            own = backbone_of(encoder.state_dict(), self.model, self.data.dataset.stem(self.views.size), "the network")
             own = self.compute.on_device(own)
             take_buffers(own)  # else each process has statistics of its own where they are not synchronised
             frozen = frozen_backbone(own, *self.compute.placement)

@@ -7,25 +7,35 @@ from typing import Any
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
 from data.sets.registry import FULL_LIST, pretraining_names, pretraining_set, trained_on
 from methods import METHODS, WRAPPERS, Line, choose, load, method_names, method_of
+from methods.epochs import epochs_of, epochs_or_share
 from models import MODELS
 from models.mask import check_fractions
 from run.flags import add_check, add_compute_options, add_experiment, add_resume, check_board
 from run.optim import WEIGHT_DECAY
+from run.schedule import TWO_STAGE
 from utils.cli import Parser, natural, not_negative, number, positive
 from utils.errors import InputError
+
+MONITORS = ("knn", "groups")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a pre-training goes: lr: the highest; compile: the network, by torch; monitor_freq and mask_save_freq: epochs
-    between."""
+    """How a pre-training goes.
+
+    lr: the highest. stage_epochs: of the first of two stages, as epochs_of takes them. stage_decay: what it leaves of
+    lr. compile: the network, by torch. monitor: names of MONITORS. monitor_freq, mask_save_freq: epochs between.
+    """
 
     epochs: int
     optimizer: str
     lr: float
     weight_decay: float
     scheduler: str
+    stage_epochs: float
+    stage_decay: float
     compile: bool
+    monitor: list[str]
     monitor_freq: int
     mask_save_freq: int
 
@@ -69,6 +79,14 @@ def training_list(args: argparse.Namespace) -> str:
     return trained_on(vars(args))[1]
 
 
+def monitors(word: str) -> list[str]:
+    """An argparse type: `none`, or names of MONITORS with commas between."""
+    names = [] if word == "none" else word.split(",")
+    if unknown := [name for name in names if name not in MONITORS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not none, {' or '.join(MONITORS)}")
+    return sorted(set(names))
+
+
 def parse(description: str) -> argparse.Namespace:
     """The published flags of train_simCLR.py with their published defaults, and a few of ours.
 
@@ -84,17 +102,14 @@ def parse(description: str) -> argparse.Namespace:
     add("--optimizer", default="lars", choices=list(WEIGHT_DECAY))
     add("--lr", type=not_negative, default=5.0)
     add("--weight_decay", "--wd", type=not_negative, help=f"default by optimizer: {WEIGHT_DECAY}")
-    add("--scheduler", default="cosine", choices=["cosine", "constant"])
+    _add_schedule(parser)
     add("--output_ch", type=number(int, 1, 65536), default=512, help="numbers per projection")
     add("--head_layers", type=int, help="2 or 3; default as published: 3 with --prune_dual_bn, else 2")
+    add("--head_width", type=number(int, 0, 65536), default=0, help="of its hidden layers; 0: the backbone's features")
     add("--method", default="", help=f"the same as its published flags: {', '.join(method_names())}, METHOD+WRAPPER")
     for line in (*METHODS.values(), *WRAPPERS.values()):
         load(line).add_options(parser)
-    parser.add_flag("--tensorboard", help="write TensorBoard's events; default: where it is installed")
-    parser.set_defaults(tensorboard=None)
-    add("--monitor", default="none", choices=["none", "knn"], help="kNN on the validation list")
-    add("--monitor_freq", type=positive, default=25, help="epochs between; always after the last one")
-    add("--print_freq", type=positive, default=50, help="steps")
+    _add_monitoring(parser)
     add("--save_freq", type=positive, default=100, help="epochs between model_<epoch>.pt")
     add("--mask_save_freq", type=positive, default=100, help="epochs between mask_<epoch>.pt")
     add("--checkpoint", default="", help="weights to start from")
@@ -109,8 +124,41 @@ def parse(description: str) -> argparse.Namespace:
     if args.head_layers is None:
         args.head_layers = load(choose(args.method).lines[0]).encoder_options(args)["head_layers"]
     fill_in_views(args)
+    _check_stages(args, parser)
     check_board(args)
     return args
+
+
+def _add_schedule(parser: Parser) -> None:
+    """How the learning rate goes."""
+    add = parser.add_argument
+    add("--scheduler", default="cosine", choices=["cosine", "constant", TWO_STAGE])
+    of_first = "of the first of two stages, or a share of all below 1"
+    add("--stage_epochs", type=epochs_or_share, default=0.5, help=of_first)
+    add("--stage_decay", type=number(float, 0, 1), default=0.6, help="what the first of two stages leaves of --lr")
+
+
+def _add_monitoring(parser: Parser) -> None:
+    """What is told while it runs."""
+    add = parser.add_argument
+    parser.add_flag("--tensorboard", help="write TensorBoard's events; default: where it is installed")
+    parser.set_defaults(tensorboard=None)
+    add("--wandb", default="", metavar="PROJECT", help="log to this project of Weights & Biases, too; offline with "
+        "WANDB_MODE=offline")  # fmt: skip
+    what = "knn: accuracy on the validation list; groups: more of Many, Medium and Few; none; knn,groups: both"
+    add("--monitor", type=monitors, default=[], help=what)
+    add("--monitor_freq", type=positive, default=25, help="epochs between; always after the last one")
+    add("--print_freq", type=positive, default=50, help="steps")
+
+
+def _check_stages(args: argparse.Namespace, parser: Parser) -> None:
+    """Raises InputError: the stages of a schedule that has none, or no epoch for the second one."""
+    if args.scheduler != TWO_STAGE:
+        given = (name for name in ("stage_epochs", "stage_decay") if getattr(args, name) != parser.get_default(name))
+        if name := next(given, None):
+            raise InputError(f"--{name} needs --scheduler {TWO_STAGE}")
+    elif args.epochs and epochs_of(args.stage_epochs, args.epochs) >= args.epochs:
+        raise InputError(f"--stage_epochs {args.stage_epochs:g} leaves none of {args.epochs} epochs for the second one")
 
 
 def _parse_method(parser: Parser) -> argparse.Namespace:
@@ -122,8 +170,11 @@ def _parse_method(parser: Parser) -> argparse.Namespace:
     args, lines = parser.parse_args(), (*METHODS.values(), *WRAPPERS.values())
     if args.method:
         chosen = choose(args.method)
+        # A wrapper's own flag puts it around the method that is named.
+        more = [name for name, line in WRAPPERS.items() if line.flag and getattr(args, line.flag)]
+        chosen = choose("+".join([args.method, *(name for name in more if WRAPPERS[name] not in chosen.lines)]))
         flags = {line.flag: "True" for line in chosen.lines if line.flag}
-        parser.set_defaults(**flags, **{k: v for k, v in chosen.options.items() if hasattr(args, k)})
+        parser.set_defaults(**flags | {k: v for k, v in chosen.options.items() if hasattr(args, k)})
         args = parser.parse_args()
     given = {line.flag for line in lines if line.flag and getattr(args, line.flag)}
     if not args.method:

@@ -15,6 +15,7 @@ from pretrain.features import Extractor
 from run.bad_images import BadImages
 from run.log import Log
 from split.open import Lists
+from utils.errors import InputError
 
 
 class Monitor:
@@ -32,6 +33,11 @@ class Monitor:
         self.bank, self.extractor, counts = training.chosen, extractor, training.counts
         dataset, self.world = training.data.dataset, extractor.world
         self.classes = dataset.classes
+        if dataset.own and self.bank.path.name == dataset.pretraining_list:
+            given, other = self.bank.path, dataset.train_list
+            raise InputError(
+                f"kNN needs labelled images that are not trained on, and {given} has all: train on {other}"
+            )
         self.val = lists.open(dataset.val_list, training.data, (self.bank,))
         extractor.batches(self.val)  # looks whether they are there
         groups = dataset.groups(counts) if max(counts) > min(counts) else {}

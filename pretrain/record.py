@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from run.check import duration
 from run.folder import done_before
 from run.log import last_metrics
+from utils.text import duration
 
 
 def outcome(experiment: str, epochs: int, done: int, seconds: float, folder: Path) -> str:

@@ -9,17 +9,18 @@ from data.loader import whole_batches
 from data.sets.base import DataSet
 from features.extract import Features
 from models.frozen import frozen_backbone
+from probe.decay import DECAYS, HELD_OUT
 from probe.epoch import step
 from probe.on_features import classifier_of
 from probe.protocols import PROTOCOLS
 from probe.setup import Probe, set_up
 from run.bad_images import BadImages
-from run.check import check_folder, checkpoint_bytes, duration, measure_step, memory_used
+from run.check import check_folder, checkpoint_bytes, measure_step, memory_used
 from run.log import Log
 from split.open import lists_on_trial
 from utils.distributed import join
 from utils.errors import InputError
-from utils.text import size
+from utils.text import duration, size
 
 BATCH = 1000  # images that a classifier on features is tried on
 
@@ -49,7 +50,7 @@ def check(args: argparse.Namespace, dataset: DataSet) -> None:
             log.info(f"{name}: {item.path.name}, {len(item):,} images, {item.source}")
     log.info(probe.run.message)
     bad = BadImages(args.on_bad_image, log)
-    time = (_check_features if args.test_only or probe.on_features else _check_training)(probe, log, bad)
+    time = (_check_training if probe.trains else _check_features)(probe, log, bad)
     log.info("nothing was written")
     log.result(f"checked {args.experiment}: {args.protocol or 'a probe'}, about {time}")
 
@@ -67,7 +68,7 @@ def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
         bad.take(batch, training=True)
         inputs = network.inputs(batch.views[:, 0])
         for x, labels in zip(inputs.split(each), batch.labels.split(each), strict=True):
-            losses, _ = step(network, x, labels, optimizer)
+            losses, _ = step(network, x, labels, optimizer, training.loss)
             if not torch.isfinite(losses).all():
                 raise InputError(f"the loss of a first step is {losses.mean().item()}: lower the learning rate")
         return len(batch.labels)
@@ -114,7 +115,8 @@ def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
             labels = torch.arange(len(item), device=world.device) % dataset.classes
             few, known = values[:BATCH], Features(values, labels, labels)
             taken = measure_step(lambda k=known, v=few: len(classify(k, v, dataset.classes)), world.device)
-            seconds += taken.seconds * (probe.settings.epochs if one_epoch else 1)
+            fits = 1 + len(DECAYS) * (1 - HELD_OUT) if probe.settings.select_wd else 1
+            seconds += taken.seconds * (probe.settings.epochs if one_epoch else 1) * fits
     time = duration(seconds)
     log.info(f"the probe: {images:,} images, about {time}; {check_folder(probe.run.folder, 0)}")
     return time

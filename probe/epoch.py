@@ -1,15 +1,17 @@
 """One epoch of a probe."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from data.loader import BatchedLoader, on_device
 from probe.network import Network
+from probe.supervised.losses import cross_entropy
+from probe.supervised.training import WarmUpCosine
 from run.folder import Run
 from run.log import had_before
 from run.meters import Meters
@@ -18,12 +20,15 @@ from run.reporter import Reporter
 from run.schedule import pretrain_lr, probe_lr
 from utils.distributed import World
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits [n, classes], labels [n]) -> [n], in nats
+
 
 def step(
     network: Network,
     inputs: torch.Tensor,
     labels: torch.Tensor,
     optimizer: torch.optim.Optimizer,
+    loss: Loss = cross_entropy,
     measure: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """One update of what is trained, on `Network.inputs` and labels [n].
@@ -31,9 +36,11 @@ def step(
     Returns:
         The losses [n], and the gradient's norm where it is measured.
     """
-    losses, compute = F.cross_entropy(network.logits(inputs), labels, reduction="none"), network.compute
+    losses, compute = loss(network.logits(inputs), labels), network.compute
     compute.backward(losses.mean(), optimizer)
-    return losses, compute.step(optimizer, measure)
+    norm = compute.step(optimizer, measure)
+    network.share_statistics()
+    return losses, norm
 
 
 @dataclass(frozen=True)
@@ -57,18 +64,20 @@ class Schedule:
 
 
 class Training(NamedTuple):
-    """What steps are made with; batch: images of a step of this process, of which a Batch of the loader has several."""
+    """What steps are made with; batch: images of a step of this process, of which a Batch of the loader has several;
+    loss: of each image, of logits and labels."""
 
     network: Network
     loader: DataLoader | BatchedLoader
     optimizer: torch.optim.Optimizer
-    schedule: Schedule
+    schedule: Schedule | WarmUpCosine
     batch: int
     world: World
+    loss: Loss = cross_entropy
 
 
 def train_epoch(training: Training, epoch: int, reporter: Reporter, run: Run | None = None) -> None:
-    """One epoch (1-based) of cross-entropy on augmented images.
+    """One epoch (1-based) on augmented images.
 
     Args:
         run: knows the part of the epoch that was done before an interruption, and saves after steps.
@@ -77,7 +86,7 @@ def train_epoch(training: Training, epoch: int, reporter: Reporter, run: Run | N
         InputError: the loss is not finite, or an image is bad and is not to be skipped.
         Interrupted: a signal has come.
     """
-    (network, loader, optimizer, schedule, size, world), (log, bar, bad, every) = training, reporter
+    (network, loader, optimizer, schedule, size, world, loss), (log, bar, bad, every) = training, reporter
     network.train()
     steps = math.ceil(len(loader.sampler) / size)
     meters = run.begin_epoch(lambda: steps) if run else Meters(steps)
@@ -99,7 +108,7 @@ def train_epoch(training: Training, epoch: int, reporter: Reporter, run: Run | N
             if i <= meters.done:
                 continue
             lr, told = set_rate(optimizer, schedule.rate(epoch, i - 1, steps)), (i - 1) % every == 0
-            losses, norm = step(network, x, labels, optimizer, measure=told)
+            losses, norm = step(network, x, labels, optimizer, loss, measure=told)
             meters.add(losses, index)
             if told:
                 meters.measure("grad_norm", norm)

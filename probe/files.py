@@ -1,5 +1,6 @@
 """The files of a probe: the backbone it starts from, its own checkpoints, the best one."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from features.encoder import Source
 from models.mask import apply_masks, compute_masks
 from models.published import from_published, has_dual_batch_norm, load_state, select_batch_norm, to_backbone
+from models.resnet import STEMS
 from probe.flags import CONVERT
 from probe.network import Frozen
+from probe.pretraining import settings_in
 from run.checkpoint import previous_of, read_checkpoint
 from run.flags import START_OVER
 from run.folder import Run
@@ -19,31 +23,46 @@ from utils.errors import InputError
 # Settings that older checkpoints of ours do not name.
 _NEW = {
     "precision", "memory_format", "tf32", "deterministic", "augment", "overwrite", "accept_changes", "save_steps",
-    "check", "untrained", "quiet",
+    "check", "untrained", "quiet", "format", "mean", "std", "encoder", "select_wd", "select", "nesterov", "warmup",
+    "init_lr_scale", "tau", "ce", "ce_epochs", "crt_bn", "jitter",
 }  # fmt: skip
 
 
-def load_backbone(model: nn.Module, checkpoint: str, convert: bool, batch_norm: int, pruned: float) -> str:
+def origin_of(args: argparse.Namespace, source: Source | None, stem: str) -> dict[str, Any]:
+    """How the encoder that a probe starts from was read, as features.encoder.Source.record says it.
+
+    Where no checkpoint is given it is as its own run so far says, else of no format and with this stem.
+    """
+    if source is not None:
+        return source.record()
+    folder, kept = Path(args.save_dir) / args.experiment, "best_model.pt" if args.test_only else "model.pt"
+    settings, _ = settings_in(folder / kept) if args.test_only or args.resume else ({}, None)
+    told = settings.get("encoder")
+    whole = isinstance(told, dict) and told.get("stem") in STEMS
+    return told if whole else {"format": "", "stem": stem, "mean": None, "std": None}
+
+
+def load_backbone(model: nn.Module, source: Source | None, convert: bool, batch_norm: int, pruned: float) -> str:
     """Load the weights that a probe starts from into the model; returns what they are.
 
     Args:
-        checkpoint: '' for random weights. convert: it is of pre-training, whose head is dropped.
-        batch_norm: of dual batch norm, 0 or 1. pruned: share of the weights to leave out, in [0, 1).
+        source: None for random weights. convert: it is of pre-training, whose head is dropped; other libraries' heads
+            are dropped anyway. batch_norm: of dual batch norm, 0 or 1. pruned: share of the weights to leave out, in
+            [0, 1).
 
     Raises:
-        InputError: the file is missing, unreadable or of another model.
+        InputError: the checkpoint is of another model.
     """
     told = "backbone: random weights"
-    if checkpoint:
-        content = read_checkpoint(checkpoint)
-        if convert:
-            state = to_backbone(content["state_dict"], batch_norm)
-        else:
-            state = from_published(content["state_dict"])
-            if any(k.startswith("fc.fc") for k in state):
-                raise InputError(f"{checkpoint} is of pre-training: {CONVERT}")
-        missing = load_state(model, state, checkpoint, head=not convert)
-        told = f"backbone: {checkpoint}, epoch {content.get('epoch')}{missing}"
+    if source is not None:
+        state, ours = source.encoder.state, source.encoder.ours
+        if convert or not ours:
+            state = to_backbone(state, batch_norm)
+        elif any(k.startswith("fc.fc") for k in state):
+            raise InputError(f"{source.path} is of pre-training: {CONVERT}")
+        missing = load_state(model, state, source.path, head=ours and not convert)
+        told = f"backbone: {source.path}, epoch {source.content.get('epoch')}{missing}"
+        told += "" if ours else f"; {source.encoder}"
     if pruned:
         apply_masks(model, compute_masks(model, pruned))
     return told
@@ -61,7 +80,7 @@ def resume(run: Run, model: nn.Module, frozen: Frozen) -> int | None:
     found = run.own()
     if not found:
         return None
-    run.compare(*found, *(["checkpoint"] if frozen.before else []))  # its weights are compared below
+    run.compare(*found, *(["checkpoint", "ce"] if frozen.before else []))  # its weights are compared below
     done = run.take_up(*found)
     if run.saving.checkpoint and frozen.moved(model):
         raise InputError(f"{found[0]} is of another backbone than {run.saving.checkpoint}: {START_OVER}")
@@ -72,11 +91,13 @@ class BestModel:
     """best_model.pt: the epoch with the best validation score so far, in percent; a part of the run's state.
 
     Args:
-        model: that is trained. batch_norm: of a file with dual batch norm, 0 or 1.
+        model: that is trained. batch_norm: of a file with dual batch norm, 0 or 1. last: the last epoch counts in
+            place of the best one.
     """
 
-    def __init__(self, folder: Path, model: nn.Module, batch_norm: int) -> None:
+    def __init__(self, folder: Path, model: nn.Module, batch_norm: int, last: bool = False) -> None:
         self.path, self.model, self.batch_norm, self.score = folder / "best_model.pt", model, batch_norm, -1.0
+        self.last = last
 
     def state_dict(self) -> float:
         return self.score
@@ -105,8 +126,9 @@ class BestModel:
             raise InputError(f"{reasons[0]}; {START_OVER}")
 
     def save(self, run: Run, epoch: int, score: float) -> None:
-        """Write it if the validation `score` (percent) is the best so far; ties keep the first."""
-        if score > self.score:
+        """Write it if the validation `score` (percent, -1 where nothing validates) is the best so far; ties keep the
+        first. Where the last epoch counts, write that one alone."""
+        if epoch == run.saving.epochs if self.last else score > self.score:
             self.score = score
             run.write(run.content(epoch), self.path.name)
 
@@ -126,6 +148,7 @@ class BestModel:
         if has_dual_batch_norm(state):
             state = select_batch_norm(state, self.batch_norm)
         load_state(self.model, state, str(self.path))
+        val = _number(content.get("best_prec1"))
         # Older ones of ours do not say how they computed, and the authors' say nothing.
         config, lists = content.get("config"), content.get("lists") or {}
         ours = isinstance(config, dict) and config.keys() >= settings.keys() - _NEW
@@ -133,7 +156,7 @@ class BestModel:
             raise InputError(f"{self.path} is damaged: its settings or lists are none; get it again")
         return {
             "epoch": _number(content.get("epoch")),
-            "val": _number(content.get("best_prec1")),
+            "val": None if val == -1 else val,
             "config": {**dict.fromkeys(_NEW), **config} if ours else None,
             "lists": lists if ours else None,
         }

@@ -4,7 +4,7 @@ from data.images import ImageList
 from data.opened import Opened
 from data.sets.base import DataSet
 from probe.flags import Settings
-from probe.protocols import PROTOCOLS, on_features
+from probe.protocols import PROTOCOLS, for_set, of_last_epoch, on_features
 from split.open import Lists
 from utils.errors import InputError
 
@@ -14,8 +14,9 @@ def find_lists(
 ) -> dict[str, ImageList | None]:
     """The checked lists: 'train', 'val', 'group' (None where none is named) and, of files, 'test'.
 
-    'val' is None where the test images of a data set in memory validate. Of protocols on features 'train1', ... in
-    place of 'train' and 'val'. An evaluation alone of image files needs no 'train' and 'val'.
+    'val' is None where the test images of a data set in memory validate, and is not there where a protocol needs no
+    validation. Of protocols on features 'train1', ... in place of 'train' and 'val'. An evaluation alone of image files
+    needs no 'train' and 'val'.
 
     Args:
         train, val, group: their names; val: '' for the data set's, or the word test. group: '' where nothing tells it.
@@ -33,18 +34,23 @@ def find_lists(
     found["group"] = read(group) if group else None
     if on_features(settings.protocol):
         # The published list of Places shares images with the validation list, which has no part in this.
-        names = _probe_lists(settings.protocol, dataset)
+        names = probe_lists(settings.protocol, dataset)
         return found | {f"train{i}": read(name, *test) for i, name in enumerate(names, 1)}
     if settings.test_only and test:
         return found
+    if of_last_epoch(settings.protocol):
+        return {"train": read(train, *test), **found}
     held_out = None if val == "test" and not test else read(val or dataset.val_list, *test)
     return {"train": read(train, *filter(None, [held_out]), *test), "val": held_out, **found}
 
 
-def _probe_lists(protocol: str, dataset: DataSet) -> list[str]:
+def probe_lists(protocol: str, dataset: DataSet) -> list[str]:
+    """Names of the lists that a protocol on features trains on; InputError where the data set has none."""
     names = dataset.probe_lists(PROTOCOLS[protocol].shots)
     if not names:
-        others = ", ".join(name for name, p in PROTOCOLS.items() if p.classifier and dataset.probe_lists(p.shots))
+        others = ", ".join(
+            name for name in for_set(dataset) if (p := PROTOCOLS[name]).classifier and dataset.probe_lists(p.shots)
+        )
         raise InputError(f"{dataset.name} has no lists for protocol {protocol}, only for {others}")
     return names
 

@@ -9,7 +9,7 @@ from features.accuracy import accuracy_on, evaluate
 from features.extract import Images, features_of
 from models.frozen import frozen_backbone
 from run.compute import Compute
-from utils.distributed import World
+from utils.distributed import World, mean_over_processes
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -62,11 +62,21 @@ class Network:
     def __init__(
         self, model: nn.Module, still: dict[str, nn.Module], fixbn: bool, compute: Compute, world: World
     ) -> None:
-        self.model, self.still, self.compute = model, still, compute
+        self.model, self.still, self.compute, self.world = model, still, compute, world
         trained = any(p.requires_grad for name, p in model.named_parameters() if not name.startswith("fc."))
         self.backbone = frozen_backbone(model, *compute.placement) if fixbn and not trained else None
         self.trained = compute.distributed(model if self.backbone is None else model.fc, world)
         self._validation: list | None = None
+        moving = [] if self.backbone is not None or world.size == 1 else [*model.named_buffers()]
+        self._moving = [value for name, value in moving if name.endswith(("running_mean", "running_var"))]
+
+    def share_statistics(self) -> None:
+        """Let all processes have the mean of their batch norms' statistics, after each step: validation is shared out
+        among them, and a checkpoint has those of one. On CUDA synchronised ones are equal already."""
+        if self._moving:
+            means = mean_over_processes(torch.cat([value.flatten() for value in self._moving]))
+            for value, mean in zip(self._moving, means.split([v.numel() for v in self._moving]), strict=True):
+                value.copy_(mean.view_as(value))
 
     def train(self) -> None:
         """Training mode, but for the batch norms that do not move: they are all that evaluation mode changes there."""

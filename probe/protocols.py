@@ -1,21 +1,48 @@
 """The protocols of the probes, one entry each, and where a run departs from its protocol."""
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
-from data.sets.base import DataSet
+from data.sets.base import DataSet, Split
 
 # Settings of the SDCLR paper's probes, as its scripts give them, by DataSet.style.
 _CIFAR = dict(
     lr=30.0, wd=0.0, momentum=0.9, batch_size=128, fixto="layer4", fixbn=True, seed=1, cosineLr=False, prune=False,
     start_epoch=0,
 )  # fmt: skip
-_IMAGENET = {**_CIFAR, "batch_size": 512, "image_size": 224}
+_IMAGENET = {**_CIFAR, "batch_size": 512}
 _LINEAR, _FEW = {"epochs": 30, "decreasing_lr": [10, 20]}, {"epochs": 100, "decreasing_lr": [40, 60]}
 
 # Of BCL's probes (probe/on_features.py).
 _FEATURES = {"epochs": 500, "seed": 10, "prune": False}
-_BCL = {"cifar": _FEATURES, "imagenet": {**_FEATURES, "image_size": 224}}
+_BCL = {"cifar": _FEATURES, "imagenet": _FEATURES}
+
+# Of transfer (BCL's table 4, whose paper gives no settings): chosen here. On features, BCL's own probe; on augmented
+# images, MoCo's linear classification (He et al., CVPR 2020, section 4.1).
+_TRANSFER = {"imagenet": {**_FEATURES, "select_wd": False}}
+_AUGMENTED = {"imagenet": {
+    **_CIFAR, "batch_size": 256, "seed": 10, "epochs": 100, "decreasing_lr": [60, 80], "test_freq": 10,
+}}  # fmt: skip
+
+
+# Of supervised learning (probe/supervised/), options of the scripts that have these values unless others are given.
+_SHARED = {
+    "momentum": 0.9, "wd": 5e-4, "init_lr_scale": 1.0, "select": "last", "test_freq": 10, "seed": 1, "prune": False,
+    "start_epoch": 0,
+}  # fmt: skip
+_MEMORY = {**_SHARED, "lr": 0.1, "batch_size": 128, "nesterov": True}
+_FILES = {**_SHARED, "lr": 0.2, "batch_size": 512, "nesterov": False, "jitter": 0.4}
+_WHOLE = {"fixto": "nothing", "fixbn": False}
+_CE = {
+    "cifar": {**_MEMORY, **_WHOLE, "epochs": 200, "warmup": 5},
+    "imagenet": {**_FILES, **_WHOLE, "epochs": 90, "warmup": 0},
+}
+_AGAIN = {"epochs": 10, "warmup": 0, "fixto": "layer4", "fixbn": True, "crt_bn": "fixed"}
+_CRT = {style: {**how, **_AGAIN, "ce_epochs": how["epochs"]} for style, how in _CE.items()}
+_LA = {style: {**how, "tau": 1.0} for style, how in _CE.items()}
+_POSTHOC = {style: {**how, "tau": 1.0, "ce_epochs": how["epochs"]} for style, how in _CE.items()}
+CHOSEN = "BCL's paper tells no settings of its table 3: all are chosen here"
 
 
 @dataclass(frozen=True)
@@ -30,6 +57,11 @@ class Protocol:
     once, (features.extract.Features, values [n, C], classes) -> scores [n, classes]; its last state counts. Without
     one, SGD trains on augmented images. takes: options of the script that the function has as keywords.
     shots: with a classifier, labelled images of each class, 0 for all; accuracy is the mean over the lists of so many.
+    transfer: it is for the sets that a frozen network is transferred to, and for no others. last: without a classifier,
+    nothing validates, so that the last epoch counts.
+    supervised: '' or what is learned with all labels of a long-tailed list, `settings` being the options' defaults:
+    the 'whole' network, the 'classifier' anew, or 'nothing'; the last two begin with a finished run of protocol ce.
+    adjusted: logits are, by tau.
     paper: whose recipes run it, on data sets of these styles. beside: labels of those with all labels that figures show
     it against, the first that there is.
     """
@@ -41,9 +73,18 @@ class Protocol:
     classifier: str = ""
     takes: tuple[str, ...] = ()
     shots: int = 0
+    transfer: bool = False
+    last: bool = False
+    supervised: str = ""
+    adjusted: bool = False
     paper: str = ""
     styles: tuple[str, ...] = ("cifar", "imagenet")
     beside: tuple[str, ...] = ()
+
+    @property
+    def after_ce(self) -> bool:
+        """Whether it begins with the network of a finished run of protocol ce."""
+        return self.supervised in ("classifier", "nothing")
 
 
 def _of_bcl(name: str, shots: int, **more: Any) -> Protocol:
@@ -63,6 +104,13 @@ PROTOCOLS = {protocol.name: protocol for protocol in (
     _of_bcl("bcl-full", 0, styles=("cifar",)),
     _of_bcl("bcl-100shot", 100),
     _of_bcl("bcl-50shot", 50, styles=("cifar",)),
+    Protocol("bcl-transfer", "bcl-transfer", _TRANSFER, classifier="probe.on_features:linear", takes=("epochs",),
+             transfer=True, styles=("imagenet",)),
+    Protocol("sgd-transfer", "sgd-transfer", _AUGMENTED, transfer=True, last=True, styles=("imagenet",)),
+    Protocol("ce", "ce", _CE, supervised="whole"),
+    Protocol("crt", "crt", _CRT, supervised="classifier"),
+    Protocol("la", "la", _LA, supervised="whole", adjusted=True),
+    Protocol("la-posthoc", "la-posthoc", _POSTHOC, supervised="nothing", adjusted=True),
 )}  # fmt: skip
 
 # What exp_analyse.py calls the protocols.
@@ -75,16 +123,53 @@ PROTOCOL_VERSION = 1
 DEFAULT_LIST = "cifar10/trainIdxList.npy"
 
 
+def for_set(dataset: DataSet) -> list[str]:
+    """Names of the protocols that are for a data set of this kind."""
+    return [name for name, protocol in PROTOCOLS.items() if protocol.transfer == dataset.transfer]
+
+
+def of_last_epoch(name: str) -> bool:
+    """Whether the last epoch counts in the protocol of this name, which then needs no validation images."""
+    return name in PROTOCOLS and PROTOCOLS[name].last
+
+
 def on_features(name: str) -> bool:
     """Whether the protocol of this name trains on features that are extracted once."""
     return name in PROTOCOLS and bool(PROTOCOLS[name].classifier)
 
 
+def supervised(name: str) -> Protocol | None:
+    """The protocol of this name where it is one of supervised learning."""
+    found = PROTOCOLS.get(name)
+    return found if found and found.supervised else None
+
+
+def trains_on_images(name: str) -> bool:
+    """Whether a protocol has epochs on augmented images: not on features, nor a post-hoc adjustment alone."""
+    found = supervised(name)
+    return not on_features(name) and not (found and found.supervised == "nothing")
+
+
+def options_of(protocol: Protocol, style: str) -> dict[str, str]:
+    """What a protocol that trains on images gives the options of its script, lists apart: name -> text.
+
+    Args:
+        style: of the data set (DataSet.style).
+    """
+    settings = protocol.settings[style]
+    found = {name: f"{settings[name]:g}" for name in ("epochs", "lr", "wd", "test_freq", "seed")}
+    found |= {"weight-decay": found["wd"], "batch-size": str(settings["batch_size"]), "fixto": settings["fixto"]}
+    return found | {"fixbn": "True", "decreasing_lr": ",".join(map(str, settings["decreasing_lr"]))}
+
+
 def labelled_list(config: dict[str, Any], dataset: DataSet) -> str:
-    """The list of labelled images that a probe's settings name, or the data set's."""
+    """The list of labelled images that a probe's settings name, or the data set's; of supervised learning that is the
+    long-tailed list of its first split."""
     if config.get("fullset"):
         return dataset.train_list
     given = config.get("customSplit") or config.get("trainSplit")
+    if supervised(config.get("protocol", "")) and not given:
+        return dataset.tailed_list(Split(dataset.splits[0], True, dataset.bcl_shape))
     return dataset.probe_list if given in (None, "", DEFAULT_LIST) else given
 
 
@@ -101,7 +186,13 @@ def protocol_of(config: dict[str, Any], dataset: DataSet) -> tuple[str, dict[str
         return name, {}
     wanted = PROTOCOLS[name].settings.get(dataset.style, {})
     departs = {k: [config[k], v] for k, v in wanted.items() if config[k] != v}
-    if config["valiSplit"] not in ("", dataset.val_list):
+    split = dataset.split_of(train)
+    if PROTOCOLS[name].supervised and not (split and split.long_tailed):
+        departs["list"] = [PurePath(train).name, "a long-tailed one"]
+    size = config.get("image_size") or dataset.size  # older settings of images in memory have none
+    if size != dataset.size and not dataset.own:
+        departs["image_size"] = [size, dataset.size]
+    if config["valiSplit"] not in ("", dataset.val_list) and config.get("select") != "last":
         departs["valiSplit"] = [config["valiSplit"], dataset.val_list]
     if config["bnNameCnt"] == 1:
         departs["bnNameCnt"] = [1, 0]

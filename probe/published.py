@@ -6,16 +6,14 @@ from typing import Any, NamedTuple
 class Script(NamedTuple):
     """One of the two scripts.
 
-    prefix: of the names in a checkpoint's state_dict. numbered: epochs between model_<epoch>.pt, 0 for none. best: the
-    validation score that chooses the best epoch, 'top1' or 'top5'. still: the last stage whose batch norms --fixbn
-    keeps in evaluation mode, '' for that of --fixto. per_class: how the line of the accuracies of the classes begins;
-    each is divided by `unit` (percent) and written in the format `number`. results: the lines that follow it.
-    tells_processes: its first line has their number.
+    prefix: of the names in a checkpoint's state_dict. numbered: epochs between model_<epoch>.pt, 0 for none. still: the
+    last stage whose batch norms --fixbn keeps in evaluation mode, '' for that of --fixto. per_class: how the line of
+    the accuracies of the classes begins; each is divided by `unit` (percent) and written in the format `number`.
+    results: the lines that follow it. tells_processes: its first line has their number.
     """
 
     prefix: str
     numbered: int
-    best: str
     still: str
     per_class: str
     number: str
@@ -35,10 +33,10 @@ class Script(NamedTuple):
 
 SCRIPTS = {
     "cifar": Script(
-        "", 0, "top1", "", "Each class acc", ".2f", 1.0, ("On the best_model, test tacc is {top1:.2f}",)
+        "", 0, "", "Each class acc", ".2f", 1.0, ("On the best_model, test tacc is {top1:.2f}",)
     ),
     "imagenet": Script(
-        "module.", 50, "top5", "layer4", "acc per class", ".4", 100.0,
+        "module.", 50, "layer4", "acc per class", ".4", 100.0,
         ("test: Accuracy: top1 ({top1:.2f}%) top5 ({top5:.2f}%)", "On the best_model, test top5 tacc is {top5:.4f}"),
         tells_processes=True,
     ),

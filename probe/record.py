@@ -1,18 +1,19 @@
 """The result of an evaluation: published log lines, results.json, and the name of the protocol."""
 
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
 from data.groups import summarise
 from probe.lists import origin
-from probe.pretraining import pretraining_of
-from probe.protocols import PROTOCOL_VERSION, PROTOCOLS, on_features, protocol_of
+from probe.pretraining import pretraining_of, size_of
+from probe.protocols import CHOSEN, PROTOCOL_VERSION, PROTOCOLS, on_features, protocol_of, supervised
 from probe.published import Script
 from probe.setup import Probe
+from probe.supervised.ce import departures
 from run.folder import done_before
-from run.log import Log, provenance
+from run.log import Log
+from run.made import how_made
 from split.lists import group_sizes
 from utils.files import replace_file
 
@@ -58,16 +59,17 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
         "lists": {**origin(lists), **trained_on},
         "pixels": probe.sources.data.pixels,
         "checkpoint": config["checkpoint"],
+        "encoder": config.get("encoder"),
         "pretraining": pretraining_of(config),
         "seed": config["seed"],
+        **({"supervised": _supervised(probe, config)} if supervised(protocol) else {}),
         **scores,
         "augment": None if on_features(protocol) and test is None else config["augment"],
         **({} if test is None else {"bad_images": len(test) - scores["images"]}),
-        "groups": groups,
-        "class_counts": counts,
+        **{"groups": groups, "class_counts": counts, "class_names": list(dataset.class_names) or None},
         "best": {k: best[k] for k in ("epoch", "val")},
         "precision": probe.compute.precision,
-        "provenance": {**provenance(), "machine": platform.machine()},
+        "provenance": how_made(),
         "seconds": round(seconds, 1),
     }
     replace_file(log.folder / "results.json", json.dumps(result, indent=1).encode())
@@ -75,16 +77,27 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
 
 
 def _protocol(probe: Probe, config: dict[str, Any]) -> tuple[str, dict[str, list]]:
-    """protocol_of, and where BCL's lists are of another size, or the images are others."""
+    """protocol_of, and where BCL's lists are of another size, or the images are others, or were of another size in
+    pre-training."""
     protocol, departs = protocol_of(config, probe.dataset)
+    departs |= departures(config["ce"]) if config.get("ce") else {}
     pixels = probe.sources.data.pixels
-    if pixels and pixels["source"] == "own":
+    if pixels and pixels["source"] == "own" and not probe.dataset.own:
         departs |= {"images": [f"own ones (SHA-256 {pixels['train'][:8]}, {pixels['test'][:8]})", "published ones"]}
+    size, trained_at = config.get("image_size") or probe.dataset.size, size_of(pretraining_of(config), probe.dataset)
+    if trained_at not in (None, size):
+        departs |= {"pretraining_image_size": [trained_at, size]}
     if on_features(protocol) and (wanted := PROTOCOLS[protocol].shots):
         # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
         shots = len(probe.sources.lists["train1"]) // probe.dataset.classes
         departs |= {"shots": [shots, wanted]} if shots != wanted else {}
     return protocol, departs
+
+
+def _supervised(probe: Probe, config: dict[str, Any]) -> dict[str, Any]:
+    """All settings of supervised learning, as nobody has published them."""
+    names = PROTOCOLS[config["protocol"]].settings[probe.dataset.style]
+    return {"settings": {name: config.get(name) for name in names}, "ce": config.get("ce") or None, "note": CHOSEN}
 
 
 def _numbers(numbers: dict[str, float | None]) -> str:

@@ -9,22 +9,33 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from data.flags import Views, views_of
+from data.flags import Views, check_augment, opening_of, views_of
 from data.images import ImageList
-from data.loader import Batch, EpochSampler, view_loader
+from data.loader import Batch, view_loader
 from data.opened import Opened
 from data.sets.base import DataSet
+from features.encoder import Source, read_encoder
 from features.extract import Images, images_of
+from features.flags import Reading, reading_of
 from models import build_classifier
 from models.published import NetworkPart
 from probe.epoch import Schedule, Training
-from probe.files import BestModel, load_backbone, resume
+from probe.files import BestModel, load_backbone, origin_of, resume
 from probe.flags import Settings
 from probe.lists import find_lists, origin
 from probe.network import Frozen, Network, freeze, frozen_modules
-from probe.pretraining import pretraining_of, settings_in
-from probe.protocols import labelled_list, on_features
+from probe.pretraining import pretraining_of, settings_in, size_of
+from probe.protocols import labelled_list, of_last_epoch, on_features, supervised, trains_on_images
 from probe.published import SCRIPTS, Script
+from probe.supervised.ce import network_of, result_of_ce
+from probe.supervised.training import (
+    WarmUpCosine,
+    check_list,
+    class_counts,
+    loss_of,
+    parameter_groups,
+    sampler_of,
+)
 from run.bad_images import BadImages
 from run.compute import Compute
 from run.flags import precision_of, saving_of
@@ -32,9 +43,10 @@ from run.folder import Run
 from run.optim import sgd
 from run.parts import Generators, Note, OptimizerPart, Scaler
 from run.randomness import seed_generators
+from run.world import world_from_environment
 from split.open import Lists
 from utils.cli import taken
-from utils.distributed import World, world_from_environment
+from utils.distributed import World
 from utils.errors import InputError
 
 
@@ -52,7 +64,7 @@ class Sources:
     def __init__(
         self, settings: Settings, views: Views, data: Opened, lists: dict[str, ImageList | None], world: World
     ) -> None:
-        self.data, self.lists, self.world, self.batch = data, lists, world, settings.batch_size
+        self.settings, self.data, self.lists, self.world, self.batch = settings, data, lists, world, settings.batch_size
         self.views, self.test_images = views, data.count(lists.get("test"))
         self.train = data.probing(lists["train"], views) if "train" in lists and not settings.test_only else None
         if self.train is not None and self.batch % world.size:
@@ -70,7 +82,7 @@ class Sources:
 
     def training(self, steps: int = 1) -> Iterable[Batch]:
         """Shuffled Batches of augmented images for so many steps each, views [n, 1, 3, S, S]; the last may be short."""
-        sampler = EpochSampler(self.train, self.world.size, self.world.rank, shuffle=True, seed=self.views.seed)
+        sampler = sampler_of(self.settings, self.train, self.world, self.views.seed)
         batch = self.batch // self.world.size * steps
         return view_loader(self.train, sampler, batch, self.views.workers, self.world.device)
 
@@ -96,6 +108,16 @@ class Probe(NamedTuple):
         return on_features(self.settings.protocol)
 
     @property
+    def trains(self) -> bool:
+        """Whether it has epochs on images."""
+        return trains_on_images(self.settings.protocol) and not self.settings.test_only
+
+    @property
+    def counts(self) -> list[int]:
+        """Training images of each class."""
+        return class_counts(self.sources.lists["train"], self.dataset.classes)
+
+    @property
     def script(self) -> Script:
         """Whose published lines and files it writes."""
         return SCRIPTS[self.dataset.style]
@@ -105,11 +127,18 @@ class Probe(NamedTuple):
         and the backbone is frozen."""
         how, script = self.settings, self.script
         still = frozen_modules(self.model, script.still or how.fixto) if how.fixbn else {}
-        network = Network(self.model, still, how.fixbn, self.compute, self.world)
+        model = self.model
+        if supervised(how.protocol) and self.world.size > 1 and self.world.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        network = Network(model, still, how.fixbn, self.compute, self.world)
         steps = 1 if network.backbone is None else max(1, self.dataset.at_once // how.batch_size)
+        each, loader = how.batch_size // self.world.size, self.sources.training(steps)
+        if supervised(how.protocol):
+            loss = loss_of(how, self.counts, self.world.device)
+            schedule = WarmUpCosine(how.epochs, how.lr, how.warmup)
+            return Training(network, loader, self.optimizer, schedule, each, self.world, loss)
         schedule = Schedule(how.epochs, how.lr, how.decreasing_lr, how.cosineLr, how.step_at_end)
-        each = how.batch_size // self.world.size
-        return Training(network, self.sources.training(steps), self.optimizer, schedule, each, self.world)
+        return Training(network, loader, self.optimizer, schedule, each, self.world)
 
     def __str__(self) -> str:
         """How it runs, for the log."""
@@ -119,7 +148,11 @@ class Probe(NamedTuple):
 
 def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
     """By its option, by the experiment's name, else the long-tailed list of the split that the checkpoint was
-    pre-trained on; '' where nothing tells it."""
+    pre-trained on; '' where nothing tells it. Of supervised learning that of the list that is learned from."""
+    if supervised(args.protocol):
+        train = labelled_list(vars(args), dataset)
+        split = dataset.split_of(train)
+        return args.groupSplit or (dataset.tailed_list(split) if split else train)
     if named := args.groupSplit or dataset.grouping_list(args.experiment):
         return named
     settings = vars(args)
@@ -128,6 +161,14 @@ def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
     told = pretraining_of(settings) or {}
     split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
     return dataset.tailed_list(split) if split else ""
+
+
+def _load_encoder(model: nn.Module, source: Source | None, args: argparse.Namespace) -> str:
+    """Load the network that a run begins with; returns what it is. Where protocol ce has trained it, all but a
+    classifier that is learned anew."""
+    learned_anew = supervised(args.protocol).supervised == "classifier" if network_of(args) else args.cvt_state_dict
+    pruned = args.prune_percent if args.prune else 0.0
+    return load_backbone(model, source, learned_anew, args.bnNameCnt, pruned)
 
 
 def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = None) -> Probe:
@@ -142,30 +183,45 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
     world = world_from_environment(args.no_cuda)
     compute = Compute(precision_of(args), world.device)
     args.precision = compute.precision
-    data = dataset.open(args.data, args.download)
-    how, views = taken(Settings, args), views_of(args, dataset)
+    data = dataset.open(args.data, args.download, opening_of(args, Path(args.save_dir) / args.experiment))
+    dataset = data.dataset
+    check_augment(args, dataset)
+    how, views = taken(Settings, args), views_of(args)
     group = _grouping_list(args, dataset)
     found = find_lists(how, data, lists or Lists(), labelled_list(vars(args), dataset), args.valiSplit, group)
+    first, protocol = network_of(args), supervised(args.protocol)
+    if protocol and "train" in found:
+        class_counts(found["train"], dataset.classes)
+        check_list(protocol, result_of_ce(args.ce), found["train"])
     sources = Sources(how, views, data, found, world)
     seed_generators(args.seed)
-    model = build_classifier(args.model, dataset.classes, stem=dataset.style)
+    start = first or ("" if protocol and protocol.after_ce else args.checkpoint)
+    reading = Reading("", None, None) if first else reading_of(args)
+    source = read_encoder(start, reading) if start and not args.test_only else None
+    args.encoder = origin_of(args, source, dataset.stem(views.size))
+    model = build_classifier(args.model, dataset.classes, args.encoder["stem"])
     script, origins = SCRIPTS[dataset.style], origin(found)
     hashes = {name: item["sha1"] for name, item in origins.items() if item and name != "group"}
     saving = saving_of(args, processes=world.size, lists=hashes)
-    saving = replace(saving, every=args.save_freq, numbered=script.numbered)
-    best, optimizer = BestModel(saving.folder, model, args.bnNameCnt), OptimizerPart()
+    saving = replace(saving, every=args.save_freq, numbered=script.numbered, checkpoint=start)
+    last = args.select == "last" or of_last_epoch(args.protocol)
+    best, optimizer = BestModel(saving.folder, model, args.bnNameCnt, last), OptimizerPart()
     parts = {"state_dict": NetworkPart(model, script.prefix), "optim": optimizer, "random": Generators(world),
              "best_prec1": best, "scaler": Scaler(compute.scaler), "lists": Note(origins)}  # fmt: skip
     # Classifiers on features are trained anew each time.
-    run = Run(saving, world, parts, resumable=not on_features(args.protocol))
+    run = Run(saving, world, parts, resumable=trains_on_images(args.protocol))
+    run.told += data.told
     if args.test_only:
         best.load(saving.settings)  # a bad one is reported before the log begins
         run.told.append(f"evaluating {best.path}")
     else:
-        pruned = args.prune_percent if args.prune else 0.0
-        run.told.append(load_backbone(model, args.checkpoint, args.cvt_state_dict, args.bnNameCnt, pruned))
+        run.told.append(_load_encoder(model, source, args))
+        trained_at = size_of(pretraining_of(vars(args)), dataset)
+        if trained_at not in (None, views.size):
+            run.told.append(f"it was pre-trained at {trained_at} pixels, and is probed at {views.size}")
     frozen = freeze(compute.on_device(model), args.fixto, args.fixbn)
-    optimizer.optimizer = sgd([p for p in model.parameters() if p.requires_grad], args.lr, args.momentum, args.wd)
+    trained = parameter_groups(model, args.init_lr_scale)
+    optimizer.optimizer = sgd(trained, args.lr, args.momentum, args.wd, args.nesterov)
     done = None if args.test_only else resume(run, model, frozen)
     if done is not None:
         frozen = freeze(model, args.fixto, args.fixbn)  # without --checkpoint, its weights are the run's

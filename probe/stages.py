@@ -10,11 +10,14 @@ from features.accuracy import evaluate
 from features.extract import extract
 from models.frozen import frozen_backbone
 from probe.check import check
+from probe.decay import choose_decay
 from probe.epoch import train_epoch
 from probe.on_features import classifier_of, run
-from probe.protocols import LAST_EPOCH, on_features
+from probe.protocols import LAST_EPOCH, of_last_epoch, trains_on_images
 from probe.record import log_validation, outcome, report
 from probe.setup import Probe, set_up
+from probe.supervised.ce import run_before
+from probe.supervised.losses import adjust
 from run.bad_images import BadImages
 from run.log import Log, progress, provenance
 from run.reporter import Reporter
@@ -32,8 +35,10 @@ def run_probe(args: argparse.Namespace) -> None:
         InputError: something that is given is bad, or an image is; see probe.setup.set_up.
         Interrupted: a signal has come; all is saved.
     """
+    if before := run_before(args):
+        run_probe(before)
     started, dataset = time.perf_counter(), data_set(args.dataset)
-    if args.check or args.test_only or on_features(args.protocol):
+    if args.check or args.test_only or not trains_on_images(args.protocol):
         release_signals()
     if args.check:
         check(args, dataset)
@@ -45,7 +50,7 @@ def run_probe(args: argparse.Namespace) -> None:
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{probe}, {provenance()}")
         probe.run.tell(log)
-        if not args.test_only and not probe.on_features:
+        if probe.trains:
             train(probe, log)
         scores, best = test(probe, log)
         result = report(probe, scores, best, time.perf_counter() - started, log)
@@ -54,7 +59,7 @@ def run_probe(args: argparse.Namespace) -> None:
 
 
 def train(probe: Probe, log: Log) -> None:
-    """The epochs that are not done yet; keeps the best one on the validation images in best_model.pt.
+    """The epochs that are not done yet; keeps in best_model.pt the best one on the validation images, or the last.
 
     Raises:
         InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
@@ -62,17 +67,20 @@ def train(probe: Probe, log: Log) -> None:
         RuntimeError: what is frozen has moved.
     """
     how, world, files = probe.settings, probe.world, probe.run
-    training, dataset = probe.training(), probe.dataset
+    training, dataset, validates = probe.training(), probe.dataset, not of_last_epoch(how.protocol)
     each = len(training.loader.sampler) * world.size
     bar = progress(how.epochs * each, probe.done * each, f"{dataset.name} probe", world.main and not how.quiet)
     reporter = Reporter(log, bar, BadImages(how.on_bad_image, log), how.log_interval)
     for epoch in files.epochs(probe.done):
         train_epoch(training, epoch, reporter, files)
-        if epoch % how.test_freq == 0 or epoch == how.epochs:
+        due, score = epoch % how.test_freq == 0 or epoch == how.epochs, -1.0
+        if due and validates:
             scores = training.network.evaluate(probe.sources.images("val", reporter.bad), dataset.classes)
             reporter.bad.report()
             log_validation(log, epoch, scores, probe.script)
-            probe.best.save(files, epoch, scores[probe.script.best])
+            score = scores[dataset.best]
+        if due:
+            probe.best.save(files, epoch, score)
         files.save(epoch)
     bar.close()
     probe.frozen.check(probe.model)
@@ -87,7 +95,10 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
     how, classes, bad = probe.settings, probe.dataset.classes, BadImages(probe.settings.on_bad_image, log)
     wait_for_all()
     if not probe.on_features:
-        best = probe.best.load(probe.run.saving.settings)
+        posthoc = not (probe.trains or how.test_only)
+        if posthoc:
+            adjust(probe.model.fc, probe.counts, how.tau)
+        best = LAST_EPOCH if posthoc else probe.best.load(probe.run.saving.settings)
         scores = evaluate(probe.model, probe.sources.images("test", bad), classes, probe.compute)
         bad.report()
         return scores, best
@@ -96,5 +107,11 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
         found.append(extract(backbone, probe.sources.images(name, bad), probe.world.device))
         bad.report()
     *training, testing = found
-    show = probe.world.main and not how.quiet
-    return run(training, testing, classes, classifier_of(how), how.seed, show), LAST_EPOCH
+    show, chosen, told = probe.world.main and not how.quiet, {}, {}
+    if how.select_wd:
+        decay, scores = choose_decay(training[0], classes, how.epochs, how.seed)
+        for value, score in scores.items():
+            log.info(f"weight decay {value:g}: {score:.2f}% of a held-out tenth of the training images")
+        chosen = {"decay": decay}
+        told = {"weight_decay": {"chosen": decay, "held_out_top1": {f"{k:g}": v for k, v in scores.items()}}}
+    return run(training, testing, classes, classifier_of(how, **chosen), how.seed, show) | told, LAST_EPOCH

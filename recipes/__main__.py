@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from recipes.flags import parse_recipe
+from recipes.own import told
 from recipes.running import Programs, dry_run
 from recipes.steps import commands
 from utils.errors import run
@@ -22,6 +23,8 @@ def main() -> None:
     Each command is printed, unless it is to be quiet, and noted in the folder of the pre-training.
     """
     recipe = parse_recipe(sys.argv[1:], __doc__)
+    if recipe.dataset.own and not recipe.on("quiet") and not dry_run():
+        print(told(recipe.dataset, recipe.values), flush=True)
     check, folder = recipe.on("check"), Path(recipe.folder) / recipe.experiment
     with Programs() as programs:
         for words in commands(recipe):

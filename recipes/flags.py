@@ -13,6 +13,7 @@ from data.sets.registry import data_set
 from methods import choose
 from probe.protocols import PROTOCOLS
 from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, OF_PROTOCOLS, PAPERS, Recipe, settle
+from run.schedule import TWO_STAGE
 from utils.cli import Parser, check_text, home_expanded, not_negative
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -27,12 +28,13 @@ _SWITCHES = [name for name, value in {**GENERAL, **METHOD_OPTIONS}.items() if va
 BOOLEANS = {"prune", "tensorboard", *_SWITCHES}
 WHOLE = {
     "epochs", "batch_size", "workers", "port", "GPU_NUM", "nodes", "linear_epochs", "few_shot_epochs", "image_size",
-    "save_steps", "monitor_freq",
+    "save_steps", "monitor_freq", "head_width", "supervised_epochs", "crt_epochs", "rdzv_wait",
 }  # fmt: skip
 # Names of their own that the published scripts have for some.
 SPELLINGS = {
     "-e": "epochs", "-s": "split", "-p": "port", "-w": "workers", "-g": "GPU_NUM", "-n": "nodes",
     "--pretrain_batch_size": "batch_size", "--pretrain_lr": "lr", "--only_few_shot": "few_shot_only",
+    "--init": "method",
 }  # fmt: skip
 PATHS = {"data", "root"}
 FIXED = {"output_ch", "print_freq"}
@@ -81,6 +83,9 @@ def _read(words: Sequence[str], known: Collection[str], description: str) -> Giv
         if name not in known:
             print(f"{option} is not found", file=sys.stderr)
             raise SystemExit(125)
+        if name == "supervised" and value not in ("True", "False") and (not value or value.startswith("-")):
+            rest.insert(1, value := "True")
+        value = "untrained" if (option, value) == ("--init", "none") else value
         if name in BOOLEANS and value not in ("True", "False"):
             raise InputError(f"{option} takes True or False, not '{value}'")
         if not value:
@@ -129,11 +134,17 @@ def _settled(script: Mapping[str, str], user: Given) -> Recipe:
             choose(said["method"])
         except InputError as error:
             raise InputError(f"--method {said['method']}: {error}") from error
+    if said.get("supervised") == "True" and "paper" not in said:  # whose table it is
+        script = {**script, "paper": "bcl"}
     return settle(script, user.values)
 
 
 def _check(recipe: Recipe) -> None:
     values, dataset, protocols = recipe.values, recipe.dataset, recipe.protocols
+    if dataset.own and not dataset.tree.classes:
+        if any(protocol.supervised for protocol in protocols):
+            raise InputError("supervised learning needs labels: a folder of images for each class")
+        return
     if not protocols:
         raise InputError(f"BCL's probes have no lists of {dataset.name}: leave out --paper bcl")
     if without := [p.name for p in protocols if p.classifier and not dataset.probe_lists(p.shots)]:
@@ -144,6 +155,8 @@ def _check(recipe: Recipe) -> None:
         raise InputError(
             "probes on features train their classifier each time: --only_finetuning True, without --test_only"
         )
+    if recipe.on("test_only") and (anew := [p.name for p in protocols if p.supervised == "nothing"]):
+        raise InputError(f"{anew[0]} is evaluated anew each time: choose other --protocols with --test_only True")
     if not recipe.count("GPU_NUM"):
         raise InputError("-g counts processes, one for each GPU or one on a CPU: it is at least 1")
     if not recipe.count("nodes"):
@@ -170,14 +183,26 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     if name in recipe.style.other and value != GENERAL[name]:
         return f"is of {recipe.style.of}, not of {dataset.name}"
     owners = {protocol for protocol, settings in OF_PROTOCOLS.items() if name in settings}
-    if owners - {protocol.name for protocol in recipe.protocols}:
-        chosen = f"--protocols {values['protocols']}" if values["protocols"] else "--paper bcl"
-        return f"has no effect with {chosen}"
-    if name == "rdzv" and recipe.count("nodes") < 2:
+    if owners and not owners & {protocol.name for protocol in recipe.protocols}:
+        return f"has no effect {_chosen_protocols(recipe)}"
+    if name in ("stage_epochs", "stage_decay") and values["scheduler"] != TWO_STAGE:
+        return f"has no effect without --scheduler {TWO_STAGE}"
+    if name == "cache" and value != GENERAL[name] and not dataset.own:
+        return "is of own images"
+    if name in ("rdzv", "rdzv_wait") and recipe.count("nodes") < 2:
         return "has no effect without -n 2 or more"
-    if name == "monitor_freq" and values["monitor"] in ("", "none"):
+    if name == "monitor_freq" and "knn" not in values["monitor"]:
         return "has no effect without --monitor knn"
     return ""
+
+
+def _chosen_protocols(recipe: Recipe) -> str:
+    """What the protocols are chosen by, in words."""
+    if recipe.values["protocols"]:
+        return f"with --protocols {recipe.values['protocols']}"
+    if recipe.on("supervised"):
+        return "with --supervised True"
+    return "with --paper bcl" if recipe.values["paper"] == "bcl" else "without --supervised True"
 
 
 def _of_other_method(recipe: Recipe, name: str, value: str) -> str:
@@ -206,7 +231,7 @@ class Reproduction(NamedTuple):
     recipe: Recipe
 
     def folder(self, kind: str) -> str:
-        """Where what is made of all runs goes: 'tables', 'figures' or 'tail'."""
+        """Where what is made of all runs goes: 'tables', 'figures', 'report' or 'tail'."""
         return self.recipe.below(f"{kind}_{self.data}")
 
 

@@ -14,35 +14,58 @@ import re
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Never
+from typing import Any, Never
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})  # until they can be handed on
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # no lines on machines whose address has no name
 
 from torch.distributed.elastic import multiprocessing as elastic
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousTimeoutError,
+)
 from torch.distributed.run import get_args_parser
 from torch.distributed.run import run as torchrun
 
+from recipes.machines import Heartbeats, Meeting, end_at_once, prepare
 from recipes.running import shell_code
 from utils.distributed import cores
 from utils.errors import CODES, InputError
 
 PATIENCE = 600  # seconds, from a signal to the end of the processes
+TELLING = 30  # seconds in which a process notices that the others are gone, where the network says so
 
 
 class Workers(elastic.SubprocessContext):
-    """torchrun's processes; signals go on to them, and those that save are not ended for those that have ended."""
+    """torchrun's processes; signals go on to them, and those that save are not ended for those that have ended.
+
+    Args:
+        meeting: of several machines, which is over when the processes start.
+    """
 
     deadline: float | None = None
     early: int | None = None  # a signal that came while the processes were being started
+    meeting: Meeting | None = None
+    heartbeats: Heartbeats | None = None
+
+    def __init__(self, *args: Any, meeting: Meeting | None = None, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.meeting = meeting
 
     def _start(self) -> None:
         for number in CODES:  # in place of torchrun's, which would leave behind what has been started
             signal.signal(number, self._forward)
         super()._start()
+        if self.meeting:
+            self.meeting.end_wait()
+            self.heartbeats = Heartbeats(self.meeting.place.local, self.envs[0], self._lost)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)  # the processes have begun with them held, and release them
         if self.early is not None:
             self._forward(self.early, None)
@@ -52,13 +75,36 @@ class Workers(elastic.SubprocessContext):
             self.early = number
             return
         self.deadline = self.deadline or time.monotonic() + PATIENCE
+        self._send(number)
+
+    def _send(self, number: int) -> None:
         for handler in self.subprocess_handlers.values():
             handler.proc.send_signal(number)  # not to its group, where the loader's workers are
+
+    def _lost(self, line: str) -> None:
+        # At once: torchrun would wait for the lost machine's answer, and the processes do for its tensors.
+        self._send(signal.SIGKILL)
+        end_at_once(f"error: {line}")
+
+    def close(self, death_sig: signal.Signals | None = None, timeout: int = 30) -> None:
+        """As torchrun's, and the other machines are told."""
+        if self.meeting and self.heartbeats:
+            # Where torchrun has lost the machine of the meeting place, the processes will in a moment, and tell why.
+            soon = time.monotonic() + TELLING
+            while self._codes() == {None} and death_sig != signal.SIGKILL and time.monotonic() < soon:
+                time.sleep(0.1)
+            self.heartbeats.stop(done=self._codes() <= {0, *CODES.values()})
+            self.meeting.told = self.meeting.told or 2 in self._codes()
+        super().close(death_sig, timeout)
+
+    def _codes(self) -> set[int | None]:
+        """Exit codes of the processes; None of those that run."""
+        return {handler.proc.poll() for handler in self.subprocess_handlers.values()}
 
     def _poll(self) -> elastic.RunProcsResult | None:
         # Waits here: while torchrun's own loop runs, the end of another machine is an error.
         while True:
-            codes = {handler.proc.poll() for handler in self.subprocess_handlers.values()}
+            codes = self._codes()
             saved = codes & set(CODES.values())
             if saved:  # perhaps without a signal here: another machine had it
                 self.deadline = self.deadline or time.monotonic() + PATIENCE
@@ -78,9 +124,12 @@ def main() -> int:
         threads = max(cores() // max(int(processes.group(1)), 1), 1)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    elastic.SubprocessContext = Workers  # what torchrun starts
+    meeting = None
     try:
-        torchrun(_parse())
+        args = _parse()
+        meeting = prepare(args)
+        elastic.SubprocessContext = partial(Workers, meeting=meeting)  # what torchrun starts
+        _run(args, meeting)
     except ChildFailedError as error:
         return shell_code(error.get_first_failure()[1].exitcode)
     except elastic.SignalException as error:
@@ -90,11 +139,29 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RendezvousError as error:
+        gone = f"lost the machine where the others meet ({type(error).__name__})"
+        told = meeting.over if meeting and isinstance(error, RendezvousTimeoutError) else gone
+        if not (meeting and meeting.told):
+            print(f"error: {told}", file=sys.stderr)
+        return 2
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         print(f"error: cannot start the processes, choose another port perhaps: {reason}", file=sys.stderr)
         return 2
     return 0
+
+
+def _run(args: argparse.Namespace, meeting: Meeting | None) -> None:
+    """torchrun; begins again where the machines were about to meet at what is left of the step before."""
+    while True:
+        try:
+            return torchrun(args)
+        except (RendezvousClosedError, RendezvousConnectionError):
+            if not meeting or not meeting.open:
+                raise
+            time.sleep(1)
+            meeting.wait_for_place()
 
 
 def _refuse(message: str) -> Never:

@@ -1,4 +1,4 @@
-"""All splits of a data set with each method, then the tables; run again, it goes on where it stopped.
+"""All splits of a data set with each method, then tables and a report; run again, it goes on where it stopped.
 
     python -m recipes.reproduce DATASET [METHOD ...] [-- RECIPE OPTIONS]
 
@@ -14,6 +14,7 @@ from pathlib import PurePath
 from data.sets.base import DataSet, Split
 from recipes.flags import Reproduction, parse_reproduce
 from recipes.running import Programs, dry_run, end, program
+from recipes.steps import TABLE_3
 from utils.errors import InputError, run
 
 
@@ -26,14 +27,19 @@ def _splits(dataset: DataSet) -> list[int]:
     said = os.environ.get("SPLITS", "").split()
     if bad := next((word for word in said if not word.isdecimal()), None):
         raise InputError(f"SPLITS are numbers of splits, such as '1 2', not {bad!r}")
-    return [int(word) for word in said] if said and len(dataset.splits) > 1 else list(dataset.splits)
+    several = len(dataset.splits) > 1 or dataset.own
+    return [int(word) for word in said] if said and several else list(dataset.splits)
 
 
 def _recipe(dataset: DataSet, split: int) -> list[str]:
     """The command of the recipe of one split; a data set of one split has its list in the recipe."""
     script = [f"cmds/shell_scrips/{dataset.recipe}"]
     recipe = script if dataset.recipe else [program(), "-m", "recipes", "--dataset", dataset.name]
-    return recipe if len(dataset.splits) == 1 else [*recipe, "--split", dataset.list_of(Split(split, True, ""))]
+    return (
+        recipe
+        if split in dataset.splits and len(dataset.splits) == 1
+        else [*recipe, "--split", dataset.list_of(Split(split, True, ""))]
+    )
 
 
 def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> list[PurePath]:
@@ -68,14 +74,22 @@ def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> l
     dataset, recipe = wanted.recipe.dataset, wanted.recipe
     command = [program(), "exp_analyse.py", "--dataset", wanted.data, "--method", *wanted.methods]
     command += ["--root", recipe.values["root"], "--experiments", *experiments]
-    bcl = recipe.values["paper"] == "bcl"
+    bcl, learned = recipe.values["paper"] == "bcl", any(protocol.supervised for protocol in recipe.protocols)
     if not bcl and dataset.bcl_shape and recipe.values["split"] == dataset.split_name(1, True, dataset.bcl_shape):
         command += ["--shape", dataset.bcl_shape]
-    if len(dataset.splits) > 1:
+    if dataset.own:
+        command += ["--data", recipe.values["data"]]
+    if len(dataset.splits) > 1 or splits != list(dataset.splits):
         command += ["--splits", *map(str, splits)]
-    command += [*(["--paper", "bcl"] if bcl else ["--LT"]), "--probe", *(p.label for p in recipe.protocols)]
+    command += [
+        *(TABLE_3 if learned else ["--paper", "bcl"] if bcl else ["--LT"]),
+        "--probe",
+        *(p.label for p in recipe.protocols),
+    ]
     command += ["--quiet", "True"] if recipe.on("quiet") else []
-    return [*command, "--out", wanted.folder("tables"), "--plot", wanted.folder("figures")]
+    for kind, option in {"tables": "--out", "figures": "--plot", "report": "--report"}.items():
+        command += [option, wanted.folder(kind)]
+    return command
 
 
 def main() -> None:
@@ -86,17 +100,19 @@ def main() -> None:
         checkpoints = run_recipes(wanted, splits, programs)
         if dry_run() or recipe.on("only_pretraining") or recipe.on("check"):
             return
-        programs.run(_table(wanted, splits, [checkpoint.parent.name for checkpoint in checkpoints]))
         tail = wanted.folder("tail") if os.environ.get("TAIL") else ""
         for method, checkpoint in zip(wanted.methods, checkpoints if tail else [], strict=False):
             print(f"== tail of {wanted.data}, {method}", flush=True)
             out = ["--checkpoint", str(checkpoint), "--out", f"{tail}/{method}", "--quiet", str(quiet)]
             programs.run([program(), "-m", "tail", *out])
+        # Last, as the report shows the tail, too.
+        programs.run(_table(wanted, splits, [checkpoint.parent.name for checkpoint in checkpoints]))
     if quiet:
         folder = checkpoints[0].parent.parent
         print(f"\nlogs: log.txt in each folder of {folder} and {folder}_tune")
         kinds = ["tables", "figures", "tail"] if tail else ["tables", "figures"]
         print("; ".join(f"{kind}: {wanted.folder(kind)}" for kind in kinds))
+        print(f"report: {wanted.folder('report')}/index.html")
 
 
 if __name__ == "__main__":

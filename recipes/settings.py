@@ -11,6 +11,7 @@ from data.sets.base import DataSet, Split
 from data.sets.registry import data_set
 from methods import METHODS, WRAPPERS, Chosen, Line, choose, method_of
 from probe.protocols import PROTOCOLS, Protocol
+from recipes.own import own_settings
 from recipes.styles import STYLES, Style
 from run.names import experiment_name, few_shot_split
 
@@ -18,11 +19,16 @@ from run.names import experiment_name, few_shot_split
 GENERAL = {
     "paper": "sdclr", "method": "", "protocols": "", "prune": "", "model": "", "split": "", "data": "", "root": ".",
     "epochs": "", "batch_size": "", "lr": "0.5", "temp": "0.2", "seed": "", "weight_decay": "1e-4", "head_layers": "",
+    "scheduler": "cosine", "stage_epochs": "", "stage_decay": "", "head_width": "0",
     "output_ch": "128", "resizeLower": "", "workers": "", "port": "4833", "GPU_NUM": "1", "nodes": "1", "rdzv": "",
+    "rdzv_wait": "600",
     "linear_epochs": "30", "linear_eval_seed": "", "few_shot_epochs": "100", "few_shot_lr": "30", "few_shot_split": "",
+    "supervised": "False", "supervised_epochs": "", "crt_epochs": "",
     "only_pretraining": "False", "only_finetuning": "False", "few_shot_only": "False", "test_only": "False",
-    "precision": "auto", "augment": "auto", "compile": "False", "image_size": "", "on_bad_image": "error",
-    "download": "False", "monitor": "", "monitor_freq": "", "tensorboard": "", "print_freq": "50", "quiet": "False",
+    "precision": "auto", "augment": "auto", "compile": "False", "image_size": "", "cache": "auto",
+    "on_bad_image": "error",
+    "download": "False", "monitor": "", "monitor_freq": "", "tensorboard": "", "wandb": "", "print_freq": "50",
+    "quiet": "False",
     "resume": "False", "overwrite": "False", "accept_changes": "False", "save_steps": "0", "check": "False",
 }  # fmt: skip
 
@@ -39,9 +45,14 @@ PAPERS = {
 }
 
 # Of methods that are chosen by name, what differs from their lines: by style (BCL as that later code has it, with k = 2
-# and no floor throughout) and by data set (digits: small networks have fewer weights to spare; ImageNet and Places: a
-# tenth, as that code; ImageNet-100: the command of SDCLR's authors).
-OF_STYLE = {"cifar": {}, "imagenet": {"bcl": {"rand_k": "2", "rand_floor": "0"}}}
+# and no floor throughout; GH as its authors have it), by style and epochs where the published number of them goes with
+# it, and by data set (digits: small networks have fewer weights to spare; ImageNet and Places: a tenth, as that code;
+# ImageNet-100: the command of SDCLR's authors).
+OF_STYLE = {"cifar": {}, "imagenet": {"bcl": {"rand_k": "2", "rand_floor": "0"}, "gh": {"gh_add": "100"}}}
+OF_EPOCHS = {
+    ("imagenet", "800"): {"ts": {"temperature_schedule": "0.1,1.0,400"}},
+    ("imagenet", "500"): {"gh": {"gh_warmup": "400", "gh_ramp": "30", "stage_epochs": "400", "stage_decay": "0.2"}},
+}
 OF_DATA_SET = {
     "digits": {"sdclr": {"prune_percent": "0.5"}},
     "imagenet-100": {"sdclr": {"prune_percent": "0.3", "temp": "0.3"}},
@@ -53,6 +64,10 @@ OF_DATA_SET = {
 OF_PROTOCOLS = {
     "sdclr-linear": {"linear_epochs": "epochs", "linear_eval_seed": "seed"},
     "sdclr-fewshot": {"few_shot_epochs": "epochs", "few_shot_lr": "lr", "few_shot_split": ""},
+    "ce": {"supervised_epochs": "epochs"},
+    "crt": {"supervised_epochs": "ce_epochs", "crt_epochs": "epochs"},
+    "la": {"supervised_epochs": "epochs"},
+    "la-posthoc": {"supervised_epochs": "ce_epochs"},
 }
 
 LINES = {**METHODS, **WRAPPERS}
@@ -103,9 +118,11 @@ class Recipe:
 
     @property
     def protocols(self) -> list[Protocol]:
-        """Those that are asked for, or the paper's that the data set has lists for."""
+        """Those that are asked for, those of supervised learning, or the paper's that the data set has lists for."""
         if wanted := self.values["protocols"]:
             return [PROTOCOLS[name] for name in wanted.split(",")]
+        if self.on("supervised"):
+            return [protocol for protocol in PROTOCOLS.values() if protocol.supervised]
         found = [p for p in PROTOCOLS.values() if p.paper == self.values["paper"] and self.dataset.style in p.styles]
         return [p for p in found if not p.classifier or self.dataset.probe_lists(p.shots)]
 
@@ -125,12 +142,23 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
         InputError: an unknown data set or method.
     """
     said = {**script, **user}
-    dataset, paper, name = data_set(said["dataset"]), said.get("paper", "sdclr"), said.get("method", "")
+    dataset, paper, name = (
+        data_set(said["dataset"]).at(said.get("data", "")),
+        said.get("paper", "sdclr"),
+        said.get("method", ""),
+    )
     style = dataset.style
     method = choose(name or method_of({"prune": said.get("prune") == "True"}))
-    of_lists = {"split": dataset.list_of(Split(1, True, "")), "few_shot_split": dataset.few_shot_name}
+    of_lists = {"split": dataset.list_of(Split(dataset.splits[0], True, "")), "few_shot_split": dataset.few_shot_name}
     of_data_set = {"model": dataset.default_model, "data": dataset.default_folder, **of_lists}
-    values = {**GENERAL, **BY_STYLE[style], **of_data_set, **script, **PAPERS[paper][style]}
+    values = {
+        **GENERAL,
+        **BY_STYLE[style],
+        **of_data_set,
+        **own_settings(dataset, said),
+        **script,
+        **PAPERS[paper][style],
+    }
     if paper == "bcl" and dataset.bcl_shape:
         # What this paper calls ImageNet-LT is another list than that of the script.
         values["split"] = dataset.split_name(1, True, dataset.bcl_shape)
@@ -142,8 +170,12 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
         found = {key: options[key] for key in line.options} | line.papers.get(paper, {})
         if name:
             key = next(key for key, known in LINES.items() if known is line)
-            found |= OF_STYLE[style].get(key, {}) | OF_DATA_SET.get(dataset.name, {}).get(key, {})
+            epochs = said.get("epochs", values["epochs"])
+            for table, at in ((OF_STYLE, style), (OF_EPOCHS, (style, epochs)), (OF_DATA_SET, dataset.name)):
+                found |= table.get(at, {}).get(key, {})
         values |= found
         lines.append((line, [key for key in found if key not in GENERAL]))
     values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
+    if values["image_size"] == str(dataset.size):
+        values["image_size"] = ""  # as usual
     return Recipe(dataset, method, lines, values)

@@ -3,13 +3,22 @@
 from collections.abc import Mapping
 
 from data.sets.registry import pretraining_name
-from probe.protocols import Protocol
+from methods import choose, method_of
+from probe.protocols import Protocol, options_of
 from recipes.running import program
-from recipes.settings import GENERAL, LINES, OF_PROTOCOLS, Recipe
+from recipes.settings import GENERAL, OF_PROTOCOLS, Recipe
 from run.names import FIRST, PROBE_ENDINGS, probe_name, unusual_head_layers
+from run.schedule import TWO_STAGE
 
 # Options of a probe on features, for both families of scripts.
 FEATURES = "save-dir dataset data model protocol num_workers checkpoint cvt_state_dict resume"
+SUPERVISED = (
+    "save-dir dataset data model trainSplit customSplit protocol epochs ce_epochs num_workers ce checkpoint "
+    "cvt_state_dict resume"
+)
+
+
+TABLE_3 = ["--paper", "bcl", "--table", "3"]  # of supervised learning
 
 
 def commands(recipe: Recipe) -> list[list[str]]:
@@ -20,7 +29,22 @@ def commands(recipe: Recipe) -> list[list[str]]:
         found.append(_pretraining(recipe))
     if recipe.on("only_pretraining") and not few_alone:
         return found
-    return found + [_probe(recipe, protocol) for protocol in recipe.protocols if protocol.few_shot or not few_alone]
+    found += [_probe(recipe, protocol) for protocol in recipe.protocols if protocol.few_shot or not few_alone]
+    return found + ([_table(recipe)] if recipe.dataset.own and not recipe.on("check") else [])
+
+
+def _table(recipe: Recipe) -> list[str]:
+    """The table of the probes of own images, which no script for all methods makes."""
+    split = recipe.dataset.split_of(recipe.values["split"])
+    given = {"dataset": recipe.dataset.name, "data": recipe.values["data"], "root": recipe.values["root"]}
+    given |= {"experiments": recipe.experiment, "method": recipe.method.name}
+    words = [program(), "exp_analyse.py", *_words(given), "--probe", *(p.label for p in recipe.protocols)]
+    if any(protocol.supervised for protocol in recipe.protocols):
+        number = ["--splits", str(split.number)] if split and split.number else []
+        return [*words, *TABLE_3, *number, *_unusual(recipe, "quiet")]
+    if split and split.number:
+        words += ["--splits", str(split.number), "--LT", str(split.long_tailed)]
+    return words + (["--shape", split.shape] if split and split.shape else []) + _unusual(recipe, "quiet")
 
 
 def _pretraining(recipe: Recipe) -> list[str]:
@@ -30,17 +54,24 @@ def _pretraining(recipe: Recipe) -> list[str]:
         "dataset": pretraining_name(dataset),
         dataset.list_flag: dataset.split_list(values["split"]),
         "optimizer": "sgd",
-        "scheduler": "cosine",
         "temperature": values["temp"],
         **{name: values[name] for name in ("epochs", "batch_size", "lr", "output_ch", "seed", "print_freq")},
+        "scheduler": values["scheduler"],
     }
     before, after = _of_method(recipe)
     return [
         *_launch(recipe, "pretrain"), "train_simCLR.py", recipe.experiment, *_words(given, recipe.style.pretraining),
-        *_unusual(recipe, "resizeLower"), *_images(recipe), *_unusual(recipe, "weight_decay"), *before,
-        *_unusual(recipe, "compile", "monitor", "monitor_freq", "tensorboard"),
+        *_unusual(recipe, "resizeLower"), *_images(recipe), *_unusual(recipe, "weight_decay"), *_schedule(recipe),
+        *before, *_unusual(recipe, "compile", "monitor", "monitor_freq", "tensorboard", "wandb"),
         *_saving(recipe), *_unusual(recipe, "check"), *after, *_unusual(recipe, "quiet"),
     ]  # fmt: skip
+
+
+def _schedule(recipe: Recipe) -> list[str]:
+    """The learning rate's schedule, where it is not as usual."""
+    names = ["stage_epochs", "stage_decay"] if recipe.values["scheduler"] == TWO_STAGE else []
+    said = "scheduler" in recipe.style.pretraining.split()
+    return _unusual(recipe, *([] if said else ["scheduler"]), *names)
 
 
 def _of_method(recipe: Recipe) -> tuple[list[str], list[str]]:
@@ -51,7 +82,8 @@ def _of_method(recipe: Recipe) -> tuple[list[str], list[str]]:
     values, before, after = recipe.values, [], []
     if head := unusual_head_layers(values):
         before += ["--head_layers", head]
-    by_flags = all(line.flag or line is LINES["simclr"] for line, _ in recipe.lines)
+    before += _unusual(recipe, "head_width")
+    by_flags = choose(method_of({line.flag: True for line, _ in recipe.lines})).lines == recipe.method.lines
     if not by_flags:
         before += ["--method", recipe.method.name]
     for line, names in recipe.lines:
@@ -83,7 +115,11 @@ def _probe(recipe: Recipe, protocol: Protocol) -> list[str]:
     later = recipe.on("check") and not recipe.on("only_finetuning") and not recipe.on("few_shot_only")
     check = _unusual(recipe, "check") + (["--untrained", "True"] if later else [])
     dense = ["--bnNameCnt", "0"] if recipe.on("prune_dual_bn") else []  # the branch of dual batch norm
-    if protocol.classifier:
+    if protocol.supervised:
+        saving = ["--test_only", "True"] if recipe.on("test_only") else _saving(recipe)
+        command += [*_words(_of_supervised(recipe, protocol, given), SUPERVISED), *saving, *check, *dense]
+        command += [*_words(given, style.end), *_images(recipe)]
+    elif protocol.classifier:
         command += [*_words(given, FEATURES), *_saving(recipe), *check, *dense]
         command += [*_words(given, style.end), *_images(recipe)]
     else:
@@ -93,12 +129,24 @@ def _probe(recipe: Recipe, protocol: Protocol) -> list[str]:
     return command + _unusual(recipe, "quiet")
 
 
+def _of_supervised(recipe: Recipe, protocol: Protocol, given: Mapping[str, str]) -> dict[str, str]:
+    """What is given and the list, and the epochs where the recipe tells them; behind a run of ce its folder in place of
+    the checkpoint."""
+    told = {option: recipe.values[name] for name, option in OF_PROTOCOLS[protocol.name].items() if recipe.values[name]}
+    found = {**given, recipe.style.few_shot: recipe.dataset.split_list(recipe.values["split"]), **told}
+    names = [each.name for each in recipe.protocols]
+    # What is checked is not there yet, and an evaluation alone begins with its own network.
+    known = not recipe.on("check") and not recipe.on("test_only")
+    if protocol.after_ce and known and "ce" in names[: names.index(protocol.name)]:
+        found["ce"] = f"{given['save-dir']}/{probe_name(recipe.experiment, 'ce', recipe.dataset.style, recipe.values)}"
+        for name in ("checkpoint", "cvt_state_dict", "ce_epochs"):
+            found.pop(name, None)
+    return found
+
+
 def _of_image_probe(recipe: Recipe, protocol: Protocol) -> dict[str, str]:
     """A protocol's settings as texts, with what the recipe says of them, and the options that name its lists."""
-    dataset, settings = recipe.dataset, protocol.settings[recipe.dataset.style]
-    found = {name: f"{settings[name]:g}" for name in ("epochs", "lr", "wd", "test_freq", "seed")}
-    found |= {"weight-decay": found["wd"], "batch-size": str(settings["batch_size"]), "fixto": settings["fixto"]}
-    found |= {"fixbn": "True", "decreasing_lr": ",".join(map(str, settings["decreasing_lr"]))}
+    dataset, found = recipe.dataset, options_of(protocol, recipe.dataset.style)
     told = OF_PROTOCOLS.get(protocol.name, {})
     found |= {option: recipe.values[name] for name, option in told.items() if recipe.values[name]}
     if protocol.few_shot:
@@ -131,7 +179,7 @@ def _shared(recipe: Recipe) -> dict[str, str]:
 def _images(recipe: Recipe) -> list[str]:
     """How images are read and what computes, where it is not as usual."""
     always = {name: recipe.values[name] for name in recipe.style.always}
-    return _words(always) + _unusual(recipe, "precision", "augment", "image_size")
+    return _words(always) + _unusual(recipe, "precision", "augment", "image_size", "cache")
 
 
 def _saving(recipe: Recipe) -> list[str]:
@@ -144,6 +192,8 @@ def _launch(recipe: Recipe, step: str) -> list[str]:
     processes = f"--nproc_per_node={values['GPU_NUM']}"
     if recipe.count("nodes") > 1:
         meeting = [f"--rdzv_endpoint={values['rdzv']}", f"--rdzv_id={recipe.experiment}-{step}"]
+        if values["rdzv_wait"] != GENERAL["rdzv_wait"]:
+            meeting.append(f"--rdzv_conf=join_timeout={values['rdzv_wait']}")
         return [*launcher, f"--nnodes={values['nodes']}", processes, "--rdzv_backend=c10d", *meeting]
     if recipe.count("GPU_NUM") > 1:
         return [*launcher, processes, f"--master_port={values['port']}"]

@@ -32,7 +32,7 @@ STYLES = {
         "save-dir dataset data download model trainSplit valiSplit epochs decreasing_lr lr wd batch-size "
         "test_freq fixto fixbn seed num_workers resume checkpoint cvt_state_dict protocol",
         "download", "trainSplit", False, (), {},
-        frozenset({"nodes", "rdzv", "few_shot_split", "linear_eval_seed", "image_size", "on_bad_image"}), "image files",
+        frozenset({"nodes", "rdzv", "rdzv_wait", "few_shot_split", "linear_eval_seed", "on_bad_image"}), "image files",
     ),
     "imagenet": Style(
         "train_imagenet.py",

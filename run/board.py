@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from run.flags import INSTALL_BOARD
+from run.views import SHOWN
 from utils.errors import InputError
-
-SHOWN = 8  # images of the grid of views
 
 
 def events(folder: Path) -> list[Path]:

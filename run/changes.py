@@ -8,7 +8,9 @@ HARMLESS = frozenset([
     "experiment", "save_dir", "data", "download", "num_workers", "print_freq", "log_interval", "save_freq",
     "save_steps", "mask_save_freq", "protocol", "resume", "overwrite", "accept_changes", "start_epoch", "no_cuda",
     "local_rank", "world_size", "port", "testContrastiveAcc", "testContrastiveAccTest", "test_batch_size", "test_only",
-    "monitor", "monitor_freq", "tensorboard", "check", "untrained", "quiet",
+    "monitor", "monitor_freq", "tensorboard", "wandb", "check", "untrained", "quiet",
+    "cache",  # but what makes the views
+    "format", "mean", "std",  # `encoder` says how it was read
     "on_bad_image",  # while there is none, `error` and `skip` do the same
     "trainSplit", "imagenetCustomSplit", "customSplit", "fullset", "valiSplit", "groupSplit",  # but what they hold
 ])  # fmt: skip

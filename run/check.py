@@ -74,11 +74,3 @@ def check_folder(folder: Path, needed: int) -> str:
     if needed > free:
         raise InputError(f"{folder} needs {size(needed)} of disk, {size(free)} are free: free some, or choose another")
     return f"{size(free)} free"
-
-
-def duration(seconds: float) -> str:
-    """A time for people, in three digits: of two minutes and more in minutes, and so on up to days."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from run.foreign import content_kind, file_kind
+from run.foreign import content_kind, file_kind, is_safetensors
 from utils.errors import InputError
 from utils.files import replace_file
 from utils.safe_load import Refused, safe_load
@@ -33,12 +33,17 @@ def write_checkpoint(path: Path, content: dict[str, Any], previous: Path | None 
     Raises:
         InputError: it cannot be written, because the disk is full, say; what was there is as it was.
     """
+    replace_file(path, packed(content), previous)
+
+
+def packed(content: dict[str, Any]) -> bytes:
+    """The bytes of a checkpoint with its checksum."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     archive = buffer.getvalue()
     comment = _MARK + hashlib.sha256(archive).hexdigest().encode()
     # An archive without comment ends with the comment's length, 0.
-    replace_file(path, archive[:-2] + _LENGTH.to_bytes(2, "little") + comment, previous)
+    return archive[:-2] + _LENGTH.to_bytes(2, "little") + comment
 
 
 def _check(data: bytes) -> None:
@@ -95,13 +100,24 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, truncated, damaged, unsafe, or not a checkpoint.
     """
-    content = _load(Path(path))
-    if _is_state(content) and content:  # BCL's test.py takes a state dict alone, too
-        content = {"state_dict": dict(content)}
-    what = content_kind(content) if isinstance(content, dict) else ""
-    if what or not isinstance(content, dict) or not _is_state(content.get("state_dict")):
+    content = read_content(path)
+    what = content_kind(content)
+    if what or not _is_state(content.get("state_dict")):
         raise InputError(f"{path} is not a checkpoint that is read: {what or NO_WEIGHTS}")
     return content
+
+
+def read_content(path: str | Path) -> dict[str, Any]:
+    """What a file of any library holds, on the CPU, nothing in it executed; a state dict alone is at 'state_dict'.
+
+    Raises:
+        InputError: the file is missing, truncated, damaged or unsafe, or holds something else than a dict.
+    """
+    content = _load(Path(path))
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not a checkpoint that is read: {NO_WEIGHTS}")
+    # BCL's test.py takes a state dict alone, too.
+    return {"state_dict": dict(content)} if _is_state(content) and content else content
 
 
 def read_masks(path: str | Path) -> dict[str, torch.Tensor]:
@@ -124,9 +140,11 @@ def _load(path: Path) -> Any:
         _check(path.read_bytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return safe_load(path)
+            return _safetensors(path) if is_safetensors(path) else safe_load(path)
     except Refused as error:
         raise InputError(f"{path} has {error}: {WEIGHTS_ALONE}") from error
+    except InputError:
+        raise
     except Exception as error:
         # torch.load raises anything from EOFError to UnpicklingError on a bad file.
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
@@ -137,6 +155,14 @@ def _load(path: Path) -> Any:
         if what := file_kind(path):
             raise InputError(f"{path} is {what}") from error
         raise InputError(f"{path} is not a checkpoint that can be read: truncated or damaged; get it again") from error
+
+
+def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file  # here, as only such files need it
+    except ImportError as error:
+        raise InputError(f"{path} needs the package safetensors, which is not installed: install it") from error
+    return load_file(path)
 
 
 def _is_state(value: Any) -> bool:

@@ -7,9 +7,11 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from run.flags import PRECISIONS, Precision
+from run.processor import processor_flags
 from utils.allocator import keep_memory
 from utils.distributed import World
 
+BF16_FLAGS = {"avx512_bf16", "amx_tile"}  # either of them multiplies bfloat16
 DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 
@@ -17,7 +19,7 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices itself, rather than by way of float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(BF16_FLAGS & processor_flags())
 
 
 class Compute:
@@ -84,14 +86,18 @@ class Compute:
         """The module on the device, its convolutions in the run's memory format: fast kernels read channels-last."""
         return module.to(self.device, memory_format=self.memory_format)
 
-    def distributed(self, module: torch.nn.Module, world: World) -> torch.nn.Module:
+    def distributed(self, module: torch.nn.Module, world: World, same: bool = True) -> torch.nn.Module:
         """The module under DistributedDataParallel where there are several processes.
 
-        The same layers run at each step (static graph), and gradients live in the buffers that are sent.
+        Gradients live in the buffers that are sent.
+
+        Args:
+            same: whether the same layers run at each step (static graph); else they are looked for at each.
         """
         if world.size == 1:
             return module
         # Statistics are synchronised or per process, and masks are equal everywhere: no buffer needs sending.
         return DistributedDataParallel(
-            module, forward_sync_buffers=False, gradient_as_bucket_view=True, static_graph=True
-        )
+            module, forward_sync_buffers=False, gradient_as_bucket_view=True, static_graph=same,
+            find_unused_parameters=not same,
+        )  # fmt: skip

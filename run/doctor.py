@@ -17,7 +17,7 @@ from pathlib import Path
 
 from run.flags import AUTO_PRECISION, OTHER_FOLDER
 from utils.cli import Parser
-from utils.errors import run
+from utils.errors import InputError, run
 from utils.files import PROJECT
 from utils.text import size
 
@@ -91,14 +91,9 @@ def check_devices(report: Report) -> None:
     from run.compute import DTYPES, has_bf16
     from utils.distributed import cores
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     threads = f"{cores()} cores, {torch.get_num_threads()} threads"
     report.line("ok", "processor", f"{torch.backends.cpu.get_cpu_capability()}, {threads}")
-    for i in range(torch.cuda.device_count() if device.type == "cuda" else 0):
-        name, (free, total) = torch.cuda.get_device_name(i), torch.cuda.mem_get_info(i)
-        report.line("ok", "GPU", f"{i}: {name}, {size(free)} of {size(total)} free")
-    if device.type == "cpu":
-        report.line("ok", "GPU", "none: networks run on the processor")
+    device = torch.device("cuda" if check_gpus(report) else "cpu")
     native = has_bf16(device)
     for name, dtype in DTYPES.items():
         note = {"bf16": "native" if native else "not native, hence slow", "fp16": "scaled gradients"}.get(name, "")
@@ -109,6 +104,32 @@ def check_devices(report: Report) -> None:
             report.line("error", name, f"{type(error).__name__}: {' '.join(str(error).split())}")
         else:
             report.line("ok", name, ", ".join(filter(None, ["a convolution and its gradient run", note, auto])))
+
+
+def check_gpus(report: Report) -> int:
+    """A line for each GPU, or for that there is none; returns how many can be used."""
+    import torch
+
+    from run.gpu import check_gpu, visible_gpus
+
+    try:
+        count = visible_gpus()
+    except InputError as error:
+        report.line("error", "GPU", str(error))
+        return 0
+    usable = 0
+    for i in range(count):
+        try:
+            check_gpu(i)
+        except InputError as error:
+            report.line("error", "GPU", str(error))
+            continue
+        usable += 1
+        name, (free, total) = torch.cuda.get_device_name(i), torch.cuda.mem_get_info(i)
+        report.line("ok", "GPU", f"{i}: {name}, {size(free)} of {size(total)} free")
+    if not count:
+        report.line("ok", "GPU", "none: networks run on the processor")
+    return usable
 
 
 def _convolution(device: "torch.device", dtype: "torch.dtype") -> None:  # noqa: F821 - torch may not be installed

@@ -66,11 +66,12 @@ def saving_of(args: argparse.Namespace, **settings: Any) -> Saving:
 
 def add_experiment(parser: Parser, save_dir: str) -> None:
     """The positional experiment and --save-dir, the folder that holds its folder."""
-    parser.add_argument("experiment", type=_name, help="name of the run: its folder below --save-dir")
+    parser.add_argument("experiment", type=run_name, help="name of the run: its folder below --save-dir")
     parser.add_argument("--save-dir", default=save_dir, help="where experiments are kept")
 
 
-def _name(word: str) -> str:
+def run_name(word: str) -> str:
+    """An argparse type: the name of a run, below the folder of all."""
     parts = PurePath(word).parts
     if not word.strip() or not parts:
         raise argparse.ArgumentTypeError("the run needs a name")

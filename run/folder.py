@@ -1,12 +1,13 @@
 """An experiment's folder: what a run takes up from it, when it saves there, and how a signal ends it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from run.board import events
 from run.changes import OF_AN_EPOCH, changed_settings
@@ -22,7 +23,7 @@ from utils.errors import InputError, Interrupted
 from utils.files import replace_file
 
 CHECKPOINTS = re.compile(r"model(\.previous|_\d+)?\.pt")
-RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|metrics\.jsonl|log\.txt")
+RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|metrics\.jsonl|log\.txt|views\.png")
 
 
 class Run:
@@ -146,11 +147,13 @@ class Run:
         except ODD:
             return ""
 
-    def begin_epoch(self, steps: Callable[[], int]) -> Meters:
+    def begin_epoch(
+        self, steps: Callable[[], int], part_of: torch.Tensor | None = None, more: Sequence[str] = ()
+    ) -> Meters:
         """Meters of the coming epoch; takes up what was done of it before an interruption.
 
         Args:
-            steps: how many it has, asked once all else is taken up.
+            steps: how many it has, asked once all else is taken up. part_of, more: as Meters takes them.
 
         Raises:
             InputError: that does not fit.
@@ -159,7 +162,7 @@ class Run:
         try:
             for name, part in self.parts_within.items() if within else ():
                 part.load_state_dict(within[name])
-            meters = Meters(steps())
+            meters = Meters(steps(), part_of, more)
             if within:
                 meters.load_state_dict(within["meters"])
         except (InputError, *ODD) as error:

@@ -10,7 +10,6 @@ SAVE = "torch.save({'state_dict': WEIGHTS}, FILE), named as torchvision's ResNet
 
 # The first bytes of a file -> what it is, and what to do.
 _HEADS = {
-    rb".{8}\{\s*\"": f"a safetensors file: read it by safetensors.torch.load_file, and {SAVE}",
     rb"\x89HDF\r\n": f"an HDF5 file, of Keras perhaps: load it there, and {SAVE}",
     rb"version https://git-lfs": "a pointer of Git LFS, not the file itself: get that by `git lfs pull`",
     rb"\s*<(!doctype|html)": "a web page, not the file that a link on it leads to: get that",
@@ -33,6 +32,13 @@ _PREFIXES = {
     ("blocks.0.attn.",): "a vision transformer",
 }
 _USUAL = ("model", "model_state_dict", "net", "network", "weights", "params")  # where others have their weights
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is of safetensors: the length of a header of JSON in eight bytes, and the header; or by its name,
+    so that what is left of one, cut to nothing, is not taken for another format."""
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or bool(re.match(rb".{8}\{\s*[\"}]", file.read(300), re.S))
 
 
 def file_kind(path: Path) -> str:

@@ -10,6 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from run.schedule import TWO_STAGE
+
+VIEWS = "views.png"  # beside the log of a pre-training: its first batch
+
 # ---- writing
 
 FIRST = "prune"  # flag of the method whose part stands before weight decay and head, as published: SDCLR's
@@ -39,7 +43,7 @@ def experiment_name(data: str, style: str, parts: Sequence[tuple[str, str]], set
 
     Args:
         data, style: of the data set. parts: of each line of the method, its flag and its part of the name. settings: of
-            the recipe, as they are written on its command line.
+            the recipe, as they are written on its command line; image_size is '' for the usual one.
     """
     s, published = settings, PRETRAINING[style]
     # CIFAR-10's names are older than the other data sets.
@@ -48,8 +52,15 @@ def experiment_name(data: str, style: str, parts: Sequence[tuple[str, str]], set
     name += "".join(part for flag, part in parts if flag == FIRST)
     if "{weight_decay}" not in published and s["weight_decay"] != "1e-4":
         name += f"_wd{s['weight_decay']}"
+    if (scheduler := s.get("scheduler", "cosine")) != "cosine":
+        stages = [f"{letter}{s[key]}" for letter, key in (("E", "stage_epochs"), ("D", "stage_decay")) if s[key]]
+        name += f"_{scheduler}{''.join(stages) if scheduler == TWO_STAGE else ''}"
     if head := unusual_head_layers(s):
         name += f"_head{head}"
+    if s["head_width"] != "0":
+        name += f"_width{s['head_width']}"
+    if s["image_size"]:
+        name += f"_px{s['image_size']}"
     return name + "".join(part for flag, part in parts if flag != FIRST)
 
 

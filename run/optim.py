@@ -1,6 +1,7 @@
 """Optimisers of pre-training, with the published weight decay of each."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
@@ -64,19 +65,26 @@ def build_optimizer(
     return sgd(params, lr, 0.9, decay)
 
 
-def sgd(params: Iterable[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    """PyTorch's SGD in its fused form, one pass over the weights."""
-    optimizer = torch.optim.SGD(params, lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+def sgd(
+    params: Iterable[torch.nn.Parameter] | list[dict[str, Any]],
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool = False,
+) -> torch.optim.SGD:
+    """PyTorch's SGD in its fused form, one pass over the weights, or groups of them (set_rate)."""
+    how = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+    optimizer = torch.optim.SGD(params, lr, **how, fused=True)
     if momentum:
         # As it would be after a step without gradient: where a GradScaler skips the very first step, PyTorch 2.14 goes
         # on from uninitialised memory.
-        for p in optimizer.param_groups[0]["params"]:
+        for p in (p for group in optimizer.param_groups for p in group["params"]):
             optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
-    """Set the learning rate of all groups; returns it."""
+    """Set the learning rate of all groups, times the `scale` of those that have one; returns it."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("scale", 1.0)
     return lr

@@ -2,8 +2,17 @@
 
 import math
 from bisect import bisect_right
+from typing import NamedTuple
 
 FINAL_LR = 1e-6
+TWO_STAGE = "two-stage"
+
+
+class Stage(NamedTuple):
+    """The first of two stages: its epochs, and the learning rate that it ends with."""
+
+    epochs: int
+    lr: float
 
 
 def pretrain_lr(step: int, total: int, warmup: int, lr: float, scheduler: str = "cosine") -> float:
@@ -20,6 +29,34 @@ def pretrain_lr(step: int, total: int, warmup: int, lr: float, scheduler: str = 
         return lr * step / warmup
     done = (step - warmup) / (total - warmup)
     return FINAL_LR + (lr - FINAL_LR) * (1 + math.cos(math.pi * done)) / 2
+
+
+def two_stage_lr(epoch: int, epochs: int, warmup: int, lr: float, first: Stage) -> float:
+    """Learning rate of `epoch` (1-based) of `epochs`: two half cosines, for a loss that changes between them.
+
+    Published stepping (Geometric Harmonization's utils.py): it moves from epoch to epoch, linear to lr over `warmup`
+    epochs, to `first.lr` by the epoch `first.epochs`, from there to 1e-6, which the last epoch has. A run shorter than
+    its warm-up only rises.
+    """
+    if epoch < warmup:
+        return lr * epoch / warmup
+    if epoch < first.epochs:
+        high, low, begin, end = lr, first.lr, warmup, first.epochs
+    else:
+        high, low, begin, end = first.lr, FINAL_LR, first.epochs, epochs
+    done = (epoch - begin) / max(1, end - begin)
+    return low + (high - low) * (1 + math.cos(math.pi * done)) / 2
+
+
+def supervised_lr(step: int, total: int, warmup: int, lr: float) -> float:
+    """Learning rate of update `step` (0-based) of `total` of supervised learning: linear to lr over `warmup` updates,
+    then a half cosine to 0, which would be that of the update after the last one.
+
+    Chosen here, update by update; the code of Kang et al. (2020) moves from epoch to epoch, and its last one has 0.
+    """
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    return lr * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
 
 
 def probe_lr(epoch: int, lr: float, milestones: list[int]) -> float:

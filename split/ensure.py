@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from data.images import ImageList
-from data.sets.base import DataSet, FileSet, MemorySet
+from data.sets.base import DataSet, MemorySet
+from data.sets.files import FileSet
+from data.sets.folder import ALL, FolderSet
+from split.draws import PUBLISHED, SPLITS, split_and_shape
 from split.fetch_published import fetch
 from split.flags import FETCH, MAKE
 from split.lists import (
@@ -22,6 +25,7 @@ from split.lists import (
     read_path_list,
     write_lists,
 )
+from split.make_folder_lists import make_folder_lists
 from split.make_image_lists import make_image_lists, scan
 from split.make_splits import make_lists, make_shots, settings_of
 from utils.errors import InputError
@@ -160,6 +164,36 @@ def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path, *, fetc
         where = f" in {root}" if fetching else ""
         print(f"{relative} was missing: generated {len(written)} lists of {dataset.name}{where}{why}", flush=True)
     return root / relative
+
+
+def ensure_folder_list(name: str, dataset: FolderSet, root: Path, *, fetching: bool = True) -> Path:
+    """Path of a list of own images: a file, or the name of a list; missing ones are made.
+
+    Args:
+        name: such as `split1_D_i`. dataset: with its tree. fetching: as in ensure_list.
+
+    Raises:
+        InputError: nothing makes a list of that name, or the images have no classes.
+    """
+    name = name.removesuffix(".txt")
+    for path in (root / dataset.path(name), Path(name), Path(f"{name}.txt")):
+        if path.is_file():
+            return path
+    found = split_and_shape(name)
+    if not found and name not in dataset.names():
+        known = ", ".join([ALL, *dataset.names(), "split1_D_i", "split1_D_b", "split1_S_b", "split2_D_i, ..."])
+        raise InputError(f"list {name} does not exist; those of own images are {known}")
+    held_out = [root / dataset.path(held) for held in (dataset.val_list, dataset.test_list)]
+    with _making(dataset.path(name), dataset, root):
+        here = [read_path_list(path, dataset) for path in held_out if path.is_file()]
+        in_use = [path for item in here for path in item.paths] if found else []
+        usual = SPLITS if not found or found[0] in SPLITS and found[1] == PUBLISHED else ()
+        splits, shape = (usual, PUBLISHED) if usual else ((found[0],), found[1])
+        lists = make_folder_lists(dataset, splits, shape, in_use=in_use)
+        written = write_lists(lists, root, note=fetching)
+        where = f" in {root / dataset.folder}" if fetching else ""
+        print(f"{name} was missing: made {len(written)} lists of own images{where}", flush=True)
+    return root / dataset.path(name)
 
 
 def _classes(theirs: list[ImageList], dataset: FileSet) -> list[str]:

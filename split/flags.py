@@ -77,10 +77,11 @@ def parse_make(description: str) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
     parser.add_flag("--overwrite", help="replace lists of the same name")
     args = parser.parse_args()
+    dataset = data_set(args.dataset)
     of_files = args.dataset in data_sets("imagenet")
     if of_files and args.download:
-        raise InputError(f"{args.dataset} cannot be downloaded for you: {data_set(args.dataset).download}")
-    for option in memory if of_files else files:
+        raise InputError(f"{args.dataset} cannot be downloaded for you: {dataset.download}")
+    for option in files[:1] if dataset.own else memory if of_files else files:
         if getattr(args, option.dest) is not None:
             raise InputError(f"--{option.dest} has no meaning for {args.dataset}; see --help")
     return args

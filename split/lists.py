@@ -7,13 +7,17 @@ import hashlib
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from data.images import ImageList
-from data.sets.base import DataSet, FileSet, MemorySet
+from data.paths import Paths
+from data.sets.base import DataSet, MemorySet
+from data.sets.files import FileSet
 from data.sets.registry import data_sets
+from data.text_lists import count_lines, lines_of
 from split.counts import imagenet_100
 from split.flags import REMAKE, ROOT
 from utils.errors import InputError
@@ -26,7 +30,9 @@ PUBLISHED = ROOT / "published_splits.tsv"
 
 def blob_sha1(content: bytes) -> str:
     """git's id of a file: SHA-1 of `blob <bytes>\\0` and the content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    found = hashlib.sha1(b"blob %d\0" % len(content))
+    found.update(content)  # which may be long: no second copy
+    return found.hexdigest()
 
 
 def published_lists() -> list[dict[str, str]]:
@@ -170,9 +176,7 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
     """
     try:
         content = read_file(path, LARGEST)
-        # Some editors put a mark before the first line, and blank ones after the last. Names may have what
-        # str.splitlines takes for a line's end.
-        lines = list(io.StringIO(content.decode("utf-8-sig").rstrip(), newline=None))
+        count = count_lines(content)
     except FileNotFoundError as error:
         raise InputError(f"list {path} does not exist: `python -m split.make_splits` makes a data set's") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -181,21 +185,25 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
     source, owner = origin(sha1)
     if owner not in ("", dataset.name):
         raise InputError(f"list {path} belongs to {owner}, not to {dataset.name}: choose a list of {dataset.name}")
-    paths, labels = [], np.empty(len(lines), np.int64)
+    labels = np.empty(count, np.int64)
     absolute = {Path(data).absolute(), Path(data).resolve()} if data else set()
     folders = tuple(f"{str(folder).rstrip('/')}/" for folder in absolute)
-    for i, line in enumerate(lines):
-        where = f"list {path}, line {i + 1}"
-        name, labels[i] = _parse(line, where, dataset)
-        paths.append(_relative(name, where, folders))
+
+    def names() -> Iterator[str]:
+        for i, line in enumerate(lines_of(content)):
+            where = f"list {path}, line {i + 1}"
+            name, labels[i] = _parse(line, where, dataset)
+            yield _relative(name, where, folders)
+
+    paths = Paths(names())
     if not paths:
         raise InputError(f"list {path} is empty; make or fetch it again")
-    if len(unique := set(paths)) < len(paths):
-        twice = next(p for i, p in enumerate(paths) if p not in unique or unique.discard(p))
-        raise InputError(f"list {path}, line {len(paths) - paths[::-1].index(twice)}: {twice} is in the list twice")
+    if (twice := paths.repeated()) is not None:
+        last = max(i for i, name in enumerate(paths) if name == twice)
+        raise InputError(f"list {path}, line {last + 1}: {twice} is in the list twice")
     result = ImageList(path, sha1, source, labels, paths=paths)
     for other in apart:
-        if shared := len(unique.intersection(other.paths)):
+        if shared := paths.shared(other.paths):
             raise InputError(f"list {path} shares {shared} images with {other.path}: the two were not made together")
     return result
 

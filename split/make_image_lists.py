@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data.images import class_folders, folder_of
-from data.sets.base import FileSet
+from data.sets.files import FileSet
 from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
 from split.flags import SORT_VAL
 from utils.errors import InputError

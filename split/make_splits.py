@@ -9,25 +9,25 @@ class; D_i (long-tailed), D_b (balanced, as large) and S_b (few-shot) are prefix
 generator is frozen, so a seed gives the same lists on every machine.
 """
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.sets.base import FileSet, MemorySet
+from data.sets.base import MemorySet, Opening
+from data.sets.files import FileSet
+from data.sets.folder import FolderSet
 from data.sets.memory import load
 from data.sets.registry import data_set
-from split.counts import Shape, class_counts
+from split.counts import Shape
+from split.draws import PUBLISHED, SPLITS, make_split, split_and_shape, tag_of
 from split.flags import parse_make
 from split.lists import read_list, write_lists
+from split.make_folder_lists import make_folder_lists
 from split.make_image_lists import make_image_lists, scan
 from utils.errors import InputError, run
 from utils.files import locked
-
-SPLITS, PUBLISHED = (1, 2, 3, 4, 5), Shape()
-_NAME = re.compile(r"split(\d+)(?:_pareto(\d+(?:\.\d+)?))?(?:_imb(\d+(?:\.\d+)?))?_(D_i|D_b|S_b)$")
 
 
 def train_and_val(dataset: MemorySet, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,35 +37,6 @@ def train_and_val(dataset: MemorySet, labels: np.ndarray) -> tuple[np.ndarray, n
     val = [s[: dataset.val_per_class] for s in shuffled]
     train = [s[dataset.val_per_class : dataset.val_per_class + dataset.train_per_class] for s in shuffled]
     return np.concatenate(train), np.concatenate(val)
-
-
-def make_split(
-    dataset: MemorySet, labels: np.ndarray, val: np.ndarray, seed: int, shape: Shape
-) -> dict[str, np.ndarray]:
-    """D_i, D_b and S_b of one split, drawn from all images that are not validation images.
-
-    Returns:
-        {'D_i': ..., 'D_b': ..., 'S_b': ...}, int64 indices grouped by class; all three are prefixes of one shuffled
-        list per class.
-
-    Raises:
-        InputError: the seed is not in 1..2^32 - 1, or class_counts refuses.
-    """
-    if not 1 <= seed < 2**32:
-        raise InputError(f"there is no split{seed}: splits are numbered 1 to {2**32 - 1}")
-    rng = np.random.RandomState(seed)
-    pool = np.setdiff1d(np.arange(len(labels)), val)
-    order = rng.permutation(dataset.classes)
-    shuffled = [rng.permutation(pool[labels[pool] == c]) for c in range(dataset.classes)]
-    head = min(len(s) for s in shuffled)
-    sizes = np.empty(dataset.classes, np.int64)
-    sizes[order] = class_counts(dataset.classes, head, shape.imb_factor, shape.name, shape.alpha)
-    balanced = np.full(dataset.classes, sizes.sum() // dataset.classes)
-    few = np.full(dataset.classes, dataset.few_shot)
-    return {
-        name: np.concatenate([s[:n] for s, n in zip(shuffled, take, strict=True)])
-        for name, take in (("D_i", sizes), ("D_b", balanced), ("S_b", few))
-    }
 
 
 def make_lists(
@@ -86,11 +57,9 @@ def make_lists(
         lists = {dataset.train_list: train, dataset.val_list: val}
     if shape.imb_factor is None:
         shape = shape._replace(imb_factor=dataset.imb_factor)
-    tag = f"_pareto{shape.alpha:g}" if shape.name == "pareto" else ""
-    if tag or shape.imb_factor != dataset.imb_factor:
-        tag += f"_imb{shape.imb_factor:g}"
+    tag = tag_of(shape, dataset.imb_factor)
     for seed in splits:
-        for name, indices in make_split(dataset, labels, val, seed, shape).items():
+        for name, indices in make_split(labels, dataset.few_shot, val, seed, shape).items():
             lists[dataset.split_list(f"{dataset.prefix}split{seed}{tag}_{name}")] = indices
     return lists
 
@@ -119,14 +88,11 @@ def settings_of(dataset: MemorySet, relative: str) -> dict[str, Any]:
     """make_lists' settings that the name of a split's list asks for where they are not the default ones; {} of other
     names. Spelling is not checked."""
     path = Path(relative)
-    match = _NAME.fullmatch(path.stem.removeprefix(dataset.prefix))
-    if not match or relative != dataset.split_list(path.stem) or not path.stem.startswith(dataset.prefix):
+    found = split_and_shape(path.stem.removeprefix(dataset.prefix))
+    if not found or relative != dataset.split_list(path.stem) or not path.stem.startswith(dataset.prefix):
         return {}
-    seed, alpha, factor, _ = match.groups()
-    if alpha is None and factor is None and int(seed) in SPLITS:
-        return {}
-    shape = Shape("pareto", alpha=float(alpha)) if alpha else PUBLISHED
-    return {"splits": (int(seed),), "shape": shape._replace(imb_factor=float(factor) if factor else None)}
+    number, shape = found
+    return {} if shape == PUBLISHED and number in SPLITS else {"splits": (number,), "shape": shape}
 
 
 def in_memory_lists(
@@ -147,13 +113,17 @@ def main() -> None:
     args = parse_make(__doc__)
     dataset = data_set(args.dataset)
     of_files = isinstance(dataset, FileSet)
-    if of_files:
+    shape = Shape(args.shape or "exp", args.imb_factor, 6.0 if args.alpha is None else args.alpha)
+    splits = tuple(args.splits or SPLITS)
+    if isinstance(dataset, FolderSet):
+        dataset = dataset.at(args.data, Opening(show=not args.quiet, skip_bad=False))
+        lists = make_folder_lists(dataset, splits, shape, args.seed or 0)
+    elif of_files:
         scale, seed = 1.0 if args.scale is None else args.scale, args.seed or 0
         lists = make_image_lists(dataset, scan(dataset, Path(args.data)), scale, seed)
     else:
         labels = load(dataset, args.data, train=True, download=args.download).labels
-        shape = Shape(args.shape or "exp", args.imb_factor, 6.0 if args.alpha is None else args.alpha)
-        lists = in_memory_lists(dataset, labels, tuple(args.splits or SPLITS), shape, args.out)
+        lists = in_memory_lists(dataset, labels, splits, shape, args.out)
     with locked(args.out):
         written = write_lists(lists, args.out, args.overwrite)
     if args.quiet:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.images import ImageList
-from data.sets.base import FileSet
-from split.ensure import ensure_list, ensure_path_list
+from data.sets.files import FileSet
+from data.sets.folder import FolderSet
+from split.ensure import ensure_folder_list, ensure_list, ensure_path_list
 from split.lists import ROOT, read_list, read_path_list
 from utils.errors import InputError
 
@@ -33,6 +34,8 @@ class Lists:
         Raises:
             InputError: nothing makes a list of that name.
         """
+        if isinstance(data.dataset, FolderSet):
+            return ensure_folder_list(name, data.dataset, self._root, fetching=self._fetching)
         ensure = ensure_path_list if isinstance(data.dataset, FileSet) else ensure_list
         return ensure(name, data.dataset, data.lists_from, self._root, fetching=self._fetching)
 
@@ -46,6 +49,8 @@ class Lists:
         Raises:
             InputError: nothing makes a list of that name, or it is bad.
         """
+        if (found := data.listed(name)) is not None:
+            return found
         path = self.find(name, data)
         if isinstance(data.dataset, FileSet):
             found = read_path_list(path, data.dataset, tuple(apart), data.lists_from)
@@ -60,6 +65,8 @@ class Lists:
         Raises:
             InputError: as `open`.
         """
+        if (found := data.listed(name)) is not None:
+            return found
         path, dataset = self.find(name, data), data.dataset
         if not isinstance(dataset, FileSet):
             return read_list(path, dataset, (self.open(dataset.val_list, data),), data.lists_from)

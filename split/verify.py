@@ -19,7 +19,8 @@ import numpy as np
 
 from data.groups import thresholds
 from data.images import ImageList, folder_of
-from data.sets.base import FileSet, MemorySet
+from data.sets.base import MemorySet
+from data.sets.files import FileSet
 from data.sets.memory import load
 from data.sets.registry import DATA_SETS, data_set, data_sets
 from split.flags import GIVE_LABELS, parse_verify
@@ -62,7 +63,7 @@ def describe(item: ImageList, root: Path, classes: int, others: list[ImageList])
     if item.ids is None:
         groups = thresholds(np.bincount(item.labels, minlength=classes).tolist()).values()
         print("  classes with more than 100 / 20 to 100 / fewer than 20 images", *map(len, groups))
-        shared = [f"{o.path.stem} {len(set(o.paths).intersection(item.paths))}" for o in others]
+        shared = [f"{o.path.stem} {o.paths.shared(item.paths)}" for o in others]
     else:
         found = [(other, len(np.intersect1d(item.ids, other.ids))) for other in others]
         shared = [f"{o.path.stem} {n}{' (contained)' if n == len(item) else ''}" for o, n in found]
@@ -99,6 +100,8 @@ def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> 
         may be of another data set.
     """
     lists, failures, folders = [], [], {}
+    if dataset.own:  # of an .npz file there are no files
+        data = "" if dataset.tree.pixels else str(dataset.tree.root)
     # Nothing may share an image with validation or test but themselves; the small lists come first.
     apart = [path for name in (dataset.test_list, dataset.val_list) if (path := root / dataset.path(name)).is_file()]
     validated = root / dataset.path(dataset.val_list)
@@ -108,7 +111,8 @@ def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> 
             # BCL's few-shot probe has no validation, so its list may overlap the validation list (Places: 128 images).
             free = validated if dataset.hundred_shot and path.stem == dataset.hundred_shot else None
             item = read_path_list(path, dataset, tuple(o for o in lists if o.path in apart and o.path != free), data)
-            for label, names in class_folders(item).items():
+            # Own classes may have folders of their own.
+            for label, names in () if dataset.own else class_folders(item).items():
                 if len(names) > 1:
                     raise InputError(f"list {path} has label {label} for {' and '.join(sorted(names))}")
                 if names != (known := folders.setdefault(label, names)):
@@ -154,8 +158,8 @@ def main() -> None:
     args = parse_verify(__doc__)
     in_memory = data_sets("cifar")
     total, failures, elsewhere, recognised = 0, [], {}, False
-    for name in args.dataset or DATA_SETS:
-        dataset = data_set(name)
+    for name in args.dataset or [name for name in DATA_SETS if not data_set(name).own]:
+        dataset = data_set(name).at(args.data)
         if name in in_memory:
             labels = labels_of(dataset, args.data, args.labels)
             count, failed = verify(dataset, args.root, labels, not args.quiet)

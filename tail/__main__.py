@@ -53,8 +53,8 @@ def rank(setup: Setup) -> tuple[dict[str, np.ndarray], list[str]]:
 
 
 def main() -> None:
-    args, content = parse(__doc__)
-    setup = set_up(args, content)
+    args, source = parse(__doc__)
+    setup = set_up(args, source)
     data, groups, (ranked, told) = setup.data, setup.groups, rank(setup)
     words = [f"{c}" if groups is None else f"{groups[i]} {c}" for i, c in enumerate(data.labels.tolist())]
     for name, values in ranked.items():
@@ -62,7 +62,7 @@ def main() -> None:
         write_figure(plot_sheet(data.images, values, words, name), args.out / f"{name}_sheet.png")
     if groups is not None:
         found = {name: evaluate(values, groups) for name, values in ranked.items()}
-        text = f"{title(args, content, groups)}\n\n{table(found)}"
+        text = f"{title(args, source.content, groups)}\n\n{table(found)}"
         replace_file(args.out / "tail.txt", text.encode())
         replace_file(args.out / "tail.json", json.dumps(found, indent=1).encode())
         figure = plot_tail(found, ranked, groups)

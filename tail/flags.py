@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from data.sets.registry import pretraining_set
+from features.encoder import Source, read_encoder
+from features.flags import add_reading_options, reading_of
 from pretrain.flags import add_view_options, fill_in_views
-from run.checkpoint import read_checkpoint
 from tail.scores import SCORES
 from utils.cli import Parser, positive
 from utils.errors import InputError
@@ -17,14 +18,14 @@ LARGER_BATCHES = "give a larger --batch_size"
 OTHER_SCORES = "choose other --scores"
 # What is taken of a checkpoint's settings.
 SETTINGS = (
-    "dataset", "data", "augment", "image_size", "on_bad_image", "trainSplit", "imagenetCustomSplit", "batch_size",
-    "model", "temperature", "seed", "strength", "resizeLower",
+    "dataset", "data", "augment", "image_size", "cache", "on_bad_image", "trainSplit", "imagenetCustomSplit",
+    "batch_size", "model", "temperature", "seed", "strength", "resizeLower",
 )  # fmt: skip
 LONGEST = 4096  # characters of a setting
 
 
-def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The options, with the checkpoint's settings where they are not given, and the checkpoint's content.
+def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Namespace, Source]:
+    """The options, with the checkpoint's settings where they are not given, and the checkpoint's encoder.
 
     Args:
         words: the command line; None for this program's.
@@ -35,7 +36,8 @@ def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Na
     parser = Parser(description)
     parser.prog = "python -m tail"  # before Python 3.14 --help would say __main__.py
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="of pre-training")
+    add("--checkpoint", type=Path, required=True, help="of pre-training, or another library's")
+    add_reading_options(parser)
     add("--out", type=Path, required=True, help="folder to write to")
     add("--scores", nargs="+", choices=SCORES, help="default all that the checkpoint allows")
     add("--draws", type=positive, default=10, help="augmented passes of the loss")
@@ -45,13 +47,15 @@ def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Na
     # Published: a temperature of 0.2; 90% of the weights pruned on CIFAR, 30% on image files.
     parser.set_defaults(dataset=None, model=None, trainSplit="", temperature=0.2, prune_percent=None, bcl=False)
     words = sys.argv[1:] if words is None else words
-    source = parser.parse_args(words).checkpoint
-    content = read_checkpoint(source)
+    first = parser.parse_args(words)
+    source, encoder = first.checkpoint, read_encoder(first.checkpoint, reading_of(first))
     try:
-        parser.parse_args(found := [f"--checkpoint={source}", "--out=.", *_settings(content.get("config"))])
+        settings = _settings(encoder.content.get("config"))
+        parser.parse_args(found := [f"--checkpoint={source}", "--out=.", *settings])
     except InputError as error:
         raise InputError(f"{source} has settings of no use: {error}") from error
     args = parser.parse_args([*found, *words])
+    args.model = args.model or encoder.model
     for name in ("dataset", "model"):
         if not getattr(args, name):
             raise InputError(f"{source} does not say how it was trained: give --{name}")
@@ -65,7 +69,7 @@ def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Na
     fill_in_views(args)
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"--out {args.out} is no folder")
-    return args, content
+    return args, encoder
 
 
 def _settings(config: Any) -> list[str]:

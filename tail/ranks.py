@@ -2,12 +2,14 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from data.groups import GROUPS
-from utils.text import align, one_line
+from data.groups import GROUPS, group_of_each
+from data.paths import has_control
+from utils.text import align, printable
 
 PARTS = {"all": 100, "10%": 10, "5%": 5, "1%": 1}  # of the ranking, percent
 COLUMNS = ("sample_id", "path", "score", "rank", "class", "group")
@@ -20,11 +22,10 @@ def ranking(scores: np.ndarray) -> np.ndarray:
 
 def group_names(labels: np.ndarray, groups: dict[str, list[int]]) -> np.ndarray:
     """Group of each image, [N] words, from labels [N] and the classes of each group."""
-    of_class = {c: name for name, classes in groups.items() for c in classes}
-    return np.array([of_class[c] for c in labels.tolist()])
+    return np.array(GROUPS)[group_of_each(labels, groups)]
 
 
-def to_csv(scores: np.ndarray, names: list[str], labels: np.ndarray, groups: np.ndarray | None) -> bytes:
+def to_csv(scores: np.ndarray, names: Sequence[str], labels: np.ndarray, groups: np.ndarray | None) -> bytes:
     """The ranking as a CSV file in UTF-8: COLUMNS, best rank first; an image without a score has an empty one.
 
     Args:
@@ -36,7 +37,8 @@ def to_csv(scores: np.ndarray, names: list[str], labels: np.ndarray, groups: np.
     for rank, i in enumerate(ranking(scores).tolist(), 1):
         score = "" if np.isnan(scores[i]) else f"{scores[i]:.9g}"
         # No control characters, and never what a spreadsheet takes for a formula.
-        path = one_line(f"./{names[i]}" if names[i].startswith(("=", "+", "-", "@")) else names[i])
+        path = f"./{names[i]}" if names[i].startswith(("=", "+", "-", "@")) else names[i]
+        path = printable(path) if has_control(path) else path
         row = [i, path, score, rank, labels[i]]
         writer.writerow(row if groups is None else [*row, groups[i]])
     return text.getvalue().encode()

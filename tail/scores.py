@@ -19,14 +19,17 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from data.loader import Batch, BatchedLoader, EpochSampler, on_device
+from data.loader import Batch, BatchedLoader, on_device
+from data.samplers import EpochSampler
+from features.encoder import Source
 from features.extract import images_of
 from methods.bcl import memorisation_score
 from methods.simclr import nt_xent
 from models import build_encoder
 from models.batch_norm import DualBatchNorm
-from models.mask import Masks, pruned, set_masks
-from models.published import State, has_dual_batch_norm, load_state
+from models.mask import Masks, make_prunable, pruned, set_masks
+from models.published import has_dual_batch_norm, load_state
+from models.resnet import build_backbone
 from run.bad_images import BadImages
 from run.compute import Compute
 from utils.errors import InputError
@@ -35,21 +38,30 @@ SCORES = ("disagreement", "memorisation", "loss")
 WIDEST = 65536  # numbers of a projection
 
 
-def build_encoder_of(state: State, name: str, stem: str, source: str) -> nn.Module:
-    """The prunable encoder, in evaluation mode, whose weights a state dict holds; the head's shape is read off it.
+def build_encoder_of(source: Source, name: str) -> nn.Module:
+    """The prunable encoder, in evaluation mode, whose weights a checkpoint holds; the head's shape is read off it.
+
+    Another library's encoder is without its head: its projection is the features before it.
 
     Args:
-        state: keys as ours. name: one of MODELS. stem: 'cifar' or 'imagenet'. source: the file's name, for messages.
+        name: one of MODELS.
 
     Raises:
-        InputError: it has no projection head, or is of another model.
+        InputError: it is ours and has no projection head, or it is of another model.
     """
+    state, stem = source.encoder.state, source.encoder.stem
+    if not source.encoder.ours:
+        encoder = make_prunable(build_backbone(name, stem))
+        load_state(encoder, state, source.path, head=False)
+        return encoder.eval()
     layers = sum(f"fc.fc{i}.weight" in state for i in (1, 2, 3))
-    last = state.get(f"fc.fc{layers}.weight")
-    if layers < 2 or last is None or last.ndim != 2 or not 0 < len(last) <= WIDEST:
-        raise InputError(f"{source} has no projection head of 2 or 3 layers: give a checkpoint of pre-training")
+    first, last = (state.get(f"fc.fc{i}.weight") for i in (1, layers))
+    odd = [w is None or w.ndim != 2 or not 0 < len(w) <= WIDEST for w in (first, last)]
+    if layers < 2 or any(odd):
+        raise InputError(f"{source.path} has no projection head of 2 or 3 layers: give a checkpoint of pre-training")
     encoder = build_encoder(name, len(last), layers, stem, prune=True, dual_bn=has_dual_batch_norm(state))
-    load_state(encoder, state, source)
+    encoder.fc = encoder.fc.of_width(len(first))
+    load_state(encoder, state, source.path)
     return encoder.eval()
 
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from data.flags import views_of
+from data.flags import check_augment, opening_of, views_of
 from data.groups import GROUPS
 from data.loader import AugmentedImages, fingerprint, view_loader
 from data.sets.registry import pretraining_set
+from features.encoder import Source
 from models.mask import compute_masks
 from models.published import from_published
 from pretrain.flags import training_list
@@ -19,11 +20,12 @@ from run.checkpoint import read_masks
 from run.compute import Compute
 from run.flags import precision_of
 from run.log import Log
+from run.world import world_from_environment
 from split.open import Lists
 from tail.flags import LARGER_BATCHES, NO_MEMORY, OTHER_SCORES
 from tail.ranks import group_names
 from tail.scores import SCORES, Network, build_encoder_of, full_batches, memorisation, memory_of_losses
-from utils.distributed import World, world_from_environment
+from utils.distributed import World
 from utils.errors import InputError
 
 
@@ -43,21 +45,24 @@ class Setup(NamedTuple):
     told: list[str]
 
 
-def set_up(args: argparse.Namespace, content: dict[str, Any]) -> Setup:
+def set_up(args: argparse.Namespace, checkpoint: Source) -> Setup:
     """The training images and the checkpoint's network; nothing is computed yet.
 
     Raises:
         InputError: checkpoint, mask, data or list is bad, or they do not go together.
     """
-    source, told, known = str(args.checkpoint), [], {}
+    source, content, told, known = checkpoint.path, checkpoint.content, [], {}
+    if not checkpoint.encoder.ours:
+        told.append(f"{source}: {checkpoint.encoder}; without its head, scores are of the features before it")
     remembers = memory_of_losses(content.get("memory"))
     names = args.scores or [name for name in SCORES if name != "memorisation" or remembers]
     if not args.scores and not remembers:
         told.append(f"memorisation is left out: {source} has no memory of losses, {NO_MEMORY}")
     compute = Compute(precision_of(args), world_from_environment(args.no_cuda).device)
-    dataset, _ = pretraining_set(args.dataset)
-    views = views_of(args, dataset)
-    opened = dataset.open(args.data, args.download)
+    opened = pretraining_set(args.dataset)[0].open(args.data, args.download, opening_of(args))
+    dataset = opened.dataset
+    check_augment(args, dataset)
+    views = views_of(args)
     training = opened.training(Lists().open_training(training_list(args), opened), views)
     data, counts = training.images, training.counts
     if "loss" in names and min(args.batch_size, len(data)) < 2:
@@ -69,7 +74,7 @@ def set_up(args: argparse.Namespace, content: dict[str, Any]) -> Setup:
         if isinstance(images, str) and images != fingerprint(data):
             raise InputError(f"{source} remembers losses of other images than those of the list: {OTHER_SCORES}")
         known["memorisation"] = memorisation(content.get("memory"), len(data), source)
-    encoder = build_encoder_of(from_published(content["state_dict"]), args.model, dataset.style, source)
+    encoder = build_encoder_of(checkpoint, args.model)
     # The weights as they are, before another memory format turns them round, decide what is pruned.
     masks = from_published(read_masks(args.mask)) if args.mask else compute_masks(encoder, args.prune_percent)
     sampler = full_batches(len(data), args.batch_size, args.seed)

@@ -167,3 +167,13 @@ def interrupted(monkeypatch):
 
     yield after
     Called.steps = []
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """(folder of images, folder of their lists): ImageNet-100, counts a hundredth of the published ones."""
+    from tests.trees import make_listed_tree  # which imports much
+
+    root, lists = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("lists")
+    make_listed_tree(root, [20] * 3 + [7] * 15 + [4] * 82, lists)
+    return root, lists

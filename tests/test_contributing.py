@@ -23,7 +23,7 @@ from tests.warm import environment, python
 
 TEXT = (PROJECT / "CONTRIBUTING.md").read_text()
 METHODS, DATA_SETS, PROTOCOLS = "methods/__init__.py", "data/sets/registry.py", "probe/protocols.py"
-FIGURES = {"groups", "classes", "sizes", "curves"}
+FIGURES = {"groups", "classes", "sizes", "curves", "loss_by_group"}
 
 
 def blocks(section: str) -> list[str]:

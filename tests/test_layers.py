@@ -30,7 +30,7 @@ SCRIPTS = {
 }
 # Of these packages, only these modules.
 ONLY = {
-    "analysis": {"probe": {"probe.protocols"}, "run": {"run.names", "run.changes"}},
+    "analysis": {"probe": {"probe.protocols"}, "run": {"run.names", "run.changes", "run.made"}},
     "recipes": {"probe": {"probe.protocols"}},
 }
 NEVER = {"analysis": {"split.ensure"}}

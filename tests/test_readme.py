@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.sets.registry import data_sets
+from analysis import bcl_table
+from data.sets.registry import TRANSFER_SETS, data_sets
 from models import build_encoder
 from recipes.flags import OPTIONS, SPELLINGS
 from recipes.pretrained import ARCHIVES
+from tests.analysis.test_transfer_table import write as write_transfer
 from tests.conftest import PROJECT
+from tests.scripts.test_folder import photographs
 from tests.warm import environment, python
 
 PUBLISHED = PROJECT.parent / "shared" / "published_splits"
@@ -38,9 +41,13 @@ ROOMS = "analysis|benchmarks|cmds|data|docs|features|methods|models|pretrain|pro
 HERE = {
     r"--epochs \d+": "--epochs 1",
     r"model_100\.pt": "model_1.pt",
+    r"folder\.sh --data photos": "folder.sh --data photos --model res10 -e 1 --linear_epochs 1 --few_shot_epochs 1",
+    r"weights='DEFAULT'": "weights=None",
+    r"(-m probe .*)": r"\1 --epochs 1",
     r"--dataset cifar100 --data \w+": "--dataset digits",
     r"(train_cifar\.py \w+_)cifar100_split1_D_i": r"\1digits_split1_D_i",
     r"(recipes\.pretrained get) .*": r"\1 --help",
+    r"(data\.sets\.fetch) .*": r"\1 --help",
     r"(data\.imagenet_extract) .*": r"\1 --help",
     r"(split\.\w+) .*(--data /path/to/|--dataset imagenet).*": r"\1 --help",
 }
@@ -69,7 +76,15 @@ def fabricate_results(project: Path) -> None:
                     (folder / name / "results.json").write_text(content)
 
 
-BCL = ("", "_focal2", "_pruneP0.9DualBN_head2", "_bclK1", "_pruneP0.9DualBN_head2_bclK2")
+def write_result(folder: Path, rng: np.random.RandomState, classes: int, protocol: str) -> None:
+    """results.json with random accuracies."""
+    folder.mkdir(parents=True)
+    result = {"per_class": rng.uniform(0, 100, classes).tolist(), "lists": {}, "departs": {},
+              "class_counts": rng.randint(1, 200, classes).tolist(), "protocol": protocol}  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(result))
+
+
+BCL = ("", "_focal2", "_dncK5", "_pruneP0.9DualBN_head2", "_bclK1", "_pruneP0.9DualBN_head2_bclK2")
 
 
 def fabricate_bcl(project: Path) -> None:
@@ -82,10 +97,7 @@ def fabricate_bcl(project: Path) -> None:
         for suffix in BCL:
             for protocol in ("bcl-full", "bcl-100shot", "bcl-50shot"):
                 folder = project / f"checkpoints_{name}{suffix}__{protocol}"
-                folder.mkdir(parents=True)
-                result = {"per_class": rng.uniform(0, 100, classes).tolist(), "lists": {}, "departs": {},
-                          "class_counts": rng.randint(1, 200, classes).tolist(), "protocol": protocol}  # fmt: skip
-                (folder / "results.json").write_text(json.dumps(result))
+                write_result(folder, rng, classes, protocol)
     for name, dual in (("bcl_bcl_i", False), ("bcl_sdclr", True)):
         folder = project / "checkpoints_cifar100" / f"{name}_split1"
         folder.mkdir(parents=True)
@@ -96,6 +108,18 @@ def fabricate_bcl(project: Path) -> None:
         else:
             renamed = {("backbone." + k).replace("backbone.fc.", "projector."): v for k, v in state.items()}
         torch.save({"epoch": 2000, "state_dict": renamed, "optim": {}}, folder / "model.pt")
+
+
+def fabricate_supervised(project: Path) -> None:
+    """Results of supervised learning from random weights and from all methods of BCL's table 3."""
+    rng = np.random.RandomState(3)
+    names = [(100, f"cifar100_tune/m_epoch{{}}_cifar100_split{n}_D_i_newNT_s10") for n in range(1, 6)]
+    names += [(1000, "imagenet_tune/ImageNet_LT_train_res50_lr0.5_temp0.2_epoch{}_batch256")]
+    for classes, name in names:
+        for epochs, suffix in [(0, ""), *((500, suffix) for suffix in BCL)]:
+            for protocol in ("ce", "crt", "la"):
+                folder = project / f"checkpoints_{name.format(epochs)}{suffix}__{protocol}"
+                write_result(folder, rng, classes, protocol)
 
 
 def fabricate_imagenet(project: Path) -> None:
@@ -115,6 +139,25 @@ def fabricate_imagenet(project: Path) -> None:
                     (folder / f"{base}{tag}lr30_x" / "results.json").write_text(content)
 
 
+def fabricate_transfer(project: Path) -> None:
+    """Results of every method on every fine-grained set."""
+    for method in bcl_table.METHODS:
+        for name in TRANSFER_SETS:
+            write_transfer(project, method, name, 50.0)
+
+
+def fabricate_folder(project: Path) -> None:
+    """Own images, and results of a split of them."""
+    photographs(project / "photos", {"owl": 24, "cat": 18, "dog": 12})
+    for suffix in ("", "_pruneP0.5DualBN"):
+        for probe, protocol in (("", "sdclr-linear"), ("split1_S_b_", "sdclr-fewshot")):
+            name = f"split1_D_i_res18_scheduling_sgd_lr0.5_temp0.2_epoch9_batch9{suffix}__{probe}lr30_x"
+            folder = project / "checkpoints_photos_tune" / name
+            folder.mkdir(parents=True)
+            result = {"per_class": [10.0, 20.0, 30.0], "class_counts": [9, 2, 1], "lists": {}, "departs": {}}
+            (folder / "results.json").write_text(json.dumps({**result, "protocol": protocol}))
+
+
 @pytest.fixture(scope="module")
 def ready(project_copy, tmp_path_factory):
     """A copy of the project with results to tabulate, and a server of the published lists."""
@@ -123,6 +166,9 @@ def ready(project_copy, tmp_path_factory):
     fabricate_results(project)
     fabricate_imagenet(project)
     fabricate_bcl(project)
+    fabricate_supervised(project)
+    fabricate_folder(project)
+    fabricate_transfer(project)
     if not PUBLISHED.exists():
         yield project
         return
@@ -147,7 +193,7 @@ def ready(project_copy, tmp_path_factory):
 
 def trains(block: str) -> bool:
     """Whether a block trains or extracts for real, which takes seconds; a check does one step."""
-    return bool(re.search(r"\btrain_\w+\.py (?!.* --check$)|-m (tail|features)\b", block, re.M))
+    return bool(re.search(r"\btrain_\w+\.py (?!.* --check$)|-m (tail|features|probe)\b", block, re.M))
 
 
 def takes_long(name: str, block: str) -> bool:
@@ -190,11 +236,11 @@ def test_commands_of_documents(ready, block):
         if line.startswith(("./cmds/shell_scrips/imagenet", "./cmds/shell_scrips/places")):
             assert done.stdout.count(" train_imagenet.py") >= 2
         if line.strip().startswith("./cmds/shell_scrips/bcl-cifar-100"):
-            assert done.stdout.count(" --protocol bcl-") == 5 * 5 * 3 + 5 * 2
+            assert done.stdout.count(" --protocol bcl-") == 6 * 5 * 3 + 6 * 2
         if "exp_analyse" in line:
             assert "missing:" not in done.stdout
         if re.search(r"--check( True)?$", line):
-            assert done.stdout.count("nothing was written") == (3 if "digits-LT.sh" in line else 1)
+            assert done.stdout.count("nothing was written") == (3 if "cmds/" in line else 1)
 
 
 def test_documents_have_the_commands():
@@ -203,8 +249,8 @@ def test_documents_have_the_commands():
                  "train_simCLR.py", "train_cifar.py", "exp_analyse.py", "split.verify", "torchrun",
                  "imagenet-100-res50-LT.sh", "imagenet-res50", "places-res50-LT.sh", "recipes.pretrained",
                  "bcl-cifar-100-LT.sh", "--paper bcl", "features.save", "--protocol bcl-100shot", "cmds/reproduce.sh",
-                 "run.doctor", "-m tail", "features.embed", "features.export", "--check", "split.fetch_published",
-                 "split.make_splits", "data.imagenet_extract", "--monitor knn"):  # fmt: skip
+                 "run.doctor", "-m tail", "-m probe", "features.embed", "features.export", "--check",
+                 "split.fetch_published", "split.make_splits", "data.imagenet_extract", "--monitor knn"):  # fmt: skip
         assert name in text
 
 
@@ -279,4 +325,12 @@ def test_the_results_of_digits_beat_the_untrained_network(table):
     }
     assert accuracy.keys() == {"untrained", "SimCLR", "Focal", "SDCLR", "BCL-I", "BCL-D"}
     assert min(v for k, v in accuracy.items() if k != "untrained") > accuracy["untrained"] + 10
+
+
+@pytest.mark.parametrize("study", ["cifar10_study"])
+def test_results_in_the_readme_are_those_of_the_study(study):
+    """Every row of the table is in the README."""
+    tables = (PROJECT / "results" / f"{study}.txt").read_text().split("how they were run")[0]
+    rows = [row for row in tables.splitlines() if re.match(r"[\w.+-]+ +\d+(,\d+)* +\d", row)]
+    assert len(rows) >= 8
     assert all(row in DOCUMENTS["README.md"] for row in rows)

@@ -68,7 +68,7 @@ def training_of(args: argparse.Namespace) -> TrainingImages:
     """The images that a pre-training's command line asks for."""
     dataset, _ = pretraining_set(args.dataset)
     data = dataset.open(args.data, args.download)
-    return data.training(Lists().open_training(training_list(args), data), views_of(args, dataset))
+    return data.training(Lists().open_training(training_list(args), data), views_of(args))
 
 
 def images_in_memory(data: ImageSet, batch: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:

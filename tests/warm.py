@@ -2,10 +2,12 @@
 
 `python()` is the path of a program that takes `script ...`, `-m module ...` and `-c code` as python does, with the
 caller's folder, environment and standard streams. What it runs is the project's own code, imported anew each time.
+WARM_NAMESPACES in the environment is the number of a process whose user, network and name it takes (tests.hosts).
 """
 
 import atexit
 import contextlib
+import ctypes
 import functools
 import gc
 import json
@@ -74,8 +76,17 @@ def spawn(function: Callable, args: tuple, processes: int) -> None:
     mp.start_processes(function, args, processes, start_method="forkserver" if sys.platform == "linux" else "spawn")
 
 
+def enter(process: int) -> None:
+    """Take the user, network and UTS namespaces of a process; this one has a single thread."""
+    kinds = 0x10000000 | 0x40000000 | 0x04000000  # CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWUTS
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(os.pidfd_open(process), kinds):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
 def _plain(environment: dict[str, str]) -> dict[str, str]:
-    return {k: v for k, v in environment.items() if k not in ("OMP_NUM_THREADS", "PYTHONPATH")}
+    kept = {k: v for k, v in environment.items() if k not in ("OMP_NUM_THREADS", "PYTHONPATH")}
+    return kept | {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # read when torch is loaded, which recipes.launch sets it before
 
 
 def serve(address: str) -> None:
@@ -151,6 +162,8 @@ def _become(words: list[str], folder: str, environment: dict[str, str], path: li
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if process := environment.get("WARM_NAMESPACES"):
+        enter(int(process))
     if "OMP_NUM_THREADS" in environment:  # read when torch was loaded
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115

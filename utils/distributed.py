@@ -25,42 +25,6 @@ class World:
         return self.rank == 0
 
 
-def world_from_environment(no_cuda: bool = False) -> World:
-    """Read torchrun's RANK, WORLD_SIZE and LOCAL_RANK; without them this is the only process.
-
-    Raises:
-        InputError: they are no numbers, or do not go together, or there are more processes on this machine than GPUs,
-            where there are GPUs.
-    """
-    rank, size = number_from_environment("RANK", 0), number_from_environment("WORLD_SIZE", 1)
-    local, here = number_from_environment("LOCAL_RANK", 0), local_processes()
-    if rank >= size or local >= size:
-        # Each process for itself: there may be no rank 0.
-        told = f"the environment has RANK={rank} and LOCAL_RANK={local} of WORLD_SIZE={size} processes"
-        raise InputError(f"{told}: unset them, or start by torchrun", each=True)
-    if no_cuda or not torch.cuda.is_available():
-        return World(rank, size, torch.device("cpu"))
-    count = torch.cuda.device_count()
-    if max(here, local + 1) > count:
-        raise InputError(f"{max(here, local + 1)} processes for {count} GPU(s): start at most {count} on this machine")
-    return World(rank, size, torch.device("cuda", local))
-
-
-def launched_by_hand(local_rank: int | None, world_size: int, port: int) -> None:
-    """Join processes that were started one by one, as --local_rank, --world_size and --port of the authors' scripts do.
-
-    Where torchrun, or torch.distributed.launch, has set the environment, that decides.
-
-    Args:
-        local_rank: in 0..world_size - 1; None only of one process.
-    """
-    if "RANK" in os.environ or world_size == 1:
-        return
-    here = {"RANK": local_rank, "LOCAL_RANK": local_rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
-    os.environ.update({name: str(value) for name, value in here.items()})
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-
-
 def local_processes() -> int:
     """Processes of this run on this machine."""
     return number_from_environment("LOCAL_WORLD_SIZE", 1)
@@ -84,12 +48,12 @@ def cores() -> int:
 
 
 def join(world: World) -> None:
-    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, nothing to do.
+    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, or where they have joined before, nothing to do.
 
     Raises:
         InputError: the processes do not find each other, or the port is in use.
     """
-    if world.size > 1:
+    if world.size > 1 and not dist.is_initialized():
         try:
             dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo")
         except (RuntimeError, ValueError) as error:
@@ -162,6 +126,14 @@ def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
         dist.all_reduce(values)
         values /= dist.get_world_size()
     return values
+
+
+def in_all_processes(flag: torch.Tensor) -> torch.Tensor:
+    """Whether a flag, a scalar, is true in every process: a scalar on its device, for which nothing waits."""
+    if _several():
+        flag = flag.to(torch.int32)
+        dist.all_reduce(flag, dist.ReduceOp.MIN)
+    return flag
 
 
 def sum_over_processes(counts: np.ndarray, device: torch.device) -> np.ndarray:

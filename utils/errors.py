@@ -102,8 +102,11 @@ def _is_main() -> bool:
 
 def _line_for(error: RuntimeError) -> str:
     """The line for what torch raises where memory, a loader's worker or another process is gone; '' for a fault."""
-    if re.search("can't allocate memory|out of memory", str(error)):
-        return f"error: not enough memory: {one_line(str(error))}"
+    rank = f" [rank {os.environ.get('RANK', 0)}]" if _process_group() else ""  # each has a GPU of its own
+    if re.search("can't allocate memory|out of memory|ALLOC_FAILED", str(error)):
+        return f"error{rank}: not enough memory: {one_line(str(error))}"
+    if re.search("busy or unavailable|no kernel image is available|driver is too old", str(error)):
+        return f"error{rank}: the GPU cannot be used: {str(error).splitlines()[0]}"
     if reason := _of_a_worker(error):
         return f"error: {reason}"
     # Where one process ends, the others fail in the middle of a collective; so do all where the network does.

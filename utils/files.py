@@ -11,8 +11,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from utils.errors import InputError, warn
 
 PROJECT = Path(__file__).resolve().parents[1]  # the folder of the project
@@ -96,23 +94,30 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}  # what
 def locked(folder: Path) -> Iterator[None]:
     """Hold `<folder>/.lock`; waits while another process does.
 
-    Afterwards the lock file is gone, and so is the folder if it was made for it and stayed empty.
+    Afterwards the lock file is gone, and so are the folder and those above it that were made for it and stayed empty.
 
     Raises:
         OSError: the lock file cannot be made.
     """
-    made = not folder.is_dir()
+    made = [place for place in (folder, *folder.parents) if not place.is_dir()]
     try:
         with held(folder / ".lock", timeout=-1):
             yield
     finally:
-        if made:
-            with suppress(OSError):
-                folder.rmdir()
+        with suppress(OSError):
+            for place in made:
+                place.rmdir()
 
 
 @contextmanager
 def held(path: Path, timeout: float) -> Iterator[None]:
+    try:
+        from filelock import FileLock, Timeout  # here, as a machine's own build of PyTorch may come without it
+    except ImportError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _warn(path.parent, "the package filelock is not installed")
+        yield
+        return
     # The kernel releases the lock of a killed process; filelock's soft lock, its fallback, would remain.
     lock = FileLock(path, timeout, fallback_to_soft=False, on_acquired=_sign)
     while not lock.is_locked:

@@ -1,5 +1,6 @@
 """torch.load of a file from a stranger: nothing in it is executed, and it takes no more memory than it is long."""
 
+import argparse
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ _SAFE = [
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
+    argparse.Namespace,  # of a command line, which others save: attributes and nothing else
     *{type(np.dtype(kind)) for kind in NUMBERS},
 ]
 
@@ -55,7 +57,7 @@ def _check(content: Any) -> None:
     """Raise Refused if there are too many values, counted at any depth, or a tensor without numbers."""
     stack, count = [content], 0
     while stack:
-        value = stack.pop()
+        value = vars(v) if isinstance(v := stack.pop(), argparse.Namespace) else v
         if isinstance(value, dict):
             children = [*value.keys(), *value.values()]
         else:

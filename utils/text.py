@@ -20,3 +20,11 @@ def align(lines: list[tuple[str, ...]]) -> str:
 def size(amount: float) -> str:
     """An amount of bytes for people, in MiB or GiB."""
     return f"{amount / 2**30:.2f} GiB" if amount >= 1000 * 2**20 else f"{amount / 2**20:.3g} MiB"
+
+
+def duration(seconds: float) -> str:
+    """A time for people, in three digits: of two minutes and more in minutes, and so on up to days."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -22,7 +22,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         "--monitor": WORD, "--monitor_freq": INT[:-1], "--tensorboard": FLAG,
     },
     "train_cifar.py": {
-        **dict.fromkeys([*PROBE_INT, "--batch-size", "--save-freq"], INT[1:-1]),
+        **dict.fromkeys([*PROBE_INT, "--batch-size", "--save-freq", "--image_size"], INT[1:-1]),
         **dict.fromkeys(["--lr", "--wd", "--momentum", "--prune_percent"], FLOAT),
         **dict.fromkeys(["--dataset", "--model", "--fixto", "--protocol", "--precision", "--on_bad_image"], WORD),
         **dict.fromkeys(["--cvt_state_dict", "--test_only", "--no-cuda", "--fixbn", "--resume", "--prune"], FLAG),
@@ -82,7 +82,7 @@ CONTRADICTIONS = [
     ["train_simCLR.py", "--prune", "--prune_percent", "0.1", "--random_prune_percent", "0.5"],
     ["train_simCLR.py", "--bcl", "--rand_strength", "5", "--rand_floor", "9"],
     ["train_simCLR.py", "--augment", "opencv"],
-    ["train_simCLR.py", "--image_size", "64"], ["train_simCLR.py", "--dataset", "places", "--augment", "batched"],
+    ["train_cifar.py", "--image_size", "7"], ["train_simCLR.py", "--dataset", "places", "--augment", "batched"],
     ["train_simCLR.py", "--output_ch", "4294967295"], ["train_simCLR.py", "--output_ch", "100000000"],
     ["train_simCLR.py", "--bcl", "--rand_k", "4294967295", "--epochs", "1"], ["train_simCLR.py", "--batch_size", "1"],
     ["train_simCLR.py", "--temperature", "1e-300", "--epochs", "1"], ["train_simCLR.py", "--head_layers", "99"],

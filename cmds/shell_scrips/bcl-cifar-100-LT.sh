@@ -8,7 +8,7 @@
 # 5e-4 (1e-4 with pruning), pruning 0.9, seed 10. It was not run by this project.
 #
 #   ./cmds/shell_scrips/bcl-cifar-100-LT.sh --method bcl-i -w 8 --split cifar100_split1_D_i
-#   --method simclr|focal|sdclr|bcl-i|bcl-d
+#   --method simclr|focal|dnc|sdclr|bcl-i|bcl-d
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec "$PYTHON" -m recipes --dataset cifar100 --paper bcl --model res18 --epochs 2000 \

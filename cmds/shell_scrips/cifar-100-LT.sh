@@ -7,7 +7,7 @@
 #
 #   ./cmds/shell_scrips/cifar-100-LT.sh -g 1 -w 8 --split cifar100_split1_D_i \
 #       [--prune True --prune_percent 0.9 --prune_dual_bn True]
-#   ... [--method simclr|focal|sdclr|bcl-i|bcl-d] [--paper bcl, for the settings and probes of BCL's paper]
+#   ... [--method NAME, of docs/methods.md] [--paper bcl, for the settings and probes of BCL's paper]
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec "$PYTHON" -m recipes --dataset cifar100 --model res18 --epochs 2000 --batch_size 512 \

@@ -3,7 +3,7 @@
 # Time: about two minutes for each split and method on two CPU cores.
 #
 #   ./cmds/shell_scrips/digits-LT.sh --split digits_split1_D_i
-#   ... [--method simclr|focal|sdclr|bcl-i|bcl-d] [--paper bcl, for the settings and probes of BCL's paper]
+#   ... [--method NAME, of docs/methods.md] [--paper bcl, for the settings and probes of BCL's paper]
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # Half of the image shows less of a digit than of a photograph; small networks have fewer weights to spare.

@@ -4,7 +4,7 @@
 # Data: --data DIR with torchvision's or Debian's files (package dataset-fashion-mnist), or --download True.
 #
 #   ./cmds/shell_scrips/fashion-mnist-LT.sh --data /usr/share/datasets/fashion-mnist --split fashion_mnist_split1_D_i
-#   ... [--method simclr|focal|sdclr|bcl-i|bcl-d] [--paper bcl, for the settings and probes of BCL's paper]
+#   ... [--method NAME, of docs/methods.md] [--paper bcl, for the settings and probes of BCL's paper]
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec "$PYTHON" -m recipes --dataset fashion_mnist --model res20_s --epochs 200 \

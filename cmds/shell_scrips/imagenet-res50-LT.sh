@@ -2,7 +2,7 @@
 # ImageNet-LT-exp: ResNet-50, pre-training on a list (long-tailed LT or balanced BL), linear probe, few-shot probe.
 # Any other list of ImageNet serves too, ImageNet_LT_train (Pareto) say. SDCLR's paper has no table on it; BCL's, of
 # ImageNet_LT_train, Many / Medium / Few: SimCLR 41.16 / 32.91 / 31.76, SDCLR 41.24 / 33.62 / 32.15,
-# BCL-I 42.53 / 35.66 / 33.93, BCL-D 41.92 / 35.29 / 34.07 (--paper bcl --method simclr|focal|sdclr|bcl-i|bcl-d).
+# BCL-I 42.53 / 35.66 / 33.93, BCL-D 41.92 / 35.29 / 34.07 (--paper bcl --method simclr|focal|dnc|sdclr|bcl-i|bcl-d).
 # Time: by arithmetic 5.7e+18 floating-point operations of pre-training (500 epochs, 229,853 images, two views,
 # res50), 6.6 days at a sustained 10 TFLOP/s; it was not run by this project. Data: ILSVRC2012 (data.imagenet_extract).
 #

@@ -1,20 +1,18 @@
 """What a data set answers about itself: its classes, lists and groups, and what the papers' scripts do with its kind.
 
-A data set is one object. Its images are in memory (MemorySet) or files that lists name (FileSet); who uses it need not
-ask which, since both answer the same questions. Nothing here, and no data set's own file, imports torch.
+A data set is one object. Its images are in memory (MemorySet) or files that lists name (data/sets/files.py); who uses
+it need not ask which, since both answer the same questions. Nothing here, and no data set's own file, imports torch.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from data.groups import thirds, thresholds
-from utils.errors import InputError
+from data.groups import thirds
 
 if TYPE_CHECKING:
     from data.opened import Opened
@@ -26,6 +24,22 @@ class Split(NamedTuple):
     number: int
     long_tailed: bool
     shape: str
+
+
+class Opening(NamedTuple):
+    """How the images of a data set are opened; own ones alone ask (data/sets/folder.py).
+
+    kept: the folder of the run, where and beside which what was found is kept; None for none. cache: 'memory' or
+    'disk', where images are decoded to once, 'none', or 'auto', by how many and how large they are. size: of views in
+    pixels, 0 for the usual one. show: bars on a terminal. skip_bad: images whose names no list can hold are left out;
+    off, they are an error.
+    """
+
+    kept: Path | None = None
+    cache: str = "auto"
+    size: int = 0
+    show: bool = False
+    skip_bad: bool = True
 
 
 SHOTS = (100, 50)  # labelled images per class of BCL's few-shot protocols
@@ -41,7 +55,6 @@ class DataSet:
     smallest_crop: ClassVar[float]  # of a pre-training view, share of the area
     save_every: ClassVar[int]  # epochs between a pre-training's model.pt
     list_flag: ClassVar[str]  # the published flag, of pre-training, that names its list
-    any_size: ClassVar[bool]  # views may have another size than the published one
     at_once: ClassVar[int]  # images that a probe's frozen backbone takes together; 0: those of one step
     prune_percent: ClassVar[float]  # published with SDCLR
     default_folder = ""  # of the data, in recipes
@@ -50,11 +63,19 @@ class DataSet:
     labels_in_lists: ClassVar[bool]  # whether lists name labels, too, so that one alone tells the classes' sizes
     groups: ClassVar[Callable[[list[int]], dict[str, list[int]]]]  # images per class -> classes of Many, Medium, Few
     bcl_shape = ""  # shape of the lists of BCL's table 1, '' for the usual one
+    own = False  # images that nobody has published anything of
+    transfer = False  # a set that a frozen network is transferred to, whose lists come with it (data/sets/transfer.py)
+    best: ClassVar[str]  # the validation score that chooses a probe's best epoch, 'top1' or 'top5'
 
     name: str
     classes: int
     recipe: str = field(default="", kw_only=True)  # its script in cmds/shell_scrips; '': `python -m recipes` alone
     published_name: str = field(default="", kw_only=True)  # the papers'
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes in their order, where the images tell them; () where classes are numbers."""
+        return ()
 
     @property
     def checkpoints(self) -> str:
@@ -69,6 +90,23 @@ class DataSet:
         """Path below split/ of the list `name`; lists of images in memory are called by it."""
         return name
 
+    def stem(self, size: int) -> str:
+        """'cifar' or 'imagenet', the stem of a network for views of so many pixels."""
+        return self.style
+
+    @property
+    def pretraining_list(self) -> str:
+        """What pre-training trains on unless the command line says otherwise."""
+        return self.probe_list
+
+    def called(self, root: str) -> "DataSet":
+        """The data set with the names of lists and checkpoints of own images at `root`, which are not read."""
+        return self
+
+    def at(self, root: str, opening: Opening = Opening()) -> "DataSet":  # noqa: B008 - it is immutable
+        """The data set with all that its images tell: own ones' classes and size."""
+        return self
+
 
 @dataclass(frozen=True)
 class MemorySet(DataSet):
@@ -80,9 +118,9 @@ class MemorySet(DataSet):
     smallest_crop = 0.1
     save_every = 2
     list_flag = "trainSplit"
-    any_size = False
     at_once = 1024
     prune_percent = 0.9
+    best = "top1"
     splits = (1, 2, 3, 4, 5)
     labels_in_lists = False
     groups = staticmethod(thirds)
@@ -176,124 +214,8 @@ class MemorySet(DataSet):
         match = re.search(rf"({self.prefix}split\d+(?:_pareto[\d.]+)?(?:_imb[\d.]+)?)_D_[ib]", experiment)
         return self.split_list(f"{match.group(1)}_D_i") if match else ""
 
-    def open(self, root: str, download: bool | None = False) -> "Opened":
+    def open(self, root: str, download: bool | None = False, opening: Opening = Opening()) -> "Opened":  # noqa: B008
         """Its images; `root` is the folder of the data set."""
         from data.opened import OpenedArrays  # torch, which a table does without
 
         return OpenedArrays(self, root, download)
-
-
-@dataclass(frozen=True)
-class FileSet(DataSet):
-    """A data set of image files: where its lists lie below split/, and what they are called (without .txt)."""
-
-    style = "imagenet"
-    engines = ("opencv", "pillow")
-    default_model = "res50"
-    smallest_crop = 0.08
-    save_every = 1
-    list_flag = "imagenetCustomSplit"
-    any_size = True
-    at_once = 0
-    prune_percent = 0.3
-    splits = (1,)
-    labels_in_lists = True
-    groups = staticmethod(thresholds)
-
-    folder: str
-    train_list: str  # all training images but those of `val_list`
-    val_list: str  # drawn from the training images
-    test_list: str
-    few_shot: str  # one percent of the training images, balanced
-    long_tailed: tuple[tuple[str, str], ...]  # (long-tailed list, its balanced twin), the recipes' first
-    probe_list: str  # what is trained on unless the command line says otherwise
-    download: str  # the right download, in words
-    few_per_class: int
-    val_per_class: int = 20
-    head: int = 1280  # images of the largest class of a long-tailed list that is made; default ImageNet-LT-exp's
-    imb_factor: float = 256  # how many times as many as the smallest class has
-    hundred_shot: str = ""  # labelled images of BCL's few-shot probe (the authors' later repository has it)
-    size: int = 224  # pixels, height and width of a view
-    fetchable: bool = True  # the authors published lists
-
-    @property
-    def bcl_shape(self) -> str:
-        """What BCL's paper calls ImageNet-LT is the second pair of lists here."""
-        return "pareto" if len(self.long_tailed) > 1 else ""
-
-    def split_name(self, split: int, long_tailed: bool, shape: str) -> str:
-        """The list that an experiment is named after; with the shape 'pareto' ImageNet's second pair.
-
-        Raises:
-            InputError: there are no lists of that shape.
-        """
-        if shape not in ("", "pareto") or shape and len(self.long_tailed) == 1:
-            raise InputError(f"shape {shape} has no meaning for {self.name}")
-        return self.long_tailed[bool(shape)][not long_tailed]
-
-    def split_of(self, name: str) -> Split | None:
-        """The split that a list is of, by its name or path; None where it is no list of one."""
-        name = PurePath(name).name.removesuffix(".txt")
-        pairs = zip(self.long_tailed, ("", "pareto"), strict=False)
-        return next((Split(1, name == pair[0], shape) for pair, shape in pairs if name in pair), None)
-
-    def list_of(self, split: Split) -> str:
-        """Name of the list of a split, which names experiments and recipes."""
-        return self.split_name(split.number, split.long_tailed, split.shape)
-
-    def split_list(self, name: str) -> str:
-        """A list as command lines name it: by its name."""
-        return name
-
-    @property
-    def few_shot_name(self) -> str:
-        """The few-shot list of all lists of pre-training."""
-        return self.few_shot
-
-    def list_kind(self, long_tailed: bool, shape: str) -> str:
-        """What tables call the list of pre-training."""
-        return self.split_name(1, long_tailed, shape)
-
-    def is_tailed(self, experiment: str) -> bool:
-        """Whether an experiment of this name was pre-trained on a long-tailed list."""
-        return experiment.startswith(tuple(f"{tailed}_res" for tailed, _ in self.long_tailed))
-
-    def is_few_shot(self, name: str) -> bool:
-        """Whether a list is the few-shot list of SDCLR's paper, by its name."""
-        return name.removesuffix(".txt") == self.few_shot
-
-    def few_shot_list(self, split: Split) -> str:
-        """Name of the few-shot list, one for all lists of pre-training."""
-        return self.few_shot
-
-    def path(self, name: str) -> str:
-        return f"{self.folder}/{name}.txt"
-
-    def names(self) -> list[str]:
-        """Names of all lists."""
-        twins = chain.from_iterable(self.long_tailed)
-        found = [self.train_list, self.val_list, self.test_list, self.few_shot, *twins, self.hundred_shot]
-        return [name for name in found if name]
-
-    def probe_lists(self, shots: int) -> list[str]:
-        """Name of the list that a protocol on features trains on; none where there is none.
-
-        Args:
-            shots: labelled images of each class, 0 for all.
-        """
-        name = {0: self.train_list, SHOTS[0]: self.hundred_shot}.get(shots)
-        return [name] if name else []
-
-    def grouping_list(self, experiment: str) -> str:
-        """The long-tailed list whose class sizes make Many, Medium, Few of an experiment, by the list in its name.
-
-        Balanced experiments are grouped by the long-tailed twin of their list, as published; '' where none is named.
-        """
-        named = (tailed for tailed, twin in self.long_tailed if experiment.startswith((f"{tailed}_res", f"{twin}_res")))
-        return next(named, "")
-
-    def open(self, root: str, download: bool | None = False) -> "Opened":
-        """Its images; `root` is the folder that their paths begin from. They cannot be downloaded."""
-        from data.opened import OpenedFiles
-
-        return OpenedFiles(self, root)

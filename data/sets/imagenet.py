@@ -1,6 +1,6 @@
 """ImageNet-100-LT and ImageNet-LT: ILSVRC2012 by lists, a line `<path below the data folder> <label>` an image."""
 
-from data.sets.base import FileSet
+from data.sets.files import FileSet
 
 _ILSVRC = "ILSVRC2012 (ImageNet-1k): train/n01440764/*.JPEG and val/n01440764/*.JPEG (data.imagenet_extract makes them)"
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from data.flags import GIVE_DATA
 from data.images import ImageSet
@@ -37,6 +38,25 @@ def load(dataset: MemorySet, root: str, train: bool, download: bool | None = Fal
     if train and len(images) != dataset.train_images:
         raise InputError(f"{dataset.name} in {root} has {len(images)} training images, not {dataset.train_images}")
     return ImageSet(dataset, images, labels, "own" if own else "published")
+
+
+def resized(images: np.ndarray, size: int) -> np.ndarray:
+    """Images [N, H, W, 3] uint8 as [N, size, size, 3], by Pillow, bilinear.
+
+    Pillow widens the filter where it shrinks an image, so nothing aliases; torchvision's Resize does the same with a
+    PIL image. It takes about 50 microseconds an image from 32 to 16 pixels, 160 to 64.
+
+    Raises:
+        InputError: there is not the memory for them.
+    """
+    try:
+        found = np.empty((len(images), size, size, 3), np.uint8)
+    except MemoryError as error:
+        needed = len(images) * size * size * 3 / 2**30
+        raise InputError(f"{len(images):,} images of {size} pixels need {needed:.1f} GB of memory") from error
+    for i, image in enumerate(images):
+        found[i] = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return found
 
 
 def missing(name: str, root: str | Path, download: bool | None, why: object) -> InputError:

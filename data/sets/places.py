@@ -1,6 +1,6 @@
 """Places-LT: Places365-Standard by lists, a line `<path below the data folder> <label>` an image."""
 
-from data.sets.base import FileSet
+from data.sets.files import FileSet
 
 PLACES = FileSet(
     "places", classes=365, folder="Places_LT",

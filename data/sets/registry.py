@@ -16,6 +16,16 @@ DATA_SETS = {
     "imagenet-100": "data.sets.imagenet:IMAGENET_100",
     "imagenet": "data.sets.imagenet:IMAGENET",
     "places": "data.sets.places:PLACES",
+    "folder": "data.sets.folder:FOLDER",
+}
+
+# The same of those that a frozen network is transferred to, without long-tailed lists; none is pre-trained on.
+TRANSFER_SETS = {
+    "cub": "data.sets.transfer:CUB",
+    "cars": "data.sets.transfer:CARS",
+    "aircraft": "data.sets.transfer:AIRCRAFT",
+    "dogs": "data.sets.transfer:DOGS",
+    "nabirds": "data.sets.transfer:NABIRDS",
 }
 
 # Names that the papers' scripts have for some: CIFAR-10 in training, ImageNet-100 in tables.
@@ -34,13 +44,14 @@ def data_set(name: str) -> DataSet:
         InputError: unknown name.
     """
     name = ALIASES.get(name, name)
-    if name not in DATA_SETS:
-        raise InputError(f"unknown data set {name!r}; choose one of {', '.join([*ALIASES, *DATA_SETS])}")
-    return load_object(DATA_SETS[name])
+    known = DATA_SETS | TRANSFER_SETS
+    if name not in known:
+        raise InputError(f"unknown data set {name!r}; choose one of {', '.join([*ALIASES, *known])}")
+    return load_object(known[name])
 
 
 def data_sets(style: str | None = None) -> dict[str, DataSet]:
-    """Name -> data set: all, or those of one style (DataSet.style)."""
+    """Name -> data set: all with long-tailed lists, or those of one style (DataSet.style)."""
     found = {name: data_set(name) for name in DATA_SETS}
     return {name: dataset for name, dataset in found.items() if style in (None, dataset.style)}
 
@@ -55,7 +66,7 @@ def pretraining_set(name: str) -> tuple[DataSet, str]:
     """The data set that a name of pre-training stands for, and the list that it trains on by default."""
     name, chosen = PRETRAINED_ON.get(name, (name, ""))
     dataset = data_set(name)
-    return dataset, chosen or dataset.probe_list
+    return dataset, chosen or dataset.pretraining_list
 
 
 def pretraining_name(dataset: DataSet) -> str:

@@ -89,6 +89,13 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 _JITTER = (brightness, contrast, saturation, hue)
 
 
+def _jittered(view: np.ndarray, how: T.ColorJitter) -> np.ndarray:
+    order, *factors = T.ColorJitter.get_params(how.brightness, how.contrast, how.saturation, how.hue)
+    for i in order.tolist():
+        view = view if factors[i] is None else _JITTER[i](view, factors[i])
+    return view
+
+
 class PretrainView:
     """data.views.published.pretrain_transform(size, True, strength, resize_lower, blur=True) for an array.
 
@@ -111,10 +118,7 @@ class PretrainView:
         """[H, W, 3] uint8 -> [size, size, 3] uint8, what comes before the tensor."""
         view = _random_crop(image, self.size, self.lower, BICUBIC)
         if torch.rand(1) <= 0.8:
-            j = self.jitter
-            order, *factors = T.ColorJitter.get_params(j.brightness, j.contrast, j.saturation, j.hue)
-            for i in order.tolist():
-                view = view if factors[i] is None else _JITTER[i](view, factors[i])
+            view = _jittered(view, self.jitter)
         if torch.rand(1) < 0.2:
             view = grey(view)
         if torch.rand(1) <= 0.5:
@@ -123,14 +127,16 @@ class PretrainView:
 
 
 class ProbeView:
-    """data.views.published.file_probe_transform for an array: random crop and flip, the probes' augmentation."""
+    """data.views.published.file_probe_transform for an array: random crop and flip, the probes' augmentation, and the
+    jitter of supervised learning."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, jitter: float = 0.0) -> None:
+        self.size, self.jitter = size, T.ColorJitter(jitter, jitter, jitter) if jitter else None
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
         """[H, W, 3] uint8 -> [3, size, size] in [0, 1]."""
-        return to_tensor(_random_crop(image, self.size, 0.08, BILINEAR))
+        view = _random_crop(image, self.size, 0.08, BILINEAR)
+        return to_tensor(view if self.jitter is None else _jittered(view, self.jitter))
 
 
 class CentreView:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from data.views.batch_ops import apply_where, blend, brightness, contrast, per_image, saturation
+from data.views.batch_ops import apply_where, blend, brightness, contrast, per_image, saturation, sent
 from data.views.boost import FILL, FULL, OPERATIONS, Boost
 
 Operation = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -34,7 +34,7 @@ def affine(images: torch.Tensor, **entries: torch.Tensor) -> torch.Tensor:
     # Pillow counts in 16.16 fixed point, but not where the image is only moved or scaled (Geometry.c).
     straight = (b == 0) & (d == 0)
     units = torch.where(straight[:, None], units, (units + 0.5).floor())
-    a, b, c, d, e, f = units.to(images.device, non_blocking=True)[..., None, None].unbind(1)
+    a, b, c, d, e, f = sent(units, images.device)[..., None, None].unbind(1)
     y = torch.arange(height, device=images.device)[:, None]
     x = torch.arange(width, device=images.device)
     column = (a * x + (b * y + c)).div_(2**16).floor_()
@@ -109,12 +109,12 @@ def cutout(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.
     first = (1 + u.double() * (extent - 1) - side / 2).clamp(min=0).floor()
     last = torch.minimum(first + side, extent).floor()  # Pillow paints it too
     last = torch.where(side > 0, last, -1)
-    bounds = torch.stack((first, last), 2).to(images.device, non_blocking=True)
+    bounds = sent(torch.stack((first, last), 2), images.device)
     masks = []
     for axis, pixels in enumerate(extent.tolist()):
         place = torch.arange(pixels, device=images.device)
         masks.append((place >= bounds[:, axis, :1]) & (place <= bounds[:, axis, 1:]))
-    fill = torch.tensor(FILL, dtype=images.dtype).to(images.device, non_blocking=True)
+    fill = sent(torch.tensor(FILL, dtype=images.dtype), images.device)
     return torch.where((masks[1][:, :, None] & masks[0][:, None])[:, None], fill[:, None, None], images)
 
 

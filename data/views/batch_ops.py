@@ -20,7 +20,7 @@ Operation = Callable[..., torch.Tensor]
 
 def per_image(parameter: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Parameter [n] as float32 [n, 1, 1, 1] on the device of the images, without waiting for it."""
-    return parameter.to(images.device, torch.float32, non_blocking=True)[:, None, None, None]
+    return sent(parameter.to(torch.float32), images.device)[:, None, None, None]
 
 
 def _pieces(images: torch.Tensor, rows: torch.Tensor) -> list[torch.Tensor]:
@@ -39,7 +39,7 @@ def apply_where(images: torch.Tensor, mask: torch.Tensor, operation: Operation, 
             images that it gets, which may be in several pieces.
     """
     for rows in _pieces(images, mask.nonzero().flatten()):
-        there = rows.to(images.device, non_blocking=True)
+        there = sent(rows, images.device)
         images.index_copy_(0, there, operation(images.index_select(0, there), *(p[rows] for p in parameters)))
 
 
@@ -117,7 +117,7 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tensor, 
     vertical_first = (less[:, 0] > 0) & (less[:, 0] > 2 * less[:, 1])
     for order in (False, True):
         for rows in _pieces(images, (vertical_first == order).nonzero().flatten()):
-            there, box, flip = (t.to(images.device, non_blocking=True) for t in (rows, boxes[rows], flips[rows]))
+            there, box, flip = (sent(t, images.device) for t in (rows, boxes[rows], flips[rows]))
             top, left, tall, wide = box.unbind(1)
             down = _resize_weights(top, tall, images.shape[2], size)
             across = _resize_weights(left, wide, images.shape[3], size, flip).transpose(1, 2)
@@ -188,7 +188,7 @@ def hue(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     turn, saturated, value = _hue_saturation_value(images)
     # Wraps at 256, though a turn has 255 steps, in Pillow's image as in its counterpart of torchvision.
     steps = (shift.double() * 255).to(torch.int64).remainder(256).to(torch.uint8)
-    sixths = turn.to(torch.uint8).add_(steps.to(images.device, non_blocking=True)[:, None, None]).float().mul_(6)
+    sixths = turn.to(torch.uint8).add_(sent(steps, images.device)[:, None, None]).float().mul_(6)
     chroma = saturated.mul_(value)
     out = torch.empty_like(images)
     for channel, centre in enumerate((3, 2, 4)):

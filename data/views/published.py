@@ -55,9 +55,14 @@ def probe_transform(size: int, flip: bool) -> Transform:
     return T.Compose([T.RandomCrop(size, padding=size // 8), *mirror, T.ToTensor()])
 
 
-def file_probe_transform(size: int) -> Transform:
-    """The probes' training augmentation for image files (SDCLR's train_imagenet.py): random bilinear crop, flip."""
-    return T.Compose([T.RandomResizedCrop(size), T.RandomHorizontalFlip(), T.ToTensor()])
+def file_probe_transform(size: int, jitter: float = 0.0) -> Transform:
+    """The probes' training augmentation for image files (SDCLR's train_imagenet.py): random bilinear crop, flip.
+
+    Args:
+        jitter: of supervised learning, how far brightness, contrast and saturation go (Kang et al.: 0.4).
+    """
+    colours = [T.ColorJitter(jitter, jitter, jitter)] if jitter else []
+    return T.Compose([T.RandomResizedCrop(size), T.RandomHorizontalFlip(), *colours, T.ToTensor()])
 
 
 def centre_transform(size: int) -> Transform:

@@ -14,13 +14,13 @@ from analysis.bcl_table import group_means
 from analysis.rows import Row
 from tests.conftest import PROJECT, one_line_error
 
-METHODS = {"simclr": "SimCLR", "focal": "Focal", "sdclr": "SDCLR", "bcl-i": "BCL-I", "bcl-d": "BCL-D"}
+METHODS = {"simclr": "SimCLR", "focal": "Focal", "dnc": "DnC", "sdclr": "SDCLR", "bcl-i": "BCL-I", "bcl-d": "BCL-D"}
 TITLES = {"cifar100": "CIFAR-100-LT", "imagenet": "ImageNet-LT", "places": "Places-LT"}
 GROUPS = ("Many", "Medium", "Few")
 COLUMNS = (*GROUPS, "Std")
 # METHODS, sections 2 and 9: classes of each group.
 SIZES = {"cifar100": (34, 33, 33), "imagenet": (385, 479, 136), "places": (131, 163, 71), "digits": (4, 3, 3)}
-SUFFIX = {"simclr": "", "focal": "_focal2", "sdclr": "_pruneP{}DualBN_head2", "bcl-i": "_bclK{}",
+SUFFIX = {"simclr": "", "focal": "_focal2", "dnc": "_dncK5", "sdclr": "_pruneP{}DualBN_head2", "bcl-i": "_bclK{}",
           "bcl-d": "_pruneP{}DualBN_head2_bclK2"}  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def write_paper(root: Path) -> None:
 def test_the_paper_has_eighteen_rows():
     rows = paper()
     assert {data for data, _ in rows} == set(TITLES.values())
-    assert {name for _, name in rows} == {*METHODS.values(), "DnC"} and len(rows) == 18
+    assert {name for _, name in rows} == {*METHODS.values()} and len(rows) == 18
     assert all(row.keys() == set(COLUMNS) for row in rows.values())
 
 
@@ -142,7 +142,7 @@ def check_std(row: dict[str, str], published: dict[str, str]) -> None:
 
 
 def test_the_papers_std_comes_out_of_its_group_means(tmp_path, table):
-    """Of all methods and data sets but DnC, through results of experiments."""
+    """Of all methods and data sets, through results of experiments."""
     write_paper(tmp_path)
     rows, printed = table()
     for data, title in TITLES.items():
@@ -153,14 +153,6 @@ def test_the_papers_std_comes_out_of_its_group_means(tmp_path, table):
             assert rows[f"{name} (published)"][title]["n"] == ""
     assert "missing" not in printed
     assert printed.count("note: ") == 3 and "note: places: lists: own" in printed
-
-
-@pytest.mark.parametrize(("data", "title"), TITLES.items())
-def test_dncs_std_comes_out_too(tmp_path, table, data, title):
-    published = paper()[title, "DnC"]
-    write(folder(tmp_path, data, "focal"), data, tuple(float(published[group]) for group in GROUPS))
-    rows, _ = table("--dataset", data)
-    check_std(rows["Focal"][title], published)
 
 
 def test_sixteen_of_the_papers_cells_come_out_exactly():
@@ -175,7 +167,7 @@ def test_rows_are_methods_and_columns_the_groups_of_each_data_set(tmp_path, tabl
     write_paper(tmp_path)
     rows, printed = table()
     pairs = [(name, f"{name} (published)") for name in METHODS.values()]
-    assert list(rows) == [*(name for pair in pairs for name in pair), "DnC (published)"]
+    assert list(rows) == [name for pair in pairs for name in pair]
     for row in rows.values():
         assert list(row) == list(TITLES.values())
         assert all(list(cells) == ["n", *COLUMNS] for cells in row.values())
@@ -240,7 +232,7 @@ def test_missing_data_sets_and_splits_are_said(tmp_path, table):
     of_simclr = [line for line in missing if line.startswith("missing: cifar100, SimCLR")]
     assert [re.search(r"split (\d):", line)[1] for line in of_simclr] == ["2", "4", "5"]
     of_places = [line.split(", ")[1].split(":")[0] for line in missing if line.startswith("missing: places, ")]
-    assert of_places == ["SimCLR", "Focal", "SDCLR", "BCL-D"]
+    assert of_places == ["SimCLR", "Focal", "DnC", "SDCLR", "BCL-D"]
     # The numbers of the paper are there all the same.
     assert numbers(rows["BCL-D (published)"]["ImageNet-LT"]) == numbers(paper()["ImageNet-LT", "BCL-D"])
 
@@ -338,8 +330,7 @@ def test_several_settings_are_chosen_by_contains(tmp_path, table, call):
 def test_published_rows_alone(tmp_path, table, call):
     """In an empty folder, where nothing is made."""
     rows, printed = table()
-    assert {name for name in rows if name.endswith("(published)")} == {f"{m} (published)" for m in (*METHODS.values(),
-                                                                                                   "DnC")}  # fmt: skip
+    assert {name for name in rows if name.endswith("(published)")} == {f"{m} (published)" for m in METHODS.values()}
     for (title, name), numbers_ in paper().items():
         assert numbers(rows[f"{name} (published)"][title]) == numbers(numbers_)
     assert [line for line in printed.splitlines() if line.startswith("missing: ")] == [
@@ -390,14 +381,14 @@ def check_panels(figures, folder: Path, panels: dict[str, list[str]]) -> None:
     (legend,) = figure.legends
     everyone = list(dict.fromkeys(name for names in panels.values() for name in names))
     assert [text.get_text() for text in legend.get_texts()] == everyone
-    colours = {}
+    looks = {}
     for axis, names in zip(figure.axes, panels.values(), strict=True):
         assert [text.get_text() for text in axis.get_xticklabels()] == list(GROUPS)
         assert [bars.get_label() for bars in axis.containers] == names and names
         for bars in axis.containers:
-            colours.setdefault(bars.get_label(), set()).update(to_hex(bar.get_facecolor()) for bar in bars)
-    assert all(len(found) == 1 for found in colours.values())
-    assert len(set.union(*colours.values())) == len(everyone)
+            looks.setdefault(bars.get_label(), set()).update((to_hex(b.get_facecolor()), b.get_hatch()) for b in bars)
+    assert all(len(found) == 1 for found in looks.values())
+    assert len(set.union(*looks.values())) == len(everyone)
 
 
 def heights(figures, panel: int) -> dict[str, list[float]]:

@@ -24,6 +24,7 @@ from tests.analysis.experiments import (
     write_authors,
 )
 from tests.conftest import PROJECT, one_line_error, slow_but
+from tests.figure_checks import check_figure
 
 PAPER = PROJECT / "results" / "published_results.csv"
 
@@ -173,6 +174,24 @@ def test_several_methods_and_probes_and_figures(tmp_path, call, figures):
     names = [f"{name}{suffix}" for name in ("groups", "classes", "sizes", "few_vs_full") for suffix in (".png", ".pdf")]
     assert list(figures) == names and sorted(names) == sorted(file.name for file in (tmp_path / "new").iterdir())
     assert re.findall("^figure: (.*)$", done.stdout, re.M) == [str(tmp_path / "new" / name) for name in names]
+
+
+@pytest.mark.parametrize("tailed", [["--LT"], []])
+def test_balanced_lists_beside_long_tailed_ones(tmp_path, call, figures, tailed):
+    """Of the methods that both were run with, in the groups of D_i; the same whichever the table is of."""
+    write_two_methods(tmp_path)
+    for n in (1, 2, 3):
+        _, probed = experiment(tmp_path, "digits", n, kind="D_b")
+        write(probed / "results.json", result(accuracies(10, n + 7), counts_of(10, n)))
+    words = ["--dataset", "digits", "--method", "simclr", "sdclr", "--probe", "linear", "fewShot"]
+    done = call("exp_analyse.py", *words, *tailed, "--splits", 1, 2, 3, "--plot", tmp_path / "new")
+    assert (done.returncode, done.stderr) == (0, "")
+    bars = [row_by_hand(accuracies(10, n + 7), counts_of(10, n))["Few"] for n in (1, 2, 3)]
+    (axis,) = figures["balanced.png"].axes
+    handles, names = axis.get_legend_handles_labels()
+    assert axis.get_title() == "sdclr-linear" and names == ["SimCLR, balanced", "SimCLR, long-tailed"]
+    assert [bar.get_height() for bar in handles[0]][2] == pytest.approx(np.mean(bars))
+    check_figure(figures["balanced.png"])
 
 
 @pytest.mark.parametrize(

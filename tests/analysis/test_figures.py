@@ -8,17 +8,17 @@ import pytest
 from matplotlib.colors import to_hex
 
 from analysis.class_figures import plot_classes, plot_sizes
-from analysis.curves import plot_curves, read_curve
-from analysis.figures import plot_few_vs_full, write_figures
+from analysis.curves import OF_GROUPS, plot_by_group, plot_curves, read_curve
+from analysis.figures import COLOURED, looks_of, make_figures, plot_few_vs_full, write_figures
 from analysis.rows import Row
 from data.groups import summarise, thirds, thresholds
-from methods import ORDER, label_of, method_names
+from methods import label_of
 from probe.protocols import PROBES
 from tests.figure_checks import check_figure
 from utils.errors import InputError
-from utils.plotting import styles, write_figure
+from utils.plotting import write_figure
 
-LOOKS = styles([label_of(name) for name in method_names()])
+LOOKS = looks_of()
 SIZES = [120, 86, 61, 44, 31, 22, 16, 11, 8, 8]
 
 
@@ -28,10 +28,10 @@ def accuracy(method: int, split: int, rank: int) -> float:
 
 
 def made(root: Path, methods=2, splits=(1, 2), probes=("linear", "fewShot"), sizes=SIZES, data="digits") -> dict:
-    """Rows of write_figures; each split has the classes in another order."""
+    """Rows of make_figures; each split has the classes in another order."""
     rows: dict[str, list[Row]] = {}
     for p, probe in enumerate(probes):
-        for m, name in enumerate([label_of(name) for name in ORDER][-methods:]):
+        for m, name in enumerate([label_of(name) for name in COLOURED][-methods:]):
             row = Row(name)
             for n in splits:
                 order = np.random.RandomState(n).permutation(len(sizes))
@@ -83,7 +83,7 @@ def lines_of(axis) -> dict[str, tuple[list, list]]:
 def test_all_are_written_and_the_same_again(tmp_path, figures):
     rows = made(tmp_path)
     record(rows)
-    paths = write_figures(panels_of(rows), rows, tmp_path / "new", "digits")
+    paths = write_figures(make_figures(panels_of(rows), rows, "digits"), tmp_path / "new")
     names = ["groups", "classes", "sizes", "curves", "few_vs_full"]
     assert paths == [tmp_path / "new" / f"{name}{suffix}" for name in names for suffix in (".png", ".pdf")]
     assert list(figures) == [path.name for path in paths]
@@ -126,11 +126,11 @@ def test_each_is_whole(tmp_path, methods, splits, probes, sizes, data):
 def test_what_has_no_data_is_not_written(tmp_path):
     rows = made(tmp_path, 1, [1], ["fewShot"])
     for some, names in ((rows, {"groups", "classes", "sizes"}), ({"linear": []}, {"groups"})):
-        paths = write_figures(panels_of(rows), some, tmp_path / str(len(names)), "digits")
+        paths = write_figures(make_figures(panels_of(rows), some, "digits"), tmp_path / str(len(names)))
         assert {path.stem for path in paths} == names and all(path.is_file() for path in paths)
     for name in ("a.png", "a.pdf"):
         with pytest.raises(InputError, match="must be a folder"):
-            write_figures(panels_of(rows), rows, tmp_path / name, "digits")
+            write_figures(make_figures(panels_of(rows), rows, "digits"), tmp_path / name)
 
 
 # ---- classes and their sizes
@@ -246,6 +246,23 @@ def test_a_split_without_a_record_is_left_out(tmp_path):
     write(folders[3][0], "nonsense")
     (axis,) = plot_curves(rows, "digits", LOOKS).axes
     assert lines_of(axis) == {"BCL-D": ([1, 2], [5, 2])}
+
+
+@pytest.mark.parametrize("key", OF_GROUPS)
+def test_what_is_told_of_the_groups(tmp_path, key):
+    """A panel a method, a line a group: the mean over the splits, at the epochs that have it."""
+    rows = made(tmp_path, 2, (1, 2))
+    for m, row in enumerate(rows["linear"]):
+        for n, (folder, _) in row.folders.items():
+            of_groups = {f"{key}_{group}": 10 * m + n + i for i, group in enumerate(("many", "medium", "few"))}
+            write(folder, {"epoch": 1, "loss": 4}, {"epoch": 2, **of_groups}, {"epoch": 4, **of_groups})
+    figure = plot_by_group(rows, key, "digits")
+    assert figure.axes[0].get_ylabel() == OF_GROUPS[key] and len(figure.axes) == 2
+    for m, axis in enumerate(figure.axes):
+        assert axis.get_title() == rows["linear"][m].method
+        expected = {group: ([2, 4], [10 * m + 1.5 + i] * 2) for i, group in enumerate(("Many", "Medium", "Few"))}
+        assert lines_of(axis) == expected
+    assert plot_by_group(rows, next(k for k in OF_GROUPS if k != key), "digits") is None
 
 
 # ---- few-shot against full-shot

@@ -43,6 +43,14 @@ def test_every_data_set():
     assert loaded("from data.sets.registry import data_sets; data_sets()") == "loaded:\n"
 
 
+def test_a_report(tmp_path):
+    """It draws, without torch."""
+    write_authors(tmp_path, "cifar10")
+    words = ["exp_analyse.py", "--dataset", "cifar10", "--root", str(tmp_path), "--report", str(tmp_path / "page")]
+    told = loaded(f"sys.argv = {[*words, '--LT']}; import exp_analyse; exp_analyse.main()")
+    assert told.endswith("loaded: matplotlib\n") and (tmp_path / "page" / "index.html").is_file()
+
+
 @pytest.mark.parametrize("results", [True, False])
 def test_a_table(tmp_path, results):
     """With the authors' logs and without any; it makes no list, and asks no server."""
@@ -59,4 +67,4 @@ def test_a_table(tmp_path, results):
 
 
 def test_the_parts_of_tables():
-    assert loaded("import analysis.bcl_table, analysis.figures, analysis.write") == "loaded:\n"
+    assert loaded("import analysis.bcl_table, analysis.figures, analysis.write, analysis.report.page") == "loaded:\n"

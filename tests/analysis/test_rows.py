@@ -395,6 +395,15 @@ def test_other_settings_in_a_published_name_are_refused_beside_a_record(tmp_path
         folder.rmdir()
 
 
+def test_the_usual_image_size_is_one_setting_however_it_was_recorded(tmp_path):
+    for n, size in ((1, None), (2, 32)):
+        record(tmp_path, f"mine{n}", n, image_size=size)
+    assert list(collect_all("cifar10", tmp_path).values) == [1, 2]
+    record(tmp_path, "mine3", 3, image_size=16)
+    with pytest.raises(InputError, match="several settings of SimCLR"):
+        collect_all("cifar10", tmp_path)
+
+
 def test_a_few_shot_probe_on_another_splits_list_is_not_this_splits(tmp_path):
     for n, labelled in ((1, 2), (3, 3)):
         record(tmp_path, f"mine{n}", n, protocol="sdclr-fewshot")

@@ -27,10 +27,10 @@ from probe.network import Network, freeze, frozen_modules
 from run.compute import Compute
 from run.optim import build_optimizer
 from run.reporter import Reporter
+from run.world import world_from_environment
 from tests.conftest import slow_but
 from tests.oracles import hits_within, nt_xent_loops
 from tests.reference import relative_error
-from utils.distributed import world_from_environment
 
 TEMPERATURE = 0.2
 

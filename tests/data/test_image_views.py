@@ -7,6 +7,7 @@ other places, so equality is not to be had, but one wrong draw moves a view by t
 import io
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -303,8 +304,10 @@ def test_both_pipelines_draw_the_same(drawn, strength, lower):
     assert kinds == {"crop", "flip", "grey", "blur"} | jitter
 
 
-def test_both_probe_pipelines_draw_the_same(drawn):
-    theirs, ours = file_probe_transform(16), arrays.ProbeView(16)
+@pytest.mark.parametrize("jitter", [0.0, 0.4])
+def test_both_probe_pipelines_draw_the_same(drawn, jitter):
+    """With jitter, that of supervised learning: no hue."""
+    theirs, ours, kinds = file_probe_transform(16, jitter), arrays.ProbeView(16, jitter), set()
     for seed, (height, width) in itertools.product(range(25), SHAPES):
         image = noise(height, width)
         _, then = seeded(theirs, Image.fromarray(image), seed)
@@ -313,8 +316,9 @@ def test_both_probe_pipelines_draw_the_same(drawn):
         _, after = seeded(ours, image, seed)
         assert drawn == expected
         assert after == then
-        assert {name for name, *_ in drawn} <= {"crop", "flip"}
+        kinds |= {name for name, *_ in drawn}
         drawn.clear()
+    assert kinds == {"crop", "flip"} | ({"brightness", "contrast", "saturation"} if jitter else set())
 
 
 def difference_of_views(theirs, ours, image: np.ndarray, seed: int) -> np.ndarray:
@@ -335,7 +339,11 @@ PIPELINES = {
         lambda size, s=strength, low=lower: arrays.PretrainView(size, s, low),
     )
     for strength, lower in ((1.0, 0.08), (0.0, 0.08), (2.0, 0.08), (1.0, 1.0), (1.0, 0.5))
-} | {"probe": (file_probe_transform, arrays.ProbeView), "centre": (centre_transform, arrays.CentreView)}
+} | {
+    "probe": (file_probe_transform, arrays.ProbeView),
+    "supervised": (partial(file_probe_transform, jitter=0.4), partial(arrays.ProbeView, jitter=0.4)),
+    "centre": (centre_transform, arrays.CentreView),
+}
 
 
 @pytest.mark.parametrize("name", PIPELINES)

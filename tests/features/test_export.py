@@ -10,7 +10,8 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
-import features.export
+import features.targets.torchvision
+from features.targets.base import NAMES
 from models import build_classifier
 from models.resnet import build_backbone
 from tests.conftest import one_line_error
@@ -32,7 +33,7 @@ def export(call, tmp_path):
         out = tmp_path / "out/encoder.pt"
         done = call("features/export.py", "--checkpoint", checkpoint, "--out", out, *options)
         assert done.returncode == 0, done.stderr
-        assert [path.name for path in out.parent.iterdir()] == [out.name]
+        assert {path.name for path in out.parent.iterdir()} == {out.name, f"{out.name}.md"}
         return torch.load(out, weights_only=True), done.stdout
 
     return run_export
@@ -92,7 +93,7 @@ def test_torchvisions_networks_load_it_and_give_our_features(export, tmp_path, n
     [("res34", "resnet34"), ("res101", "resnet101"), ("res152", "resnet152"), ("res50w2", "wide_resnet50_2")],
 )
 def test_the_larger_networks_have_torchvisions_keys_and_shapes(name, architecture):
-    assert features.export.NAMES[name] == architecture
+    assert NAMES[name] == architecture
     with torch.device("meta"):
         for stem in ("cifar", "imagenet"):
             ours, reference = build_backbone(name, stem).state_dict(), theirs(architecture, stem).state_dict()
@@ -226,7 +227,7 @@ def test_another_network_is_noticed(call, tmp_path, monkeypatch, change, stem):
         return model
 
     checkpoint = save(network("res10", stem), tmp_path / "model.pt")
-    monkeypatch.setattr(features.export, "torchvision_model", build)
+    monkeypatch.setattr(features.targets.torchvision, "torchvision_model", build)
     done = call("features/export.py", "--checkpoint", checkpoint, *SMALL, "--out", tmp_path / "out/encoder.pt")
     one_line_error(done, "nothing was written", "resnet10")
     assert not (tmp_path / "out").exists()
@@ -270,7 +271,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, tmp_path):
     out = ["--out", tmp_path / "new.pt"]
     before = {path: path.lstat() for path in tmp_path.rglob("*")}
     for options, *words in (
-        ([small, "--model", "res20_s", *out], "res20_s", "small ResNet", "res18"),
+        ([small, "--model", "res20_s", *out], "res20_s", "small ResNet", "--to safetensors or onnx"),
         ([tmp_path / "small_config.pt", *out], "res20_s", "small ResNet"),
         ([small, *out], "small.pt", "another model"),
         ([good, *out], "good.pt", "another model"),

@@ -380,9 +380,11 @@ def test_the_best_model_of_a_probe_gives_its_backbones_features(features, root, 
 
 
 def test_images_in_memory_and_files_have_their_usual_networks(features, places, tmp_path, monkeypatch):
-    """Without --model: res18 with the stem of CIFAR, res50 with that of ImageNet."""
-    asked = []
-    monkeypatch.setattr("features.setup.read_checkpoint", lambda _: {"state_dict": network("res20_s").state_dict()})
+    """Without --model: res18 and res50. The stem is the checkpoint's."""
+    asked, stems = [], {"a.pt": "cifar", "b.pt": "imagenet"}
+    monkeypatch.setattr(
+        "features.encoder.read_content", lambda path: {"state_dict": network("res10", stems[path]).state_dict()}
+    )
     monkeypatch.setattr("features.setup.backbone_of", lambda _, *args: asked.append(args) or network("res20_s"))
     features("--dataset", "digits", "--checkpoint", "a.pt", "--list", S_B)
     features("--dataset", "places", "--data", places, "--checkpoint", "b.pt", "--bnNameCnt", 1, "--image_size", 16)
@@ -420,7 +422,7 @@ def test_mistakes_are_one_line_and_leave_no_file(call, lists, places, tmp_path):
         ([*digits, "--checkpoint", bad["nan"]], "nan.pt", "conv1.weight"),
         ([*digits, "--checkpoint", bad["gone"]], "gone.pt", "does not exist"),
         ([*digits, "--checkpoint", good, "--list", "digits/none.npy"], "digits/none.npy"),
-        ([*digits, "--checkpoint", good, "--image_size", 16], "--image_size", "digits"),
+        ([*digits, "--checkpoint", good, "--image_size", 4], "--image_size"),
         ([*digits, "--checkpoint", good, "--augment", "opencv"], "--augment opencv", "digits"),
         ([*digits, "--checkpoint", good, "--bnNameCnt", 2], "--bnNameCnt"),
         ([*digits, "--checkpoint", good, "--bnNameCnt", 1], "single batch norm", "bnNameCnt 1"),

@@ -107,6 +107,19 @@ def test_the_first_epoch_has_no_score_and_the_next_one_that_of_the_epoch_before(
         assert method.score.tolist() == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_phase_begins_without_the_losses_of_another_network():
+    bcl = BCL(Losses(), 3)
+    for epoch in (1, 2):
+        bcl.start_epoch(epoch)
+        bcl.remember(torch.arange(3), torch.tensor([9.0, 5.0, 1.0]))
+    bcl.start_phase(1)
+    bcl.start_epoch(3)
+    assert bcl.scores().tolist() == [0, 0, 0]
+    bcl.remember(torch.arange(3), torch.tensor([0.1, 0.2, 0.3]))
+    bcl.start_epoch(4)
+    assert bcl.scores().tolist() == pytest.approx([0, 0.5, 1], abs=1e-6)
+
+
 def test_images_that_were_never_seen_have_no_part_in_the_scores():
     """Those that cannot be read, say: their loss is not zero but unknown."""
     method = BCL(Losses(), 7)

@@ -1,6 +1,7 @@
 """NT-Xent, SimCLR and SDCLR against slow oracles; the same gradient from one process and from two."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
 
+import pretrain.flags
 from data.loader import EpochSampler
+from methods import METHODS
+from methods.base import Method
+from methods.build import build_method
+from methods.moclr import MoCLR
 from methods.sdclr import SDCLR
 from methods.simclr import SimCLR, nt_xent
 from models import build_encoder
@@ -19,8 +25,12 @@ from tests.reference import relative_error
 from tests.warm import spawn
 
 
-def small(kind: str, dual_bn: bool = True) -> SimCLR | SDCLR:
+def small(kind: str, dual_bn: bool = True) -> Method:
     torch.manual_seed(0)
+    if kind == "moclr":
+        method = MoCLR(build_encoder("res20_s", 16, 2), 0.2, 4)
+        method.average.load_state_dict(build_encoder("res20_s", 16, 2).state_dict())
+        return method
     if kind == "simclr":
         return SimCLR(build_encoder("res20_s", 16, 2), 0.2)
     return SDCLR(build_encoder("res20_s", 16, 3, prune=True, dual_bn=dual_bn), 0.2, 0.9)
@@ -133,11 +143,28 @@ def test_mask_is_made_anew_each_epoch_and_frozen_inside_it():
     assert not all(torch.equal(a, m.mask) for a, m in zip(first, layers, strict=True))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_projections_of_every_method_have_their_graph(monkeypatch, name):
+    words = ["x", "x", "--method", name, "--model", "res20_s", "--output_ch", "16", "--temperature", "0.2"]
+    monkeypatch.setattr(sys, "argv", words)
+    method = build_method(pretrain.flags.parse(""), "cifar", 6).train()
+    method.start_phase(0)
+    method.start_epoch(1, lambda: torch.rand(6, 64))
+    method(torch.rand(6, 2, 3, 8, 8), torch.arange(6))
+    assert method.projections.shape[:2] == (2, 6)
+    for view in (0, 1):
+        (gradient,) = torch.autograd.grad(
+            method.projections[view].square().sum(), method.encoder.conv1.weight, retain_graph=True, allow_unused=True
+        )
+        assert gradient is None or gradient.isfinite().all()
+        assert gradient is not None or view == 1  # keys of another network have none
+
+
 def gradients(rank: int, size: int, folder: str) -> None:
     """One process of `size`: for each method, the gradient of its share of a global batch."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/join{size}", rank=rank, world_size=size)
-    for kind in ("simclr", "sdclr"):
+    for kind in ("simclr", "sdclr", "moclr"):
         torch.save(gradient(kind, share(rank, size), parallel=True), f"{folder}/{kind}_{size}_{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -163,7 +190,7 @@ def test_several_processes_give_the_gradient_of_one(tmp_path, size):
     spawn(gradients, (size, str(tmp_path)), size)
     whole = [index for rank in range(size) for index in share(rank, size)]
     assert sorted(set(whole)) == list(range(7)) and len(whole) == -(-7 // size) * size
-    for kind in ("simclr", "sdclr"):
+    for kind in ("simclr", "sdclr", "moclr"):
         one = gradient(kind, whole, parallel=False)
         assert one.norm() > 0
         for rank in range(size):

@@ -11,8 +11,9 @@ from methods.base import Method, Wrapper
 from tests.conftest import one_line_error
 from utils.errors import InputError
 
-LABELS = {"untrained": "untrained", "simclr": "SimCLR", "focal": "Focal", "sdclr": "SDCLR", "bcl-i": "BCL-I",
-          "bcl-d": "BCL-D", "focal+bcl": "Focal+BCL"}  # fmt: skip
+LABELS = {"untrained": "untrained", "simclr": "SimCLR", "focal": "Focal", "moclr": "MoCLR", "dnc": "DnC",
+          "sdclr": "SDCLR", "bcl-i": "BCL-I", "bcl-d": "BCL-D", "rwsam": "rwSAM", "ts": "TS", "simclr+gh": "SimCLR+GH",
+          "focal+bcl": "Focal+BCL"}  # fmt: skip
 # As the papers' scripts choose them.
 FLAGS = {
     "simclr": [],
@@ -21,6 +22,9 @@ FLAGS = {
     "bcl-i": ["--bcl"],
     "bcl-d": ["--prune", "--prune_dual_bn", "--prune_percent", "0.9", "--bcl", "--rand_k", "2"],
     "focal+bcl": ["--focal", "--bcl"],
+    "ts": ["--temperature_schedule", "0.1,1.0,0.2"],
+    "simclr+gh": ["--gh"],
+    "bcl-i+gh": ["--gh", "--bcl"],
     "untrained": ["--epochs", "0"],
 }
 
@@ -28,7 +32,7 @@ FLAGS = {
 def test_labels():
     assert {name: label_of(name) for name in LABELS} == LABELS
     assert method_names()[: len(ORDER)] == list(LABELS)[:-1] == list(ORDER)
-    assert set(method_names()) == {*ORDER, *METHODS}
+    assert set(method_names()) == {*ORDER, *METHODS, *NAMED}
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -72,6 +76,13 @@ def test_a_name_says_the_same_as_the_published_flags(monkeypatch, name):
     assert method_of(found[0]) == method_of({k: v for k, v in found[0].items() if k != "method"}) == name
 
 
+def test_a_wrappers_flag_puts_it_around_the_named_method(monkeypatch):
+    for words, name in ((["sdclr", "--bcl"], "bcl-d"), (["bcl-i", "--temperature_schedule", "1,1,1"], "bcl-i+ts")):
+        monkeypatch.setattr(sys, "argv", ["train_simCLR.py", "x", "--method", *words])
+        args = pretrain.flags.parse("")
+        assert args.method == name and args.bcl and args.rand_k == (2 if name == "bcl-d" else 1)
+
+
 def test_options_of_a_method_may_be_told_otherwise(monkeypatch):
     words = ["--method", "bcl-d", "--rand_k", "3", "--prune_dual_bn", "False", "--head_layers", "3"]
     monkeypatch.setattr(sys, "argv", ["train_simCLR.py", "x", *words])
@@ -84,11 +95,14 @@ def test_options_of_a_method_may_be_told_otherwise(monkeypatch):
     [
         (["--method", "simclr", "--prune"], ["--method simclr", "--prune"]),
         (["--method", "sdclr", "--prune", "False"], ["--method sdclr", "--prune"]),
-        (["--method", "sdclr", "--bcl"], ["--method sdclr", "--bcl"]),
+        (["--method", "bcl-i", "--bcl", "False"], ["--method bcl-i", "--bcl"]),
         (["--method", "dino"], ["unknown method 'dino'"]),
         (["--method", "untrained", "--epochs", "3"], ["no epochs"]),
         (["--prune_dual_bn"], ["--prune_dual_bn needs --prune"]),
         (["--rand_k", "2"], ["--rand_k needs --bcl"]),
+        (["--stage_epochs", "2"], ["--stage_epochs needs --scheduler two-stage"]),
+        (["--stage_decay", "0.2"], ["--stage_decay needs --scheduler two-stage"]),
+        (["--scheduler", "two-stage", "--stage_epochs", "5", "--epochs", "5"], ["--stage_epochs 5 leaves none of 5"]),
         (["--method", "simclr", "--focal_gamma", "3"], ["--focal_gamma needs --focal"]),
     ],
 )
@@ -99,8 +113,10 @@ def test_options_that_do_not_go_together(call, words, told):
 @pytest.mark.parametrize(
     ("ending", "name"),
     [
-        ("", "simclr"), ("_pruneP0.9DualBN", "sdclr"), ("_pruneP0.7", "sdclr"), ("_wd5e-4_focal2", "focal"),
+        ("", "simclr"), ("_moclr", "moclr"), ("_width64_moclr_bclK1", "moclr+bcl"), ("_dncK5simclrM8", "dnc"),
+        ("_pruneP0.9DualBN", "sdclr"), ("_pruneP0.7", "sdclr"), ("_wd5e-4_focal2", "focal"),
         ("_bclK1", "bcl-i"), ("_pruneP0.9DualBN_head2_bclK2", "bcl-d"), ("_focal2_bclK1S20", "focal+bcl"),
+        ("_ts0.1-1.0-0.2", "ts"), ("_pruneP0.9DualBN_bclK2_ts0.1-1.0-0.2", "bcl-d+ts"),
     ],
 )  # fmt: skip
 def test_the_end_of_an_experiments_name_tells_its_method(ending, name):

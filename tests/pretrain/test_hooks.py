@@ -1,6 +1,8 @@
 """What a method may ask of the training: two evaluations of a step, settings by the step, weights, phases, features."""
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +12,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import methods
+import pretrain.check  # has its own name of the step that tests replace
 import pretrain.epoch
 from data.loader import Batch, EpochSampler
+from data.samplers import HOLE
 from data.sets.memory import load
 from data.sets.registry import data_set
 from methods import Line, Part
+from methods.base import News
 from methods.bcl import BCL
 from methods.simclr import SimCLR
 from models import build_encoder
@@ -25,8 +30,9 @@ from run.checkpoint import read_checkpoint
 from run.compute import Compute
 from run.flags import Precision
 from run.optim import sgd
+from run.schedule import Stage, two_stage_lr
 from split.open import Lists
-from tests.conftest import one_line_error
+from tests.conftest import one_line_error, slow_but
 from tests.pretrain.toys import Twice
 from tests.run.test_resume import SMALL, equal
 from tests.scripts.test_train_scripts import S_B
@@ -131,14 +137,12 @@ def test_the_mean_is_weighted():
 # ---- phases, subsets, features
 
 
-def run_toy(call, monkeypatch, *words: str) -> list[tuple[float, float, list[int]]]:
-    """Temperature, learning rate and sample ids of each step of a run of epochs of three steps, or one and a half."""
+def noted_steps(call, monkeypatch, note, *words: str) -> list:
+    """What note(training) tells at each step of a run, and the step's sample ids."""
     steps, original = [], pretrain.epoch.step
 
     def noted(training, images, measure=False):
-        rate = training.optimizer.param_groups[0]["lr"]
-        method = getattr(training.method, "method", training.method)
-        steps.append((method.temperature, rate, images.index.tolist()))
+        steps.append((*note(training), images.index.tolist()))
         return original(training, images, measure)
 
     with monkeypatch.context() as patch:
@@ -146,6 +150,16 @@ def run_toy(call, monkeypatch, *words: str) -> list[tuple[float, float, list[int
         done = call("train_simCLR.py", *words)
     assert done.returncode == 0, done.stderr
     return steps
+
+
+def run_toy(call, monkeypatch, *words: str) -> list[tuple[float, float, list[int]]]:
+    """Temperature, learning rate and sample ids of each step of a run of epochs of three steps, or one and a half."""
+
+    def note(training) -> tuple[float, float]:
+        method = getattr(training.method, "method", training.method)
+        return getattr(method, "temperature", 0.0), training.optimizer.param_groups[0]["lr"]
+
+    return noted_steps(call, monkeypatch, note, *words)
 
 
 def test_phases_have_schedules_images_and_networks_of_their_own(call, tmp_path, monkeypatch, toys):
@@ -167,7 +181,15 @@ def test_phases_have_schedules_images_and_networks_of_their_own(call, tmp_path, 
     assert torch.equal(second["state_dict"][f"module.{name}"], memory[f"first.{name}"])
 
 
-@pytest.mark.parametrize("method", ["halves", pytest.param("halves+bcl+twice", marks=pytest.mark.slow)])
+def test_each_phase_has_two_stages(call, monkeypatch, toys):
+    """A share of epochs is one of the phase's: ten of twelve."""
+    options = [*SMALL, "--epochs", "24", "--method", "halves", "--scheduler", "two-stage", "--stage_epochs", "0.9"]
+    rates = [rate for _, rate, _ in run_toy(call, monkeypatch, "whole", *options, "--stage_decay", "0.5")]
+    of_phase = [two_stage_lr(epoch, 12, 10, 0.1, Stage(10, 0.05)) for epoch in range(1, 13)]
+    assert rates == pytest.approx([rate for rate in of_phase for _ in range(3)] + [r for r in of_phase for _ in "ab"])
+
+
+@pytest.mark.parametrize("method", slow_but("halves", ["halves", "halves+bcl+twice", "halves+rwsam"]))
 def test_a_run_of_phases_is_resumed_to_the_bit(call, tmp_path, interrupted, toys, method):
     options, folder = [*SMALL, "--epochs", "4", "--method", method], tmp_path / "checkpoints"
     assert call("train_simCLR.py", "whole", *options).returncode == 0
@@ -227,6 +249,50 @@ def test_a_subset_is_shared_out_whole_and_no_batch_is_too_small(images, share, s
         assert list(sampler) == whole
     assert len({len(ids) for ids in found}) == 1
     assert set(sum(found, [])) == set(subset.tolist())
+
+
+@given(
+    sizes=st.lists(st.integers(0, 20), min_size=1, max_size=4), size=st.integers(1, 3), of=st.integers(2, 7),
+    smallest=st.integers(1, 2), done=st.integers(0, 3),
+)  # fmt: skip
+def test_batches_of_a_list_of_subsets_are_each_of_one(sizes, size, of, smallest, done):
+    parts = list(torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(1)).split(sizes))
+    epochs = []
+    for rank in range(size):
+        sampler = EpochSampler(range(sum(sizes)), size, rank, shuffle=True, seed=1)
+        sampler.choose(parts, of, smallest)
+        sampler.set_epoch(2)
+        ids = [i for _, i in sampler]
+        batches = [[i for i in ids[at : at + of] if i != HOLE] for at in range(0, len(ids), of)]
+        assert len(ids) == len(sampler) and all(len(batch) >= smallest for batch in batches)
+        assert sampler.largest >= max(-(-n // size) for n in sizes)
+        sampler.set_epoch(2, skip=done * of)
+        assert [i for _, i in sampler] == ids[done * of :]
+        epochs.append(batches)
+    together = [sum(batches, []) for batches in zip(*epochs, strict=True)]  # of all processes
+    places = [{k for k, part in enumerate(parts) if set(batch) & set(part.tolist())} for batch in together]
+    assert all(len(place) == 1 for place in places)
+    order = [place.pop() for place in places]
+    assert order == sorted(order)
+    for k, part in enumerate(parts):
+        own = [i for at, batch in zip(order, together, strict=True) for i in batch if at == k]
+        assert set(own) == set(part.tolist()) and len(own) < len(part) + size * smallest
+
+
+@pytest.mark.parametrize("augment", ["batched", "pillow"])
+def test_a_list_of_subsets_makes_short_batches_in_either_loader(call, monkeypatch, augment):
+    parts = [torch.arange(3), torch.arange(20, 45), torch.arange(0), torch.arange(45, 50)]
+    monkeypatch.setattr(SimCLR, "subset", lambda self: parts)
+    monkeypatch.setattr(SimCLR, "news", lambda self: News(["there are parts"], {"parts": 3}))
+    steps = run_toy(call, monkeypatch, "run", *SMALL, "--epochs", "2", "--augment", augment, "--num_workers", "1")
+    found = [sorted(ids) for *_, ids in steps]
+    assert [len(ids) for ids in found] == [3, 20, 5, 5] * 2
+    assert found[0] == [0, 1, 2] and sorted(found[1] + found[2]) == list(range(20, 45)) and found[3][0] == 45
+    assert "there are parts" in Path("checkpoints/run/log.txt").read_text()
+    lines = [json.loads(line) for line in Path("checkpoints/run/metrics.jsonl").read_text().splitlines()]
+    assert [line.get("parts") for line in lines] == [3, None] * 2
+    done = call("train_simCLR.py", "tried", *SMALL, "--augment", augment, "--check")
+    assert done.returncode == 0, done.stderr
 
 
 # ---- names and options

@@ -51,7 +51,7 @@ from utils.errors import InputError
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = [*PRETRAIN, "--trainSplit", S_B, "--batch_size", "25", "--lr", "0.1"]
 KNN = ["--monitor", "knn", "--monitor_freq", "2"]
-SCALARS = {"loss", "lr", "images_per_s", "grad_norm", "alignment", "uniformity", "spread"}
+SCALARS = {"loss", "lr", "images_per_s", "train_s", "grad_norm", "alignment", "uniformity", "spread"}
 DATASET = data_set("imagenet-100")
 FILES = ["--dataset", "imagenet-100", "--imagenetCustomSplit", "imageNet_100_LT_train", "--model", "res10"]
 FILES += ["--image_size", "32", "--num_workers", "0", "--output_ch", "16", "--batch_size", "48", "--monitor", "knn"]
@@ -230,7 +230,7 @@ def test_a_resumed_run_shows_each_epoch_once(call, tmp_path, boosted):
         assert [e.step for e in events.Scalars(name)] == [1, 2, 3, 4]
     assert len(events.Images("views")) == 1
     assert same(weights(folder), weights(folder.parent / "whole"))
-    keys = SCALARS - {"images_per_s"} | {"knn_all", "mask_density", "score_std"}
+    keys = SCALARS - {"images_per_s", "train_s"} | {"knn_all", "mask_density", "score_std"}
     kept = [[{k: row[k] for k in keys & row.keys()} for row in metrics(f)] for f in (folder, folder.parent / "whole")]
     assert kept[0] == kept[1]
     other = folder / "tensorboard" / "notes.txt"
@@ -305,7 +305,7 @@ def observe(rank: int, size: int, folder: str, files: list[str], root: str) -> N
                 if "running" in name:
                     buffer += 0.5 * rank  # without a GPU, statistics are per process; the main one's are saved
         state = torch.get_rng_state()
-        views = views_of(args, training.data.dataset)
+        views = views_of(args)
         extractor = Extractor(training.data, views, args.model, Compute(args, world.device), world)
         monitor = Monitor(training, extractor, Lists())
         monitor.report(encoder, 1, log, BadImages("skip", log))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.sets.registry import data_set
+from data.sets.registry import data_set, pretraining_set
 from methods.bcl import BCL
 from methods.build import build_method
 from methods.focal import Focal
@@ -113,9 +113,11 @@ def parse(words: list[str]) -> dict[str, Any]:
 
 
 def settings(words: list[str]) -> dict[str, Any]:
-    """parse, with weight decay and head layers as they are where they are not given; no name."""
+    """parse, with weight decay and head layers as they are where they are not given; no name, no usual image size."""
     args = parse(words)
     del args["experiment"]
+    if args["image_size"] == pretraining_set(args["dataset"])[0].size:
+        del args["image_size"]
     if "head_layers" in args:
         args["head_layers"] = args["head_layers"] or (3 if args["prune_dual_bn"] else 2)
         args["weight_decay"] = 1e-4 if args["weight_decay"] is None else args["weight_decay"]
@@ -510,8 +512,9 @@ def test_tables_find_what_the_recipes_write(project_copy, tmp_path, noted, call,
     commands = reproduce(project_copy, noted, tmp_path / "out", data, *METHODS, "--", "--paper", paper, *more)
     *steps, table = commands
     made = fill(steps)
-    assert table[0] == "exp_analyse.py" and table[-2:] == ["--plot", str(tmp_path / "out" / f"figures_{data}")]
-    done = call(table[0], *table[1:-2])
+    assert table[0] == "exp_analyse.py" and table[-4::2] == ["--plot", "--report"]
+    assert table[-3::2] == [str(tmp_path / "out" / f"{kind}_{data}") for kind in ("figures", "report")]
+    done = call(table[0], *table[1:-4])
     assert (done.returncode, done.stderr) == (0, "")
     found = tables(done.stdout)
     protocols = {protocol for _, protocol in made}
@@ -547,7 +550,7 @@ def test_reproduce_tabulates_the_settings_that_it_was_given(
     for shift, more in ((0, []), (50, changed)):
         *steps, table = reproduce(project_copy, noted, tmp_path / "out", data, method, "--", *words, *more)
         (accuracy, *_) = fill(steps, shift).values()
-        done = call(table[0], *table[1:-2])
+        done = call(table[0], *table[1:-4])
         assert done.returncode == 0, done.stderr
         (rows, *_) = tables(done.stdout).values()
         assert rows[METHODS[method]][:2] == ["1", f"{accuracy:.2f}"]

@@ -91,6 +91,9 @@ def test_other_options_reach_the_commands(project_copy):
     assert all(words[2:6] == starts for words in nodes)
     assert len({words[6] for words in nodes}) == 3 and all(words[6].startswith("--rdzv_id=") for words in nodes)
     assert nodes[1][nodes[1].index("--world_size") + 1] == "16"
+    assert not any("--rdzv_conf" in word for words in nodes for word in words)
+    nodes = dry(project_copy, script, "-g", "8", "-n", "2", "--rdzv", "host:29400", "--rdzv_wait", "60")
+    assert all(words[7] == "--rdzv_conf=join_timeout=60" for words in nodes)
 
 
 @pytest.mark.parametrize("recipe", ["imagenet-100", "imagenet", "places"])
@@ -99,7 +102,8 @@ def test_option_mistakes(project_copy, recipe):
     done = bash(project_copy, script, "--nonsense", "1", DRY_RUN="1")
     assert (done.returncode, done.stderr) == (125, "--nonsense is not found\n")
     for args, word in ((["-n", "2"], "--rdzv"), (["-n", "0"], "-n"), (["--only_pretraining", "yes"], "True or False"),
-                       (["--image_size", "x"], "--image_size"), (["-g"], "needs a value")):  # fmt: skip
+                       (["--image_size", "x"], "--image_size"), (["--rdzv_wait", "9"], "-n 2"),
+                       (["-g"], "needs a value")):  # fmt: skip
         done = bash(project_copy, script, *args, DRY_RUN="1")
         assert done.returncode == 2 and word in done.stderr and len(done.stderr.splitlines()) == 1
     done = bash(project_copy, "shell_scrips/cifar-10-LT.sh", "--nodes", "2", DRY_RUN="1")
@@ -134,7 +138,7 @@ def test_the_published_recipe_for_real_on_two_processes(project):
     done = bash(project, "shell_scrips/imagenet-100-res50-LT.sh", *args)
     assert done.returncode == 0, done.stderr
     (experiment,) = (project / "checkpoints_imagenet").iterdir()
-    name = "imageNet_100_LT_train_res10_scheduling_sgd_lr0.5_temp0.3_epoch1_batch60_pruneP0.3DualBN"
+    name = "imageNet_100_LT_train_res10_scheduling_sgd_lr0.5_temp0.3_epoch1_batch60_pruneP0.3DualBN_px32"
     assert experiment.name == name
     assert {p.name for p in experiment.iterdir()} >= {"model.pt", "model_1.pt", "mask_1.pt", "log.txt", "bash_log.txt"}
     launched = (experiment / "bash_log.txt").read_text().splitlines()
@@ -289,7 +293,7 @@ def test_a_lost_process_is_said(project, tmp_path):
     script = tmp_path / "lost.py"
     script.write_text(
         "import os, sys, torch\nsys.path.insert(0, os.getcwd())\n"
-        "from utils.distributed import *\nfrom utils.errors import run\n"
+        "from run.world import *\nfrom utils.distributed import *\nfrom utils.errors import run\n"
         "def main():\n    launched_by_hand(int(sys.argv[1]), 2, int(sys.argv[2]))\n"
         "    join(world := world_from_environment())\n    if world.rank: os._exit(9)\n    wait_for_all()\n"
         "run(main)\n"

@@ -276,11 +276,11 @@ def test_reproduce_goes_on_where_it_stopped_and_prints_the_tables(project_copy, 
     assert done.returncode == 0, done.stderr
     assert "digits, digits_split2_D_i: 405 images" in done.stdout and "\nFew against Many\n" in done.stdout
     assert {"tail.png", "loss_sheet.png"} < {p.name for p in (tmp_path / "tail_digits" / "simclr").iterdir()}
-    done.stdout = done.stdout[: done.stdout.index("== tail of digits, simclr\n")]
     tables = done.stdout[done.stdout.index("digits, pre-trained on D_i, sdclr-linear") :]
     assert re.search(r"^SimCLR +1 +\d+\.\d\d ", tables, re.M)
     assert "digits, pre-trained on D_i, sdclr-fewshot" in tables
     assert (tmp_path / "figures_digits" / "groups.png").stat().st_size > 10_000
+    assert done.stdout.endswith(f"\nreport: {tmp_path}/report_digits/index.html\n")
     again = bash(project_copy, "reproduce.sh", *args, SPLITS="2")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("(finished)") == 3 and "Loss" not in again.stdout
@@ -302,13 +302,18 @@ def check_quiet(project, root, args: list[str], tables: str) -> None:
     assert re.match(r"pre-trained \S+: 1 epoch, finished before, loss .*, log in \S+/log.txt$", lines[1])
     for line, protocol in zip(lines[2:4], ("sdclr-linear", "sdclr-fewshot"), strict=True):
         assert re.match(rf"probed \S+ \({protocol}, finished before\): Many .*, log in \S+/log.txt$", line)
-    end = lines.index("== tail of digits, simclr")
-    assert lines[4:end] == ["", *(line for line in tables.splitlines() if not re.match("figure|table", line))]
-    assert lines[end + 1] == "Few against Many" and len(lines) - end <= 12
-    assert lines[-2:] == [
+    assert lines[4:6] == ["== tail of digits, simclr", "Few against Many"]
+    told = [line for line in tables.splitlines() if not re.match("figure|table|report", line)]
+    start = lines.index(told[0])
+    assert lines[start - 1] == "" and lines[start : start + len(told)] == told and start <= 14
+    assert lines[start + len(told) :] == [
+        "",
         f"logs: log.txt in each folder of {root}/checkpoints_digits and {root}/checkpoints_digits_tune",
         f"tables: {root}/tables_digits; figures: {root}/figures_digits; tail: {root}/tail_digits",
+        f"report: {root}/report_digits/index.html",
     ]
+    page = (root / "report_digits" / "index.html").read_text()
+    assert page.count("<img ") >= 3 and "python train_simCLR.py" in page and "not recorded" not in page
     assert (root / "tables_digits" / "tables.md").is_file()
     launched = (experiment / "bash_log.txt").read_text().splitlines()[len(before) :]
     assert launched == [f"{line} --quiet True" for line in before[-3:]]
@@ -380,7 +385,7 @@ def test_a_safe_path_of_pythons_is_not_theirs(project_copy):
 @pytest.mark.skipif(not shutil.which("dash"), reason="no shell here that is not bash")
 def test_another_shell_is_one_line(project_copy):
     scripts = [*(project_copy / "cmds/shell_scrips").glob("*-LT.sh"), project_copy / "cmds/reproduce.sh"]
-    assert len(scripts) == 9
+    assert len(scripts) == 13
     for script in scripts:
         done = called_from(project_copy, "dash", str(script), "digits")
         assert (done.returncode, done.stdout) == (2, "")

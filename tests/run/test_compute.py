@@ -12,6 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 import run.compute
+import run.processor
 from data.loader import AugmentedImages, Batch, EpochSampler, view_loader
 from data.sets.memory import load
 from data.sets.registry import data_set
@@ -61,14 +62,17 @@ def test_auto_is_bf16_where_the_device_has_it(monkeypatch, able):
     assert [compute(name).scaler.is_enabled() for name in ("fp32", "bf16", "fp16")] == [False, False, True]
 
 
-def test_devices_that_have_bf16(monkeypatch):
+def test_devices_that_have_bf16(monkeypatch, tmp_path):
     for capability, able in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
         assert has_bf16(torch.device("cuda", 0)) == able
-    for flags in ((False, False), (True, False), (False, True)):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda f=flags: f[0])
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda f=flags: f[1])
-        assert has_bf16(CPU) == any(flags)
+    told = "processor\t: 0\nmodel name\t: any\nflags\t\t: fpu {}\nbugs\t\t: amx_tile\n"
+    for flags, able in (("avx512f avx512_vnni", False), ("avx512_bf16", True), ("amx_tile sse", True)):
+        (tmp_path / "cpuinfo").write_text(told.format(flags))
+        monkeypatch.setattr(run.processor, "CPUINFO", tmp_path / "cpuinfo")
+        assert has_bf16(CPU) == able
+    monkeypatch.setattr(run.processor, "CPUINFO", tmp_path / "none")
+    assert not has_bf16(CPU)
 
 
 class Recorded(Wrapper):

@@ -1,25 +1,21 @@
 """Checkpoints of other programs are called by their names, with what makes one of ours of them; none is damaged."""
 
+import argparse
 import contextlib
 import gzip
-import json
 import tarfile
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from models import build_encoder
 from models.published import from_published, load_state
 from run.checkpoint import read_checkpoint
 from utils.errors import InputError
-
-
-def safetensors(path):
-    header = json.dumps({"conv1.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
 
 
 def tar(path):
@@ -33,7 +29,6 @@ def archive(path):
 
 
 FILES = {
-    "safetensors": (safetensors, "safetensors.torch.load_file"),
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500)), "an HDF5 file"),
     "Git LFS": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid x"), "git lfs pull"),
     "page": (lambda path: path.write_text("\n<!DOCTYPE html><html>Virus scan</html>"), "a web page"),
@@ -75,6 +70,36 @@ def test_a_damaged_archive_is_damaged(tmp_path):
         (tmp_path / "model.pt").write_bytes(whole[:i] + b"\xd2" + whole[i + 1 :])
         with contextlib.suppress(InputError):
             read_checkpoint(tmp_path / "model.pt")
+
+
+def test_safetensors_are_read_and_one_that_is_cut_is_damaged(tmp_path):
+    """Whatever its name; cut anywhere, or longer than its header says."""
+    path, named = tmp_path / "model.pt", tmp_path / "model.safetensors"
+    state = {"conv1.weight": torch.arange(12.0).view(3, 4), "bn1.num_batches_tracked": torch.tensor(7)}
+    save_file(state, path, {"format": "pt"})
+    found = read_checkpoint(path)["state_dict"]
+    assert found.keys() == state.keys() and all(torch.equal(found[k], v) for k, v in state.items())
+    whole = path.read_bytes()
+    cuts = [whole[:n] for n in (0, 7, 8, 9, 30, len(whole) - 48, len(whole) - 1)]
+    for content in (*cuts, whole + b"\0", b"\xff" * 8 + whole[8:]):
+        named.write_bytes(content)
+        with pytest.raises(InputError, match="model.safetensors is not a checkpoint that can be read: truncated"):
+            read_checkpoint(named)
+
+
+def test_a_command_line_that_was_saved_is_read_and_does_nothing(tmp_path):
+    """As SupContrast, DINO and timm save theirs; one that holds itself, or an object, is refused."""
+    options = argparse.Namespace(lr=0.1, steps=[1, 2], inner=argparse.Namespace(name="x"))
+    torch.save({"state_dict": {"a": torch.ones(1)}, "opt": options}, tmp_path / "model.pt")
+    assert read_checkpoint(tmp_path / "model.pt")["opt"] == options
+    options.inner.itself = options
+    torch.save({"state_dict": {"a": torch.ones(1)}, "opt": options}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="more than 100,000 values"):
+        read_checkpoint(tmp_path / "model.pt")
+    options.inner = contextlib.nullcontext
+    torch.save({"state_dict": {"a": torch.ones(1)}, "opt": options}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="contextlib.nullcontext"):
+        read_checkpoint(tmp_path / "model.pt")
 
 
 W = {"conv1.weight": torch.zeros(64, 3, 7, 7)}

@@ -36,7 +36,15 @@ METHODS = {
     "focal": ["--focal", "--optimizer", "adam", "--augment", "pillow", "--precision", "fp32"],
     "bcl-i": ["--bcl"],
     "bcl-d": [*SDCLR, *BOOSTED],
-}
+    "ts": ["--temperature_schedule", "0.1,1.0,3"],
+    "rwsam": ["--method", "rwsam", "--rwsam_every", "2"],
+    "bcl-i+gh": [
+        "--bcl", "--gh", "--gh_classes", "9", "--gh_warmup", "1", "--gh_refresh", "1", "--gh_ramp", "2",
+        "--scheduler", "two-stage", "--stage_epochs", "1",
+    ],
+    "moclr": ["--method", "moclr", "--head_width", "24"],
+    "dnc": ["--method", "dnc", "--dnc_clusters", "2", "--dnc_min", "5"],
+}  # fmt: skip
 
 
 def equal(a: Path, b: Path, name: str = "model.pt") -> bool:
@@ -47,7 +55,7 @@ def equal(a: Path, b: Path, name: str = "model.pt") -> bool:
     memories = [flat(content.get("memory", {})) for content in (one, other)]
     numbers = [flat(content["random"]) for content in (one, other)]
     metrics = [[json.loads(x) for x in (p / "metrics.jsonl").read_text().splitlines()] for p in (a, b)]
-    told = [[{k: v for k, v in e.items() if k not in ("time", "images_per_s")} for e in run] for run in metrics]
+    told = [[{k: v for k, v in e.items() if k != "time" and not k.endswith("_s")} for e in run] for run in metrics]
     return (
         same(one["state_dict"], other["state_dict"])
         and all(same(*pair) for pair in (optimizers, memories, numbers))
@@ -86,6 +94,37 @@ def test_pretraining_interrupted_at_any_step_is_the_undisturbed_one(call, tmp_pa
     if "--prune" in options:
         masks = [torch.load(folder / n / "mask_3.pt", weights_only=True)["pruneMask"] for n in ("whole", "parts")]
         assert same(*masks)
+
+
+LEARN = ["--dataset", "digits", "--model", "res20_s", "--num_workers", "0", "--trainSplit", D_I]
+SUPERVISED = {  # with the steps of an epoch of 405 images
+    "ce": [*LEARN, "--protocol", "ce", "--epochs", "2", "--batch-size", "150", "--warmup", "1"],
+    "la": [*LEARN, "--protocol", "la", "--epochs", "2", "--batch-size", "150", "--select", "val", "--test_freq", "1"],
+    "crt": [*LEARN, "--protocol", "crt", "--epochs", "2", "--batch-size", "150", "--ce_epochs", "1"],
+    "crt_bn": [
+        *LEARN, "--protocol", "crt", "--epochs", "2", "--batch-size", "150", "--ce_epochs", "1", "--crt_bn", "train",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", slow_but("crt", SUPERVISED))
+def test_supervised_learning_interrupted_at_any_step_is_the_undisturbed_one(call, tmp_path, interrupted, protocol):
+    """Within either stage of cRT, and at the end of the first one."""
+    options, folder = SUPERVISED[protocol], tmp_path / "checkpoints_tune"
+    assert call("train_cifar.py", "whole", *options).returncode == 0
+    for steps in ([2], [3, 1], [4, 2]):
+        shutil.rmtree(folder / "parts", ignore_errors=True)
+        interrupted(*steps)
+        for _ in range(len(steps)):
+            done = call("train_cifar.py", "parts", *options, "--resume")
+            assert done.returncode == 143, done.stderr
+        done = call("train_cifar.py", "parts", *options, "--resume")
+        assert done.returncode == 0, done.stderr
+        for name in ("", "ce")[: 1 + protocol.startswith("crt")]:
+            whole, parts = folder / "whole" / name, folder / "parts" / name
+            assert equal(whole, parts) and equal(whole, parts, "best_model.pt"), (steps, name)
+            found = [json.loads((each / "results.json").read_text()) for each in (whole, parts)]
+            assert found[0]["per_class"] == found[1]["per_class"]
 
 
 @pytest.mark.parametrize("how", slow_but("whole", ["frozen", "whole"]))
@@ -332,7 +371,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line(call, tmp_path, monkeypat
     fsync, calls = os.fsync, itertools.count()
 
     def full(descriptor):
-        if next(calls) >= 4:
+        if next(calls) >= 6:  # two for each file: views.png, model.pt of two steps
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 
@@ -442,6 +481,7 @@ def test_overwriting_removes_a_run_and_nothing_else(call, tmp_path):
         "model_1.pt",
         "log.txt",
         "metrics.jsonl",
+        "views.png",
         "models.pt",
         "model_best.pt",
         "notes.txt",

@@ -187,7 +187,8 @@ def test_interrupted_is_one_line_and_its_code(call, monkeypatch):
 
 TRAINING = """
 import os, signal, sys, time
-from utils.distributed import join, world_from_environment
+from run.world import world_from_environment
+from utils.distributed import join
 from utils.errors import Interrupted, run
 from run.signals import HELD, PATIENCE, Signals
 

@@ -11,7 +11,7 @@ import torch
 
 from data.sets.registry import data_set
 from pretrain.flags import parse
-from run.check import STEPS, check_folder, checkpoint_bytes, duration, measure_step
+from run.check import STEPS, check_folder, checkpoint_bytes, measure_step
 from run.folder import Run
 from split.lists import ROOT, write_lists
 from split.make_splits import make_lists
@@ -20,10 +20,11 @@ from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
 from tests.recipes.test_recipes import bash
 from tests.scripts.test_train_imagenet import PRETRAIN as FILES_PRETRAIN
 from tests.scripts.test_train_imagenet import PROBE as FILES_PROBE
-from tests.scripts.test_train_imagenet import TAILED, images  # noqa: F401 - a fixture
+from tests.scripts.test_train_imagenet import TAILED
 from tests.scripts.test_train_scripts import PRETRAIN, PROBE, SDCLR
 from tests.warm import python
 from utils.errors import InputError
+from utils.text import duration
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MISSING = ["--checkpoint", "later.pt", "--cvt_state_dict", "--bnNameCnt", "0"]
@@ -85,7 +86,7 @@ def test_a_step_of_bcls_probes(checked):
     assert "the probe: 900 images" in said  # five lists of 100, and 400 test images
 
 
-def test_steps_on_image_files(checked, images, monkeypatch):  # noqa: F811
+def test_steps_on_image_files(checked, images, monkeypatch):
     monkeypatch.setattr("split.open.ROOT", images[1])
     said = checked("train_simCLR.py", "run", *FILES_PRETRAIN, "--data", images[0])
     assert "a step of 48 images" in said
@@ -158,7 +159,8 @@ def test_lists_made_on_trial(call, tmp_path, monkeypatch):
     gone.unlink()
     monkeypatch.setattr("split.ensure.origin", lambda sha1: ("published", "cifar10"))
     with pytest.raises(InputError, match="a run would fetch it") as error, lists_on_trial() as lists:
-        lists.open(cifar.val_list, SimpleNamespace(dataset=cifar, lists_from=np.arange(50_000) % 10))
+        opened = SimpleNamespace(dataset=cifar, lists_from=np.arange(50_000) % 10, listed=lambda name: None)
+        lists.open(cifar.val_list, opened)
     assert "/tmp" not in str(error.value)
 
 

@@ -19,7 +19,7 @@ from probe.flags import parse_imagenet
 from run.folder import Run
 from tests.conftest import interrupted_after, one_line_error, slow_but
 from tests.oracles import hits_within
-from tests.trees import make_listed_tree, take_lists_from
+from tests.trees import take_lists_from
 
 DATASET = data_set("imagenet-100")
 TAILED = "imageNet_100_LT_train"
@@ -40,14 +40,6 @@ PROBE = [
     "--customSplit",
     DATASET.few_shot,
 ]
-
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory):
-    """(folder of the images, folder of the lists): 100 classes, counts a hundredth of the published ones."""
-    root, lists = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("lists")
-    make_listed_tree(root, [20] * 3 + [7] * 15 + [4] * 82, lists)
-    return root, lists
 
 
 @pytest.fixture
@@ -381,6 +373,6 @@ def test_mistakes_in_pretraining_are_one_line(run, call, tmp_path):
         (tmp_path / "mine.txt").write_text(text)
         done = run("train_simCLR.py", "x", *PRETRAIN, "--imagenetCustomSplit", tmp_path / "mine.txt")
         one_line_error(done, "mine.txt", *words)
-    one_line_error(call("train_simCLR.py", "x", "--dataset", "digits", "--image_size", "32"), "--image_size")
+    one_line_error(call("train_simCLR.py", "x", "--dataset", "digits", "--image_size", "4"), "--image_size")
     one_line_error(call("train_simCLR.py", "x", "--dataset", "digits", "--augment", "opencv"), "--augment opencv")
     assert not (tmp_path / "checkpoints").exists()

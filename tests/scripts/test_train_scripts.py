@@ -55,6 +55,7 @@ def test_pretraining_leaves_the_published_files_and_lines(call, tmp_path):
     files = {
         "log.txt",
         "metrics.jsonl",
+        "views.png",
         "model.pt",
         "model.previous.pt",
         "model_2.pt",
@@ -198,6 +199,9 @@ def test_linear_probe_files_lines_and_result(call, tmp_path, pretrained):
     assert result["precision"] == ("bf16" if has_bf16(torch.device("cpu")) else "fp32")
     told, settings = result["pretraining"], read_checkpoint(pretrained)["config"]
     assert told.pop("settings") == settings and settings["prune"] is True and settings["trainSplit"] == D_I
+    made = told.pop("provenance")
+    assert made["command"].startswith("python train_simCLR.py x_digits_split1_D_i_newNT --dataset digits ")
+    assert set(made) >= {"git", "torch", "machine"}
     sha1 = result["lists"]["group"]["sha1"]
     assert told == {
         "experiment": "x_digits_split1_D_i_newNT", "method": settings.get("method"), "dataset": "digits", "split": 1,

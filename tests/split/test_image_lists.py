@@ -24,7 +24,7 @@ import split.lists
 import split.make_image_lists
 import split.make_splits
 from data.images import ImageList
-from data.sets.base import FileSet
+from data.sets.files import FileSet
 from data.sets.registry import data_set
 from split.counts import IMAGENET_LT, PLACES_LT, class_counts, imagenet_100
 from split.ensure import ensure_path_list

@@ -5,6 +5,7 @@ import copy
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import tail.__main__
 import tail.flags
 from data.images import ImageFiles, ImageSet
 from data.loader import BatchedLoader
+from data.paths import Paths
 from data.sets.memory import load
 from data.sets.registry import data_set
 from models.mask import compute_masks
@@ -37,7 +39,7 @@ COUNTS = [31, 16, 120, 22, 44, 6, 61, 11, 8, 86]
 PLACES = data_set("places")
 CONFIG = {"dataset": "digits", "data": "", "trainSplit": "tail.npy", "model": "res20_s", "batch_size": 16,
           "temperature": 0.2, "seed": 3, "resizeLower": 0.4, "augment": "batched", "prune": True, "prune_percent": 0.5,
-          "image_size": None, "head_layers": 2, "output_ch": 16}  # fmt: skip
+          "image_size": 16, "head_layers": 2, "output_ch": 16}  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -380,11 +382,12 @@ def test_top_shares_count_whole_images():
 
 
 def test_odd_paths_survive_a_csv_file_and_give_no_formula(tmp_path):
-    paths = ["train/a,b.jpg", 'say "x".jpg', "=cmd()|x.jpg", "a\tb\x1b[0m.jpg", "-1.png", "ö.jpg"]
-    content = to_csv(np.arange(6.0)[::-1].copy(), paths, np.arange(6), None)
+    paths = ["train/a,b.jpg", 'say "x".jpg', "=cmd()|x.jpg", "a\tb\x1b[0m.jpg", "-1.png", "ö.jpg",
+             "a  b\u202fc\u200d.jpg"]  # fmt: skip
+    content = to_csv(np.arange(7.0)[::-1].copy(), paths, np.arange(7), None)
     (tmp_path / "a.csv").write_bytes(content)
     found = [row["path"] for row in rows_of(tmp_path / "a.csv")]
-    assert found == [*paths[:2], "./=cmd()|x.jpg", "a b\\x1b[0m.jpg", "./-1.png", "ö.jpg"]
+    assert found == [*paths[:2], "./=cmd()|x.jpg", "a\\tb\\x1b[0m.jpg", "./-1.png", *paths[5:]]
     assert "group" not in rows_of(tmp_path / "a.csv")[0]
 
 
@@ -474,8 +477,9 @@ def test_the_sheet_shows_the_right_images(lists, places):
 
 
 def test_a_file_that_is_gone_is_grey(places, lists):
-    files = ImageFiles(str(places), read_path_list(lists / PLACES.path("Places_LT_train"), PLACES), as_array=True)
-    files.names[1] = "train/gone.JPEG"
+    chosen = read_path_list(lists / PLACES.path("Places_LT_train"), PLACES)
+    chosen = replace(chosen, paths=Paths([chosen.paths[0], "train/gone.JPEG", *chosen.paths[2:]]))
+    files = ImageFiles(str(places), chosen, as_array=True)
     page = sheet(files, np.array([0, 1]))
     size = page.shape[1] // ACROSS * 4 // 5
     assert (page[:size, size * 5 // 4 : size * 9 // 4] == GREY).all()

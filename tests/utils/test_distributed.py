@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.distributed
 
-from utils.distributed import World, join, world_from_environment
+from run.world import world_from_environment
+from utils.distributed import World, join
 from utils.errors import run
 
 ODD = [

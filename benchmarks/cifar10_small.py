@@ -1,0 +1,196 @@
+"""Methods side by side where the network can memorise its data: ResNet-18 on 1,396 images of CIFAR-10-LT, at 16 pixels.
+
+    python -m benchmarks.cifar10_small --data cifar10.npz --work FOLDER [--splits 1] [--runs simclr bcl-i] [--jobs 2]
+    python -m benchmarks.cifar10_small --table
+
+The second arm of benchmarks/cifar10_study.py, in the regime that the papers are about: the published recipe (its views,
+rates and probes) with every eighth image of the authors' long-tailed list. The list is sorted by class, and so each
+class keeps an eighth, the rarest one 5 or 6 images. The linear probe trains on every eighth labelled image, 5,625,
+since all of them would take half an hour of two; the few-shot probe on the authors' whole list of 450; validation and
+test are whole. Groups are by the class sizes of the thinned list, which is written into FOLDER alone.
+
+What a run leaves in `results/cifar10_small/splitN/RUN/`: results.json of both probes, metrics.jsonl of pre-training
+with the loss of Many, Medium and Few by epoch, times in run.json. The encoder of 11 million weights (45 MB) stays in
+FOLDER. What is there is not run again; what was interrupted goes on, where FOLDER still has it.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.study.figure import write_figures
+from benchmarks.study.kept import folder_of, keep, one_thread, results_in, run_all
+from benchmarks.study.table import LAST, loss_table, table
+from data.opened import Opened
+from data.sets.base import Split
+from data.sets.registry import data_set
+from recipes.flags import parse_recipe
+from recipes.steps import commands
+from split.lists import npy
+from split.open import Lists
+from utils.cli import Parser, number, positive
+from utils.errors import InputError, run
+from utils.files import PROJECT, replace_file
+
+RESULTS = PROJECT / "results" / "cifar10_small"
+CIFAR = data_set("cifar10")
+RUNS = {
+    "untrained": ["--method", "untrained"],
+    "simclr": ["--method", "simclr"],
+    "sdclr-0.9": ["--method", "sdclr", "--prune_percent", "0.9"],
+    "bcl-i": ["--method", "bcl-i"],
+    "bcl-d": ["--method", "bcl-d"],
+}
+PROTOCOLS = ("sdclr-linear", "sdclr-fewshot")
+
+
+def shape(options: argparse.Namespace) -> str:
+    """What tells the names of thinned lists from those of whole ones."""
+    return f"thin{options.thin}"
+
+
+def thinned_list(split: int, options: argparse.Namespace) -> Path:
+    """Where the thinned long-tailed list of a split lies."""
+    return options.work / "lists" / f"{CIFAR.list_of(Split(split, True, shape(options)))}.npy"
+
+
+def labelled_list(options: argparse.Namespace) -> Path:
+    """Where the thinned list of the linear probe lies."""
+    return options.work / "lists" / f"{Path(CIFAR.train_list).stem}_{shape(options)}.npy"
+
+
+def thin(ids: np.ndarray, labels: np.ndarray, every: int) -> np.ndarray:
+    """The 1st, (every + 1)-th, ... image of a list of image numbers [N], whose labels are [N].
+
+    Raises:
+        InputError: a class has no image left.
+    """
+    if lost := set(labels.tolist()) - set(labels[::every].tolist()):
+        raise InputError(f"class {min(lost)} has no image left of every {every}th: choose a smaller --thin")
+    return ids[::every]
+
+
+def write_lists(data: Opened, options: argparse.Namespace) -> None:
+    """Write the thinned lists into the work folder.
+
+    Raises:
+        InputError: a list is missing or bad, or a class would be lost.
+    """
+    lists = {labelled_list(options): CIFAR.train_list}
+    for split in options.splits:
+        lists[thinned_list(split, options)] = CIFAR.split_list(CIFAR.list_of(Split(split, True, "")))
+    for path, name in lists.items():
+        whole = Lists().open(name, data)
+        replace_file(path, npy(thin(whole.ids, whole.labels, options.thin)))
+
+
+def commands_of(name: str, split: int, options: argparse.Namespace) -> list[list[str]]:
+    """The command lines of a run: those of the recipe, of the thinned lists."""
+    settings = {
+        "dataset": CIFAR.name, "data": options.data, "root": options.work, "model": options.model,
+        "split": CIFAR.list_of(Split(split, True, shape(options))), "image_size": options.image_size,
+        "batch_size": options.batch_size, "linear_epochs": options.linear_epochs, "workers": 1,
+        "few_shot_epochs": options.few_shot_epochs, "resume": True, "tensorboard": False, "quiet": True,
+    }  # fmt: skip
+    if name != "untrained":
+        settings["epochs"] = options.epochs
+    given = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    pretraining, *probes = commands(parse_recipe([*given, *RUNS[name]], ""))
+    tailed, few = thinned_list(split, options), CIFAR.few_shot_list(Split(split, True, ""))
+    found = [_with_list(pretraining, tailed)]
+    for words, protocol, chosen in zip(probes, PROTOCOLS, (labelled_list(options), few), strict=True):
+        found.append([*_with_list(words, chosen), "--groupSplit", str(tailed), "--protocol", protocol])
+    return found
+
+
+def _with_list(words: list[str], chosen: Path | str) -> list[str]:
+    at = words.index("--trainSplit") + 1
+    return [*words[:at], str(chosen), *words[at + 1 :]]
+
+
+def run_one(name: str, split: int, options: argparse.Namespace) -> None:
+    """Run the steps of a run to their end with one thread, and keep what comes of it.
+
+    Raises:
+        InputError: one failed.
+    """
+    begun, steps = time.time(), commands_of(name, split, options)
+    for words in steps:
+        ended = subprocess.run(words, cwd=PROJECT, env=one_thread(), stdin=subprocess.DEVNULL, check=False)
+        if ended.returncode:
+            raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
+    told = {"name": name, "split": split, "epochs": 0 if name == "untrained" else options.epochs}
+    told |= {key: getattr(options, key) for key in ("model", "batch_size", "image_size", "thin")}
+    pretraining, *probes = map(folder_of, steps)
+    keep(options.out / f"split{split}" / name, told, pretraining, probes, begun)
+
+
+def write_table(folder: Path) -> str:
+    """Write results/cifar10_small.txt and the figures beside the folder of results, and return the text.
+
+    Raises:
+        InputError: there is no result yet.
+    """
+    results = results_in(folder)
+    if not results:
+        raise InputError(f"{folder} has no result yet")
+    one = next(iter(results.values()))
+    counts, epochs = one["linear"]["class_counts"], max(told["epochs"] for told in results.values())
+    text = (
+        f"CIFAR-10-LT, every {one['thin']}th image of the authors' lists ({sum(counts):,} images, classes of "
+        f"{max(counts)} to {min(counts)}), {one['image_size']} pixels, {one['model']},\n"
+        f"batch {one['batch_size']}, {epochs} epochs, one thread; python -m benchmarks.cifar10_small\n"
+        "Test accuracy in percent, mean of the classes of each group, Std of the three, All; of several splits mean ± "
+        "standard deviation. val: the linear probe's accuracy on the validation list\n"
+        f"\n{table(results, RUNS)}\n"
+    )
+    if losses := loss_table(results, RUNS):
+        text += f"\nLoss of pre-training in nats, mean of the {LAST} epochs that end there\n\n{losses}\n"
+    replace_file(folder.with_suffix(".txt"), text.encode())
+    title = f"{sum(counts):,} images of CIFAR-10-LT, {one['image_size']} pixels, {one['model']}, {epochs} epochs"
+    write_figures(results, RUNS, folder, title)
+    return text
+
+
+def parse() -> argparse.Namespace:
+    """Flags; InputError for a bad one."""
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("--data", default="", help="CIFAR-10 as .npz, or the folder of its files")
+    add("--work", type=Path, help="where the runs live: lists, checkpoints, logs")
+    add("--out", type=Path, default=RESULTS)
+    add("--splits", type=positive, nargs="+", default=[1, 2, 3], choices=range(1, 6))
+    add("--runs", nargs="+", default=list(RUNS), choices=RUNS)
+    add("--epochs", type=positive, default=360)
+    add("--model", default="res18")
+    add("--batch_size", type=positive, default=256)
+    add("--image_size", type=number(int, 8, 32), default=16)
+    add("--thin", type=positive, default=8, help="of so many images of a list, the first is taken")
+    add("--linear_epochs", type=positive, default=30)
+    add("--few_shot_epochs", type=positive, default=100)
+    add("--jobs", type=positive, default=2, help="runs at a time")
+    parser.add_flag("--table", help="only the table, of what is there")
+    options = parser.parse_args()
+    if not options.table:
+        if not (options.data and options.work):
+            raise InputError("--data and --work are missing: the images, and where the runs live (see --help)")
+        options.data, options.work = str(Path(options.data).resolve()), options.work.resolve()
+    return options
+
+
+def main() -> None:
+    options = parse()
+    if not options.table:
+        write_lists(CIFAR.open(options.data), options)
+        there = results_in(options.out)
+        wanted = [(name, split) for split in options.splits for name in options.runs if (name, split) not in there]
+        run_all(wanted, lambda name, split: run_one(name, split, options), options.jobs)
+    print(write_table(options.out), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,132 @@
+"""Methods side by side on photographs: CIFAR-10-LT, the authors' lists, a small ResNet, as many epochs for each.
+
+    python -m benchmarks.cifar10_study --data cifar10.npz --work FOLDER [--splits 1] [--runs simclr bcl-i] [--jobs 2]
+    python -m benchmarks.cifar10_study --table
+
+Each run is the recipe cmds/shell_scrips/cifar-10-LT.sh with one thread: pre-training, linear probe, few-shot probe.
+What it leaves in `results/cifar10_study/splitN/RUN/`: results.json of both probes, metrics.jsonl of pre-training, times
+in run.json, and the encoder for safetensors. What is there is not run again; what was interrupted goes on, where FOLDER
+still has it. The table is made of all that is there. SDCLR's share of pruned weights is the one whose linear probe has
+the best accuracy on the validation images of split 1; nothing is chosen by the test images.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.study.figure import write_figures
+from benchmarks.study.kept import Results, folder_of, keep, one_thread, results_in, run_all, steps_of, write_encoder
+from benchmarks.study.table import table
+from data.sets.base import Split
+from data.sets.registry import data_set
+from utils.cli import Parser, positive
+from utils.errors import InputError, run
+from utils.files import PROJECT, replace_file
+
+CIFAR = data_set("cifar10")
+RESULTS = PROJECT / "results" / "cifar10_study"
+RECIPE = PROJECT / "cmds" / "shell_scrips" / "cifar-10-LT.sh"
+SDCLR = {f"sdclr-{share:g}": ["--method", "sdclr", "--prune_percent", f"{share:g}"] for share in (0.2, 0.5, 0.9)}
+# A run's name -> options of its recipe, and its label; all are on the long-tailed list but simclr-D_b.
+RUNS = {
+    "untrained": ["--method", "untrained"],
+    "simclr": ["--method", "simclr"],
+    "simclr-D_b": ["--method", "simclr"],
+    **SDCLR,
+    "bcl-i": ["--method", "bcl-i"],
+    "bcl-d": ["--method", "bcl-d"],
+    **{name: ["--method", name] for name in ("focal", "moclr", "dnc", "rwsam", "ts", "simclr+gh")},
+}  # fmt: skip
+
+
+def recipe_of(name: str, split: int, options: argparse.Namespace) -> list[str]:
+    """The command of a run."""
+    epochs = [] if name == "untrained" else ["--epochs", str(options.epochs)]
+    usual = {
+        "split": CIFAR.list_of(Split(split, not name.endswith("D_b"), "")), "data": options.data, "download": "False",
+        "model": options.model, "batch_size": options.batch_size, "workers": 1, "linear_epochs": options.linear_epochs,
+        "few_shot_epochs": options.few_shot_epochs, "root": options.work, "resume": "True", "quiet": "True",
+    }  # fmt: skip
+    words = [word for key, value in usual.items() for word in (f"--{key}", str(value))]
+    return ["bash", str(RECIPE), *RUNS[name], *epochs, *words]
+
+
+def run_one(name: str, split: int, options: argparse.Namespace) -> None:
+    """Run a recipe to its end with one thread, and keep what comes of it.
+
+    Raises:
+        InputError: it failed.
+    """
+    command, out, begun = recipe_of(name, split, options), options.out / f"split{split}" / name, time.time()
+    ended = subprocess.run(command, env=one_thread(), check=False)
+    if ended.returncode:
+        raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
+    pretraining, *probes = steps_of(command)
+    folders = [folder_of(step) for step in (pretraining, *probes)]
+    write_encoder(Path(probes[0][probes[0].index("--checkpoint") + 1]), out / "encoder.safetensors")
+    epochs = 0 if name == "untrained" else options.epochs
+    told = {"name": name, "split": split, "model": options.model, "epochs": epochs, "batch_size": options.batch_size}
+    keep(out, told, folders[0], folders[1:], begun)
+
+
+def chosen_share(results: Results) -> str:
+    """The name of the SDCLR run of split 1 with the best linear validation accuracy; '' before all have been run."""
+    accuracies = {name: results[name, 1]["linear"]["best"]["val"] for name in SDCLR if (name, 1) in results}
+    return max(accuracies, key=accuracies.get) if len(accuracies) == len(SDCLR) else ""
+
+
+def write_table(folder: Path) -> str:
+    """Write results/cifar10_study.txt and the figures beside the folder of results, and return the text."""
+    results = results_in(folder)
+    if not results:
+        raise InputError(f"{folder} has no result yet")
+    one, epochs = next(iter(results.values())), max(told["epochs"] for told in results.values())
+    chosen = chosen_share(results)
+    text = (
+        f"CIFAR-10-LT from JPEG files, the authors' lists, {one['model']}, batch {one['batch_size']}, "
+        f"{epochs} epochs, one thread; python -m benchmarks.cifar10_study\n"
+        "Test accuracy in percent, mean of the classes of each group, Std of the three, All; of several splits mean ± "
+        "standard deviation. val: the linear probe's accuracy on the validation list\n"
+        + (f"SDCLR's share of pruned weights by val, split 1: {chosen}\n" if chosen else "")
+        + f"\n{table(results, RUNS)}\n"
+    )
+    replace_file(folder.with_suffix(".txt"), text.encode())
+    write_figures(results, RUNS, folder, f"CIFAR-10-LT, {one['model']}, {epochs} epochs")
+    return text
+
+
+def parse() -> argparse.Namespace:
+    """Flags; InputError for a bad one."""
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("--data", default="", help="CIFAR-10 as .npz, or the folder of its files")
+    add("--work", type=Path, help="where the runs live: checkpoints, logs")
+    add("--out", type=Path, default=RESULTS)
+    add("--splits", type=positive, nargs="+", default=[1], choices=range(1, 6))
+    add("--runs", nargs="+", default=list(RUNS), choices=RUNS)
+    add("--epochs", type=positive, default=60)
+    add("--model", default="res20_s")
+    add("--batch_size", type=positive, default=512)
+    add("--linear_epochs", type=positive, default=30)
+    add("--few_shot_epochs", type=positive, default=100)
+    add("--jobs", type=positive, default=2, help="runs at a time")
+    parser.add_flag("--table", help="only the table, of what is there")
+    options = parser.parse_args()
+    if not options.table and not (options.data and options.work):
+        raise InputError("--data and --work are missing: the images, and where the runs live (see --help)")
+    return options
+
+
+def main() -> None:
+    options = parse()
+    if not options.table:
+        there = results_in(options.out)
+        wanted = [(name, split) for split in options.splits for name in options.runs if (name, split) not in there]
+        run_all(wanted, lambda name, split: run_one(name, split, options), options.jobs)
+    print(write_table(options.out), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

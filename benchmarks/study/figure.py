@@ -1,0 +1,60 @@
+"""Figures of a study's results."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.figures import plot_groups
+from benchmarks.study.kept import PROBES, Results
+from benchmarks.study.table import LAST, curve_of, runs_of
+from data.groups import COLUMNS, GROUPS
+from utils.plotting import finish, new_panels, styles, write_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_figures(results: Results, names: Iterable[str], beside: Path, title: str) -> list[Path]:
+    """Write the bars of both probes as `beside`.png and, where runs tell it, the loss of each group as
+    `beside`_loss.png; returns their paths."""
+    names = [name for name in names if runs_of(results, name)]
+    figures = {"": plot_bars(results, names, title), "_loss": plot_losses(results, names, title)}
+    paths = {beside.with_name(f"{beside.name}{tail}.png"): figure for tail, figure in figures.items() if figure}
+    for path, figure in paths.items():
+        write_figure(figure, path)
+    return list(paths)
+
+
+def plot_bars(results: Results, names: list[str], title: str) -> "Figure":
+    """Test accuracy of Many, Medium, Few and All, a panel a probe: mean and standard deviation over the splits."""
+    panels = {}
+    for probe in PROBES:
+        panels[probe] = {}
+        for name in names:
+            values = {c: [told[probe]["groups"][c] for told in runs_of(results, name)] for c in COLUMNS}
+            panels[probe][name] = {c: (np.mean(v), np.std(v) if len(v) > 1 else None) for c, v in values.items()}
+    return plot_groups(panels, title, styles(names))
+
+
+def plot_losses(results: Results, names: list[str], title: str) -> "Figure | None":
+    """The loss of pre-training by epoch, a panel a group: mean over splits and over the LAST epochs up to each.
+
+    None where no run has told it.
+    """
+    curves = {name: [c for told in runs_of(results, name) if (c := curve_of(told["metrics"]))] for name in names}
+    curves = {name: found for name, found in curves.items() if found}
+    if not curves:
+        return None
+    figure, looks = new_panels(len(GROUPS), sharey=True), styles(names)
+    for place, (axis, group) in enumerate(zip(figure.axes, GROUPS, strict=True)):
+        for name, found in curves.items():
+            last = min(max(curve) for curve in found)
+            each = np.array([[curve[epoch][place] for epoch in range(1, last + 1)] for curve in found]).mean(0)
+            smooth = [each[max(0, epoch - LAST) : epoch].mean() for epoch in range(1, last + 1)]
+            axis.plot(range(1, last + 1), smooth, **looks[name].line(name) | {"markevery": max(1, last // 8)})
+        axis.set_title(group, fontsize=8)
+        axis.set_xlabel("epoch")
+    finish(figure, title, "loss of pre-training (nats)")
+    return figure

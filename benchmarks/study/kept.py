@@ -1,0 +1,113 @@
+"""What a run of a study leaves in `results/STUDY/splitN/RUN/`, and runs one after the other.
+
+results.json of each probe as PROBE.json, metrics.jsonl of the pre-training, and run.json, which is written last: where
+it is, the run is complete.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+
+from models.published import from_published, has_dual_batch_norm, to_backbone
+from run.checkpoint import read_checkpoint
+from utils.errors import InputError
+from utils.files import replace_file
+
+PROBES = ("linear", "few-shot")
+Results = dict[tuple[str, int], dict[str, Any]]  # (run, split) -> what it left
+
+
+def one_thread() -> dict[str, str]:
+    """The environment of a run: one thread, and this Python."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHON": sys.executable}
+
+
+def steps_of(command: Sequence[str]) -> list[list[str]]:
+    """The command lines of the steps of a recipe's script, which begin with this project's Python.
+
+    Raises:
+        InputError: the script refuses its options.
+    """
+    said = subprocess.run(command, env=os.environ | {"DRY_RUN": "1"}, capture_output=True, text=True, check=False)
+    if said.returncode:
+        raise InputError(f"a recipe ended with code {said.returncode}: {said.stderr.strip()}")
+    return [shlex.split(line) for line in said.stdout.splitlines()]
+
+
+def folder_of(words: Sequence[str]) -> Path:
+    """The folder of the experiment of a command line."""
+    name = next(word for before, word in zip(words, words[1:], strict=False) if before.endswith(".py"))
+    return Path(words[words.index("--save-dir") + 1]) / name
+
+
+def run_all(wanted: Iterable[tuple[str, int]], run_one: Callable[[str, int], None], jobs: int) -> None:
+    """Call run_one(name, split) of each run, so many at a time.
+
+    Raises:
+        InputError: the first that failed; the others have been run.
+    """
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(run_one, name, split) for name, split in wanted]
+        for each in runs:
+            each.result()
+
+
+def keep(out: Path, told: dict[str, Any], pretraining: Path, probes: Sequence[Path], begun: float) -> None:
+    """Copy what a run left to `out`.
+
+    Args:
+        told: for run.json: 'name', 'split', and how it was run. pretraining, probes: folders of the experiments; probes
+            as PROBES. begun: when it began, in seconds since 1970.
+    """
+    lines = [json.loads(line) for line in _lines(pretraining / "metrics.jsonl")]
+    if lines:
+        replace_file(out / "metrics.jsonl", (pretraining / "metrics.jsonl").read_bytes())
+    for probe, folder in zip(PROBES, probes, strict=True):
+        replace_file(out / f"{probe}.json", json.dumps(_public(folder / "results.json"), indent=1).encode())
+    minutes, each = round((time.time() - begun) / 60, 1), np.diff([line["time"] for line in lines])
+    # A run that was interrupted has fewer minutes than it took in all.
+    times = {"minutes": minutes, "seconds_per_epoch": round(float(np.median(each)), 2) if len(each) else None}
+    replace_file(out / "run.json", json.dumps(told | times, indent=1).encode())
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines() if path.exists() else []
+
+
+def _public(path: Path) -> dict[str, Any]:
+    """A results.json without paths of this machine, which are nobody's business."""
+    result = json.loads(path.read_bytes())
+    told = result["pretraining"] = {k: v for k, v in (result["pretraining"] or {}).items() if k != "settings"}
+    if isinstance(told.get("list"), dict):
+        told["list"]["name"] = Path(told["list"]["name"]).name
+    return result | {"checkpoint": Path(result["checkpoint"]).name}
+
+
+def write_encoder(checkpoint: Path, out: Path) -> None:
+    """The dense branch's backbone of a checkpoint of pre-training, without head, for safetensors."""
+    state = from_published(read_checkpoint(checkpoint)["state_dict"])
+    backbone = to_backbone(state, 0 if has_dual_batch_norm(state) else -1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.contiguous() for key, value in backbone.items()}, out)
+
+
+def results_in(folder: Path) -> Results:
+    """What runs have left: (name, split) -> run.json's content, under each of PROBES its results, and under 'metrics'
+    the lines of metrics.jsonl."""
+    found = {}
+    for path in sorted(folder.glob("split*/*/run.json")):
+        told = json.loads(path.read_bytes())
+        told |= {probe: json.loads((path.parent / f"{probe}.json").read_bytes()) for probe in PROBES}
+        told["metrics"] = [json.loads(line) for line in _lines(path.parent / "metrics.jsonl")]
+        found[told["name"], told["split"]] = told
+    return found

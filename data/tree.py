@@ -1,0 +1,276 @@
+"""All images below a folder of one's own, found by their names, or those of a text file of paths or an .npz file.
+
+Sub-folders are classes where each image lies in one of at least two: those of `train/`, or of the folder itself.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from tqdm import tqdm
+
+from data.images import LEFT_BEHIND, folder_of
+from data.paths import Paths, has_control
+from data.sets.npz import read_npz
+from utils.errors import InputError
+
+ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+# Parts of a data set -> what their folders are called, in small or capital letters.
+PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+FEW = 3  # files that a message names
+LONGEST_LINE = 4096
+MOST_CLASSES = 100_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """paths [N] below the tree's root, in order; labels [N] int64, all 0 without classes."""
+
+    paths: Paths
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What was found.
+
+    root: the folder that paths begin in. classes: names in the order of labels, () where there are none. parts: the
+    images of 'train', and of 'test' and 'val' where these have folders of their own. told: what else was there, in
+    lines. unlisted: files whose names no list can hold. folders: (path below root, its last change in ns) of all that
+    were read. taken: when, in ns. pixels: of an .npz file part -> images [N, H, W, 3] uint8; its paths are names alone.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    parts: dict[str, Part]
+    told: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    folders: tuple[tuple[str, int], ...] = field(default=(), repr=False)
+    taken: int = 0
+    pixels: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+
+@dataclass
+class _Walk:
+    """A walk through folders; `show`: a bar on a terminal where it takes longer than a second."""
+
+    root: Path
+    show: bool
+    others: Counter[str] = field(default_factory=Counter)  # by the ends of their names
+    unlisted: list[str] = field(default_factory=list)
+    folders: list[tuple[str, int]] = field(default_factory=list)
+
+    def images(self, part: str = "") -> Iterator[str]:
+        """The images below root/part, by their paths below root, folder by folder in the order of the alphabet."""
+        with tqdm(desc=f"looking for images in {self.root}", unit=" images", unit_scale=True, delay=1,
+                  disable=None if self.show else True) as bar:  # fmt: skip
+            for path in self._below(part, ()):
+                bar.update()
+                yield path
+
+    def _below(self, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+        """Args:
+        folder: its path below root. above: device and number of the folders that it is in.
+        """
+        place = self.root / folder
+        try:
+            status = place.stat()
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"folder {str(place)!r} cannot be read: {error.strerror}") from error
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            raise InputError(f"{str(place)!r} is a link to a folder that it lies in: remove it, or give a folder below")
+        self.folders.append((folder, status.st_mtime_ns))
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith(".") or entry.name in LEFT_BEHIND:
+                continue
+            if entry.is_dir():
+                yield from self._below(path, (*above, here))
+            elif (ending := PurePosixPath(entry.name).suffix.lower()) not in ENDINGS:
+                self.others[ending or "no ending"] += 1
+            elif can_be_listed(path):
+                yield path
+            else:
+                self.unlisted.append(path)
+
+
+def can_be_listed(path: str) -> bool:
+    """Whether a line of a list can hold it: UTF-8, without line ends or other control characters."""
+    return not has_control(path) and "\\" not in path and not path[0].isspace()
+
+
+def scan(given: str | Path, show: bool = False) -> Tree:
+    """All images below a folder; links are followed, hidden files and what other programs leave behind are not taken.
+
+    Args:
+        given: with `train/` in it, beside `val/` or `test/` perhaps, these are its parts, and other folders are named
+            and not read. show: a bar on a terminal.
+
+    Raises:
+        InputError: there is no image, a folder cannot be read, or a link leads to a folder that it lies in.
+    """
+    root, taken = Path(given), time.time_ns()
+    if not root.is_dir():
+        raise InputError(f"{str(given)!r} is neither a folder nor a file")
+    walk, told = _Walk(root, show), []
+    there = _folders_of_parts(root)
+    if "train" in there:
+        paths = {part: Paths(walk.images(name)) for part, name in there.items()}
+        walk.folders.append(("", root.stat().st_mtime_ns))
+        if beside := sorted(e.name for e in os.scandir(root) if _is_other(e) and e.name not in there.values()):
+            told.append(f"beside {', '.join(f'{n}/' for n in there.values())} these are not read: {', '.join(beside)}")
+    else:
+        paths = {"train": Paths(walk.images())}
+    if not paths["train"]:
+        where, known = root / there.get("train", ""), ", ".join(sorted(ENDINGS))
+        raise InputError(f"there is no image below {str(where)!r}: files that end in {known} are taken")
+    if walk.others:
+        told.append(f"{walk.others.total():,} files are no images by their names: "
+                    + ", ".join(f"{count:,} {ending}" for ending, count in walk.others.most_common(FEW)))  # fmt: skip
+    depth = 1 if "train" in there else 0
+    classes, parts = _labelled(root, {part: of for part, of in paths.items() if of}, depth)
+    if len(parts) == 2 and "val" in parts:  # as ImageNet's, whose labelled images for tests are in val/
+        parts["test"] = parts.pop("val")
+    return Tree(root, classes, parts, tuple(told), tuple(walk.unlisted), tuple(walk.folders), taken)
+
+
+def _folders_of_parts(root: Path) -> dict[str, str]:
+    """Part -> the name of its folder, of those that are there.
+
+    Raises:
+        InputError: a part has two.
+    """
+    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    found = {part: [name for name in folders if name.lower() in names] for part, names in PARTS.items()}
+    if found["train"]:
+        for part, names in found.items():
+            if len(names) > 1:
+                raise InputError(f"{str(root)!r} has {' and '.join(f'{n}/' for n in names)}: which is its {part} part?")
+    return {part: names[0] for part, names in found.items() if names}
+
+
+def _is_other(entry: os.DirEntry) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".") and entry.name not in LEFT_BEHIND
+
+
+def _labelled(root: Path, paths: dict[str, Paths], depth: int) -> tuple[tuple[str, ...], dict[str, Part]]:
+    """Classes, and the parts with labels. depth: of the folders of classes, in words of a path."""
+
+    def name(path: str) -> str:
+        words = path.split("/", depth + 1)
+        return words[depth] if len(words) > depth + 1 else ""
+
+    classes = tuple(sorted(set(map(name, paths["train"]))))
+    if len(classes) < 2 or "" in classes:
+        return (), {part: Part(of, np.zeros(len(of), np.int64)) for part, of in paths.items()}
+    number = {each: i for i, each in enumerate(classes)}
+    for part, of in paths.items():
+        unknown = next((each for each in map(name, of) if each not in number), None)
+        if unknown is not None:
+            where = f"the class {unknown!r}, which" if unknown else "an image in no folder of a class, where"
+            raise InputError(f"{str(root / part)!r} has {where} train/ does not have it: "
+                             "both must have the same folders of classes")  # fmt: skip
+    labels = {part: np.fromiter((number[name(path)] for path in of), np.int64, len(of)) for part, of in paths.items()}
+    return classes, {part: Part(of, labels[part]) for part, of in paths.items()}
+
+
+def read_paths(given: Path) -> Tree:
+    """The images that a text file names, a path a line, which may be followed by a label.
+
+    Paths are absolute, or begin in the file's folder, or in the working folder.
+
+    Raises:
+        InputError: it is no text, a line cannot be, is there twice, or none of the images is there.
+    """
+    try:
+        with given.open(encoding="utf-8-sig", newline=None) as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{given} is not a readable text file of paths ({error})") from error
+    lines = [line for line in lines if line]
+    if not lines:
+        raise InputError(f"{given} is empty: it must name an image in each line")
+    for number, line in enumerate(lines, 1):
+        if not can_be_listed(line) or len(line) > LONGEST_LINE:
+            raise InputError(f"{given}, line {number}: {line[:80]!r} is no path of an image")
+    labelled = not any(_exists(given, line) for line in lines[:100]) and all(
+        line.rpartition(" ")[2].isdecimal() and len(line.rpartition(" ")[2]) < 8 for line in lines
+    )
+    paths = [line.rpartition(" ")[0].strip() for line in lines] if labelled else lines
+    labels = np.array([int(line.rpartition(" ")[2]) for line in lines] if labelled else [0] * len(lines), np.int64)
+    root, below = _rooted(given, paths)
+    if not any((root / path).exists() for path in below[:100]):
+        raise InputError(f"{given} names images that are not there, {paths[0]} say: paths are absolute, or begin in "
+                         "its folder or in the working one")  # fmt: skip
+    if len(set(below)) < len(below):
+        twice = Counter(below).most_common(1)[0][0]
+        raise InputError(f"{given} names {root / twice} twice")
+    classes = _numbered(given, labels) if labelled and labels.max() else ()
+    return Tree(root, classes, {"train": Part(Paths(below), labels)})
+
+
+def _rooted(given: Path, paths: list[str]) -> tuple[Path, list[str]]:
+    """The folder that the paths of a text file begin in, and the paths below it, each spelt in one way."""
+    relative = [path for path in paths[:100] if not path.startswith("/")]
+    folder = next((folder for folder in (given.parent, Path()) if folder_of(folder, relative) == folder), given.parent)
+    if not any(path.startswith("/") or ".." in path.split("/") for path in paths):
+        return folder, [str(PurePosixPath(path)) for path in paths]
+    absolute = folder.absolute()
+
+    def below(path: str) -> str:
+        place = absolute / path
+        # Where a link leads is not where its name says that it is.
+        place = place.parent.resolve() / place.name if ".." in place.parts else place
+        return str(place).lstrip("/")
+
+    return Path("/"), [below(path) for path in paths]
+
+
+def _numbered(given: Path, labels: np.ndarray) -> tuple[str, ...]:
+    """Names of classes that are numbers.
+
+    Raises:
+        InputError: a label is larger than numbers of classes are.
+    """
+    if (last := int(labels.max())) >= MOST_CLASSES:
+        raise InputError(f"{given} has a label {last}: labels are the numbers of classes from 0 on, of at most "
+                         f"{MOST_CLASSES:,} classes")  # fmt: skip
+    return tuple(map(str, range(last + 1)))
+
+
+def _exists(given: Path, line: str) -> bool:
+    return (given.parent / line).exists() or Path(line).exists()
+
+
+def arrays_of(given: Path) -> Tree:
+    """The images of an .npz file (data/sets/npz.py) under names such as `train/3/000041`: part, label, number.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    parts, pixels = {}, {}
+    for part in ("train", "test"):
+        pixels[part], labels = read_npz(given, train=part == "train")
+        paths = Paths(f"{part}/{label}/{number:06d}" for number, label in enumerate(labels.tolist()))
+        parts[part] = Part(paths, labels)
+    classes = _numbered(given, parts["train"].labels)
+    if (beyond := int(parts["test"].labels.max())) >= len(classes):
+        raise InputError(f"{given} has test images of class {beyond}, and its training images go up to {classes[-1]}")
+    if pixels["train"].shape[1:] != pixels["test"].shape[1:]:
+        raise InputError(f"{given} has training and test images of two sizes")
+    return Tree(Path(), classes if len(classes) > 1 else (), parts, pixels=pixels)
+
+
+def some(names: Sequence[str], between: str = ", ") -> str:
+    """The first few of many names, in words."""
+    more = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""
+    return between.join(map(repr, names[:FEW]) if between == ", " else names[:FEW]) + more

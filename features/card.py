@@ -1,0 +1,141 @@
+"""The model card of an exported encoder, in Markdown: what its checkpoint tells of it, and how it is used.
+
+What the checkpoint does not tell is said to be unknown; nothing is guessed from its name. No path of the machine is in
+it.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from data.sets.registry import trained_on
+from features.encoder import Source
+from features.targets.base import CLOSE, Network, Target
+from models.published import has_dual_batch_norm
+from utils.errors import InputError
+from utils.text import one_line
+
+UNKNOWN = "unknown"
+WHAT = "The encoder of images in a checkpoint, without projection head and classifier."
+STEMS = {
+    "cifar": "CIFAR's stem (3x3 convolution, no max-pool)",
+    "imagenet": "ImageNet's stem",
+    "cifar-padded": "CIFAR's stem (3x3 convolution, padded by 2 pixels, no max-pool)",
+    "cifar-linear": "CIFAR's stem (3x3 convolution, no max-pool) without ReLU",
+}
+OF_PRETRAINING = {"temperature", "epochs"}  # settings that pre-training has, but no probe has both
+LICENCE = (
+    "The code that made this file is under the MIT licence; the checkpoint does not tell a licence of the weights."
+)
+
+
+def is_card(text: str) -> bool:
+    """Whether a text is a model card of this program."""
+    return WHAT in text
+
+
+def _word(value: Any) -> str:
+    """A setting in a file that may be anybody's, as text for a cell of a table."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        return UNKNOWN
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", one_line(str(value))[:200])
+
+
+def _list(config: dict[str, Any]) -> tuple[str, str]:
+    """Data set and list of a pre-training with these settings."""
+    try:
+        dataset, name = trained_on(config)
+    except InputError:
+        return UNKNOWN, UNKNOWN
+    own = " (images of the user's own)" if dataset.name == "folder" else ""
+    return _word(dataset.name) + own, _word(Path(name).name)
+
+
+def _epochs(source: Source, config: dict[str, Any]) -> str:
+    """Epochs of the pre-training that are done."""
+    done = source.content.get("epoch")
+    if isinstance(done, bool) or not isinstance(done, int) or done < 0:
+        return UNKNOWN
+    if config:
+        wanted = config["epochs"]
+        return f"{done}" + (f" of {wanted}" if isinstance(wanted, int) and wanted != done else "")
+    return UNKNOWN if "best_prec1" in source.content else f"{done}, as the checkpoint counts them"
+
+
+def _beginning(config: dict[str, Any]) -> str:
+    """What weights the pre-training began with."""
+    if not config:
+        return UNKNOWN
+    given = config.get("checkpoint")
+    return f"the weights of {_word(Path(given).name)}" if isinstance(given, str) and given else "random weights"
+
+
+def facts(source: Source) -> dict[str, str]:
+    """What the checkpoint tells of the pre-training, for people; 'unknown' for what it does not tell."""
+    config = source.content.get("config")
+    config = config if isinstance(config, dict) and config.keys() >= OF_PRETRAINING else {}
+    dataset, name = _list(config) if config else (UNKNOWN, UNKNOWN)
+    pixels = config.get("images")
+    return {
+        "data set": dataset,
+        "method": "none" if config.get("epochs") == 0 else _word(config.get("method")),
+        "began with": _beginning(config),
+        "pre-training epochs": _epochs(source, config),
+        "list of images": name,
+        "SHA-256 of the listed labels and images (or file names)": _word(pixels),
+        "precision of pre-training": _word(config.get("precision")),
+    }
+
+
+def _batch_norm(source: Source) -> dict[str, str]:
+    dual = has_dual_batch_norm(source.encoder.state)
+    return {"batch norms": "of the two that the checkpoint has, the dense branch's"} if dual else {}
+
+
+def card(out: str, source: Source, network: Network, target: Target, difference: float) -> str:
+    """The model card.
+
+    Args:
+        out: name of the file. difference: the largest one to our own features, on random images.
+    """
+    told, encoder = network.description, source.encoder
+    read_as = {} if encoder.ours else {"checkpoint's format": one_line(f"{encoder.form.what} ({encoder.form.name})")}
+    rows = {
+        "architecture": f"{_word(told['architecture'])}, {STEMS[network.stem]}",
+        "features": f"{told['features']} numbers per image, before any head",
+        **facts(source),
+        "weights": "float32",
+        **_batch_norm(source),
+        "checkpoint": f"{_word(network.source['file'])}, SHA-256 {network.source['sha256']}",
+        **read_as,
+        "made with": ", ".join(f"{name} {version}" for name, version in network.provenance.items()),
+    }
+    inside = target.inside or network.small
+    normalised = f"(x - mean) / std, with mean {network.mean} and std {network.std}"
+    how = f"The network itself computes {normalised}." if inside else f"Give the network {normalised}."
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"""# {_word(out)}
+
+{WHAT}
+
+| | |
+|---|---|
+{table}
+
+## Input
+
+float32 [N, 3, H, W], RGB in 0 to 1. {how}
+
+## Use
+
+```python
+{target.lines(out, network)}
+```
+
+Its features of random images, by {target.versions()}, differ by at most {difference:.2g} from those of the network in
+the checkpoint; more than {CLOSE:g} of the largest feature would have been refused.
+
+## Licence
+
+{LICENCE}
+"""

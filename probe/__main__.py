@@ -1,0 +1,149 @@
+"""The long-tail protocols for the encoder in any checkpoint, and the Many, Medium, Few, Std and All of each.
+
+    python -m probe --checkpoint resnet50.pth --dataset cifar100 --data datasets --protocol bcl-100shot sdclr-linear
+
+The checkpoint may be of this project, of both papers' authors, or of another library. Each protocol is run as
+train_cifar.py or train_imagenet.py does, with the settings and lists that it is published with, in a folder of its own
+below --save-dir, with its log.txt and results.json. --resume goes on with what was interrupted.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})  # until the first step, see run.signals
+
+from data.groups import COLUMNS
+from data.sets.base import DataSet, Split
+from data.sets.registry import data_set
+from features.encoder import Source, read_encoder
+from features.flags import reading_of
+from models import MODELS
+from models.published import has_dual_batch_norm
+from models.resnet import model_of
+from probe.flags import handed_on, parse_cifar, parse_imagenet, parse_protocols
+from probe.lists import probe_lists
+from probe.pretraining import pretraining_of
+from probe.protocols import PROTOCOLS, Protocol, options_of, trains_on_images
+from probe.stages import run_probe
+from run.world import world_from_environment
+from utils.errors import run
+from utils.text import align
+
+SCRIPTS = {"cifar": parse_cifar, "imagenet": parse_imagenet}
+TOPS = {"top1": "Top-1", "top5": "Top-5"}  # columns where there are no groups
+LONGEST = 100  # characters of a checkpoint's name in a folder's
+
+
+def commands(args: argparse.Namespace, dataset: DataSet, source: Source) -> dict[str, argparse.Namespace]:
+    """Protocol -> the settings of its script, as its command line would give them.
+
+    Raises:
+        InputError: the data set has no lists for a protocol.
+    """
+    for name in args.protocol:
+        if PROTOCOLS[name].classifier:
+            probe_lists(name, dataset)  # what is missing is told before the first one runs
+    config, state = source.content.get("config"), source.encoder.state
+    told = config.get("model") if isinstance(config, dict) else None
+    model = args.model or (told if told in MODELS else "") or model_of(state) or dataset.default_model
+    group, name = _group_of(args, dataset), args.name or _name_of(Path(args.checkpoint))
+    shared = [*handed_on(args, dataset.style), "--cvt_state_dict", "--model", model]
+    shared += ["--groupSplit", group] if group else []
+    if args.bnNameCnt is not None or has_dual_batch_norm(state):
+        shared += ["--bnNameCnt", str(args.bnNameCnt or 0)]
+    of_set = f"{dataset.name}_" if dataset.transfer else ""  # results of all such sets are side by side
+    split = dataset.split_of(group) or Split(dataset.splits[0], True, "")
+    return {
+        protocol: SCRIPTS[dataset.style](
+            __doc__, [f"{name}__{of_set}{protocol}", *shared, *_words(PROTOCOLS[protocol], dataset, split, args.epochs)]
+        )
+        for protocol in dict.fromkeys(args.protocol)
+    }
+
+
+def _words(protocol: Protocol, dataset: DataSet, split: Split, epochs: int | None) -> list[str]:
+    """The options that make a protocol; epochs: in place of its own."""
+    if protocol.supervised:
+        return _supervised_words(protocol, dataset, split, epochs)
+    found = {"protocol": protocol.name} | ({} if protocol.classifier else options_of(protocol, dataset.style))
+    if not protocol.classifier:
+        del found["weight-decay"]  # another name of wd
+        if dataset.style == "imagenet":  # whose script freezes the network of a checkpoint
+            del found["fixto"], found["fixbn"]
+        few = dataset.few_shot_list(split)
+        lists = {"cifar": {"trainSplit": few if protocol.few_shot else dataset.train_list},
+                 "imagenet": {"customSplit": few} if protocol.few_shot else {"fullset": "True"}}  # fmt: skip
+        found |= lists[dataset.style]
+    if epochs:
+        found["epochs"] = str(epochs)
+    return [word for name, value in found.items() for word in (f"--{name}", value)]
+
+
+def _supervised_words(protocol: Protocol, dataset: DataSet, split: Split, epochs: int | None) -> list[str]:
+    option = {"cifar": "trainSplit", "imagenet": "customSplit"}[dataset.style]
+    found = {"protocol": protocol.name, option: dataset.tailed_list(split)}
+    if epochs:
+        found |= {"epochs": str(epochs)} if trains_on_images(protocol.name) else {}
+        found |= {"ce_epochs": str(epochs)} if protocol.after_ce else {}
+    return [word for name, value in found.items() for word in (f"--{name}", value)]
+
+
+def _group_of(args: argparse.Namespace, dataset: DataSet) -> str:
+    """The list whose class sizes make the groups: that of the pre-training, where a checkpoint of ours tells it."""
+    told = pretraining_of({"checkpoint": args.checkpoint, "cvt_state_dict": True}) or {}
+    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
+    return args.groupSplit or dataset.tailed_list(split or Split(dataset.splits[0], True, ""))
+
+
+def _name_of(checkpoint: Path) -> str:
+    """Of the folders: the checkpoint's name, and so much of its SHA-256 that others of that name are apart."""
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9._+]', '_', checkpoint.stem)[:LONGEST]}-{digest}"
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """A row of accuracies in percent for each protocol, and where it departs from it.
+
+    Args:
+        results: protocol -> what its results.json holds.
+    """
+    grouped = any(result["groups"] for result in results.values())
+    rows, notes = [("", *(COLUMNS if grouped else TOPS.values()))], []
+    for name, result in results.items():
+        values = (result["groups"] or {"All": result["top1"]}).get if grouped else result.get
+        numbers = map(values, COLUMNS if grouped else TOPS)
+        rows.append((name, *("-" if value is None else f"{value:.2f}" for value in numbers)))
+        departs = (f"{setting} {ours}, not {wanted}" for setting, (ours, wanted) in result["departs"].items())
+        if departs := ", ".join(departs):
+            notes.append(f"\nnote: {name} departs from its protocol: {departs}")
+    return align(rows) + "".join(notes)
+
+
+def main() -> None:
+    args = parse_protocols(__doc__)
+    dataset, world = data_set(args.dataset).at(args.data), world_from_environment(args.no_cuda)
+    found = commands(args, dataset, source := read_encoder(args.checkpoint, reading_of(args)))
+    source.tell(args.quiet or not world.main)
+    results = {}
+    for name, settings in found.items():
+        run_probe(settings)
+        if world.main and not args.check:
+            file = Path(settings.save_dir) / settings.experiment / "results.json"
+            results[name] = json.loads(file.read_bytes())
+    if results:
+        group = next(iter(found.values())).groupSplit
+        by = f", groups by {Path(group).stem}" if group else ""
+        print(f"\n{dataset.name}, {args.checkpoint}: test accuracy in %{by}\n")
+        print(table(results))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

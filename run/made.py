@@ -1,0 +1,86 @@
+"""How a result was made: the command line and the machine, without folders, users and hosts, which are nobody's
+business.
+
+Nothing at the top imports torch: tables and reports shorten paths, too.
+"""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from run.processor import processor
+from utils.files import PROJECT
+
+# An absolute path, or one of a home, within a sentence.
+_PATH = re.compile(r"(?<![\w.…/~<-])~?/(?:[^\s,;:'\"()<>/]+/)*([^\s,;:'\"()<>/]+)/?")
+
+
+def how_made() -> dict[str, str]:
+    """git revision, versions of the libraries, machine, and the command line of this process."""
+    from run.log import provenance
+
+    return {**provenance(), "machine": machine(), "command": command(sys.argv)}
+
+
+def command(argv: list[str]) -> str:
+    """`python train_cifar.py ...` of a process's sys.argv, to be read, or given to a shell; see short_path."""
+    script = short_path(argv[0])
+    module = re.fullmatch(r"(.+)/__main__\.py", script)
+    program = ["-m", module[1].replace("/", ".")] if module else [script]
+    return " ".join(["python", *map(_quoted, [*program, *map(_short_word, argv[1:])])])
+
+
+def _quoted(word: str) -> str:
+    """As a shell needs it; what short_path puts into words needs no quotes."""
+    return word if re.fullmatch(r"[\w@%+=:,./…~-]+", word) else shlex.quote(word)
+
+
+def _short_word(word: str) -> str:
+    """A word of a command line; a path may stand behind its option: --data=/home/me/photos."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    outside = value.startswith(("/", "~")) or ".." in value.split("/")
+    return f"{option}{equals}{short_path(value)}" if outside else word
+
+
+def short_path(path: str) -> str:
+    """A path within this folder or the project's as such, of another one the last name alone: `…/photos`.
+
+    A folder that is named after a user is `~`.
+    """
+    place = Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - of a link the link
+    for folder in (Path.cwd(), PROJECT):
+        if place.is_relative_to(folder):
+            return place.relative_to(folder).as_posix()
+    if place in (_home(), Path("/")) or place.parent in (Path("/home"), Path("/Users")):
+        return "~"
+    return f"…/{place.name}"
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:  # of a user without one
+        return None
+
+
+def short_text(text: str, folders: Iterable[Path] = ()) -> str:
+    """A sentence with its absolute paths shortened: below one of the folders as such, others to `…/name`."""
+    for folder in folders:
+        for place in {str(folder), str(folder.absolute()), str(folder.resolve())} - {"/", "."}:
+            text = text.replace(f"{place}/", "")
+    return _PATH.sub(r"…/\1", text)
+
+
+def machine() -> str:
+    """Processor, cores of this process, GPUs: `AMD EPYC 7R13 Processor, 2 cores, no GPU`."""
+    import torch
+
+    from utils.distributed import cores
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = [torch.cuda.get_device_name(i) for i in range(count)]
+    gpus = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)) or "no GPU"
+    return f"{processor()}, {cores()} cores, {gpus}"

@@ -1,0 +1,135 @@
+"""The study of ResNet-18 on a thinned list, at a tiny size: digits in CIFAR-10's place, each step in this process."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmarks import cifar10_small
+from benchmarks.study.figure import plot_bars, plot_losses
+from benchmarks.study.table import loss_table, table
+from data.sets.registry import data_set
+from split.open import Lists
+from tests.conftest import one_line_error
+from utils.errors import InputError
+
+DIGITS = data_set("digits")
+OPTIONS = ["--data", "none", "--model", "res20_s", "--image_size", "8", "--thin", "2", "--batch_size", "64",
+           "--epochs", "2", "--linear_epochs", "1", "--few_shot_epochs", "1", "--splits", "1"]  # fmt: skip
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def study(call, tmp_path, monkeypatch):
+    """Run the program on digits; `steps` has the command lines of what it ran."""
+    steps = []
+
+    def step(words, **how):
+        steps.append(words)
+        assert how["env"]["OMP_NUM_THREADS"] == "1" and "/" not in words[1]
+        return call(words[1], *words[2:])
+
+    monkeypatch.setattr(cifar10_small, "CIFAR", DIGITS)
+    monkeypatch.setattr(cifar10_small, "subprocess", SimpleNamespace(run=step, DEVNULL=None))
+
+    def run(*words: str):
+        return call("benchmarks/cifar10_small.py", "--work", tmp_path / "work", "--out", tmp_path / "out", *words)
+
+    run.steps = steps
+    return run
+
+
+def test_thinning_keeps_every_class_or_says_so():
+    ids, labels = np.array([9, 4, 8, 1, 5, 0]), np.array([0, 0, 0, 1, 1, 2])
+    assert cifar10_small.thin(ids, labels, 1).tolist() == ids.tolist()
+    with pytest.raises(InputError, match="class 2 has no image left of every 2th"):
+        cifar10_small.thin(ids, labels, 2)
+    assert cifar10_small.thin(ids[1:], labels[1:], 2).tolist() == [4, 1, 0]
+
+
+def test_from_lists_to_table(study, tmp_path):
+    done = study(*OPTIONS, "--runs", "bcl-d")
+    assert done.returncode == 0, done.stderr
+    whole = Lists().open(DIGITS.split_list("digits_split1_D_i"), DIGITS.open(""))
+    lists = {path.stem: np.load(path).tolist() for path in (tmp_path / "work/lists").iterdir()}
+    assert lists["digits_split1_thin2_D_i"] == whole.ids[::2].tolist() and len(lists) == 2
+    pretraining, linear, few = ({k: v for k, v in zip(words, words[1:], strict=False) if k[:2] == "--"}
+                                for words in study.steps)  # fmt: skip
+    assert pretraining["--trainSplit"] == linear["--groupSplit"] == few["--groupSplit"]
+    assert pretraining["--rand_k"] == "2" and pretraining["--prune_dual_bn"] == "True"
+    assert linear["--trainSplit"].endswith("trainIdxList_thin2.npy") and few["--trainSplit"].endswith("split1_S_b.npy")
+
+    folder = tmp_path / "out/split1/bcl-d"
+    told = json.loads((folder / "run.json").read_text())
+    assert (told["name"], told["split"], told["epochs"], told["image_size"]) == ("bcl-d", 1, 2, 8)
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(metrics) == 2 and all(line["loss_few"] > 0 for line in metrics)
+    for probe, protocol in (("linear", "sdclr-linear"), ("few-shot", "sdclr-fewshot")):
+        result = json.loads((folder / f"{probe}.json").read_text())
+        assert result["protocol"] == protocol and result["departs"]["image_size"] == [8, 16]
+        assert result["class_counts"] == np.bincount(whole.labels[::2], minlength=10).tolist()
+        assert result["pretraining"]["list"]["name"] == "digits_split1_thin2_D_i.npy"
+        assert str(tmp_path) not in json.dumps(result)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"out.png", "out_loss.png"}
+    text = (tmp_path / "out.txt").read_text()
+    assert text in done.stdout and f"{len(whole.ids[::2])} images" in text and "Loss of pre-training" in text
+
+    study.steps.clear()
+    assert study(*OPTIONS, "--runs", "bcl-d").returncode == 0 and study.steps == []
+    assert study("--table").returncode == 0
+
+
+def test_a_step_that_fails_and_a_study_without_results_are_one_line(study, tmp_path):
+    one_line_error(study("--table"), "no result yet")
+    one_line_error(study(*OPTIONS, "--runs", "simclr", "--model", "res99"), "simclr of split 1 ended with code 2")
+    one_line_error(study("--runs", "simclr"), "--data and --work are missing")
+
+
+def told(name: str, split: int, value: float) -> dict:
+    groups = dict.fromkeys(("Many", "Medium", "Few", "Std", "All"), value)
+    probe = {"groups": groups, "pretraining": {"precision": "bf16"}, "best": {"val": value}}
+    metrics = [
+        {"epoch": e, "loss_many": value + e, "loss_medium": 1.0, "loss_few": 2.0, "time": 12.0 * e}
+        for e in range(1, 41)
+    ]
+    return {
+        "name": name,
+        "split": split,
+        "minutes": 7,
+        "seconds_per_epoch": 12,
+        "linear": probe,
+        "few-shot": probe,
+        "metrics": metrics,
+    }
+
+
+def test_tables_are_means_over_splits_and_last_epochs():
+    results = {("a", s): told("a", s, v) for s, v in ((1, 10.0), (2, 20.0))}
+    linear, few_shot, how = table(results, ["a", "b"]).split(" probe\n\n")[1:] + [""]
+    few_shot, how = few_shot.split("\n\nhow they were run\n\n")
+    assert (
+        linear.splitlines()[1].split() == few_shot.splitlines()[1].split() == ["a", "1,2", *["15.00", "±", "5.00"] * 5]
+    )
+    assert how.splitlines()[1].split() == ["a", *["15.00", "±", "5.00"], "bf16", "7", "12"]
+    assert table({("a", 1): results["a", 1]}, ["a"]).count(" 10.00 ") >= 8 and "±" not in table(
+        {("a", 1): results["a", 1]}, ["a"]
+    )
+    head, many, medium, few = loss_table(results, ["a", "b"]).splitlines()
+    assert " ".join(head.split()) == "run group epoch 1 epoch 10 epoch 20 epoch 30 epoch 40"
+    assert many.split() == ["a", "Many", "16.000", "23.000", "33.000", "43.000", "53.000"]
+    assert medium.split()[2:] == ["1.000"] * 5 and few.split()[:2] == ["a", "Few"]
+    bars = plot_bars(results, ["a"], "title")
+    heights = [patch.get_height() for patch in bars.axes[0].patches]
+    assert heights == [15.0] * 4 and [axis.get_title() for axis in bars.axes] == ["linear", "few-shot"]
+    many, *_ = plot_losses(results, ["a"], "title").axes
+    (line,) = many.get_lines()
+    # Epochs 1..3 and the last: the mean of both splits, 15 + epoch, over the five epochs up to there.
+    assert line.get_ydata()[[0, 1, 2, 39]].tolist() == [16.0, 16.5, 17.0, 53.0]
+    untrained = {("u", 1): {**told("u", 1, 1.0), "metrics": []}}
+    assert (
+        loss_table(untrained, ["u"]) == ""
+        and plot_losses(untrained, ["u"], "title") is None
+        and "u" in table(untrained, ["u"])
+    )

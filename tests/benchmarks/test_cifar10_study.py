@@ -1,0 +1,88 @@
+"""The study of a small network, at a tiny size: digits in CIFAR-10's place, each step in this process."""
+
+import json
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from benchmarks import cifar10_study
+from benchmarks.study.kept import steps_of
+from data.sets.registry import data_set
+from models.published import to_backbone
+from run.checkpoint import read_checkpoint
+from tests.conftest import PROJECT
+
+OPTIONS = ["--data", "none", "--epochs", "1", "--batch_size", "64", "--linear_epochs", "1", "--few_shot_epochs", "1"]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def study(call, tmp_path, monkeypatch):
+    """Run the program on digits; `steps` has the options of what it ran."""
+    steps = []
+
+    def run_here(command, env, **how):
+        assert env["OMP_NUM_THREADS"] == "1"
+        asked = subprocess.run(command, env=env | {"DRY_RUN": "1"}, capture_output=True, text=True, check=True)
+        for words in (line.split() for line in asked.stdout.splitlines()):
+            steps.append({k: v for k, v in zip(words, words[1:], strict=False) if k[:2] == "--"})
+            done = call(words[1], *words[2:])
+            assert done.returncode == 0, done.stderr
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(cifar10_study, "CIFAR", data_set("digits"))
+    monkeypatch.setattr(cifar10_study, "RECIPE", PROJECT / "cmds/shell_scrips/digits-LT.sh")
+    monkeypatch.setattr(cifar10_study, "subprocess", SimpleNamespace(run=run_here))
+
+    def run(*words: str):
+        return call("benchmarks/cifar10_study.py", "--work", tmp_path / "work", "--out", tmp_path / "out", *words)
+
+    run.steps = steps
+    return run
+
+
+@pytest.mark.slow
+def test_from_recipe_to_table(study, tmp_path):
+    done = study(*OPTIONS, "--runs", "untrained", "sdclr-0.5", "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    untrained, sdclr = study.steps[0], study.steps[3]
+    assert untrained["--epochs"] == "0" and sdclr["--epochs"] == "1" and sdclr["--prune_percent"] == "0.5"
+    assert {step["--model"] for step in study.steps} == {"res20_s"} and len(study.steps) == 6
+    for name in ("untrained", "sdclr-0.5"):
+        folder = tmp_path / "out" / "split1" / name
+        for probe, protocol in (("linear", "sdclr-linear"), ("few-shot", "sdclr-fewshot")):
+            result = json.loads((folder / f"{probe}.json").read_text())
+            assert result["protocol"] == protocol and str(tmp_path) not in json.dumps(result)
+    # The encoder is the backbone of the dense branch.
+    experiment = study.steps[4]["--checkpoint"]
+    expected = to_backbone(read_checkpoint(experiment)["state_dict"], 0)
+    found = load_file(tmp_path / "out/split1/sdclr-0.5/encoder.safetensors")
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
+    text = (tmp_path / "out.txt").read_text()
+    assert text in done.stdout and "sdclr-0.5" in text and "SDCLR's share" not in text
+    study.steps.clear()
+    assert study(*OPTIONS, "--runs", "untrained", "sdclr-0.5").returncode == 0 and not study.steps
+
+
+def test_the_share_is_chosen_by_validation_alone():
+    results = {(f"sdclr-{share}", 1): {"linear": {"best": {"val": val}, "groups": {"All": 100 - val}}}
+               for share, val in (("0.2", 40.0), ("0.5", 42.0), ("0.9", 30.0))}  # fmt: skip
+    assert cifar10_study.chosen_share(results) == "sdclr-0.5"
+    del results["sdclr-0.9", 1]
+    assert cifar10_study.chosen_share(results) == ""
+
+
+@pytest.mark.slow
+def test_long_tailed_and_balanced_lists():
+    options = SimpleNamespace(epochs=3, data="x.npz", model="res20_s", batch_size=512, linear_epochs=1,
+                              few_shot_epochs=1, work="w")  # fmt: skip
+    for name in cifar10_study.RUNS:
+        steps = steps_of(cifar10_study.recipe_of(name, 2, options))
+        pretraining, *probes = (dict(zip(words, words[1:], strict=False)) for words in steps)
+        kind = "D_b" if name == "simclr-D_b" else "D_i"
+        assert pretraining["--trainSplit"] == f"cifar10_imbSub_with_subsets/split2_{kind}.npy"
+        assert [probe["--trainSplit"].rpartition("/")[2] for probe in probes] == ["trainIdxList.npy", "split2_S_b.npy"]

@@ -1,0 +1,168 @@
+"""Own images that are decoded once: pixels by Pillow, in memory and in a file; bad ones; views."""
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.cache import decode, square
+from data.flags import Views
+from data.images import ImageFiles
+from data.loader import BatchedLoader, EpochSampler, fingerprint
+from data.sets.base import Opening
+from data.sets.registry import data_set
+from tests.data.test_tree import arrays, put
+from utils.distributed import World
+from utils.errors import InputError
+
+VIEWS = Views("batched", 8, seed=3, workers=0)
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def noise(root: Path, *names: str, size: tuple[int, int] = (8, 8)) -> Path:
+    """Images of noise, without loss."""
+    for number, name in enumerate(names):
+        pixels = np.random.default_rng(number).integers(0, 256, (*size[::-1], 3), np.uint8)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name)
+    return root
+
+
+def opened(root: Path, cache: str, kept: Path | None = None):
+    return data_set("folder").open(str(root), opening=Opening(kept, cache))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 12), (13, 8), (40, 30), (5, 7)])
+def test_the_middle_by_pillow(size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8))
+    scale = 8 / min(size)
+    resized = image.resize([max(8, round(side * scale)) for side in size], Image.Resampling.BICUBIC)
+    left, top = (resized.width - 8) // 2, (resized.height - 8) // 2
+    expected = np.asarray(resized)[top : top + 8, left : left + 8]
+    np.testing.assert_array_equal(square(image, 8), expected)
+    if min(size) == 8:  # only cut, nothing is resized
+        np.testing.assert_array_equal(expected, np.asarray(image)[top : top + 8, left : left + 8])
+
+
+def test_in_memory_and_in_a_file(tmp_path):
+    data = opened(noise(tmp_path / "own", *(f"{c}/{i}.png" for c in "ab" for i in range(6))), "none")
+    files = ImageFiles(data.lists_from, data.everything, as_array=False, own=True)
+    expected = np.stack([np.asarray(Image.open(tmp_path / "own" / path)) for path in data.everything.paths])
+    memory, disk = decode(files, 8, False), decode(files, 8, False, tmp_path / "cache")
+    np.testing.assert_array_equal(memory.images, expected)
+    np.testing.assert_array_equal(disk.images, expected)
+    assert isinstance(disk.images, np.memmap) and memory.bad == disk.bad == {}
+    (made,) = (tmp_path / "cache").glob("*.npy")
+    before = made.stat().st_mtime_ns
+    again = decode(files, 8, False, tmp_path / "cache")
+    assert made.stat().st_mtime_ns == before and np.array_equal(again.images, expected)
+
+
+def test_a_file_without_a_name(tmp_path):
+    data = opened(noise(tmp_path / "own", "a.png", "b.png"), "disk")  # of a program that keeps nothing
+    files = ImageFiles(data.lists_from, data.everything, as_array=False, own=True)
+    found = decode(files, 8, False, disk=True).images
+    assert isinstance(found, np.memmap) and np.array_equal(found, decode(files, 8, False).images)
+    (plain,) = data.plain(data.everything, VIEWS, 8, ALONE)
+    assert np.array_equal((plain.views[:, 0] * 255).round().byte().permute(0, 2, 3, 1).numpy(), found)
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+def test_a_run_that_is_refused_leaves_nothing(tmp_path):
+    root = noise(tmp_path / "own", "a.png", "b.png")
+    (root / "a.png").write_bytes((root / "a.png").read_bytes()[:-60])  # its header is whole
+    data = opened(root, "disk", tmp_path / "runs" / "run")
+    with pytest.raises(InputError, match=r"a\.png"):
+        data.training(data.everything, VIEWS)
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+    data.training(data.everything, replace(VIEWS, skip_bad=True))
+    assert len(list((tmp_path / "runs" / "decoded_images").iterdir())) == 2
+
+
+def test_a_decoding_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
+    data = opened(noise(tmp_path / "own", "a.png", "b.png"), "none")
+    files = ImageFiles(data.lists_from, data.everything, as_array=False, own=True)
+    monkeypatch.setattr("data.cache.square", lambda image, size: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        decode(files, 8, False, tmp_path / "cache")
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+def test_a_file_that_changes_is_decoded_again(tmp_path):
+    root = noise(tmp_path / "own", "a.png", "b.png")
+    data = opened(root, "none")
+    files = ImageFiles(data.lists_from, data.everything, as_array=False, own=True)
+    first = decode(files, 8, False, tmp_path / "cache").images.copy()
+    shutil.copy(root / "a.png", root / "b.png")
+    second = decode(files, 8, False, tmp_path / "cache").images
+    assert np.array_equal(first[0], second[1]) and not np.array_equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_bad_images_are_replaced_in_training_and_left_out_elsewhere(tmp_path, cache):
+    root = noise(tmp_path / "own", *(f"{c}/{i}.png" for c in "ab" for i in range(4)))
+    (root / "a/1.png").write_bytes(b"no image")
+    data, skipping = opened(root, cache, tmp_path / "run"), replace(VIEWS, skip_bad=True)
+    with pytest.raises(InputError, match=r"a/1\.png"):
+        data.training(data.everything, VIEWS)
+    for _ in range(2):  # the second time from the file
+        training = data.training(data.everything, skipping).images
+        loader = BatchedLoader(training, EpochSampler(training, 1, 0, shuffle=True, seed=3), 3, ALONE.device)
+        loader.sampler.set_epoch(1)
+        batches = list(loader)
+        assert sum(len(batch.index) for batch in batches) == 8 and all(1 not in batch.index for batch in batches)
+        assert sum(batch.lost for batch in batches) == 0
+        (message,) = [message for batch in batches for message in batch.bad]
+        assert "a/1.png" in message and "none of JPEG, PNG" in message
+        for batch in batches:
+            assert batch.labels.tolist() == [data.everything.labels[i] for i in batch.index.tolist()]
+        plain = list(data.plain(data.everything, skipping, 3, ALONE))
+        assert [i for batch in plain for i in batch.index.tolist()] == [0, 2, 3, 4, 5, 6, 7]
+        assert sum(batch.lost for batch in plain) == 1
+
+
+def test_views_are_those_of_images_in_memory(tmp_path):
+    """The same pixels give the same batched views, decoded from files or in an .npz file."""
+    file = arrays(tmp_path / "a.npz")
+    pixels = np.load(file)["train_images"]
+    for i, image in enumerate(pixels):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "own" / f"{i}.png")
+    found = []
+    for root in (tmp_path / "own", file):
+        data = opened(root, "auto")
+        assert data.dataset.engines == ("batched", "pillow") and data.dataset.size == 8
+        training = data.training(data.everything, VIEWS).images
+        loader = BatchedLoader(training, EpochSampler(training, 1, 0, shuffle=True, seed=3), 4, ALONE.device)
+        (batch,) = loader
+        found.append((batch.views, batch.index))
+        (whole,) = data.plain(data.everything, VIEWS, 8, ALONE)
+        np.testing.assert_array_equal((whole.views[:, 0] * 255).round().byte().permute(0, 2, 3, 1).numpy(), pixels)
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
+def test_where_images_are_decoded_to(tmp_path, monkeypatch):
+    small, large = noise(tmp_path / "small", "a.png", "b.png"), put(tmp_path / "large", "a.png", size=(300, 300))
+    assert opened(small, "auto").where == "memory" and opened(large, "auto").where == "none"
+    assert opened(large, "disk").where == "disk" and opened(large, "none").dataset.engines == ("opencv", "pillow")
+    # Large photographs that are looked at in small size are cropped from all their pixels.
+    assert data_set("folder").open(str(large), opening=Opening(size=32)).where == "none"
+    monkeypatch.setattr("data.opened_folder.SHARE", 10**12)
+    assert opened(small, "auto").where == "disk"
+
+
+def test_other_pixels_in_an_npz_file_are_other_images(tmp_path):
+    """Their names are those of their places, so a run that goes on must look at the pixels."""
+    rng, marks = np.random.default_rng(5), []
+    for _ in range(2):
+        pixels = rng.integers(0, 256, (4, 8, 8, 3), np.uint8)
+        data = opened(arrays(tmp_path / "a.npz", train_images=pixels), "auto")
+        marks.append(fingerprint(data.training(data.everything, VIEWS).images))
+        assert data.pixels["train"] == hashlib.sha256(pixels.tobytes()).hexdigest() and data.pixels["source"] == "own"
+    assert marks[0] != marks[1]
+    assert opened(noise(tmp_path / "own", "a.png"), "auto").pixels is None

@@ -1,0 +1,300 @@
+"""Supervised learning from long-tailed labels by train_cifar.py and train_imagenet.py: files, laws, bad input."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import probe.epoch
+from data.sets.registry import data_set
+from models import build_classifier
+from probe.flags import parse_cifar, parse_imagenet
+from probe.protocols import PROTOCOLS, labelled_list
+from probe.supervised.training import WarmUpCosine, parameter_groups
+from run.checkpoint import read_checkpoint
+from run.optim import set_rate, sgd
+from tests.conftest import PROJECT, one_line_error
+from tests.scripts.test_train_scripts import D_I, PRETRAIN, S_B, same
+from tests.warm import free_port
+from utils.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+DIGITS = ["--dataset", "digits", "--model", "res20_s", "--num_workers", "0"]
+LEARN = [*DIGITS, "--trainSplit", D_I, "--epochs", "1"]
+TUNED = "checkpoints_tune"
+
+
+def result(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def state(folder: Path, name: str = "model.pt") -> dict[str, torch.Tensor]:
+    return read_checkpoint(folder / name)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def ce_once(tmp_path_factory):
+    return tmp_path_factory.mktemp("ce") / "run"
+
+
+@pytest.fixture
+def ce(call, tmp_path, ce_once):
+    """A finished run of protocol ce, of two epochs."""
+    folder = tmp_path / TUNED / "before"
+    if ce_once.exists():
+        shutil.copytree(ce_once, folder)
+    else:
+        done = call("train_cifar.py", "before", *LEARN, "--protocol", "ce", "--epochs", "2", "--test_freq", "1")
+        assert done.returncode == 0, done.stderr
+        shutil.copytree(folder, ce_once)
+    return folder
+
+
+def after(protocol: str, ce: Path, *more: str) -> list[str]:
+    words = [*DIGITS, "--protocol", protocol, "--ce", ce, *more]
+    return [*words, "--epochs", "1"] if protocol == "crt" and "--epochs" not in more else words
+
+
+def test_ce_leaves_the_files_of_other_probes(ce):
+    assert {p.name for p in ce.iterdir()} >= {"model.pt", "best_model.pt", "results.json", "log.txt", "metrics.jsonl"}
+    found = result(ce)
+    assert found["protocol"] == "ce" and found["lists"]["train"]["path"] == Path(D_I).name
+    assert found["groups"].keys() == {"Many", "Medium", "Few", "Std", "All"}
+    assert found["class_counts"] == [31, 16, 120, 22, 44, 6, 61, 11, 8, 86]  # of the list that is learned from
+    assert found["departs"] == {"epochs": [2, 200], "test_freq": [1, 10]}
+    assert found["supervised"]["settings"]["nesterov"] is True and "chosen here" in found["supervised"]["note"]
+    assert found["best"]["epoch"] == 2
+    epochs = [json.loads(line) for line in (ce / "metrics.jsonl").read_text().splitlines()]
+    assert [e["lr"] for e in epochs if "lr" in e] == pytest.approx([0.1 * 4 / 8, 0.1])  # within the warm-up of 5
+    assert sum("val_top1" in e for e in epochs) == 2
+    assert same(state(ce), state(ce, "best_model.pt"))
+
+
+def test_the_last_epoch_counts_unless_validation_is_asked_for(call, tmp_path, monkeypatch):
+    scores = iter([50.0, 40.0, 50.0, 40.0])
+    monkeypatch.setattr("probe.network.evaluate", lambda *_: {"top1": next(scores), "top5": 0.0, "per_class": [0.0]})
+    for name in ("last", "val"):
+        options = [*LEARN, "--epochs", "2", "--protocol", "ce", "--select", name, "--test_freq", "1"]
+        assert call("train_cifar.py", name, *options).returncode == 0
+    found = {name: result(tmp_path / TUNED / name) for name in ("last", "val")}
+    assert [found[name]["best"] for name in found] == [{"epoch": 2, "val": 40.0}, {"epoch": 1, "val": 50.0}]
+    assert found["val"]["departs"]["select"] == ["val", "last"]
+
+
+def test_la_at_tau_0_is_ce_to_the_bit(call, tmp_path):
+    for name, words in {"ce": ["ce"], "la": ["la", "--tau", "0"], "other": ["la"]}.items():
+        assert call("train_cifar.py", name, *LEARN, "--protocol", *words).returncode == 0
+    ce, la, other = (state(tmp_path / TUNED / name) for name in ("ce", "la", "other"))
+    assert same(ce, la) and not same(ce, other)
+    assert result(tmp_path / TUNED / "la")["departs"]["tau"] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("statistics", ["fixed", "train"])
+def test_crt_leaves_every_backbone_tensor_and_draws_a_new_linear_layer(call, tmp_path, ce, statistics):
+    before = state(ce, "best_model.pt")
+    done = call("train_cifar.py", "x", *after("crt", ce, "--crt_bn", statistics))
+    assert done.returncode == 0, done.stderr
+    now = state(tmp_path / TUNED / "x", "best_model.pt")
+    moved = {name for name in before if not torch.equal(before[name], now[name])}
+    drifting = {n for n in before if n.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert moved == {"fc.weight", "fc.bias"} | (drifting if statistics == "train" else set())
+    found = result(tmp_path / TUNED / "x")
+    assert {"ce_epochs", "ce_test_freq", "epochs"} <= found["departs"].keys()
+    assert found["supervised"]["ce"] == str(ce)
+
+
+def test_crt_begins_with_a_layer_that_knows_nothing(call, tmp_path, ce):
+    """At a learning rate of 0 the layer is as it was drawn, by the run's seed, not that of ce."""
+    assert call("train_cifar.py", "x", *after("crt", ce, "--lr", "0")).returncode == 0
+    torch.manual_seed(1)
+    drawn = build_classifier("res20_s", 10).fc.weight.detach()
+    weight = state(tmp_path / TUNED / "x")["fc.weight"]
+    assert torch.equal(weight, drawn) and not torch.equal(weight, state(ce)["fc.weight"])
+
+
+def test_crt_learns_from_classes_in_equal_numbers(call, ce, monkeypatch):
+    seen, original = [], probe.epoch.step
+
+    def step(network, inputs, labels, *more, **how):
+        seen.append(labels.clone())
+        return original(network, inputs, labels, *more, **how)
+
+    monkeypatch.setattr(probe.epoch, "step", step)
+    assert call("train_cifar.py", "x", *after("crt", ce)).returncode == 0
+    counts = torch.bincount(torch.cat(seen), minlength=10)
+    assert counts.sum() == 405 and counts.max() - counts.min() <= 4
+
+
+@pytest.mark.slow
+def test_without_a_run_of_ce_one_comes_first(call, tmp_path, ce):
+    options = [*DIGITS, "--trainSplit", D_I, "--protocol", "crt", "--epochs", "1", "--ce_epochs", "2"]
+    assert call("train_cifar.py", "x", *options).returncode == 0
+    first = tmp_path / TUNED / "x" / "ce"
+    assert same(state(first), state(ce)) and result(first)["protocol"] == "ce"
+    assert call("train_cifar.py", "y", *after("crt", ce)).returncode == 0
+    assert same(state(tmp_path / TUNED / "x"), state(tmp_path / TUNED / "y"))
+    one_line_error(call("train_cifar.py", "x", *options), "holds a run")
+    again = call("train_cifar.py", "x", *options, "--resume")
+    assert again.returncode == 0 and again.stdout.count("(finished)") == 2
+    assert call("train_cifar.py", "x", *options, "--overwrite").returncode == 0
+    assert same(state(tmp_path / TUNED / "x"), state(tmp_path / TUNED / "y"))
+    alone = call("train_cifar.py", "x", *options, "--test_only")
+    assert alone.returncode == 0, alone.stderr
+    assert result(tmp_path / TUNED / "x")["protocol"] == "crt"
+
+
+def test_post_hoc_adjustment_trains_nothing(call, tmp_path, ce):
+    found = {}
+    for tau in ("0", "1", "1000"):
+        done = call("train_cifar.py", f"x{tau}", *after("la-posthoc", ce, "--tau", tau))
+        assert done.returncode == 0, done.stderr
+        assert {p.name for p in (tmp_path / TUNED / f"x{tau}").iterdir()} == {"results.json", "log.txt"}
+        found[tau] = result(tmp_path / TUNED / f"x{tau}")
+    assert found["0"]["per_class"] == result(ce)["per_class"]
+    rarest = int(np.argmin(found["1"]["class_counts"]))
+    assert found["1000"]["per_class"] == [100.0 * (c == rarest) for c in range(10)]
+    assert found["1"]["protocol"] == "la-posthoc" and found["1"]["departs"].keys() == {"ce_epochs", "ce_test_freq"}
+
+
+def test_from_an_encoder_its_pretraining_is_told_also_behind_ce(call, tmp_path):
+    pretraining = [*PRETRAIN, "--epochs", "1", "--save_freq", "1"]
+    assert call("train_simCLR.py", "p", *pretraining).returncode == 0
+    start = ["--checkpoint", "checkpoints/p/model_1.pt", "--cvt_state_dict"]
+    assert call("train_cifar.py", "ce", *LEARN, "--protocol", "ce", *start, "--init_lr_scale", "0").returncode == 0
+    assert call("train_cifar.py", "crt", *after("crt", Path(TUNED) / "ce")).returncode == 0
+    for name in ("ce", "crt"):
+        found = result(tmp_path / TUNED / name)
+        assert found["pretraining"]["method"] == "simclr" and found["pretraining"]["split"] == 1
+        assert found["checkpoint"] == "checkpoints/p/model_1.pt"
+    # At a rate of 0 the backbone is the encoder's; only its batch statistics move.
+    encoder, now = state(tmp_path / "checkpoints/p", "model_1.pt"), state(tmp_path / TUNED / "ce")
+    weights = [k for k in now if not k.startswith("fc.") and "running" not in k and "num_batches" not in k]
+    assert all(torch.equal(now[k], encoder[f"module.{k}"]) for k in weights)
+
+
+def test_the_rate_of_the_backbone_is_scaled():
+    model = build_classifier("res20_s", 10)
+    optimizer = sgd(parameter_groups(model, 0.1), 0.5, 0.9, 0.0, nesterov=True)
+    assert set_rate(optimizer, 2.0) == 2.0
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates[id(model.fc.weight)] == 2.0 and rates[id(model.conv1.weight)] == pytest.approx(0.2)
+    assert len(rates) == len(list(model.parameters()))
+    assert all("momentum_buffer" in optimizer.state[p] for p in model.parameters())
+    assert len(sgd(parameter_groups(model, 1.0), 0.5, 0.9, 0.0).param_groups) == 1
+
+
+def test_a_run_shorter_than_its_warm_up_only_rises():
+    rates = [WarmUpCosine(2, 1.0, 5).rate(epoch, step, 3) for epoch in (1, 2) for step in range(3)]
+    assert rates == pytest.approx([(i + 1) / 6 for i in range(6)])
+
+
+def test_defaults_are_the_protocols():
+    for name in ("ce", "la", "crt", "la-posthoc"):
+        for style, parse in (("cifar", parse_cifar), ("imagenet", parse_imagenet)):
+            args = vars(parse("", ["x", "--protocol", name]))
+            wanted = PROTOCOLS[name].settings[style]
+            assert {k: args[k] for k in wanted} == wanted, (name, style)
+    args = vars(parse_imagenet("", ["x", "--protocol", "ce", "--lr", "0.1", "--dataset", "places"]))
+    assert (args["lr"], args["wd"], args["epochs"]) == (0.1, 5e-4, 90)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "wanted"),
+    [
+        ("digits", "digits_imbSub_with_subsets/digits_split1_D_i.npy"),
+        ("imagenet-100", "imageNet_100_LT_train"),
+        ("imagenet", "ImageNet_LT_train"),
+        ("places", "Places_LT_train"),
+    ],
+)
+def test_the_list_is_the_long_tailed_one_of_the_first_split(dataset, wanted):
+    assert labelled_list({"protocol": "ce"}, data_set(dataset)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--protocol", "ce", "--tau", "1"], ["--tau has no effect with --protocol ce"]),
+        (["--tau", "1"], ["--tau is of --protocol la or la-posthoc"]),
+        (["--nesterov"], ["--nesterov is of --protocol ce"]),
+        (["--protocol", "la", "--ce", "x"], ["--ce has no effect"]),
+        (["--protocol", "crt", "--ce", "nowhere"], ["nowhere holds no finished run of protocol ce"]),
+        (["--protocol", "crt", "--ce", "x", "--checkpoint", "y"], ["leave that out", "--checkpoint"]),
+        (["--protocol", "la-posthoc", "--epochs", "3"], ["--protocol la-posthoc trains nothing", "--epochs"]),
+        (["--protocol", "la-posthoc", "--test_only"], ["trains nothing", "--test_only"]),
+        (["--protocol", "ce", "--init_lr_scale", "0.1"], ["--init_lr_scale", "--checkpoint"]),
+        (["--protocol", "ce", "--trainSplit", "none.npy"], ["none.npy"]),
+    ],
+)
+def test_bad_options_are_one_line(call, tmp_path, options, words):
+    one_line_error(call("train_cifar.py", "x", *DIGITS, *options), *words)
+    assert not (tmp_path / TUNED).exists()
+
+
+def test_a_list_without_images_of_a_class_is_refused(call, tmp_path):
+    labels = data_set("digits").open("").train.labels
+    ids = np.load(PROJECT / "split" / D_I)
+    np.save(tmp_path / "short.npy", ids[~np.isin(labels[ids], [3, 5])])
+    for protocol in ("ce", "la", "crt", "la-posthoc"):
+        done = call("train_cifar.py", "x", *DIGITS, "--protocol", protocol, "--trainSplit", tmp_path / "short.npy")
+        one_line_error(done, "short.npy has no image of 2 of 10 classes, 3 first")
+        assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_what_was_trained_on_another_list_is_refused(call, tmp_path, ce):
+    for protocol in ("crt", "la-posthoc"):
+        done = call("train_cifar.py", "x", *after(protocol, ce, "--trainSplit", S_B))
+        one_line_error(done, "another list than the run of protocol ce")
+    (ce / "results.json").unlink()
+    one_line_error(call("train_cifar.py", "x", *after("crt", ce)), "no finished run")
+    assert not (tmp_path / TUNED / "x").exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(call, tmp_path):
+    torch.save({"state_dict": build_classifier("res18", 10).state_dict()}, tmp_path / "other.pt")
+    done = call("train_cifar.py", "x", *LEARN, "--protocol", "ce", "--checkpoint", "other.pt", "--cvt_state_dict")
+    one_line_error(done, "other.pt", "another model")
+    assert not (tmp_path / TUNED).exists()
+
+
+def test_a_balanced_list_departs(call, tmp_path):
+    assert call("train_cifar.py", "x", *LEARN, "--protocol", "ce", "--trainSplit", S_B).returncode == 0
+    assert result(tmp_path / TUNED / "x")["departs"]["list"] == [Path(S_B).name, "a long-tailed one"]
+
+
+def test_check_writes_nothing(call, tmp_path):
+    for protocol in ("ce", "la", "crt", "la-posthoc"):
+        done = call("train_cifar.py", "x", *DIGITS, "--protocol", protocol, "--check", "--quiet")
+        assert done.returncode == 0, done.stderr
+        assert f"checked x: {protocol}" in done.stdout
+    assert not (tmp_path / TUNED).exists()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one(script, tmp_path):
+    """The classifier of cRT, whose backbone is frozen; of ce, whose batch statistics are per process on a CPU, both
+    processes end with one network, statistics included, and all test images are counted once."""
+    options = [*DIGITS, "--trainSplit", "digits/digits_trainIdxList.npy", "--epochs", "2", "--precision", "fp32"]
+    for processes in (1, 2):
+        launch = ["-m", "recipes.launch", f"--nproc_per_node={processes}", f"--master_port={free_port()}"]
+        program = [*launch, str(PROJECT / "train_cifar.py")]
+        done = script(*program, f"ce{processes}", *options, "--protocol", "ce")
+        assert done.returncode == 0, done.stderr
+        done = script(*program, f"crt{processes}", *options, "--protocol", "crt", "--ce", f"{TUNED}/ce1")
+        assert done.returncode == 0, done.stderr
+    one, two = (state(tmp_path / TUNED / f"crt{n}") for n in (1, 2))
+    for name in one:
+        if name.startswith("fc."):
+            torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-3 * one[name].abs().max().item())
+        else:
+            assert torch.equal(one[name], two[name])
+    assert [result(tmp_path / TUNED / f"{name}{n}")["images"] for name in ("ce", "crt") for n in (1, 2)] == [400] * 4
+
+
+def test_unfreeze_contradicts_a_frozen_backbone():
+    with pytest.raises(InputError, match="--unfreeze contradicts"):
+        parse_imagenet("", ["x", "--protocol", "crt", "--unfreeze"])
