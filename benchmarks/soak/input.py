@@ -4,8 +4,8 @@
 
 A case is a kind of mistake (benchmarks/soak/cases.py) in a folder of its own. It must end within the limits of time and
 memory, with exit code 2 and exactly one line on stderr, `error...`, and leave every file as it was; one that fails once
-training has begun may leave its log. A case that happens to be valid is counted apart and replaced. With the same seed,
-a case's number makes the same case (`--case 17`).
+training has begun may leave its log and views.png. A case that happens to be valid is counted apart and replaced. With
+the same seed, a case's number makes the same case (`--case 17`).
 """
 
 import argparse
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.soak.cases import KINDS, Pool
+from run.names import VIEWS
 from tests.trees import make_tree, names
 from tests.warm import python
 from utils.cli import Parser, natural, positive
@@ -35,7 +36,7 @@ from utils.errors import InputError, run
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECONDS, RESIDENT, VIRTUAL = 60, 2 << 30, 12 << 30  # limits of a case; bytes
-LOGS = re.compile(r"log\.txt|metrics\.jsonl|events\.out\.tfevents\..*")
+LOGS = re.compile(rf"log\.txt|metrics\.jsonl|events\.out\.tfevents\..*|{re.escape(VIEWS)}")
 MEMORY = ".soak-memory"
 RUNNER = f"""
 import atexit, pathlib, resource, runpy, sys
@@ -145,7 +146,7 @@ def one_case(pool: Pool, seed: int, number: int, kinds: list[str], scratch: Path
 
 
 def _is_log(path: str, changed: set[str]) -> bool:
-    """Whether it is the log of a run, or a folder that one is in."""
+    """Whether it is the log of a run, the picture of its first batch, or a folder that one is in."""
     logs = {p for p in changed if LOGS.fullmatch(Path(p).name)}
     return path in logs or any(Path(path) in Path(log).parents for log in logs)
 

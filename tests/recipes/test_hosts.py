@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from recipes.machines import SILENCE
+from recipes.machines import BEAT, SILENCE
 from tests.conftest import PROJECT
 from tests.hosts import Host, hosts  # noqa: F401 - a fixture
 from tests.warm import environment, free_port, python
@@ -132,6 +132,7 @@ def test_a_host_is_cut_off(hosts, photos, tmp_path, cut):  # noqa: F811
     """As by a power cut: the network says nothing of it. Each host takes the other one for lost."""
     pair = start(hosts, recipe(photos, tmp_path, "-e", "10000", "--save_steps", "0"))
     wait_for_step(tmp_path, pair[0])
+    time.sleep(3 * BEAT)  # so that each has heard of the other, however fast the first step was
     hosts[cut].ip("link", "set", "cable", "down")
     before = time.monotonic()
     for process, other in zip(pair, hosts[::-1], strict=True):
