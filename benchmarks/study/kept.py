@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
 
 from models.published import from_published, has_dual_batch_norm, to_backbone
 from run.checkpoint import read_checkpoint
@@ -95,6 +94,8 @@ def _public(path: Path) -> dict[str, Any]:
 
 def write_encoder(checkpoint: Path, out: Path) -> None:
     """The dense branch's backbone of a checkpoint of pre-training, without head, for safetensors."""
+    from safetensors.torch import save_file  # here, as a GPU machine's own Python may lack it
+
     state = from_published(read_checkpoint(checkpoint)["state_dict"])
     backbone = to_backbone(state, 0 if has_dual_batch_norm(state) else -1)
     out.parent.mkdir(parents=True, exist_ok=True)

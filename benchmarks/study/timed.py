@@ -1,0 +1,80 @@
+"""Command lines that end when the time is over, and what they take."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.study.kept import folder_of
+from utils.errors import CODES, InputError
+from utils.files import PROJECT
+
+GRACE = 30  # seconds for a run to end its step and save
+
+
+class Pace(NamedTuple):
+    """Seconds that a step of a recipe takes: `start` for what is not an epoch, `epoch` for each."""
+
+    start: float
+    epoch: float
+
+    def seconds(self, epochs: int) -> float:
+        return self.start + epochs * self.epoch
+
+
+def run_step(words: Sequence[str], environment: Mapping[str, str], seconds: float) -> bool:
+    """Whether a command line came to its end within so many seconds, GRACE among them; else it has saved and ended.
+
+    Raises:
+        InputError: it failed.
+    """
+    if seconds <= GRACE:
+        return False
+    process = subprocess.Popen(
+        words, cwd=PROJECT, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        code = process.wait(seconds - GRACE)
+    except subprocess.TimeoutExpired:
+        code = _end(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # workers of a run that was killed
+            os.killpg(process.pid, signal.SIGKILL)
+    if code in (CODES[signal.SIGTERM], -signal.SIGTERM, -signal.SIGKILL):
+        return False
+    if code:
+        raise InputError(f"`{' '.join(words[:3])} ...` ended with code {code}")
+    return True
+
+
+def _end(process: subprocess.Popen) -> int:
+    """Ask a run to save and end, and see that it does."""
+    process.terminate()
+    try:
+        return process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def pace_of(words: Sequence[str], environment: Mapping[str, str], seconds: float) -> Pace:
+    """What a command line of two epochs or more takes, by running it.
+
+    Raises:
+        InputError: it failed, or is not over after so many seconds.
+    """
+    began = time.perf_counter()
+    if not run_step(words, environment, seconds):
+        raise InputError(
+            f"a trial of `{' '.join(words[:3])} ...` is not over within {seconds:.0f} s: give more --minutes"
+        )
+    whole = time.perf_counter() - began
+    lines = [json.loads(line) for line in (Path(folder_of(words)) / "metrics.jsonl").read_text("utf-8").splitlines()]
+    ends = {line["epoch"]: line["time"] for line in lines}  # of several lines of an epoch, the last one
+    epoch = (max(ends.values()) - min(ends.values())) / (max(ends) - min(ends))
+    return Pace(max(whole - max(ends) * epoch, 0.0), epoch)
