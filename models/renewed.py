@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from models.batch_norm import DENSE, DualBatchNorm
+from models.resnet import draw_convolution
 
 
 @torch.no_grad()
@@ -16,7 +17,7 @@ def renewed(network: nn.Module) -> nn.Module:
     found = copy.deepcopy(network).requires_grad_(True)
     for module in found.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            draw_convolution(module)
         elif isinstance(module, nn.Linear | BatchNorm):
             module.reset_parameters()
     return found

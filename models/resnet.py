@@ -34,6 +34,11 @@ class Normalize(nn.Module):
         return (x - self.mean[:, None, None]) / self.std[:, None, None]
 
 
+def draw_convolution(layer: nn.Conv2d) -> None:
+    """New weights, as torchvision's ResNets draw them: He et al., ICCV 2015, by the outputs."""
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
 class ResNet(TorchvisionResNet):
     """torchvision's ResNet with input normalisation.
 
@@ -49,7 +54,7 @@ class ResNet(TorchvisionResNet):
         self.fc = nn.Identity()
         if stem != "imagenet":
             self.conv1 = nn.Conv2d(3, 64, 3, padding=2 if stem == "cifar-padded" else 1, bias=False)
-            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+            draw_convolution(self.conv1)
             self.maxpool = nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -104,7 +109,7 @@ class SmallResNet(nn.Module):
         self.fc = nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                draw_convolution(module)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """[N, 3, H, W] in [0, 1] -> [N, 64], the globally averaged output of layer3."""
