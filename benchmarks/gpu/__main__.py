@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu     or     make gpu PYTHON=python3
 
-At most 9 minutes on an H100: what there is no time left for is named in the table. Without a GPU it is one line, exit
+It ends after at most 9 minutes: what there is no time left for is named in the table. Without a GPU it is one line, exit
 code 2; where a test fails, 1, after the table. Writes benchmarks/results/CARD.json and results/gpu.txt.
 """
 
