@@ -17,13 +17,12 @@ FOLDER. What is there is not run again; what was interrupted goes on, where FOLD
 import argparse
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.study.figure import write_figures
-from benchmarks.study.kept import folder_of, keep, one_thread, results_in, run_all
+from benchmarks.study.kept import counted, folder_of, keep, one_thread, results_in, run_all
 from benchmarks.study.table import LAST, loss_table, table
 from data.opened import Opened
 from data.sets.base import Split
@@ -118,15 +117,16 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
     Raises:
         InputError: one failed.
     """
-    begun, steps = time.time(), commands_of(name, split, options)
+    steps, seconds = commands_of(name, split, options), options.work / "seconds" / f"split{split}-{name}.json"
     for words in steps:
-        ended = subprocess.run(words, cwd=PROJECT, env=one_thread(), stdin=subprocess.DEVNULL, check=False)
+        with counted(seconds):
+            ended = subprocess.run(words, cwd=PROJECT, env=one_thread(), stdin=subprocess.DEVNULL, check=False)
         if ended.returncode:
             raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
     told = {"name": name, "split": split, "epochs": 0 if name == "untrained" else options.epochs}
     told |= {key: getattr(options, key) for key in ("model", "batch_size", "image_size", "thin")}
     pretraining, *probes = map(folder_of, steps)
-    keep(options.out / f"split{split}" / name, told, pretraining, probes, begun)
+    keep(options.out / f"split{split}" / name, told, pretraining, probes, seconds)
 
 
 def write_table(folder: Path) -> str:

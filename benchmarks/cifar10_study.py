@@ -13,11 +13,20 @@ the best accuracy on the validation images of split 1; nothing is chosen by the 
 import argparse
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from benchmarks.study.figure import write_figures
-from benchmarks.study.kept import Results, folder_of, keep, one_thread, results_in, run_all, steps_of, write_encoder
+from benchmarks.study.kept import (
+    Results,
+    counted,
+    folder_of,
+    keep,
+    one_thread,
+    results_in,
+    run_all,
+    steps_of,
+    write_encoder,
+)
 from benchmarks.study.table import table
 from data.sets.base import Split
 from data.sets.registry import data_set
@@ -59,8 +68,10 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
     Raises:
         InputError: it failed.
     """
-    command, out, begun = recipe_of(name, split, options), options.out / f"split{split}" / name, time.time()
-    ended = subprocess.run(command, env=one_thread(), check=False)
+    command, out = recipe_of(name, split, options), options.out / f"split{split}" / name
+    seconds = options.work / "seconds" / f"split{split}-{name}.json"
+    with counted(seconds):
+        ended = subprocess.run(command, env=one_thread(), check=False)
     if ended.returncode:
         raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
     pretraining, *probes = steps_of(command)
@@ -68,7 +79,7 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
     write_encoder(Path(probes[0][probes[0].index("--checkpoint") + 1]), out / "encoder.safetensors")
     epochs = 0 if name == "untrained" else options.epochs
     told = {"name": name, "split": split, "model": options.model, "epochs": epochs, "batch_size": options.batch_size}
-    keep(out, told, folders[0], folders[1:], begun)
+    keep(out, told, folders[0], folders[1:], seconds)
 
 
 def chosen_share(results: Results) -> str:

@@ -6,7 +6,7 @@
 The recipe cmds/shell_scrips/cifar-10-LT.sh with its published settings but for the epochs: a trial of a few tells what
 an epoch of each method and each probe takes, and all methods get as many as fit into so many calls of so many minutes.
 The plan is told, and kept in the folder of --work. A call ends in time, within an epoch where it must, and the same
-command goes on to the bit. Another machine goes on from --carry, which has what is needed in files of at most 16 MiB:
+command goes on from there. Another machine goes on from --carry, which has what is needed in files of at most 16 MiB:
 the weights, but not the optimizer's momentum, which begins anew; the table says so.
 
 `--data` is CIFAR-10 as .npz, or an archive of JPEG files, of which arrays are made in the order of
@@ -19,18 +19,18 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from analysis.published import published
 from benchmarks.gpu.measure import Clock
-from benchmarks.study.carry import pack, unpack
+from benchmarks.study.carry import momentum_anew, pack, unpack
 from benchmarks.study.figure import write_figures
 from benchmarks.study.jpegs import write_arrays
-from benchmarks.study.kept import PROBES, folder_of, keep, results_in, steps_of
+from benchmarks.study.kept import PROBES, counted, folder_of, keep, results_in, steps_of
+from benchmarks.study.plan import PROBE_TRIAL, TRIAL, Plan, fit, measure, planned, seconds_planned
 from benchmarks.study.table import table
-from benchmarks.study.timed import GRACE, Pace, pace_of, run_step
+from benchmarks.study.timed import run_step
 from data.groups import COLUMNS
 from data.sets.base import Split
 from data.sets.registry import data_set
@@ -38,7 +38,7 @@ from methods import label_of
 from run.gpu import check_gpu, visible_gpus
 from utils.cli import Parser, positive
 from utils.errors import InputError, run
-from utils.files import PROJECT, replace_file
+from utils.files import PROJECT, locked, replace_file
 from utils.text import align
 
 CIFAR = data_set("cifar10")
@@ -48,39 +48,16 @@ METHODS = ("simclr", "sdclr", "bcl-d")
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SPLIT = Split(1, True, "")
 MOST = 2000  # epochs, as published
-TRIAL = 3  # epochs of pre-training
-PROBE_TRIAL = 11  # epochs of a probe: two rounds of the few-shot probe's tests
-SHARE = 0.93  # of the time that is planned for
-
-
-class Plan(NamedTuple):
-    """What fits: `epochs` of each method; seconds as they were measured, of pre-training by method, and of a probe."""
-
-    epochs: int
-    pretraining: dict[str, Pace]
-    probes: list[Pace]
-
-    def __str__(self) -> str:
-        each = ", ".join(f"{name} {pace.epoch:.2f} s" for name, pace in self.pretraining.items())
-        probes = " and ".join(f"{pace.epoch:.2f} s" for pace in self.probes)
-        return f"{self.epochs} epochs of each method; an epoch takes {each}, of the probes {probes}"
 
 
 def recipe_of(method: str, options: argparse.Namespace, **settings: int | str | Path) -> list[list[str]]:
     """The command lines of a method: pre-training, linear probe, few-shot probe."""
     given = {
         "split": CIFAR.list_of(SPLIT), "data": options.data, "download": "False", "root": options.work,
-        "resume": "True", "quiet": "True", "method": method, **settings,
+        "resume": "True", "quiet": "True", "method": method, "model": options.model, **settings,
     }  # fmt: skip
-    if options.model:
-        given["model"] = options.model
     words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
     return steps_of(["env", f"PYTHON={sys.executable}", "bash", str(RECIPE), *words])
-
-
-def probe_epochs(words: list[str]) -> int:
-    """How many a probe's command line asks for."""
-    return int(words[words.index("--epochs") + 1])
 
 
 def plan(options: argparse.Namespace, clock: Clock) -> Plan:
@@ -89,61 +66,58 @@ def plan(options: argparse.Namespace, clock: Clock) -> Plan:
     Raises:
         InputError: a trial fails, or not one epoch fits.
     """
-    pretraining, probes = {}, []
-    for method in options.methods:
-        trial = {"epochs": TRIAL, "linear_epochs": PROBE_TRIAL, "few_shot_epochs": PROBE_TRIAL}
-        first, *others = recipe_of(method, options, root=options.work / "trial", **trial)
-        pretraining[method] = pace_of(first, os.environ, clock.left)
-        probes = probes or [pace_of(words, os.environ, clock.left) for words in others]
-    _, *others = recipe_of(options.methods[0], options, epochs=1)
-    of_probes = sum(pace.seconds(probe_epochs(words)) for pace, words in zip(probes, others, strict=True))
-    starts = sum(pace.start for pace in pretraining.values())
-    stops = (options.calls - 1) * (GRACE + max(pace.start for pace in pretraining.values()))
-    left = SHARE * options.calls * clock.seconds - clock.spent - len(pretraining) * of_probes - starts - stops
-    epochs = min(int(left / sum(pace.epoch for pace in pretraining.values())), MOST)
-    if epochs < 1:
-        raise InputError(
-            f"{options.calls} calls of {options.minutes} minutes are too short for one epoch of each method"
-        )
-    return Plan(epochs, pretraining, probes)
-
-
-def planned(options: argparse.Namespace, clock: Clock) -> Plan:
-    """The plan of the first call, on this machine or on the one that was carried from."""
-    for folder in (options.work, options.carry):
-        if folder and (folder / "plan.json").exists():
-            told = json.loads((folder / "plan.json").read_bytes())
-            paces = {name: Pace(*pace) for name, pace in told["pretraining"].items()}
-            found = Plan(told["epochs"], paces, [Pace(*pace) for pace in told["probes"]])
-            break
-    else:
-        found = plan(options, clock)
-    for folder in filter(None, (options.work, options.carry)):
-        replace_file(folder / "plan.json", json.dumps(found._asdict(), indent=1).encode())
-    return found
+    trial = options.work / "trial"
+    shutil.rmtree(trial, ignore_errors=True)  # times of one that was interrupted are of nothing
+    epochs = {"epochs": TRIAL, "linear_epochs": PROBE_TRIAL, "few_shot_epochs": PROBE_TRIAL}
+    trials = {method: recipe_of(method, options, root=trial, **epochs) for method in options.methods}
+    pretraining, probes = measure(trials, clock)
+    whole = recipe_of(options.methods[0], options, epochs=MOST)[1:]
+    of_probes = [int(words[words.index("--epochs") + 1]) for words in whole]
+    found = min(fit(pretraining, probes, of_probes, seconds_planned(pretraining, options.calls, clock)), MOST)
+    if not found:
+        time_there_is = f"{options.calls} calls of {options.minutes} minutes"
+        raise InputError(f"{time_there_is} are too short for one epoch of each method: give more --minutes or --calls")
+    return Plan(found, pretraining, probes)
 
 
 def run_method(method: str, options: argparse.Namespace, epochs: int, clock: Clock) -> bool:
     """Whether a method came to its end in time, with its results kept; else what another machine needs is packed.
 
     Raises:
-        InputError: a step failed.
+        InputError: a step failed, or what was carried is damaged.
     """
-    begun, steps = time.time(), recipe_of(method, options, epochs=epochs)
-    folders = [folder_of(words) for words in steps]
-    anew = options.work / f"momentum-anew-{method}.json"
-    if options.carry and (after := unpack(options.carry / method, folders[0].parent)):
-        replace_file(anew, json.dumps([epoch for epoch in after if epoch < epochs]).encode())
-    momentum_anew = json.loads(anew.read_bytes()) if anew.exists() else []
-    for words in steps:
-        if not run_step(words, os.environ, clock.left):
-            if options.carry:
-                pack(folders[0], options.carry / method, momentum_anew)
-            return False
-    told = {"name": method, "split": SPLIT.number, "model": options.model or "res18", "epochs": epochs}
-    told |= {"batch_size": 512, "momentum_anew": momentum_anew}
-    keep(options.out / f"split{SPLIT.number}" / method, told, folders[0], folders[1:], begun)
+    steps = recipe_of(method, options, epochs=epochs)
+    folders, packet = [folder_of(words) for words in steps], options.carry and options.carry / method
+    noted, seconds = (options.work / f"{method}-{name}.json" for name in ("momentum-anew", "seconds"))
+    if packet and not any(folders[0].glob("model*.pt")):
+        # Noted first: a run that is there without the note would pass for an undisturbed one.
+        replace_file(noted, json.dumps([epoch for epoch in momentum_anew(packet) if epoch < epochs]).encode())
+        unpack(packet, folders[0])
+    anew = json.loads(noted.read_bytes()) if noted.exists() else []
+    with counted(seconds):
+        for words in steps:
+            if not run_step(words, os.environ, clock.left):
+                if packet:
+                    pack(folders[0], packet, anew)
+                return False
+    told = {"name": method, "split": SPLIT.number, "epochs": epochs, "model": options.model, "batch_size": 512}
+    told["momentum_anew"] = anew
+    keep(options.out / f"split{SPLIT.number}" / method, told, folders[0], folders[1:], seconds)
     return True
+
+
+def missing(options: argparse.Namespace, epochs: int) -> list[str]:
+    """The methods that have no result yet.
+
+    Raises:
+        InputError: one has a result of other epochs or another network, which would share a table with these.
+    """
+    there = results_in(options.out)
+    for (name, _), told in there.items():
+        if (told["epochs"], told["model"]) != (epochs, options.model):
+            of = f"{told['epochs']} epochs of {told['model']}"
+            raise InputError(f"{options.out} has a result of {name} of {of}: move it, or choose another --out")
+    return [method for method in options.methods if (method, SPLIT.number) not in there]
 
 
 def write_table(folder: Path) -> str:
@@ -192,18 +166,27 @@ def prepare(options: argparse.Namespace) -> None:
             raise InputError("there is no GPU here that this PyTorch can use: run it on a machine that has one")
         check_gpu(0)
     if options.lists:
-        for folder in (CIFAR.list_of(SPLIT).split("/")[0], CIFAR.train_list.split("/")[0]):
-            for path in (options.lists / folder).glob("*.npy"):
-                if not (there := PROJECT / "split" / folder / path.name).exists():
-                    there.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(path, there)
+        with locked(PROJECT / "split"):
+            copy_lists(options.lists)
     if ".tar" in options.data.name:
         if not options.lists:
             raise InputError("--lists is missing: its cifar10_train_labels.npy has the published order of the images")
-        arrays = options.work / "cifar10.npz"
+        if not options.data.is_file():
+            raise InputError(f"{options.data} is not there")
+        about = options.data.stat()
+        arrays = options.work / f"cifar10-{about.st_size}-{about.st_mtime_ns}.npz"
         if not arrays.exists():
             write_arrays(options.data, options.lists / "cifar10_train_labels.npy", CLASSES, arrays)
         options.data = arrays
+
+
+def copy_lists(folder: Path) -> None:
+    """Copy the authors' lists that split/ lacks."""
+    for name in {Path(CIFAR.list_of(SPLIT)).parent, Path(CIFAR.split_list(CIFAR.list_of(SPLIT))).parent,
+                 Path(CIFAR.train_list).parent}:  # fmt: skip
+        for path in (folder / name).glob("*.npy"):
+            if not (there := PROJECT / "split" / name / path.name).exists():
+                replace_file(there, path.read_bytes())
 
 
 def parse() -> argparse.Namespace:
@@ -218,7 +201,7 @@ def parse() -> argparse.Namespace:
     add("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     add("--minutes", type=positive, default=9, help="that a call may take")
     add("--calls", type=positive, default=3, help="into so many calls all must fit; the first one decides")
-    add("--model", default="", help="default: the published one")
+    add("--model", default="res18")
     add("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_flag("--table", help="only the table, of what is there")
     options = parser.parse_args()
@@ -234,11 +217,10 @@ def main() -> None:
     if not options.table:
         clock = Clock(options.minutes)
         prepare(options)
-        found = planned(options, clock)
+        found = planned([folder for folder in (options.work, options.carry) if folder], lambda: plan(options, clock))
         print(found, flush=True)
-        for method in options.methods:
-            there = (method, SPLIT.number) in results_in(options.out)
-            if not there and not run_method(method, options, found.epochs, clock):
+        for method in missing(options, found.epochs):
+            if not run_method(method, options, found.epochs, clock):
                 print(f"the time is over within {method}; the same command goes on", flush=True)
                 break
     if options.table or results_in(options.out):

@@ -12,12 +12,11 @@ not run again.
 import argparse
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.study.kept import PROBES, Results, folder_of, keep, one_thread, results_in, run_all, steps_of
+from benchmarks.study.kept import PROBES, Results, counted, folder_of, keep, one_thread, results_in, run_all, steps_of
 from benchmarks.study.table import runs_of, table
 from data.groups import GROUPS
 from data.sets.base import Split
@@ -58,13 +57,21 @@ def run_one(strength: float, split: int, options: argparse.Namespace) -> None:
     Raises:
         InputError: one failed.
     """
-    begun, steps = time.time(), commands_of(strength, split, options)
+    steps, kept = commands_of(strength, split, options), kept_in(options)
+    seconds = kept / "seconds" / f"split{split}-{name_of(strength)}.json"
     for words in steps:
-        if subprocess.run(words, cwd=PROJECT, env=one_thread(), stdin=subprocess.DEVNULL, check=False).returncode:
+        with counted(seconds):
+            ended = subprocess.run(words, cwd=PROJECT, env=one_thread(), stdin=subprocess.DEVNULL, check=False)
+        if ended.returncode:
             raise InputError(f"{name_of(strength)} of split {split} failed; the same command goes on")
     told = {"name": name_of(strength), "split": split, "strength": strength}
     pretraining, *probes = map(folder_of, steps)
-    keep(options.work / "kept" / f"split{split}" / name_of(strength), told, pretraining, probes, begun)
+    keep(kept / f"split{split}" / name_of(strength), told, pretraining, probes, seconds)
+
+
+def kept_in(options: argparse.Namespace) -> Path:
+    """Where results of these settings are kept: those of others do not stand for them."""
+    return options.work / "kept" / f"{options.dataset}-{options.model or 'usual'}-{options.epochs or 'usual'}"
 
 
 def write_results(results: Results, options: argparse.Namespace) -> str:
@@ -113,7 +120,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    kept = options.work / "kept"
+    kept = kept_in(options)
     there = results_in(kept)
     wanted = [(s, split) for split in options.splits for s in options.strengths if (name_of(s), split) not in there]
     run_all(wanted, lambda strength, split: run_one(strength, split, options), options.jobs)

@@ -40,7 +40,7 @@ class OpenedFolder(OpenedFiles):
         self.tree, self.opening = dataset.tree, opening
         where = "memory" if self.tree.pixels else _where(dataset, opening)
         super().__init__(replace(dataset, cached=where != "none"), str(self.tree.root))
-        self.where = where
+        self.where, self._kept = where, {}
 
     @cached_property
     def everything(self) -> ImageList:
@@ -91,19 +91,26 @@ class OpenedFolder(OpenedFiles):
     def _decoded(self, chosen: ImageList, views: Views) -> Decoded:
         if self.tree.pixels:
             return Decoded(self._pixels(chosen, views), {})
+        # Asked for again by monitors, and by methods that look at features. The list is kept so that its id stays its.
+        _, decoded = self._kept.get((id(chosen), views.size), (None, None))
+        if decoded is None:
+            decoded = self._decode(chosen, views)
+        if decoded.bad and not views.skip_bad:
+            raise InputError(f"{some(list(decoded.bad.values()), '; ')}: get again, or {SKIP_BAD}")
+        self._kept[id(chosen), views.size] = chosen, decoded
+        return decoded
+
+    def _decode(self, chosen: ImageList, views: Views) -> Decoded:
         files = ImageFiles(self.lists_from, chosen, False, views.skip_bad, own=True)
         kept, disk = self.opening.kept, self.where == "disk"
         folder = kept.parent / DECODED if kept and disk else None
-        decoded = decode(files, views.size, self.opening.show, folder, disk, views.skip_bad)
-        if decoded.bad and not views.skip_bad:
-            raise InputError(f"{some(list(decoded.bad.values()), '; ')}: get again, or {SKIP_BAD}")
-        return decoded
+        return decode(files, views.size, self.opening.show, folder, disk, views.skip_bad)
 
     def _pixels(self, chosen: ImageList, views: Views) -> np.ndarray:
         """Images of an .npz file, by their names."""
         places = [path.split("/") for path in chosen.paths]
         parts = {place[0] for place in places}
-        if len(parts) > 1 or not parts <= self.tree.pixels.keys() or {len(place) for place in places} != {3}:
+        if len(parts) > 1 or not parts <= self.tree.pixels.keys() or not all(map(_of_an_array, places)):
             raise InputError(f"list {chosen.path} names images that are not of this .npz file: make it again")
         of = self.tree.pixels[parts.pop()]
         numbers = np.array([int(place[2]) for place in places])
@@ -121,6 +128,11 @@ class OpenedFolder(OpenedFiles):
         if not self.dataset.cached:
             return super()._probe_transform(views)
         return (probe_transform if views.engine == "pillow" else ShiftedViews)(views.size, True)
+
+
+def _of_an_array(place: list[str]) -> bool:
+    """Whether a name in a list is that of an image in an .npz file: part, class, number."""
+    return len(place) == 3 and place[2].isdecimal()
 
 
 def _where(dataset: FolderSet, opening: Opening) -> str:

@@ -51,6 +51,10 @@ def _list(config: dict[str, Any]) -> tuple[str, str]:
     return _word(dataset.name) + own, _word(Path(name).name)
 
 
+def _is_zero(value: object) -> bool:
+    return isinstance(value, int) and value == 0
+
+
 def _epochs(source: Source, config: dict[str, Any]) -> str:
     """Epochs of the pre-training that are done."""
     done = source.content.get("epoch")
@@ -78,7 +82,7 @@ def facts(source: Source) -> dict[str, str]:
     pixels = config.get("images")
     return {
         "data set": dataset,
-        "method": "none" if config.get("epochs") == 0 else _word(config.get("method")),
+        "method": "none" if _is_zero(config.get("epochs")) else _word(config.get("method")),
         "began with": _beginning(config),
         "pre-training epochs": _epochs(source, config),
         "list of images": name,

@@ -129,7 +129,9 @@ class Experts(Method):
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1] of images `index` [N] of one cluster -> its expert's losses [N]."""
         # Another image may have taken the place of one that cannot be read.
-        self.running = int(self.cluster[index].mode().values)
+        known = self.cluster[index]
+        known = known[known >= 0]
+        self.running = int((known if len(known) else self.cluster).mode().values.clamp(min=0))
         expert = self.learners[self.running]
         losses = expert(views, index)
         self.projections = expert.projections
@@ -160,7 +162,7 @@ class Distillation(Method):
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> losses [N]."""
-        images, own = views.flatten(0, 1), self.cluster[index].clamp(min=0).repeat_interleave(2)
+        images, own = views.flatten(0, 1), self.experts_of(index).repeat_interleave(2)
         z = self.encoder(images)
         self.projections = z.unflatten(0, (-1, 2)).transpose(0, 1)
         z = F.normalize(at_least_float32(z), dim=1)
@@ -173,6 +175,12 @@ class Distillation(Method):
         told_of_expert = told[own + 1, torch.arange(len(own), device=own.device)]
         losses = ((told[0] - of_base) ** 2).sum(1) / 2 + ((told_of_expert - of_expert) ** 2).sum(1) / 2
         return losses.view(-1, 2).mean(1)
+
+    def experts_of(self, index: torch.Tensor) -> torch.Tensor:
+        """The expert of each image [n]. One of no cluster, which could not be read when clusters were made, has that of
+        the largest."""
+        own, largest = self.cluster[index], torch.bincount(self.cluster + 1)[1:].argmax()
+        return torch.where(own < 0, largest, own)
 
     def say(self, teacher: int, images: torch.Tensor) -> torch.Tensor:
         """What a teacher says of images [n, 3, H, W]: [n, D] at length 1."""

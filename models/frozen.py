@@ -34,6 +34,8 @@ class FrozenBackbone(nn.Module):
         for module in body.modules():
             if isinstance(module, nn.Conv2d):
                 module.__class__ = nn.Conv2d  # the class whose layers torch.fx knows how to fuse
+            if isinstance(module, nn.SyncBatchNorm):  # of training by several processes
+                module.__class__ = nn.BatchNorm2d
         self.body = fuse(body.eval()).to(dtype=dtype, memory_format=memory_format)
         self.requires_grad_(False)
 

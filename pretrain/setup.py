@@ -105,7 +105,8 @@ class Pretraining:
                 model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
             model = self.compute.distributed(model, self.world, self.method.same_weights)
             if self.settings.compile:
-                self.method.encoder.compile()
+                for encoder in trained_encoders(self.method):
+                    encoder.compile()
             optimizer = self.optimizer.optimizer
             self._training = Training(model, self.loader, optimizer, self.schedule, self.compute, self.world)
         return self._training
@@ -206,6 +207,12 @@ def _check_stages(how: Settings, lengths: list[int]) -> None:
         if epochs_of(how.stage_epochs, epochs) >= epochs:
             told = f"stage_epochs {how.stage_epochs:g} leaves none of a phase's {epochs} epochs for the second one"
             raise InputError(f"{told}: choose a share")
+
+
+def trained_encoders(method: Method) -> list[nn.Module]:
+    """The networks with weights to train, of a method and of those inside it: one, or DnC's experts."""
+    found = {id(m.encoder): m.encoder for m in method.modules() if isinstance(m, Method) and hasattr(m, "encoder")}
+    return [encoder for encoder in found.values() if any(p.requires_grad for p in encoder.parameters())]
 
 
 def _group_of_each(data: TrainingImages, world: World) -> torch.Tensor | None:

@@ -4,10 +4,10 @@ import contextlib
 import os
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from run.flags import PRECISIONS, Precision
 from run.processor import processor_flags
+from run.versions import distributed
 from utils.allocator import keep_memory
 from utils.distributed import World
 
@@ -97,7 +97,4 @@ class Compute:
         if world.size == 1:
             return module
         # Statistics are synchronised or per process, and masks are equal everywhere: no buffer needs sending.
-        return DistributedDataParallel(
-            module, forward_sync_buffers=False, gradient_as_bucket_view=True, static_graph=same,
-            find_unused_parameters=not same,
-        )  # fmt: skip
+        return distributed(module, gradient_as_bucket_view=True, static_graph=same, find_unused_parameters=not same)

@@ -106,7 +106,8 @@ def add_resume(parser: Parser, source: str) -> None:
 def add_check(parser: Parser) -> None:
     """--check: the same in every script that trains."""
     parser.add_flag(
-        "--check", help="set everything up, do a few real steps, tell what they took and the run would take; write nothing"
+        "--check",
+        help="set everything up, do a few real steps, tell what they took and the run would take; write nothing",
     )
 
 

@@ -2,16 +2,19 @@
 
     python -m benchmarks.gpu     or     make gpu PYTHON=python3
 
-It ends after at most 9 minutes: what there is no time left for is named in the table. Without a GPU it is one line, exit
-code 2; where a test fails, 1, after the table. Writes benchmarks/results/CARD.json and results/gpu.txt.
+It ends after at most 9 minutes: what there is no time left for is named in the table. Without a GPU it is one line,
+exit code 2; where a test fails, 1, after the table. Writes benchmarks/results/CARD.json and results/gpu.txt.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +58,32 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda", 0)
 
 
+def run_in_time(command: list[str], seconds: float) -> tuple[int | None, str]:
+    """Exit code of a command, None if it was not over after so many seconds, and what it printed; nothing that it had
+    started lives on."""
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        process = subprocess.Popen(command, cwd=PROJECT, stdout=output, stderr=output, start_new_session=True)
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        output.seek(0)
+        return code, output.read()
+
+
 def tests(clock: Clock) -> dict[str, Any]:
     """The tests that are marked `gpu`: exit code of pytest, its last line, the seconds they took."""
     command = [sys.executable, "-m", "pytest", "tests/gpu", "-m", "gpu", "-p", "no:cacheprovider", "--durations=5"]
     start, most = clock.spent, FOR_TESTS * clock.seconds
-    try:
-        code = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=most)
-    except subprocess.TimeoutExpired as error:
-        said = (error.stdout or b"").decode(errors="replace")
-        return {"code": 1, "summary": f"not over after {most:.0f} s", "seconds": most, "output": said[-20_000:]}
-    last = next((line for line in reversed(code.stdout.splitlines()) if re.search(r"\d+ \w+.* in ", line)), "none ran")
+    code, said = run_in_time(command, most)
+    last = next((line for line in reversed(said.splitlines()) if re.search(r"\d+ \w+.* in ", line)), "none ran")
+    summary = f"not over after {most:.0f} s" if code is None else last.strip("= ")
     seconds = round(clock.spent - start, 1)
-    return {"code": code.returncode, "summary": last.strip("= "), "seconds": seconds, "output": code.stdout[-20_000:]}
+    return {"code": 1 if code is None else code, "summary": summary, "seconds": seconds, "output": said[-20_000:]}
 
 
 def measured(args: argparse.Namespace, device: torch.device, clock: Clock) -> tuple[list[Row], float]:

@@ -3,6 +3,7 @@
 Its settings are PyTorch's own: convolutions may take TF32, and cuDNN does not look for its fastest algorithm.
 """
 
+import atexit
 import itertools
 import multiprocessing
 import os
@@ -71,6 +72,7 @@ class Batches:
         self.steps, before = size.steps, set(multiprocessing.active_children())
         self.iterator = iter(loader_of(method, size, device, workers))
         self.workers = set(multiprocessing.active_children()) - before
+        atexit.register(self._signal, signal.SIGCONT)  # Python waits for them, and who is stopped never ends
         self._signal(signal.SIGSTOP)
 
     def turn(self) -> Iterator[list[torch.Tensor]]:

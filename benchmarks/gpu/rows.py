@@ -15,6 +15,7 @@ from benchmarks.gpu.settings import METHODS, TEMPERATURE, Plan, Size, method_on
 from data.loader import on_device
 from methods import label_of
 from methods.simclr import nt_xent
+from utils.text import one_line
 
 
 class Takes(NamedTuple):
@@ -53,6 +54,13 @@ class Bench(NamedTuple):
     best: float
 
 
+def why(error: Exception) -> str:
+    """Why a side has no result, in a few words."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return "no memory"
+    return one_line(f"{type(error).__name__}: {error}")[:120]
+
+
 class Side:
     """A side of a comparison: made, warmed up by a turn, its memory noted; or `note` says why not."""
 
@@ -63,8 +71,8 @@ class Side:
             try:
                 self.side = make()
                 self.side.turn()
-            except torch.OutOfMemoryError:
-                self.close("no memory")
+            except Exception as error:  # a compiler that fails, say: the other rows are still worth their time
+                self.close(why(error))
         self.bytes = memory.peak
 
     def take(self) -> None:
@@ -72,8 +80,8 @@ class Side:
         if self.side is not None:
             try:
                 self.seconds.append(seconds_of(self.side.turn, self.device))
-            except torch.OutOfMemoryError:
-                self.close("no memory")
+            except Exception as error:
+                self.close(why(error))
 
     def close(self, note: str = "") -> None:
         """End it; note: why it has no result."""
@@ -106,10 +114,11 @@ def group(bench: Bench, size: Size, method: str, later: float) -> Iterator[Row]:
     plan, device, takes = bench.plan, bench.device, TAKES.get(size.model, OF_OTHERS)
     needed = later + takes.rows + takes.compiling * (1 if method == "simclr" else 2)
     hows = [how for how in HOWS if not how.compiled or bench.clock.left > needed]
-    theirs = Side("published", lambda: Published(method, size, device, plan.workers), device)
-    ours = [Side(how.name, lambda how=how: Ours(method, size, device, how, plan.backend), device) for how in hows]
-    sides = [theirs, *ours]
+    sides: list[Side] = []
     try:
+        sides.append(Side("published", lambda: Published(method, size, device, plan.workers), device))
+        for how in hows:
+            sides.append(Side(how.name, lambda how=how: Ours(method, size, device, how, plan.backend), device))
         for i in range(plan.rounds):
             if i and bench.clock.left < later:
                 break
@@ -119,6 +128,7 @@ def group(bench: Bench, size: Size, method: str, later: float) -> Iterator[Row]:
     finally:
         for side in sides:
             side.close(side.note)
+    theirs, *ours = sides
     work = operations(method, size, device)
     yield from (row_of(bench, size, method, work, (theirs, side)) for side in ours)
     for how in HOWS:

@@ -50,10 +50,10 @@ def plot_losses(results: Results, names: list[str], title: str) -> "Figure | Non
     figure, looks = new_panels(len(GROUPS), sharey=True), styles(names)
     for place, (axis, group) in enumerate(zip(figure.axes, GROUPS, strict=True)):
         for name, found in curves.items():
-            last = min(max(curve) for curve in found)
-            each = np.array([[curve[epoch][place] for epoch in range(1, last + 1)] for curve in found]).mean(0)
-            smooth = [each[max(0, epoch - LAST) : epoch].mean() for epoch in range(1, last + 1)]
-            axis.plot(range(1, last + 1), smooth, **looks[name].line(name) | {"markevery": max(1, last // 8)})
+            epochs = sorted(set.intersection(*map(set, found)))
+            each = np.array([[curve[epoch][place] for epoch in epochs] for curve in found]).mean(0)
+            smooth = [each[max(0, end - LAST) : end].mean() for end in range(1, len(epochs) + 1)]
+            axis.plot(epochs, smooth, **looks[name].line(name) | {"markevery": max(1, len(epochs) // 8)})
         axis.set_title(group, fontsize=8)
         axis.set_xlabel("epoch")
     finish(figure, title, "loss of pre-training (nats)")

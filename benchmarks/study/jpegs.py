@@ -1,16 +1,19 @@
 """CIFAR-10 as arrays in the published order, of an archive of JPEG files."""
 
 import io
-import tarfile
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from data.images import read_image
+from utils.archives import unpack
 from utils.errors import InputError
 from utils.files import replace_file
 
+SIDE = 32  # pixels
+MOST = 2**30, 100_000  # bytes and files of an archive
 Images = list[tuple[str, np.ndarray]]  # file name, pixels uint8 [32, 32, 3]
 
 
@@ -18,8 +21,8 @@ def write_arrays(archive: Path, labels: Path, classes: Sequence[str], out: Path)
     """Write train_images, train_labels, test_images, test_labels as `out`, an .npz that --data takes.
 
     Args:
-        archive: a .tar, compressed or not, of `train/CLASS/FILE` and `test/CLASS/FILE`; within a class, sorted names of
-            files are in the published order.
+        archive: a .tar, compressed or not, of `train/CLASS/FILE` and `test/CLASS/FILE`, as many of each class for the
+            test; within a class, sorted names of files are in the published order.
         labels: .npy of the training images' labels [N] in the published order: it says of which class each next image
             is, so that the authors' index lists hold.
         classes: in the order of labels.
@@ -27,58 +30,55 @@ def write_arrays(archive: Path, labels: Path, classes: Sequence[str], out: Path)
     Raises:
         InputError: a file is missing or is none of that, or the archive has another number of images of a class.
     """
-    found = _read(archive, classes)
     order = _labels(labels, len(classes))
-    counts = np.bincount(order, minlength=len(classes))
+    found = _read(archive, classes)
+    counts, tests = np.bincount(order, minlength=len(classes)), {len(found["test", name]) for name in classes}
     for name, count in zip(classes, counts, strict=True):
         if len(found["train", name]) != count:
             raise InputError(f"{archive} has {len(found['train', name])} training images of {name}, {labels} {count}")
-    rows = [iter(sorted(found["train", name], key=_name)) for name in classes]
-    test = [(number, image) for number, name in enumerate(classes) for image in sorted(found["test", name], key=_name)]
-    if not test:
-        raise InputError(f"{archive} has no test images: it needs test/CLASS/FILE")
+    if len(tests) > 1 or not max(tests):
+        raise InputError(f"{archive} has {min(tests)} to {max(tests)} test images of a class: it needs as many of each")
+    rows = [iter(found["train", name]) for name in classes]
+    test = [(number, pixels) for number, name in enumerate(classes) for _, pixels in found["test", name]]
     buffer = io.BytesIO()
     np.savez(
         buffer,
         train_images=np.stack([next(rows[label])[1] for label in order]),
         train_labels=order,
-        test_images=np.stack([pixels for _, (_, pixels) in test]),
+        test_images=np.stack([pixels for _, pixels in test]),
         test_labels=np.array([number for number, _ in test]),
     )
     replace_file(out, buffer.getvalue())
 
 
-def _name(image: tuple[str, np.ndarray]) -> str:
-    return image[0]
-
-
 def _read(archive: Path, classes: Sequence[str]) -> dict[tuple[str, str], Images]:
-    """The images of each part and class."""
+    """The images of each part and class, by their names."""
     found: dict[tuple[str, str], Images] = {(part, name): [] for part in ("train", "test") for name in classes}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, file in unpack(archive, Path(folder), *MOST):
+            place = PurePosixPath(name).parts[-3:]
+            if place[:2] in found:
+                found[place[:2]].append((place[2], _pixels(file, f"{archive}: {name}")))
+    return {place: sorted(images, key=lambda image: image[0]) for place, images in found.items()}
+
+
+def _pixels(file: Path, name: str) -> np.ndarray:
     try:
-        with tarfile.open(archive) as opened:
-            for member in opened:
-                place = PurePosixPath(member.name).parts[-3:]
-                if member.isfile() and place[:2] in found:
-                    pixels = Image.open(io.BytesIO(opened.extractfile(member).read())).convert("RGB")
-                    found[place[:2]].append((place[2], np.asarray(pixels)))
-    except (OSError, tarfile.TarError, EOFError, UnidentifiedImageError) as error:
-        raise InputError(f"{archive} is not a whole archive of images: {error}") from error
-    return found
+        pixels = np.asarray(read_image(file))
+    except Exception as error:  # Pillow raises anything on a bad file
+        raise InputError(f"{name} cannot be read: {error}") from error
+    if pixels.shape != (SIDE, SIDE, 3):
+        raise InputError(f"{name} has {pixels.shape[1]} x {pixels.shape[0]} pixels, not {SIDE} x {SIDE}")
+    return pixels
 
 
 def _labels(path: Path, classes: int) -> np.ndarray:
     """Labels int64 [N]."""
     try:
         labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is not a list of labels: {error}") from error
-    if (
-        labels.ndim != 1
-        or labels.dtype.kind not in "iu"
-        or not len(labels)
-        or labels.min() < 0
-        or labels.max() >= classes
-    ):
+    known = isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels)
+    if not known or labels.min() < 0 or labels.max() >= classes:
         raise InputError(f"{path} is not a list of labels from 0 to {classes - 1}")
     return labels.astype(np.int64)

@@ -4,13 +4,14 @@ results.json of each probe as PROBE.json, metrics.jsonl of the pre-training, and
 it is, the run is complete.
 """
 
+import contextlib
 import json
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -61,21 +62,38 @@ def run_all(wanted: Iterable[tuple[str, int]], run_one: Callable[[str, int], Non
             each.result()
 
 
-def keep(out: Path, told: dict[str, Any], pretraining: Path, probes: Sequence[Path], begun: float) -> None:
+@contextlib.contextmanager
+def counted(path: Path) -> Iterator[None]:
+    """Add the seconds that are spent inside to those in a file, so that a run of several starts has the time of all."""
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        replace_file(path, json.dumps(_seconds(path) + time.monotonic() - begun).encode())
+
+
+def _seconds(path: Path) -> float:
+    """Of `counted`."""
+    return float(json.loads(path.read_bytes())) if path.exists() else 0.0
+
+
+def keep(out: Path, told: dict[str, Any], pretraining: Path, probes: Sequence[Path], seconds: Path) -> None:
     """Copy what a run left to `out`.
 
     Args:
         told: for run.json: 'name', 'split', and how it was run. pretraining, probes: folders of the experiments; probes
-            as PROBES. begun: when it began, in seconds since 1970.
+            as PROBES. seconds: the file of `counted`.
     """
     lines = [json.loads(line) for line in _lines(pretraining / "metrics.jsonl")]
     if lines:
         replace_file(out / "metrics.jsonl", (pretraining / "metrics.jsonl").read_bytes())
     for probe, folder in zip(PROBES, probes, strict=True):
         replace_file(out / f"{probe}.json", json.dumps(_public(folder / "results.json"), indent=1).encode())
-    minutes, each = round((time.time() - begun) / 60, 1), np.diff([line["time"] for line in lines])
-    # A run that was interrupted has fewer minutes than it took in all.
-    times = {"minutes": minutes, "seconds_per_epoch": round(float(np.median(each)), 2) if len(each) else None}
+    each = np.diff([line["time"] for line in lines])
+    times = {
+        "minutes": round(_seconds(seconds) / 60, 1),
+        "seconds_per_epoch": round(float(np.median(each)), 2) if len(each) else None,
+    }
     replace_file(out / "run.json", json.dumps(told | times, indent=1).encode())
 
 

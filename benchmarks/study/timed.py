@@ -5,9 +5,12 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 from benchmarks.study.kept import folder_of
@@ -38,18 +41,45 @@ def run_step(words: Sequence[str], environment: Mapping[str, str], seconds: floa
     process = subprocess.Popen(
         words, cwd=PROJECT, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True
     )
-    try:
-        code = process.wait(seconds - GRACE)
-    except subprocess.TimeoutExpired:
-        code = _end(process)
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # workers of a run that was killed
-            os.killpg(process.pid, signal.SIGKILL)
-    if code in (CODES[signal.SIGTERM], -signal.SIGTERM, -signal.SIGKILL):
+    asked = False
+    with _handed_on(process):
+        try:
+            code = process.wait(seconds - GRACE)
+        except subprocess.TimeoutExpired:
+            asked, code = True, _end(process)
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # workers of a run that was killed
+                os.killpg(process.pid, signal.SIGKILL)
+    if asked and code in (CODES[signal.SIGTERM], -signal.SIGTERM, -signal.SIGKILL):
         return False
     if code:
         raise InputError(f"`{' '.join(words[:3])} ...` ended with code {code}")
     return True
+
+
+@contextlib.contextmanager
+def _handed_on(process: subprocess.Popen) -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP let the process save and end, and then end this one, as Ctrl-C does."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _end(process)
+        sys.exit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in numbers} if _in_main_thread() else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_main_thread() -> bool:
+    """Python lets no other thread handle signals."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _end(process: subprocess.Popen) -> int:

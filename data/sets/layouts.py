@@ -46,7 +46,7 @@ def _whole(text: object, path: Path) -> int:
     try:
         if float(number := int(text)) == float(text):
             return number
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise InputError(f"{path} has label {str(text)[:80]!r}, which is no whole number: unpack the archive again")
 

@@ -3,6 +3,9 @@
 import gc
 import json
 import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -118,6 +121,16 @@ def test_a_side_without_memory_is_told(turns):
     assert (side.note, side.seconds, work.closed) == ("no memory", [], 1)
 
 
+def test_a_side_that_fails_is_told():
+    def fails() -> None:
+        raise RuntimeError("no compiler\nfound")
+
+    work = Work()
+    work.turn = fails
+    side = Side("ours", lambda: work, CPU)
+    assert (side.note, work.closed) == ("RuntimeError: no compiler found", 1)
+
+
 def test_a_side_that_cannot_be_made_is_told():
     side = Side("ours", lambda: Work(0).turn(), CPU)
     side.take()
@@ -167,24 +180,33 @@ OUTCOMES = [
 def test_the_tests_are_run_and_their_outcome_is_told(monkeypatch, code, said, summary):
     asked = []
 
-    def finished(command, **how):
-        asked.append((command, how))
-        return subprocess.CompletedProcess(command, code, said, "")
+    def finished(command, seconds):
+        asked.append((command, seconds))
+        return code, said
 
-    monkeypatch.setattr(program.subprocess, "run", finished)
+    monkeypatch.setattr(program, "run_in_time", finished)
     found = program.tests(Clock(9))
     assert (found["code"], found["summary"]) == (code, summary)
-    ((command, how),) = asked
-    assert command[1:6] == ["-m", "pytest", "tests/gpu", "-m", "gpu"] and how["timeout"] < 9 * 60 / 2
+    ((command, seconds),) = asked
+    assert command[1:6] == ["-m", "pytest", "tests/gpu", "-m", "gpu"] and seconds < 9 * 60 / 2
 
 
 def test_tests_that_are_not_over_in_time(monkeypatch):
-    def late(command, timeout, **_):
-        raise subprocess.TimeoutExpired(command, timeout, b"....")
-
-    monkeypatch.setattr(program.subprocess, "run", late)
+    monkeypatch.setattr(program, "run_in_time", lambda command, seconds: (None, "...."))
     found = program.tests(Clock(9))
     assert found["code"] == 1 and found["summary"] == "not over after 243 s" and found["output"] == "...."
+
+
+def test_nothing_that_was_started_outlives_the_time():
+    starts = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
+    code, said = program.run_in_time([sys.executable, "-c", starts], 10)
+    assert code is None
+    stat = Path(f"/proc/{int(said)}/stat")
+    deadline = time.monotonic() + 10
+    while (alive := stat.exists() and stat.read_text().split()[2] != "Z") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive
+    assert program.run_in_time([sys.executable, "-c", "raise SystemExit(3)"], 60) == (3, "")
 
 
 def test_failed_tests_are_exit_code_1_after_the_table(call, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import tarfile
@@ -17,9 +18,10 @@ from PIL import Image
 from benchmarks import gpu_study
 from benchmarks.gpu.measure import Clock
 from benchmarks.study import timed
-from benchmarks.study.carry import pack, unpack
+from benchmarks.study.carry import momentum_anew, pack, unpack
 from benchmarks.study.jpegs import write_arrays
 from benchmarks.study.kept import folder_of
+from benchmarks.study.plan import SHARE, Plan, fit, planned, seconds_planned
 from benchmarks.study.timed import Pace, run_step
 from data.sets.registry import data_set
 from run.checkpoint import read_checkpoint, write_checkpoint
@@ -30,12 +32,12 @@ SHARED = PROJECT.parent / "shared"
 CLASSES = ["cat", "dog"]
 
 
-def archive_of(path, files: dict[str, int]) -> None:
+def archive_of(path, files: dict[str, int], side: int = 32) -> None:
     """An archive of grey images, name -> value."""
     with tarfile.open(path, "w:xz") as archive:
         for name, value in files.items():
             buffer = io.BytesIO()
-            Image.fromarray(np.full((4, 4), value, np.uint8)).save(buffer, "png")
+            Image.fromarray(np.full((side, side), value, np.uint8)).save(buffer, "png")
             member = tarfile.TarInfo(name)
             member.size = buffer.tell()
             buffer.seek(0)
@@ -43,25 +45,40 @@ def archive_of(path, files: dict[str, int]) -> None:
 
 
 def test_arrays_are_in_the_order_of_the_labels(tmp_path):
-    files = {"train/dog/2.png": 30, "train/cat/1.png": 10, "train/dog/1.png": 20, "test/dog/1.png": 50}
+    files = {
+        "train/dog/2.png": 30,
+        "train/cat/1.png": 10,
+        "train/dog/1.png": 20,
+        "test/dog/1.png": 50,
+        "test/dog/2.png": 51,
+    }
     archive_of(tmp_path / "images.tar.xz", files | {"test/cat/2.png": 41, "test/cat/1.png": 40, "read.me/a/b.png": 7})
     np.save(tmp_path / "labels.npy", np.array([1, 0, 1], np.uint8))
     write_arrays(tmp_path / "images.tar.xz", tmp_path / "labels.npy", CLASSES, tmp_path / "out.npz")
     found = np.load(tmp_path / "out.npz")
-    assert found["train_images"].shape == (3, 4, 4, 3) and found["train_images"].dtype == np.uint8
+    assert found["train_images"].shape == (3, 32, 32, 3) and found["train_images"].dtype == np.uint8
     assert found["train_images"][:, 0, 0, 0].tolist() == [20, 10, 30] and found["train_labels"].tolist() == [1, 0, 1]
-    assert found["test_images"][:, 0, 0, 0].tolist() == [40, 41, 50] and found["test_labels"].tolist() == [0, 0, 1]
+    assert found["test_images"][:, 0, 0, 0].tolist() == [40, 41, 50, 51] and found["test_labels"].tolist() == [
+        0,
+        0,
+        1,
+        1,
+    ]
+
+
+CATS = {"train/cat/1.png": 1, "test/cat/1.png": 1, "test/dog/1.png": 1}
 
 
 @pytest.mark.parametrize(
     ("labels", "files", "said"),
     [
-        ([1, 0], {"train/cat/1.png": 1}, "has 0 training images of dog, .* 1"),
-        ([0], {"train/cat/1.png": 1}, "no test images"),
-        ([2], {"train/cat/1.png": 1}, "not a list of labels from 0 to 1"),
-        ([0.5], {"train/cat/1.png": 1}, "not a list of labels from 0 to 1"),
-        (None, {"train/cat/1.png": 1}, "not a list of labels"),
-        ([0], None, "not a whole archive"),
+        ([1, 0], CATS, "has 0 training images of dog, .* 1"),
+        ([0], {"train/cat/1.png": 1}, "0 to 0 test images of a class"),
+        ([0], {name: 1 for name in CATS if "test/dog" not in name}, "0 to 1 test images of a class"),
+        ([2], CATS, "not a list of labels from 0 to 1"),
+        ([0.5], CATS, "not a list of labels from 0 to 1"),
+        (None, CATS, "not a list of labels"),
+        ([0], None, "cannot be unpacked"),
     ],
 )
 def test_bad_archives_and_labels_are_one_line(tmp_path, labels, files, said):
@@ -71,9 +88,25 @@ def test_bad_archives_and_labels_are_one_line(tmp_path, labels, files, said):
         archive_of(archive, files)
     if labels:
         np.save(path, np.array(labels))
+    refuses(archive, path, said)
+
+
+def refuses(archive: Path, labels: Path, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        write_arrays(archive, path, CLASSES, tmp_path / "out.npz")
-    assert not (tmp_path / "out.npz").exists()
+        write_arrays(archive, labels, CLASSES, labels.parent / "out.npz")
+    assert not (labels.parent / "out.npz").exists()
+
+
+def test_a_damaged_archive_and_images_of_another_size_are_one_line(tmp_path):
+    archive, labels = tmp_path / "images.tar.xz", tmp_path / "labels.npy"
+    np.save(labels, np.array([0]))
+    archive_of(archive, CATS, side=16)
+    refuses(archive, labels, "16 x 16 pixels, not 32 x 32")
+    archive_of(archive, CATS)
+    whole = archive.read_bytes()
+    for place in range(len(whole) // 8, len(whole), len(whole) // 8):
+        archive.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        refuses(archive, labels, "images.tar.xz")
 
 
 @pytest.mark.slow
@@ -97,10 +130,24 @@ def test_a_run_ends_in_time(monkeypatch):
     with pytest.raises(InputError, match="ended with code 3"):
         run_step([sys.executable, "-c", "raise SystemExit(3)"], {}, 60)
     assert not run_step(["no-such-program"], {}, 1)  # too late to begin
+    with pytest.raises(InputError, match="ended with code -9"):  # for its memory, say: it would do so again
+        run_step([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], {}, 60)
     for program in (SAVES, SAVES.replace("sys.exit(143)", "0")):  # one that ends, one that must be killed
         before = time.monotonic()
         assert not run_step([sys.executable, "-c", program], {}, 3)
         assert time.monotonic() - before < 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_study_that_is_interrupted_lets_its_run_save(tmp_path, number):
+    saves = SAVES.replace("sys.exit(143)", f"(open({str(tmp_path / 'saved')!r}, 'w').close(), sys.exit(143))")
+    saves = saves.replace("print(1)", f"open({str(tmp_path / 'begun')!r}, 'w').close()")
+    study = f"from benchmarks.study.timed import run_step; run_step([{sys.executable!r}, '-c', {saves!r}], {{}}, 60)"
+    process = subprocess.Popen([sys.executable, "-c", study], cwd=PROJECT, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "begun").exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(30) != 0 and (tmp_path / "saved").exists()
 
 
 def checkpoint(folder, epoch: int, name: str = "model.pt") -> dict:
@@ -112,55 +159,91 @@ def checkpoint(folder, epoch: int, name: str = "model.pt") -> dict:
 
 
 def test_weights_are_carried_in_parts_and_momentum_is_not(tmp_path):
-    content = checkpoint(tmp_path / "here/run", 5)
-    (tmp_path / "here/run/metrics.jsonl").write_text('{"epoch": 5}\n')
-    assert pack(tmp_path / "here/run", tmp_path / "packet", [2], part=500)
-    parts = sorted((tmp_path / "packet").glob("weights.*"))
+    here, there, packet = tmp_path / "here/run", tmp_path / "there/run", tmp_path / "packet"
+    content = checkpoint(here, 5)
+    (here / "metrics.jsonl").write_text('{"epoch": 5}\n')
+    assert pack(here, packet, [2], part=500) and momentum_anew(packet) == [2, 5]
+    parts = sorted(packet.glob("weights-*"))
     assert len(parts) > 2 and all(path.stat().st_size <= 500 for path in parts)
-    assert unpack(tmp_path / "packet", tmp_path / "there") == [2, 5]
-    found = read_checkpoint(tmp_path / "there/run/model.pt")
+    assert unpack(packet, there)
+    found = read_checkpoint(there / "model.pt")
     assert torch.equal(found["state_dict"]["weight"], content["state_dict"]["weight"]) and found["random"] == [1, 2]
     assert found["optim"] == content["optim"] | {"state": {}}
-    assert (tmp_path / "there/run/metrics.jsonl").read_text() == '{"epoch": 5}\n'
+    assert (there / "metrics.jsonl").read_text() == '{"epoch": 5}\n'
     # What a machine has itself is newer; what is not there is nothing.
-    assert unpack(tmp_path / "packet", tmp_path / "there") is None
-    assert unpack(tmp_path / "none", tmp_path / "there") is None and not pack(tmp_path / "none", tmp_path / "p", [])
-    parts[1].unlink()
+    assert not unpack(packet, there) and momentum_anew(tmp_path / "none") == []
+    assert not unpack(tmp_path / "none", there) and not pack(tmp_path / "none", tmp_path / "p", [])
+    # Another packet in its place.
+    checkpoint(here, 6)
+    assert pack(here, packet, [2]) and momentum_anew(packet) == [2, 6]
+    assert len(list(packet.glob("weights-*"))) == 1 and unpack(packet, tmp_path / "third")
+
+
+def test_a_damaged_packet_is_one_line(tmp_path):
+    checkpoint(tmp_path / "here", 5)
+    pack(tmp_path / "here", tmp_path / "packet", [], part=500)
+    told = tmp_path / "packet/run.json"
+    whole = told.read_text()
+    odd = [whole[:40], "[]", whole.replace('"model.pt"', '"../model.pt"'), whole.replace('"epoch": 5', '"epoch": "5"')]
+    for text in [*odd, whole.replace('"file"', '"fill"')]:
+        told.write_text(text)
+        with pytest.raises(InputError, match=r"run\.json is damaged"):
+            unpack(tmp_path / "packet", tmp_path / "there")
+    told.write_text(whole)
+    sorted((tmp_path / "packet").glob("weights-*"))[1].unlink()
     with pytest.raises(InputError, match="not all"):
-        unpack(tmp_path / "packet", tmp_path / "elsewhere")
-    assert not (tmp_path / "elsewhere").exists()
+        unpack(tmp_path / "packet", tmp_path / "there")
+    assert not (tmp_path / "there").exists()
 
 
 def test_a_whole_pretraining_is_carried_by_the_name_that_probes_ask_for(tmp_path):
+    here = tmp_path / "here"
     for name in ("model.pt", "model_6.pt"):
-        checkpoint(tmp_path / "here/run", 6, name)
-    assert pack(tmp_path / "here/run", tmp_path / "packet", []) and unpack(tmp_path / "packet", tmp_path / "there")
-    assert [path.name for path in (tmp_path / "there/run").iterdir()] == ["model_6.pt"]
+        checkpoint(here, 6, name)
+    assert pack(here, tmp_path / "packet", []) and unpack(tmp_path / "packet", tmp_path / "there")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["model_6.pt"]
+    # Within the epoch after it, the weights are no more those of epoch 6.
+    write_checkpoint(here / "model.pt", checkpoint(here, 6, "model_6.pt") | {"within": {"steps": 1}})
+    assert pack(here, tmp_path / "packet", []) and unpack(tmp_path / "packet", tmp_path / "later")
+    assert [path.name for path in (tmp_path / "later").iterdir()] == ["model.pt"]
 
 
-def test_the_plan_fills_the_time(monkeypatch):
+def test_the_plan_fills_the_time():
     """Against a sum over all that will be run: as many epochs as fit, and not one more."""
     paces = {"simclr": Pace(10, 2.0), "sdclr": Pace(12, 3.0), "bcl-d": Pace(14, 3.5)}
-    probes = [Pace(5, 1.0), Pace(6, 0.1)]
-    options = Namespace(methods=list(paces), calls=3, minutes=9, work=Path("w"))
-    monkeypatch.setattr(gpu_study, "recipe_of", lambda method, o, **_: [[method, "--epochs", n] for n in "369"])
-    answers = {"simclr": [paces["simclr"], *probes], "sdclr": [paces["sdclr"]], "bcl-d": [paces["bcl-d"]]}
-    monkeypatch.setattr(gpu_study, "pace_of", lambda words, *_: answers[words[0]].pop(0))
-    found = gpu_study.plan(options, Clock(9))
-    assert found.pretraining == paces and found.probes == probes
+    probes, of_probes = [Pace(5, 1.0), Pace(6, 0.1)], [30, 100]
 
     def whole(epochs: int) -> float:
-        of_probes = sum(pace.start + n * pace.epoch for pace, n in zip(probes, (6, 9), strict=True))
-        runs = sum(pace.start + epochs * pace.epoch + of_probes for pace in paces.values())
-        return runs + 2 * (timed.GRACE + 14)  # two stops, each with a start again
+        each = sum(pace.start + n * pace.epoch for pace, n in zip(probes, of_probes, strict=True))
+        return sum(pace.start + epochs * pace.epoch + each for pace in paces.values())
 
-    time_there_is = gpu_study.SHARE * 27 * 60
-    assert whole(found.epochs) <= time_there_is < whole(found.epochs + 1) + 1
-    for method, pace in paces.items():
-        answers[method] = [pace, *(probes if method == "simclr" else [])]
-    options.calls = options.minutes = 1
-    with pytest.raises(InputError, match="too short for one epoch"):
-        gpu_study.plan(options, Clock(1))
+    for seconds in (60, 500, 1000, 3000.5):
+        found = fit(paces, probes, of_probes, seconds)
+        assert (whole(found) <= seconds or found == 0) and seconds < whole(found + 1)
+    clock = Clock(9)
+    left = seconds_planned(paces, 3, clock)
+    assert left == pytest.approx(SHARE * 27 * 60 - 2 * (timed.GRACE + 14), abs=1)
+
+
+def test_a_plan_is_kept_and_a_damaged_one_is_one_line(tmp_path):
+    made = Plan(7, {"simclr": Pace(1.0, 2.0)}, [Pace(3.0, 4.0)])
+    folders = [tmp_path / "work", tmp_path / "carry"]
+    assert planned(folders, lambda: made) == made
+    (folders[0] / "plan.json").unlink()
+    assert planned(folders, lambda: pytest.fail("there is one")) == made and (folders[0] / "plan.json").exists()
+    for text in ("", "{}", "[1]", '{"epochs": 1, "pretraining": {"simclr": ["a", 1]}, "probes": []}'):
+        (folders[0] / "plan.json").write_text(text)
+        with pytest.raises(InputError, match=r"plan\.json is damaged"):
+            planned(folders, lambda: made)
+
+
+def test_results_of_other_epochs_share_no_table(tmp_path, monkeypatch):
+    options = Namespace(out=tmp_path, model="res18", methods=["simclr", "sdclr"])
+    told = {("simclr", 1): {"epochs": 9, "model": "res18"}}
+    monkeypatch.setattr(gpu_study, "results_in", lambda folder: told)
+    assert gpu_study.missing(options, 9) == ["sdclr"]
+    with pytest.raises(InputError, match="simclr of 9 epochs of res18: move it"):
+        gpu_study.missing(options, 8)
 
 
 def read(path: Path) -> str:

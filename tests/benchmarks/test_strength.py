@@ -30,7 +30,7 @@ def test_from_strengths_to_a_table_and_a_figure(call, tmp_path, monkeypatch):
     assert (weak["--strength"], strong["--strength"]) == ("0", "1.5") and weak["--resizeLower"] == "0.4"  # the recipe's
     assert "--strength" not in steps[1] and len(steps) == 6
     assert len({step["--checkpoint"] for step in steps if "--checkpoint" in step}) == 2
-    found = results_in(tmp_path / "kept")
+    found = results_in(tmp_path / "kept/digits-res20_s-1")
     assert found.keys() == {("strength-0", 2), ("strength-1.5", 2)}
     (figure,) = drawn
     assert [axis.get_title() for axis in figure.axes] == ["linear probe", "few-shot probe"]
@@ -43,8 +43,8 @@ def test_from_strengths_to_a_table_and_a_figure(call, tmp_path, monkeypatch):
     assert text in done.stdout and "strength-1.5" in text
 
     steps.clear()
-    assert call("benchmarks/strength.py", *words, "--epochs", "1").returncode == 0 and not steps
-    kept = json.loads((tmp_path / "kept/split2/strength-0/linear.json").read_text())
+    assert call("benchmarks/strength.py", *words, "--epochs", "1", "--model", "res20_s").returncode == 0 and not steps
+    kept = json.loads((tmp_path / "kept/digits-res20_s-1/split2/strength-0/linear.json").read_text())
     assert str(tmp_path) not in json.dumps(kept)
 
 

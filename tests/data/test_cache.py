@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data import opened_folder
 from data.cache import decode, square
 from data.flags import Views
 from data.images import ImageFiles
@@ -71,6 +72,19 @@ def test_a_file_without_a_name(tmp_path):
     (plain,) = data.plain(data.everything, VIEWS, 8, ALONE)
     assert np.array_equal((plain.views[:, 0] * 255).round().byte().permute(0, 2, 3, 1).numpy(), found)
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_list_is_decoded_once(tmp_path, monkeypatch, cache):
+    data = opened(noise(tmp_path / "own", "a.png", "b.png"), cache)
+    asked = []
+    monkeypatch.setattr(opened_folder, "decode", lambda *how: asked.append(1) or decode(*how))
+    training = data.training(data.everything, VIEWS)
+    for _ in range(2):
+        (plain,) = data.plain(data.everything, VIEWS, 8, ALONE)
+    assert len(asked) == 1 and len(training.images) == len(plain.views) == 2
+    data.training(data.everything, replace(VIEWS, size=4))
+    assert len(asked) == 2
 
 
 def test_a_run_that_is_refused_leaves_nothing(tmp_path):
@@ -154,6 +168,16 @@ def test_where_images_are_decoded_to(tmp_path, monkeypatch):
     assert data_set("folder").open(str(large), opening=Opening(size=32)).where == "none"
     monkeypatch.setattr("data.opened_folder.SHARE", 10**12)
     assert opened(small, "auto").where == "disk"
+
+
+@pytest.mark.parametrize("line", ["train/0/-1 0", "train/cat/image.jpg 0", "train/0/9 0", "test/0/0 0\ntrain/0/1 0"])
+def test_a_list_of_other_images_than_those_of_an_npz_file_is_one_line(tmp_path, line):
+    pixels = np.zeros((4, 8, 8, 3), np.uint8)
+    data = opened(arrays(tmp_path / "a.npz", train_images=pixels), "auto")
+    paths = [row.split()[0] for row in line.splitlines()]
+    chosen = replace(data.everything, labels=np.zeros(len(paths), np.int64), paths=paths)
+    with pytest.raises(InputError, match="make it again"):
+        data.training(chosen, VIEWS)
 
 
 def test_other_pixels_in_an_npz_file_are_other_images(tmp_path):

@@ -104,6 +104,11 @@ def test_settings_of_a_stranger_stay_in_their_cells(rows):
     assert found["pre-training epochs"] == "4" and "\n# heading" not in text
 
 
+def test_epochs_of_any_type(rows):
+    found, _ = rows(epoch=4, config=PRETRAINING | {"epochs": torch.ones(2)})
+    assert found["pre-training epochs"] == "4" and found["method"] != "none"
+
+
 def test_another_file_is_not_replaced_by_a_card(call, tmp_path):
     state = {f"module.{k}": v for k, v in network("res20_s").state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "model.pt")

@@ -272,6 +272,18 @@ def test_images_that_cannot_be_read_are_of_no_cluster():
         few.start_epoch(1, lambda: features)
 
 
+def test_images_of_no_cluster_are_of_the_largest_ones_expert():
+    method = experts()
+    method.cluster.copy_(torch.tensor([-1, -1, 0, 2, 2, 2, 1, 1, 0]))
+    views = batch(2).views
+    method(views, torch.tensor([0, 1]))
+    assert method.running == 2
+    method(views, torch.tensor([0, 6]))  # one of the batch tells
+    assert method.running == 1
+    distillation = Distillation(network(), [network() for _ in range(4)], method.cluster)
+    assert distillation.experts_of(torch.arange(9)).tolist() == [2, 2, 0, 2, 2, 2, 1, 1, 0]
+
+
 # ---- whole trainings
 
 

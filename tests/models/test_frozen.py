@@ -81,6 +81,17 @@ def test_features_are_those_of_evaluation_mode(name, stem, size, dtype):
     assert not [m for m in frozen.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
+def test_synchronised_batch_norms_are_folded_like_others():
+    """A network that several processes train is evaluated as that of one."""
+    model, x = network("res20_s"), images(4, 28)
+    expected = FrozenBackbone(model, torch.bfloat16).features(x)
+    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(model))
+    found = FrozenBackbone(synchronised, torch.bfloat16)
+    assert not any("BatchNorm" in type(module).__name__ for module in found.modules())
+    assert torch.equal(found.features(x), expected)
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in synchronised.modules())
+
+
 def test_the_original_is_neither_followed_nor_changed():
     model, x = network("res20_s").train(), images(4, 28)
     before, frozen = copy.deepcopy(model.state_dict()), FrozenBackbone(model)
