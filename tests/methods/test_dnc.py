@@ -18,6 +18,7 @@ from torch import nn
 from data.sets.memory import load
 from data.sets.registry import data_set
 from methods import choose, method_in
+from methods.bcl import BCL
 from methods.clusters import cosine_k_means, join_small
 from methods.dnc import Distillation, Division, Experts, _regressor
 from methods.epochs import parts_of, share_out
@@ -25,6 +26,7 @@ from methods.simclr import SimCLR
 from models import build_encoder
 from models.heads import ProjectionHead
 from pretrain.epoch import step
+from pretrain.setup import trained_encoders
 from recipes.settings import settle
 from run.checkpoint import read_checkpoint
 from run.compute import Compute
@@ -270,6 +272,16 @@ def test_images_that_cannot_be_read_are_of_no_cluster():
     features[2:] = torch.nan
     with pytest.raises(InputError, match="2 images can be read, fewer than the 3 clusters"):
         few.start_epoch(1, lambda: features)
+
+
+def test_the_networks_that_are_compiled_are_those_that_train():
+    learner = SimCLR(network(), 0.2)
+    assert trained_encoders(learner) == [learner.encoder]
+    method = experts()
+    assert trained_encoders(method) == [each.encoder for each in method.learners]
+    distillation = Distillation(network(), [network(), network()], torch.zeros(9, dtype=torch.long))
+    assert trained_encoders(distillation) == [distillation.encoder]
+    assert trained_encoders(BCL(learner, 9)) == [learner.encoder]
 
 
 def test_images_of_no_cluster_are_of_the_largest_ones_expert():
