@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,12 +21,23 @@ from utils.errors import run
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a shell's background: what tests start would ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def slow_but(kept: object, values: Iterable) -> list:
     """Values of a parametrized test, of which all but one are of make test-all alone."""
     return [
         v if v == kept else pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=pytest.mark.slow) for v in values
     ]
+
+
+def quick_first(values: Iterable) -> list:
+    """Values of a parametrized test, of which all but the first are of make test-all alone."""
+    first, *others = values
+    return [first, *(v if isinstance(v, type(pytest.param())) else slow_but(None, [v])[0] for v in others)]
 
 
 @pytest.fixture

@@ -183,6 +183,7 @@ def add_data_set(project: Path) -> list[str]:
     return [commands, script]
 
 
+@pytest.mark.slow
 def test_a_data_set_goes_from_pretraining_to_the_table(project):
     """The one walk of the document that is not slow."""
     commands, _ = add_data_set(project)

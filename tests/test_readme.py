@@ -197,9 +197,8 @@ def trains(block: str) -> bool:
 
 
 def takes_long(name: str, block: str) -> bool:
-    """Whether make test-all alone runs a block: it trains or, outside the README, runs many recipes or checks one."""
-    many = re.search(r"^for n in|reproduce\.sh|^\S*-LT\.sh.*--check True", block, re.M)
-    return trains(block) or name != "README.md" and bool(many)
+    """Whether make test-all alone runs a block: it trains, or is of another document than the README."""
+    return trains(block) or name != "README.md"
 
 
 def command_params() -> list:
@@ -263,6 +262,7 @@ def programs() -> dict[str, set[str]]:
     return {program: found[program] | (shared if "train_" in program else set()) for program in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", programs())
 def test_programs_have_the_options_that_are_told(script, program):
     done = script(*program.split(), "--help")

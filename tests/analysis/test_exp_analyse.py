@@ -158,6 +158,7 @@ def write_two_methods(root: Path) -> None:
                 write(probed / "results.json", result(per_class, counts_of(10, n), protocol=protocol))
 
 
+@pytest.mark.slow
 def test_several_methods_and_probes_and_figures(tmp_path, call, figures):
     write_two_methods(tmp_path)
     words = ["--dataset", "digits", "--LT", "--method", "simclr", "sdclr", "--probe", "linear", "fewShot"]
@@ -176,6 +177,7 @@ def test_several_methods_and_probes_and_figures(tmp_path, call, figures):
     assert re.findall("^figure: (.*)$", done.stdout, re.M) == [str(tmp_path / "new" / name) for name in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tailed", [["--LT"], []])
 def test_balanced_lists_beside_long_tailed_ones(tmp_path, call, figures, tailed):
     """Of the methods that both were run with, in the groups of D_i; the same whichever the table is of."""

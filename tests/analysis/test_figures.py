@@ -80,6 +80,7 @@ def lines_of(axis) -> dict[str, tuple[list, list]]:
 # ---- all of them
 
 
+@pytest.mark.slow
 def test_all_are_written_and_the_same_again(tmp_path, figures):
     rows = made(tmp_path)
     record(rows)

@@ -132,6 +132,7 @@ def test_how_each_number_was_made(tmp_path, report):
     assert older.count("not recorded") == 1 + 5 + 4  # commands, versions, machines; the probe's seed and time
 
 
+@pytest.mark.slow
 def test_pictures_are_those_of_the_runs(tmp_path, report):
     write_study(tmp_path)
     page = report(*WORDS)
@@ -202,6 +203,7 @@ def test_figures_are_those_of_the_terminal_and_take_the_colours_of_the_page(tmp_
     assert {*names, "balanced", *(f"{key}_by_group" for key in OF_GROUPS)} == CAPTIONS.keys()
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_page(tmp_path, report):
     write_study(tmp_path)
     report(*WORDS)

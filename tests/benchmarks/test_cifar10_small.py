@@ -49,6 +49,7 @@ def test_thinning_keeps_every_class_or_says_so():
     assert cifar10_small.thin(ids[1:], labels[1:], 2).tolist() == [4, 1, 0]
 
 
+@pytest.mark.slow
 def test_from_lists_to_table(study, tmp_path):
     done = study(*OPTIONS, "--runs", "bcl-d")
     assert done.returncode == 0, done.stderr

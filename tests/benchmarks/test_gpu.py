@@ -197,6 +197,7 @@ def test_tests_that_are_not_over_in_time(monkeypatch):
     assert found["code"] == 1 and found["summary"] == "not over after 243 s" and found["output"] == "...."
 
 
+@pytest.mark.slow
 def test_nothing_that_was_started_outlives_the_time():
     starts = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
     code, said = program.run_in_time([sys.executable, "-c", starts], 10)

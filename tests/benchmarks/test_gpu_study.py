@@ -124,6 +124,7 @@ def test_the_arrays_of_cifar_10_are_those_of_its_lists(tmp_path):
 SAVES = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); print(1); time.sleep(60)"
 
 
+@pytest.mark.slow
 def test_a_run_ends_in_time(monkeypatch):
     monkeypatch.setattr(timed, "GRACE", 1)
     assert run_step([sys.executable, "-c", "pass"], {}, 60)

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import methods
 from benchmarks.methods import Cost, Work, between_steps, our_step, table, tabled, works
-from tests.conftest import one_line_error
+from tests.conftest import one_line_error, quick_first
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,11 +33,11 @@ def test_phases():
 
 @pytest.mark.parametrize(
     ("name", "allowed"),
-    [
+    quick_first([
         # A forward is a third of a forward and backward; the loss is next to nothing.
         ("focal", [1]), ("sdclr", [1]), ("bcl-i", [1]), ("ts", [1]), ("simclr+gh", [1]), ("moclr", [4 / 3]),
         ("rwsam", [2]), pytest.param("dnc", [4 / 3, 4 / 3, 5 / 3], marks=pytest.mark.slow),
-    ],
+    ]),
 )  # fmt: skip
 def test_what_forwards_and_backwards_allow(here, name, allowed):
     found = methods.costs([name], 101, "fp32", 1, "res20_s")

@@ -283,6 +283,7 @@ def test_optimizers_that_lack_what_they_need(optimizer, change):
             load_optimizer(build_optimizer(optimizer, [weight], 0.1, None), content["optim"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"config": {"trainSplit": None}}, {"config": {"seed": torch.ones(2)}},
                                     {"config": {"checkpoint": {1}}}, {"lists": 3}, {"lists": {"train": {"a": {1}}}},
                                     {"lists": {"train": "x"}}])  # fmt: skip

@@ -126,6 +126,7 @@ PRETRAIN = ["train_simCLR.py", "p", "--dataset", "digits", "--trainSplit", "trai
             "--batch_size", "45", "--optimizer", "sgd", "--lr", "0.1", "--precision", "fp32"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_from_pre_training_to_features(call, tmp_path, digits):
     few = write_lists(tmp_path, digits)
     done = call(*PRETRAIN, "--image_size", SIZE, "--epochs", "1")

@@ -234,6 +234,7 @@ def test_a_signal_to_a_recipes_group_is_saved(tmp_path, number, code):
     ends_saved(run, tmp_path, number, -2 if number == signal.SIGINT else code)  # as a shell's loop needs it
 
 
+@pytest.mark.slow
 def test_a_small_shared_memory_is_one_line_of_the_script(call, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2**16, 0, 2**16))
     one_line_error(call("train_simCLR.py", "x", *DIGITS, "--epochs", "1"), "/dev/shm", "--num_workers 0")

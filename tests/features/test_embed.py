@@ -131,6 +131,7 @@ def digits():
     return model, alone(model, tensors(data.images)).numpy(), data.labels
 
 
+@pytest.mark.slow
 def test_file_and_checkpoint_give_the_same_points(embed, call, digits, tmp_path):
     model, values, labels = digits
     checkpoint = save(model, tmp_path / "model.pt")

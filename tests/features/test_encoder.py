@@ -242,6 +242,7 @@ def test_programs_read_them(call, tmp_path):
     assert "read as" not in quiet.stdout
 
 
+@pytest.mark.slow
 def test_a_probe_keeps_the_stem_of_its_encoder(call, tmp_path):
     """solo-learn's, which no kernel tells; also where it is resumed, or evaluated, without the checkpoint."""
     case = case_of("solo-learn, CIFAR")

@@ -14,7 +14,7 @@ import features.targets.torchvision
 from features.targets.base import NAMES
 from models import build_classifier
 from models.resnet import build_backbone
-from tests.conftest import one_line_error
+from tests.conftest import one_line_error, quick_first
 from tests.features.test_save import FORMATS, rewrite
 from tests.probe.test_on_features import alone, choose, network, same, save
 from tests.test_readme import fabricate_bcl
@@ -65,14 +65,16 @@ def check(content: dict, model: nn.Module, size: int = 40) -> None:
 
 @pytest.mark.parametrize(
     ("name", "stem", "architecture", "more"),
-    [
-        ("res18", "cifar", "resnet18", []),  # the default
-        pytest.param("res50", "imagenet", "resnet50", [], marks=pytest.mark.slow),  # the default of ImageNet's stem
-        ("res18", "imagenet", "resnet18", ["--model", "res18"]),
-        pytest.param("res50", "cifar", "resnet50", ["--model", "res50"], marks=pytest.mark.slow),
-        ("res10", "cifar", "resnet10", SMALL),
-        ("res10", "imagenet", "resnet10", SMALL),
-    ],
+    quick_first(
+        [
+            ("res18", "cifar", "resnet18", []),  # the default
+            pytest.param("res50", "imagenet", "resnet50", [], marks=pytest.mark.slow),  # the default of ImageNet's stem
+            ("res18", "imagenet", "resnet18", ["--model", "res18"]),
+            pytest.param("res50", "cifar", "resnet50", ["--model", "res50"], marks=pytest.mark.slow),
+            ("res10", "cifar", "resnet10", SMALL),
+            ("res10", "imagenet", "resnet10", SMALL),
+        ]
+    ),
 )
 def test_torchvisions_networks_load_it_and_give_our_features(export, tmp_path, name, stem, architecture, more):
     model = network(name, stem)
@@ -101,6 +103,7 @@ def test_the_larger_networks_have_torchvisions_keys_and_shapes(name, architectur
             assert shapes == {k: v.shape for k, v in reference.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stem"), [("res10", "imagenet"), ("res18", "cifar")])
 def test_the_lines_that_are_printed_load_it(export, tmp_path, name, stem):
     model = network(name, stem)
@@ -123,7 +126,8 @@ def test_the_checkpoints_settings_name_the_model(export, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("form", "dual"), [*((form, False) for form in FORMATS), ("ours", True), ("SDCLR", True), ("BCL's SDCLR", True)]
+    ("form", "dual"),
+    quick_first([*((form, False) for form in FORMATS), ("ours", True), ("SDCLR", True), ("BCL's SDCLR", True)]),
 )
 def test_one_network_in_any_format_gives_one_file(export, tmp_path, form, dual):
     """Of dual batch norm it is the dense branch's, and not the pruned one's."""
@@ -140,7 +144,7 @@ def test_one_network_in_any_format_gives_one_file(export, tmp_path, form, dual):
             check(content, choose(model, 1))
 
 
-@pytest.mark.parametrize("name", ["bcl_bcl_i", "bcl_sdclr"])
+@pytest.mark.parametrize("name", quick_first(["bcl_bcl_i", "bcl_sdclr"]))
 def test_files_like_the_authors(export, tmp_path, name):
     fabricate_bcl(tmp_path)
     content, _ = export(tmp_path / f"checkpoints_cifar100/{name}_split1/model.pt")
@@ -148,6 +152,7 @@ def test_files_like_the_authors(export, tmp_path, name):
     theirs("resnet18", "cifar").load_state_dict(content["state_dict"], strict=True)
 
 
+@pytest.mark.slow
 def test_a_probes_model_and_other_numbers(export, tmp_path):
     """Its classifier is left out; float64 and half-precision weights become float32, which networks are built in."""
     model = network("res10")

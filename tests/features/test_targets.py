@@ -21,7 +21,7 @@ from features.targets.base import Network
 from features.targets.safetensors import encoded
 from models import MODELS
 from models.resnet import IMAGENET_MEAN, IMAGENET_STD, build_backbone
-from tests.conftest import PROJECT, one_line_error
+from tests.conftest import PROJECT, one_line_error, quick_first
 from tests.features.test_export import theirs
 from tests.probe.test_on_features import alone, network, same
 from tests.probe.test_on_features import save as save_checkpoint
@@ -123,7 +123,7 @@ def read_onnx(path, architecture: str, stem: str):
 READ = {"torchvision": read_pt, "timm": read_timm, "safetensors": read_safetensors, "onnx": read_onnx}
 
 
-@pytest.mark.parametrize(("to", "name", "stem"), CASES)
+@pytest.mark.parametrize(("to", "name", "stem"), quick_first(CASES))
 def test_the_library_loads_it_and_gives_our_features(export, tmp_path, to, name, stem):
     """By its own means, by the lines that are printed, and by those of the model card, which name the file alone."""
     model = normalising(name, stem)
@@ -185,6 +185,7 @@ def test_the_lines_in_the_documents_are_those_that_are_printed():
     assert [ast.dump(ast.parse(lines)) for lines in found] == [ast.dump(ast.parse(lines)) for lines in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["torchvision", *(pytest.param(to, marks=pytest.mark.slow) for to in ("timm", "onnx"))])
 @pytest.mark.parametrize(("form", "stem"), [("solo-learn", "cifar-padded"), ("lightly-generator", "cifar-linear")])
 def test_stems_of_other_libraries(export, tmp_path, to, form, stem):

@@ -60,6 +60,7 @@ def take_step(rank: int, size: int, kind: str, name: str, folder: str) -> None:
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "processes"), PLACES)
 @pytest.mark.parametrize("name", ["simclr", "sdclr"])
 def test_processes_take_the_step_of_one(tmp_path: Path, kind, processes, name):

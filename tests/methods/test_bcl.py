@@ -443,6 +443,7 @@ def test_resumed_bcl_training_equals_the_undisturbed_one(call, tmp_path):
     one_line_error(call("train_simCLR.py", "plain", *boosted, "--accept_changes"), "no memory of this method")
 
 
+@pytest.mark.slow
 def test_boosting_changes_nothing_in_the_first_epoch_and_something_later(call, tmp_path):
     weights = {}
     for name, options in (("plain", []), ("boosted", BOOSTED), ("focal", ["--focal"]), ("both", ["--focal", *BOOSTED])):

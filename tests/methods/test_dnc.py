@@ -391,6 +391,7 @@ WITHIN = [("moclr", [5, 3]), ("moclr", [2]), ("moclr", [3]), ("moclr", [4]), ("m
           ("simclr", [4, 1, 1, 1, 1, 1]), ("sdclr", [5, 2])]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("base", "steps"), slow_but(WITHIN[0], WITHIN))
 def test_a_run_is_resumed_to_the_bit_in_each_phase(call, tmp_path, interrupted, base, steps):
     options, folder = [*FIVE, "--dnc_base", base], tmp_path / "checkpoints"

@@ -179,6 +179,7 @@ def test_the_width_is_of_the_hidden_layers_alone():
     assert narrow.of_width(16).dual_bn and narrow.of_width(16).layers == 3
 
 
+@pytest.mark.slow
 def test_a_width_is_read_back_by_the_tail_and_probes(call, tmp_path):
     options = [*SMALL, "--method", "moclr", "--head_width", "96", "--epochs", "1"]
     assert call("train_simCLR.py", "run", *options).returncode == 0

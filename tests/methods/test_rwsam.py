@@ -527,6 +527,7 @@ def test_it_never_sees_a_label(call, tmp_path, monkeypatch):
     assert same(*found) and (found[0]["density_weights"] != 1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("name", "words"),

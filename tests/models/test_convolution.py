@@ -43,6 +43,7 @@ def test_any_other_is_torchs(case):
     assert torch.equal(layer(x), theirs(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.9])
 def test_a_resnet_on_16_pixels_trains_as_with_torchs(share, monkeypatch):
     """Each gradient in float64, dense and pruned; the quick way has been taken by the three layers of 2x2 maps."""

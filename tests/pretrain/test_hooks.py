@@ -181,6 +181,7 @@ def test_phases_have_schedules_images_and_networks_of_their_own(call, tmp_path, 
     assert torch.equal(second["state_dict"][f"module.{name}"], memory[f"first.{name}"])
 
 
+@pytest.mark.slow
 def test_each_phase_has_two_stages(call, monkeypatch, toys):
     """A share of epochs is one of the phase's: ten of twelve."""
     options = [*SMALL, "--epochs", "24", "--method", "halves", "--scheduler", "two-stage", "--stage_epochs", "0.9"]
@@ -189,6 +190,7 @@ def test_each_phase_has_two_stages(call, monkeypatch, toys):
     assert rates == pytest.approx([rate for rate in of_phase for _ in range(3)] + [r for r in of_phase for _ in "ab"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", slow_but("halves", ["halves", "halves+bcl+twice", "halves+rwsam"]))
 def test_a_run_of_phases_is_resumed_to_the_bit(call, tmp_path, interrupted, toys, method):
     options, folder = [*SMALL, "--epochs", "4", "--method", method], tmp_path / "checkpoints"

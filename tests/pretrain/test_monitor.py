@@ -213,6 +213,7 @@ def test_groups_are_thirds_of_the_long_tailed_list(call, tmp_path):
     assert found["knn_all"] == pytest.approx(np.average(groups, weights=[4, 3, 3]))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_shows_each_epoch_once(call, tmp_path, boosted):
     folder = tmp_path / "checkpoints/run"
     options = [*boosted, "--epochs", "4", "--monitor", "knn", "--monitor_freq", "1"]
@@ -314,6 +315,7 @@ def observe(rank: int, size: int, folder: str, files: list[str], root: str) -> N
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_see_what_one_sees(lists, tmp_path):
     options = [*FILES, "--data", str(lists)]
     observe(0, 1, str(tmp_path), options, str(lists))

@@ -25,7 +25,7 @@ from models.frozen import FrozenBackbone
 from probe import on_features
 from probe.on_features import fit
 from split.lists import read_path_list
-from tests.conftest import one_line_error
+from tests.conftest import one_line_error, quick_first
 from tests.trees import make_tree, names
 from tests.warm import free_port
 from utils.errors import InputError
@@ -274,7 +274,7 @@ def digits(call, lists, checkpoint, tmp_path):
 PROTOCOLS = [("bcl-full", 0, {}), ("bcl-100shot", 20, {"shots": [20, 100]}), ("bcl-50shot", 10, {"shots": [10, 50]})]
 
 
-@pytest.mark.parametrize(("protocol", "shots", "departs"), PROTOCOLS)
+@pytest.mark.parametrize(("protocol", "shots", "departs"), quick_first(PROTOCOLS))
 def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protocol, shots, departs):
     before, models, used, original = checkpoint.read_bytes(), [], [], extract
     monkeypatch.setattr(

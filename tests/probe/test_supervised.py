@@ -160,6 +160,7 @@ def test_post_hoc_adjustment_trains_nothing(call, tmp_path, ce):
     assert found["1"]["protocol"] == "la-posthoc" and found["1"]["departs"].keys() == {"ce_epochs", "ce_test_freq"}
 
 
+@pytest.mark.slow
 def test_from_an_encoder_its_pretraining_is_told_also_behind_ce(call, tmp_path):
     pretraining = [*PRETRAIN, "--epochs", "1", "--save_freq", "1"]
     assert call("train_simCLR.py", "p", *pretraining).returncode == 0
@@ -266,6 +267,7 @@ def test_a_balanced_list_departs(call, tmp_path):
     assert result(tmp_path / TUNED / "x")["departs"]["list"] == [Path(S_B).name, "a long-tailed one"]
 
 
+@pytest.mark.slow
 def test_check_writes_nothing(call, tmp_path):
     for protocol in ("ce", "la", "crt", "la-posthoc"):
         done = call("train_cifar.py", "x", *DIGITS, "--protocol", protocol, "--check", "--quiet")

@@ -63,6 +63,7 @@ def test_jitter_reaches_the_images(learn, tmp_path):
     assert result(tmp_path / TUNED / "plain")["departs"]["jitter"] == [0.0, 0.4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", slow_but("la", ["la", "crt"]))
 def test_interrupted_within_an_epoch_it_is_the_undisturbed_one(learn, tmp_path, interrupted, protocol):
     options = [*LEARN, "--protocol", protocol, *(["--ce_epochs", "1"] if protocol == "crt" else [])]

@@ -24,7 +24,7 @@ from methods.simclr import SimCLR
 from pretrain.flags import parse as parse_pretraining
 from probe.flags import parse_cifar, parse_imagenet
 from run.optim import build_optimizer
-from tests.conftest import one_line_error, slow_but
+from tests.conftest import one_line_error, quick_first, slow_but
 from tests.recipes.test_recipes import TINY_CIFAR, bash, dry, options
 from tests.warm import environment, python
 from utils.errors import InputError
@@ -530,18 +530,20 @@ def test_tables_find_what_the_recipes_write(project_copy, tmp_path, noted, call,
 
 @pytest.mark.parametrize(
     ("data", "method", "words", "changed"),
-    [
-        ("digits", "simclr", [], ["--lr", "0.1"]),
-        ("digits", "simclr", [], ["--weight_decay", "1e-3"]),
-        ("digits", "simclr", ["--paper", "bcl"], ["--temp", "0.1"]),
-        ("imagenet", "simclr", ["--paper", "bcl"], ["--lr", "0.1"]),
-        ("imagenet", "simclr", [], ["--split", "ImageNet_LT_train"]),
-        ("digits", "simclr", ["--paper", "bcl"], ["--lr", "0.1"]),
-        ("digits", "simclr", ["--paper", "bcl"], ["--weight_decay", "1e-3"]),
-        ("digits", "bcl-d", [], ["--rand_k", "3"]),
-        ("digits", "focal", [], ["--focal_gamma", "1"]),
-        ("digits", "simclr", [], ["--batch_size", "64"]),
-    ],
+    quick_first(
+        [
+            ("digits", "simclr", [], ["--lr", "0.1"]),
+            ("digits", "simclr", [], ["--weight_decay", "1e-3"]),
+            ("digits", "simclr", ["--paper", "bcl"], ["--temp", "0.1"]),
+            ("imagenet", "simclr", ["--paper", "bcl"], ["--lr", "0.1"]),
+            ("imagenet", "simclr", [], ["--split", "ImageNet_LT_train"]),
+            ("digits", "simclr", ["--paper", "bcl"], ["--lr", "0.1"]),
+            ("digits", "simclr", ["--paper", "bcl"], ["--weight_decay", "1e-3"]),
+            ("digits", "bcl-d", [], ["--rand_k", "3"]),
+            ("digits", "focal", [], ["--focal_gamma", "1"]),
+            ("digits", "simclr", [], ["--batch_size", "64"]),
+        ]
+    ),
 )
 def test_reproduce_tabulates_the_settings_that_it_was_given(
     project_copy, tmp_path, noted, call, data, method, words, changed
@@ -556,6 +558,7 @@ def test_reproduce_tabulates_the_settings_that_it_was_given(
         assert rows[METHODS[method]][:2] == ["1", f"{accuracy:.2f}"]
 
 
+@pytest.mark.slow
 def test_reproduce_tabulates_the_few_shot_probes_where_only_those_were_wanted(project_copy, tmp_path, noted, call):
     words = ["digits", "bcl-i", "--", "--paper", "bcl", "--few_shot_only", "True"]
     *steps, table = reproduce(project_copy, noted, tmp_path / "out", *words)

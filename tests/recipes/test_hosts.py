@@ -101,6 +101,7 @@ def both_end(processes: list[subprocess.Popen]) -> None:
         assert errors(process) == [] and process.returncode == 0
 
 
+@pytest.mark.slow
 def test_two_hosts_train_as_one(hosts, photos, undisturbed, tmp_path):  # noqa: F811
     """Neither knows the other's name, and each one's own name is known to nobody; the second one begins first."""
     both_end(start(hosts[::-1], recipe(photos, tmp_path))[::-1])
@@ -108,6 +109,7 @@ def test_two_hosts_train_as_one(hosts, photos, undisturbed, tmp_path):  # noqa: 
     assert len(list(tmp_path.glob("checkpoints_photos/*/model_3.pt"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dead", "env"),
     [(0, {}), pytest.param(1, {}, marks=pytest.mark.slow), pytest.param(0, PLAIN, marks=pytest.mark.slow)],
@@ -228,6 +230,7 @@ def test_a_wrong_meeting_place_is_one_line_at_once(hosts, endpoint, said):  # no
     refused(hosts[1], launch(endpoint), said, endpoint)
 
 
+@pytest.mark.slow
 def test_a_host_that_is_alone_is_one_line_after_the_time_to_meet(hosts):  # noqa: F811
     place = f"{hosts[0].address}:{PORT}"
     refused(hosts[0], launch(place), f"did not meet at {place} within 2 seconds")
@@ -235,6 +238,7 @@ def test_a_host_that_is_alone_is_one_line_after_the_time_to_meet(hosts):  # noqa
     refused(hosts[1], launch(f"{hosts[1].address}8:{PORT}"), f"nothing answered at {hosts[1].address}8:{PORT}")
 
 
+@pytest.mark.slow
 def test_a_firewalled_port_is_one_line_after_the_time_to_meet(hosts):  # noqa: F811
     """What goes from the first host to the second one is dropped, with no word to the sender."""
     place = f"{hosts[0].address}:{PORT}"

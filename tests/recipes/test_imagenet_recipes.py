@@ -13,6 +13,7 @@ import torch
 from data.sets.registry import data_set
 from models import build_classifier
 from tests import warm
+from tests.conftest import quick_first
 from tests.recipes.test_recipes import bash, dry, options
 from tests.trees import make_tree, names
 from tests.warm import environment, free_port
@@ -96,7 +97,7 @@ def test_other_options_reach_the_commands(project_copy):
     assert all(words[7] == "--rdzv_conf=join_timeout=60" for words in nodes)
 
 
-@pytest.mark.parametrize("recipe", ["imagenet-100", "imagenet", "places"])
+@pytest.mark.parametrize("recipe", quick_first(["imagenet-100", "imagenet", "places"]))
 def test_option_mistakes(project_copy, recipe):
     script = f"shell_scrips/{recipe}-res50-LT.sh"
     done = bash(project_copy, script, "--nonsense", "1", DRY_RUN="1")
@@ -226,6 +227,7 @@ def test_evaluation_is_the_same_for_any_number_of_processes(project, tmp_path):
         assert all(other[key] == scores[0][key] for key in ("images", "top1", "top5", "per_class", "groups"))
 
 
+@pytest.mark.slow
 def test_a_bad_image_in_one_of_two_processes_is_one_line(project, tmp_path):
     tree = tmp_path / "tree"
     shutil.copytree(project / "tree", tree)
@@ -252,6 +254,7 @@ def test_a_port_in_use_is_one_line(project):
         assert done.returncode == 2 and port in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_two_machines_meet(project, tmp_path):
     """The recipe on two 'machines' of one process each, which find each other through --rdzv."""
     args = ["--data", "tree", "-n", "2", "--rdzv", f"localhost:{free_port()}", *TINY, "--root", tmp_path]

@@ -123,6 +123,7 @@ class Pair:
         return Heartbeats(f"10.0.0.{rank}", {name: str(value) for name, value in told.items()}, lost, silence=1)
 
 
+@pytest.mark.slow
 def test_a_machine_that_falls_silent_is_given_up(monkeypatch):
     pair = Pair(monkeypatch)
     first, second = pair.start(0), pair.start(1)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import recipes.__main__
+from tests.conftest import quick_first
 from tests.warm import environment, python
 
 CIFAR10 = "res18_scheduling_sgd_temp0.2_wd1e-4_lr0.5_b512_twolayerProj_epoch2000_{}_newNT_s10"
@@ -164,7 +165,7 @@ def test_help_is_the_comment_at_the_top(project_copy, script):
     assert done.stdout.splitlines() == [*comment, "", "Options: docs/recipes.md"]
 
 
-@pytest.mark.parametrize("recipe", ["cifar-10", "cifar-100", "digits", "fashion-mnist"])
+@pytest.mark.parametrize("recipe", quick_first(["cifar-10", "cifar-100", "digits", "fashion-mnist"]))
 def test_option_mistakes(project_copy, recipe):
     script = f"shell_scrips/{recipe}-LT.sh"
     done = bash(project_copy, script, "--nonsense", "1", DRY_RUN="1")

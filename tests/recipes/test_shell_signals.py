@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.conftest import quick_first
+
 # As the training does it; what starts it notes the signals that it has seen. The recipes themselves are real.
 TRAINING = """#!{python}
 import os, signal, sys, time
@@ -55,7 +57,7 @@ def start(project_copy, tmp_path):
     return started
 
 
-@pytest.mark.parametrize("script", ["recipe", "reproduce"])
+@pytest.mark.parametrize("script", quick_first(["recipe", "reproduce"]))
 @pytest.mark.parametrize(
     ("number", "to_all", "ends", "noted"),
     [

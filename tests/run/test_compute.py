@@ -29,6 +29,7 @@ from run.log import Log
 from run.meters import Meters
 from run.optim import build_optimizer, sgd
 from run.reporter import Reporter
+from tests.conftest import quick_first
 from tests.reference import relative_error
 from utils.distributed import World
 from utils.errors import InputError
@@ -126,7 +127,7 @@ def plain() -> tuple[torch.Tensor, torch.Tensor]:
 CASES = [("bf16", "sgd"), ("bf16", "adam"), ("bf16", "lars"), ("fp16", "sgd"), ("fp16", "lars")]  # slow in fp16
 
 
-@pytest.mark.parametrize(("precision", "optimizer"), CASES)
+@pytest.mark.parametrize(("precision", "optimizer"), quick_first(CASES))
 def test_weights_statistics_optimizer_and_loss_stay_float32(precision, optimizer):
     """And the step is that of float32, up to the precision's rounding."""
     model, rule = trained(compute(precision), optimizer)

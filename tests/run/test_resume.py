@@ -107,6 +107,7 @@ SUPERVISED = {  # with the steps of an epoch of 405 images
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", slow_but("crt", SUPERVISED))
 def test_supervised_learning_interrupted_at_any_step_is_the_undisturbed_one(call, tmp_path, interrupted, protocol):
     """Within either stage of cRT, and at the end of the first one."""
@@ -127,6 +128,7 @@ def test_supervised_learning_interrupted_at_any_step_is_the_undisturbed_one(call
             assert found[0]["per_class"] == found[1]["per_class"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", slow_but("whole", ["frozen", "whole"]))
 def test_probe_interrupted_at_any_step_is_the_undisturbed_one(call, tmp_path, interrupted, how):
     """With features of a frozen network, of several steps at once; and with the whole network trained."""

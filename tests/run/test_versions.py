@@ -1,6 +1,5 @@
 """What differs between versions of PyTorch: DistributedDataParallel as it was before 2.13, in two processes."""
 
-
 import pytest
 import torch
 import torch.distributed as dist

@@ -16,7 +16,7 @@ from run.folder import Run
 from split.lists import ROOT, write_lists
 from split.make_splits import make_lists
 from split.open import lists_on_trial
-from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
+from tests.conftest import PROJECT, interrupted_after, one_line_error, quick_first, slow_but
 from tests.recipes.test_recipes import bash
 from tests.scripts.test_train_imagenet import PRETRAIN as FILES_PRETRAIN
 from tests.scripts.test_train_imagenet import PROBE as FILES_PROBE
@@ -52,11 +52,13 @@ def checked(call, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [
-        [],
-        [*SDCLR, "--bcl", "--optimizer", "adam", "--augment", "pillow"],
-        ["--focal", "--monitor", "knn", "--precision", "fp32"],
-    ],
+    quick_first(
+        [
+            [],
+            [*SDCLR, "--bcl", "--optimizer", "adam", "--augment", "pillow"],
+            ["--focal", "--monitor", "knn", "--precision", "fp32"],
+        ]
+    ),
 )
 def test_a_step_of_pretraining(checked, options):
     said = checked("train_simCLR.py", "run", *PRETRAIN, "--epochs", 7, *options)
@@ -112,6 +114,7 @@ def test_what_is_wrong_is_told(call, tmp_path, command, words):
     assert not list(tmp_path.iterdir()) and lists() == before
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_a_run(call, tmp_path):
     with interrupted_after(Run, 2):
         assert call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 3).returncode == 1
@@ -122,6 +125,7 @@ def test_a_folder_that_holds_a_run(call, tmp_path):
     assert {path: path.stat().st_mtime for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_folder_that_cannot_be_written(call, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     one_line_error(call("train_simCLR.py", "run", *PRETRAIN, "--save-dir", "file", "--check"), "file cannot be written")
@@ -132,6 +136,7 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written(call, tmp_path, monkeyp
         check_folder(tmp_path / "a" / "b", 2**20 + 1)
 
 
+@pytest.mark.slow
 def test_a_quiet_check_is_a_line(call, tmp_path):
     done = call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 7, "--check", "--quiet")
     assert re.fullmatch(r"checked run: 7 epochs of pre-training, about .+\n", done.stdout), done.stdout
@@ -211,6 +216,7 @@ def project(project_copy, tmp_path):
     assert {path for path in copy.rglob("*") if "__pycache__" not in path.parts} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", slow_but([], [[], ["--paper", "bcl"]]))
 def test_a_recipe_checks_each_of_its_steps(project, more):
     options = ["--split", "digits_split1_D_i", "--method", "sdclr", "-w", "0", "--check", "True", *more]

@@ -63,6 +63,7 @@ def few(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_nothing_else_is_imported(few, tmp_path):
     """By the programs, nor by what the tests that need CUDA import; and folders are held, with a warning."""
     looking = """

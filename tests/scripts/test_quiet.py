@@ -35,6 +35,7 @@ def one_line(done, pattern: str) -> None:
     assert re.fullmatch(pattern + "\n", done.stdout), done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", slow_but(True, [False, True]))
 def test_pretraining(call, tmp_path, monkeypatch, terminal):
     options = [*PRETRAIN, *SDCLR, "--epochs", 2, "--print_freq", 1, "--monitor", "knn", "--monitor_freq", 1]
@@ -60,6 +61,7 @@ def test_pretraining(call, tmp_path, monkeypatch, terminal):
     assert call("train_simCLR.py", "told", *options, "--quiet", "--resume").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_says_from_where_and_what_is_other(call, tmp_path):
     options = [*PRETRAIN, "--quiet", "--tensorboard", "False", "--epochs"]
     one_line(
@@ -82,6 +84,7 @@ def test_a_run_that_goes_on_says_from_where_and_what_is_other(call, tmp_path):
     assert last.startswith("pre-trained run: 3 epochs, from epoch 3 on in ")
 
 
+@pytest.mark.slow
 def test_probe_evaluation_and_features(call, tmp_path):
     name = "x_digits_split1_D_i_newNT"
     assert call("train_simCLR.py", name, *PRETRAIN, *SDCLR, "--epochs", 1).returncode == 0

@@ -8,6 +8,7 @@ from tests.conftest import PROJECT
 from tests.scripts.test_train_scripts import PRETRAIN, PROBE, SDCLR
 
 
+@pytest.mark.slow
 def test_experiments_with_names_of_their_own_are_grouped_and_tabulated(call, tmp_path):
     """The folder's names tell nothing: split, list, method and class sizes are in results.json."""
     for name, more in (("first", []), ("second", SDCLR)):

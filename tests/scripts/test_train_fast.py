@@ -31,6 +31,7 @@ def metrics(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", slow_but("bf16-batched", HOW))
 def test_resumed_training_equals_the_undisturbed_one_to_the_bit(call, tmp_path, monkeypatch, how):
     options, folder = [*SMALL, *HOW[how]], tmp_path / "checkpoints"
@@ -79,6 +80,7 @@ def test_precision_and_views_change_the_numbers_and_hardly_the_loss(call, tmp_pa
     assert pillow != batched and pillow == pytest.approx(batched, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", slow_but("bf16-batched", ["bf16-batched", "fp32-pillow", "bf16-boosted"]))
 def test_two_processes_train_and_resume(script, tmp_path, how):
     def train(name: str, *more: object):
@@ -97,6 +99,7 @@ def test_two_processes_train_and_resume(script, tmp_path, how):
     assert len(list((folder / "whole/tensorboard").iterdir())) == 1  # one process writes
 
 
+@pytest.mark.slow
 def test_the_loader_of_a_boosted_run_gets_the_scores(call, monkeypatch):
     """None in the first epoch, the method's in the next; each image's in its place."""
     given, used = [], []

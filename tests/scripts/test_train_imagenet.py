@@ -92,6 +92,7 @@ def test_pretraining_files_and_network(pretrained, images):
     assert f"class distribution in training set is {counts.tolist()}" in log
 
 
+@pytest.mark.slow
 def test_model_is_saved_after_every_epoch(run, tmp_path):
     done = run("train_simCLR.py", "x", *PRETRAIN, "--epochs", 3, "--save_freq", 2, data=None)
     assert done.returncode == 0, done.stderr
@@ -204,6 +205,7 @@ def test_unfreezing_trains_the_backbone_but_not_its_statistics(run, tmp_path, pr
     assert torch.equal(after["module.bn1.running_mean"], before["module.bn1.bn_list.0.running_mean"])
 
 
+@pytest.mark.slow
 def test_protocol_by_list(run, tmp_path, pretrained):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--epochs", 1]
     assert run("train_imagenet.py", "x", *options).returncode == 0
@@ -302,6 +304,7 @@ def test_the_folder_of_another_data_set_is_noticed_at_once(run, images, tmp_path
     assert str(tmp_path / "empty") in line
 
 
+@pytest.mark.slow
 def test_an_evaluation_alone_reports_the_lists_of_the_training(run, tmp_path, pretrained):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 1]
     assert run("train_imagenet.py", "x", *options).returncode == 0
@@ -317,6 +320,7 @@ def test_an_evaluation_alone_reports_the_lists_of_the_training(run, tmp_path, pr
     one_line_error(run("train_imagenet.py", "x", *options, "--resume"), "epochs was 2, is 1")
 
 
+@pytest.mark.slow
 def test_a_quiet_probe_prints_its_result_alone(run, tmp_path, pretrained):
     name = f"{TAILED}_res10_x"
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 2]

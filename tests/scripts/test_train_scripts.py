@@ -26,7 +26,7 @@ from models.published import from_published, load_state
 from run.checkpoint import read_checkpoint
 from run.compute import has_bf16
 from run.folder import Run
-from tests.conftest import PROJECT, interrupted_after, one_line_error, slow_but
+from tests.conftest import PROJECT, interrupted_after, one_line_error, quick_first, slow_but
 from tests.warm import free_port, spawn
 from utils.errors import InputError
 
@@ -88,6 +88,7 @@ def test_pretraining_leaves_the_published_files_and_lines(call, tmp_path):
     assert kept == pytest.approx(0.1, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", slow_but(SDCLR, [[], SDCLR]))
 def test_one_seed_gives_identical_weights_whatever_the_workers(call, tmp_path, method):
     for name, workers in (("a", 0), ("b", 2)):
@@ -115,7 +116,8 @@ def test_interrupted_and_resumed_pretraining_equals_the_undisturbed_one(call, tm
 
 
 @pytest.mark.parametrize(
-    "options", [["--optimizer", "adam", "--lr", "0.001"], ["--optimizer", "lars"], ["--scheduler", "constant"]]
+    "options",
+    quick_first([["--optimizer", "adam", "--lr", "0.001"], ["--optimizer", "lars"], ["--scheduler", "constant"]]),
 )
 def test_optimizers_and_schedules_train(call, tmp_path, options):
     done = call("train_simCLR.py", "run", *PRETRAIN, "--epochs", 2, *options)
@@ -355,6 +357,7 @@ def test_the_probe_notices_frozen_weights_that_move(call, pretrained, monkeypatc
         call("train_cifar.py", "moved", *options, "--epochs", 1)
 
 
+@pytest.mark.slow
 def test_a_probe_of_an_older_backbone_is_not_resumed(call, tmp_path, pretrained):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B]
     assert call("train_cifar.py", "probe", *options, "--epochs", 2).returncode == 0
@@ -369,6 +372,7 @@ def test_a_probe_of_an_older_backbone_is_not_resumed(call, tmp_path, pretrained)
     assert torch.equal(conv, weights(pretrained.parent)["module.layer3.0.conv1.weight"])
 
 
+@pytest.mark.slow
 def test_results_tell_every_departure_and_evaluation_keeps_the_record(call, tmp_path, pretrained):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--epochs", 2]
     options += ["--valiSplit", "test", "--cosineLr", "--prune", "--prune_percent", "0.5", "--batch-size", 256]

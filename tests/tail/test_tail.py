@@ -219,6 +219,7 @@ def test_dual_batch_norm_and_the_loss_equal_loops_over_images(call, lists, tmp_p
     assert not (tmp_path / "b" / "disagreement.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dual", slow_but(False, [False, True]))
 def test_scores_of_bfloat16_and_batched_views(call, lists, tmp_path, dual):
     """Views are float32 whatever the network computes in; the scores have bfloat16's rounding."""
