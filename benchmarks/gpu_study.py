@@ -182,8 +182,7 @@ def prepare(options: argparse.Namespace) -> None:
 
 def copy_lists(folder: Path) -> None:
     """Copy the authors' lists that split/ lacks."""
-    for name in {Path(CIFAR.list_of(SPLIT)).parent, Path(CIFAR.split_list(CIFAR.list_of(SPLIT))).parent,
-                 Path(CIFAR.train_list).parent}:  # fmt: skip
+    for name in (Path(CIFAR.split_list(CIFAR.list_of(SPLIT))).parent, Path(CIFAR.train_list).parent):
         for path in (folder / name).glob("*.npy"):
             if not (there := PROJECT / "split" / name / path.name).exists():
                 replace_file(there, path.read_bytes())

@@ -247,6 +247,20 @@ def test_results_of_other_epochs_share_no_table(tmp_path, monkeypatch):
         gpu_study.missing(options, 8)
 
 
+def test_lists_are_copied_where_they_are_not(tmp_path, monkeypatch):
+    theirs, ours = tmp_path / "lists", tmp_path / "split"
+    names = ["cifar10/trainIdxList.npy", "cifar10_imbSub_with_subsets/split1_D_i.npy", "cifar10_train_labels.npy"]
+    for number, name in enumerate([*names, "cifar100/trainIdxList.npy"]):
+        (theirs / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(theirs / name, np.array([number]))
+    (ours / "cifar10").mkdir(parents=True)
+    np.save(ours / names[0], np.array([9]))
+    monkeypatch.setattr(gpu_study, "PROJECT", tmp_path)
+    gpu_study.copy_lists(theirs)
+    found = {str(path.relative_to(ours)): np.load(path).tolist() for path in ours.rglob("*.npy")}
+    assert found == {names[0]: [9], names[1]: [1]}
+
+
 def read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
