@@ -70,8 +70,8 @@ def test_nothing_else_is_imported(few, tmp_path):
 import importlib.util, pathlib
 print(importlib.util.find_spec("filelock"), importlib.util.find_spec("tqdm") is not None)
 import exp_analyse, train_cifar, train_imagenet, train_simCLR, pretrain.setup, probe.setup
-import benchmarks.gpu.__main__, benchmarks.gpu_study, tests.conftest, tests.gpu.conftest, tests.gpu.test_epoch, tests.gpu.test_processes
-import tests.gpu.test_scripts, tests.gpu.test_steps, tests.gpu.test_views
+import benchmarks.gpu.__main__, benchmarks.gpu_study, tests.conftest, tests.gpu.conftest, tests.gpu.test_epoch
+import tests.gpu.test_processes, tests.gpu.test_scripts, tests.gpu.test_steps, tests.gpu.test_views
 from utils.files import locked
 with locked(pathlib.Path("held/here")):
     print(pathlib.Path("held/here").is_dir())
