@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.study.figure import write_figures
-from benchmarks.study.kept import counted, folder_of, keep, one_thread, results_in, run_all
+from benchmarks.study.flags import parsed, study_parser
+from benchmarks.study.kept import counted, folder_of, keep, one_thread, results_in, run_all, some_results_in
 from benchmarks.study.table import LAST, loss_table, table
 from data.opened import Opened
 from data.sets.base import Split
@@ -31,7 +32,7 @@ from recipes.flags import parse_recipe
 from recipes.steps import commands
 from split.lists import npy
 from split.open import Lists
-from utils.cli import Parser, number, positive
+from utils.cli import number, positive
 from utils.errors import InputError, run
 from utils.files import PROJECT, replace_file
 
@@ -135,9 +136,7 @@ def write_table(folder: Path) -> str:
     Raises:
         InputError: there is no result yet.
     """
-    results = results_in(folder)
-    if not results:
-        raise InputError(f"{folder} has no result yet")
+    results = some_results_in(folder)
     one = next(iter(results.values()))
     counts, epochs = one["linear"]["class_counts"], max(told["epochs"] for told in results.values())
     text = (
@@ -158,28 +157,10 @@ def write_table(folder: Path) -> str:
 
 def parse() -> argparse.Namespace:
     """Flags; InputError for a bad one."""
-    parser = Parser(__doc__)
-    add = parser.add_argument
-    add("--data", default="", help="CIFAR-10 as .npz, or the folder of its files")
-    add("--work", type=Path, help="where the runs live: lists, checkpoints, logs")
-    add("--out", type=Path, default=RESULTS)
-    add("--splits", type=positive, nargs="+", default=[1, 2, 3], choices=range(1, 6))
-    add("--runs", nargs="+", default=list(RUNS), choices=RUNS)
-    add("--epochs", type=positive, default=360)
-    add("--model", default="res18")
-    add("--batch_size", type=positive, default=256)
-    add("--image_size", type=number(int, 8, 32), default=16)
-    add("--thin", type=positive, default=8, help="of so many images of a list, the first is taken")
-    add("--linear_epochs", type=positive, default=30)
-    add("--few_shot_epochs", type=positive, default=100)
-    add("--jobs", type=positive, default=2, help="runs at a time")
-    parser.add_flag("--table", help="only the table, of what is there")
-    options = parser.parse_args()
-    if not options.table:
-        if not (options.data and options.work):
-            raise InputError("--data and --work are missing: the images, and where the runs live (see --help)")
-        options.data, options.work = str(Path(options.data).resolve()), options.work.resolve()
-    return options
+    parser = study_parser(__doc__, RESULTS, RUNS, splits=[1, 2, 3], epochs=360, model="res18", batch_size=256)
+    parser.add_argument("--image_size", type=number(int, 8, 32), default=16)
+    parser.add_argument("--thin", type=positive, default=8, help="of so many images of a list, the first is taken")
+    return parsed(parser)
 
 
 def main() -> None:

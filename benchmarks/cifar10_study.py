@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.study.figure import write_figures
+from benchmarks.study.flags import parsed, study_parser
 from benchmarks.study.kept import (
     Results,
     counted,
@@ -24,13 +25,13 @@ from benchmarks.study.kept import (
     one_thread,
     results_in,
     run_all,
+    some_results_in,
     steps_of,
     write_encoder,
 )
 from benchmarks.study.table import table
 from data.sets.base import Split
 from data.sets.registry import data_set
-from utils.cli import Parser, positive
 from utils.errors import InputError, run
 from utils.files import PROJECT, replace_file
 
@@ -90,9 +91,7 @@ def chosen_share(results: Results) -> str:
 
 def write_table(folder: Path) -> str:
     """Write results/cifar10_study.txt and the figures beside the folder of results, and return the text."""
-    results = results_in(folder)
-    if not results:
-        raise InputError(f"{folder} has no result yet")
+    results = some_results_in(folder)
     one, epochs = next(iter(results.values())), max(told["epochs"] for told in results.values())
     chosen = chosen_share(results)
     text = (
@@ -110,24 +109,7 @@ def write_table(folder: Path) -> str:
 
 def parse() -> argparse.Namespace:
     """Flags; InputError for a bad one."""
-    parser = Parser(__doc__)
-    add = parser.add_argument
-    add("--data", default="", help="CIFAR-10 as .npz, or the folder of its files")
-    add("--work", type=Path, help="where the runs live: checkpoints, logs")
-    add("--out", type=Path, default=RESULTS)
-    add("--splits", type=positive, nargs="+", default=[1], choices=range(1, 6))
-    add("--runs", nargs="+", default=list(RUNS), choices=RUNS)
-    add("--epochs", type=positive, default=60)
-    add("--model", default="res20_s")
-    add("--batch_size", type=positive, default=512)
-    add("--linear_epochs", type=positive, default=30)
-    add("--few_shot_epochs", type=positive, default=100)
-    add("--jobs", type=positive, default=2, help="runs at a time")
-    parser.add_flag("--table", help="only the table, of what is there")
-    options = parser.parse_args()
-    if not options.table and not (options.data and options.work):
-        raise InputError("--data and --work are missing: the images, and where the runs live (see --help)")
-    return options
+    return parsed(study_parser(__doc__, RESULTS, RUNS, splits=[1], epochs=60, model="res20_s", batch_size=512))
 
 
 def main() -> None:

@@ -130,3 +130,14 @@ def results_in(folder: Path) -> Results:
         told["metrics"] = [json.loads(line) for line in _lines(path.parent / "metrics.jsonl")]
         found[told["name"], told["split"]] = told
     return found
+
+
+def some_results_in(folder: Path) -> Results:
+    """results_in, where there are any.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not (found := results_in(folder)):
+        raise InputError(f"{folder} has no result yet")
+    return found

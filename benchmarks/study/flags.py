@@ -1,0 +1,47 @@
+"""The options that the studies on CIFAR-10-LT share."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from utils.cli import Parser, positive
+from utils.errors import InputError
+
+
+def study_parser(doc: str, results: Path, runs: Iterable[str], **defaults: object) -> Parser:
+    """A parser of all options that the studies share.
+
+    Args:
+        doc: the program's docstring. results: where results are kept. runs: names that can be chosen. defaults: splits,
+            epochs, model, batch_size.
+    """
+    parser = Parser(doc)
+    add = parser.add_argument
+    add("--data", default="", help="CIFAR-10 as .npz, or the folder of its files")
+    add("--work", type=Path, help="where the runs live: lists, checkpoints, logs")
+    add("--out", type=Path, default=results)
+    add("--splits", type=positive, nargs="+", choices=range(1, 6))
+    add("--runs", nargs="+", default=list(runs), choices=list(runs))
+    add("--epochs", type=positive)
+    add("--model")
+    add("--batch_size", type=positive)
+    add("--linear_epochs", type=positive, default=30)
+    add("--few_shot_epochs", type=positive, default=100)
+    add("--jobs", type=positive, default=2, help="runs at a time")
+    parser.add_flag("--table", help="only the table, of what is there")
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def parsed(parser: Parser) -> argparse.Namespace:
+    """The options, paths from the root of the file system; --data and --work only where more than a table is wanted.
+
+    Raises:
+        InputError: one is bad, or one of the two is missing.
+    """
+    options = parser.parse_args()
+    if not options.table:
+        if not (options.data and options.work):
+            raise InputError("--data and --work are missing: the images, and where the runs live (see --help)")
+        options.data, options.work = str(Path(options.data).resolve()), options.work.resolve()
+    return options
