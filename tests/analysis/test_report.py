@@ -85,6 +85,7 @@ def test_published_numbers_and_logs(tmp_path, report):
     assert len(tables_of(page)["Test accuracy in %"].all("tbody")) == 1
 
 
+@pytest.mark.slow
 def test_classes_are_ranks_where_splits_differ_and_else_have_their_names(tmp_path, report):
     write_study(tmp_path, (1,))
     page = report(*WORDS, "--splits", 1)
@@ -109,6 +110,7 @@ def test_classes_are_ranks_where_splits_differ_and_else_have_their_names(tmp_pat
     assert head[0] == "rank" and first[:4] == ["1", "Many", "4,500", f"{np.mean(best):.2f} ± {np.std(best):.2f}"]
 
 
+@pytest.mark.slow
 def test_how_each_number_was_made(tmp_path, report):
     write_study(tmp_path, (1, 2))
     page = report(*WORDS, "--splits", 1, 2)

@@ -25,7 +25,7 @@ from benchmarks.study.plan import SHARE, Plan, fit, planned, seconds_planned
 from benchmarks.study.timed import Pace, run_step
 from data.sets.registry import data_set
 from run.checkpoint import read_checkpoint, write_checkpoint
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, quick_first
 from utils.errors import InputError
 
 SHARED = PROJECT.parent / "shared"
@@ -139,7 +139,7 @@ def test_a_run_ends_in_time(monkeypatch):
         assert time.monotonic() - before < 30
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", quick_first([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
 def test_a_study_that_is_interrupted_lets_its_run_save(tmp_path, number):
     saves = SAVES.replace("sys.exit(143)", f"(open({str(tmp_path / 'saved')!r}, 'w').close(), sys.exit(143))")
     saves = saves.replace("print(1)", f"open({str(tmp_path / 'begun')!r}, 'w').close()")

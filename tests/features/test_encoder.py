@@ -198,6 +198,7 @@ def test_networks_that_are_not_read_are_named(call, tmp_path, name):
 # ---- mean and deviation of the input
 
 
+@pytest.mark.slow
 def test_mean_and_deviation_are_given_or_those_of_an_export(call, tmp_path):
     case = case_of("SupContrast")
     torch.save(case.content, tmp_path / "model.pt")

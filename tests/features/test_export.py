@@ -255,6 +255,7 @@ def test_features_that_are_no_numbers_are_refused(call, tmp_path, zero):
 # ---- bad input
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line_and_leave_no_file(call, tmp_path):
     model = network("res10")
     good, state = save(model, tmp_path / "good.pt"), model.state_dict()

@@ -422,6 +422,7 @@ def test_optimizers_precision_and_a_wrapper_are_resumed_to_the_bit(call, tmp_pat
     assert equal(folder / "whole", folder / "parts")
 
 
+@pytest.mark.slow
 def test_a_probe_takes_the_result_and_small_clusters_join_with_a_line(call, tmp_path):
     options = [*SMALL, "--epochs", "3", "--method", "dnc", "--dnc_clusters", "4", "--dnc_min", "50"]
     done = call("train_simCLR.py", "run", *options)
@@ -467,6 +468,7 @@ def gradients(rank: int, size: int) -> dict[str, list[torch.Tensor | None]]:
     return found
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_gradient_of_one(tmp_path):
     spawn(of_processes, (2, str(tmp_path)), 2)
     one = gradients(0, 1)
@@ -548,6 +550,7 @@ def test_without_epochs_the_untrained_network_is_saved(call, tmp_path):
     assert content["state_dict"].keys() == {f"module.{k}" for k in build_encoder("res20_s", 16, 2).state_dict()}
 
 
+@pytest.mark.slow
 def test_bad_images_are_left_out_and_a_check_goes_on_among_small_clusters(call, tmp_path, interrupted):
     images = photographs(tmp_path / "images", {"a": 16, "b": 14})
     (images / "a/03.png").write_bytes(b"not an image")

@@ -381,6 +381,7 @@ def trained(index: list[int], rank: int = 0, size: int = 1) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in method.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", slow_but(2, [2, 3]))
 def test_several_processes_climb_and_end_as_one(tmp_path, size):
     spawn(train_a_little, (size, str(tmp_path)), size)

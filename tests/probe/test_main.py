@@ -33,6 +33,7 @@ def rows(text: str) -> dict[str, list[str]]:
     return {words[0]: words[1:] for line in text.splitlines() if len(words := line.split()) == 6 and "-" in words[0]}
 
 
+@pytest.mark.slow
 def test_supervised_learning_begins_with_the_encoder(call, tmp_path, checkpoint):
     """On the long-tailed list of the split, and with as many epochs of ce before the classifier."""
     options = [*PROBE, "--epochs", 1, "--protocol", "la", "crt"]
@@ -47,6 +48,7 @@ def test_supervised_learning_begins_with_the_encoder(call, tmp_path, checkpoint)
         assert "my net.pth" in (first / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_protocols_are_as_the_scripts_run_them(call, tmp_path, checkpoint):
     """One with a classifier on features, one on images; accuracies of train_cifar.py with the published options."""
     done = call("probe/__main__.py", "--checkpoint", checkpoint, *PROBE, "--protocol", "bcl-100shot", "sdclr-linear")

@@ -348,6 +348,7 @@ def test_the_protocols_own_settings_are_no_departure(digits):
     assert digits(D_I, "--protocol", "bcl-50shot", "--epochs", 3, "--overwrite")["top1"] < scores["top1"]
 
 
+@pytest.mark.slow
 def test_the_pruned_branch_and_the_pruned_network_are_departures(digits, tmp_path, monkeypatch):
     model, found = network("res20_s", dual_bn=True), []
     monkeypatch.setattr("probe.stages.run", lambda train, test, *_: found.append(test.values[:20]) or SCORES)
@@ -415,6 +416,7 @@ def test_probe_of_files_is_the_same_for_any_number_of_processes(imagenet, option
     assert one["departs"] == {"epochs": [40, 500], "image_size": [16, 224], "shots": [1, 100]}
 
 
+@pytest.mark.slow
 def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet, places, root, monkeypatch):
     found = []
     monkeypatch.setattr("probe.stages.run", lambda *args: found.append(args) or SCORES)

@@ -74,6 +74,7 @@ def test_ce_leaves_the_files_of_other_probes(ce):
     assert same(state(ce), state(ce, "best_model.pt"))
 
 
+@pytest.mark.slow
 def test_the_last_epoch_counts_unless_validation_is_asked_for(call, tmp_path, monkeypatch):
     scores = iter([50.0, 40.0, 50.0, 40.0])
     monkeypatch.setattr("probe.network.evaluate", lambda *_: {"top1": next(scores), "top5": 0.0, "per_class": [0.0]})

@@ -36,6 +36,7 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(folder / "best_model.pt")["state_dict"]
 
 
+@pytest.mark.slow
 def test_ce_then_crt_then_post_hoc(learn, tmp_path):
     done = learn("ce", *LEARN, "--protocol", "ce")
     assert done.returncode == 0, done.stderr

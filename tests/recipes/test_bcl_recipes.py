@@ -569,6 +569,7 @@ def test_reproduce_tabulates_the_few_shot_probes_where_only_those_were_wanted(pr
     assert tables(done.stdout)["bcl-50shot"]["BCL-I"][:2] == ["1", "11.00"]
 
 
+@pytest.mark.slow
 def test_make_demo_passes_all_methods(project_copy):
     methods = "simclr sdclr focal bcl-i bcl-d"
     words = ["make", "demo", f"METHODS={methods}"]

@@ -144,6 +144,7 @@ def test_a_machine_that_was_never_heard_of_is_given_up(monkeypatch):
     first.stop(done=True)
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_done_is_not_given_up(monkeypatch):
     pair = Pair(monkeypatch)
     first, second = pair.start(0), pair.start(1)

@@ -504,6 +504,7 @@ def test_results_without_a_checkpoint_are_a_run_too(call, tmp_path):
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_bcls_probes_on_features_are_not_written_over_either(call, tmp_path):
     assert call("train_simCLR.py", "a", *SMALL, "--epochs", "0").returncode == 0
     options = ["--dataset", "digits", "--model", "res20_s", "--protocol", "bcl-50shot", "--epochs", "2"]
@@ -525,6 +526,7 @@ def test_steps_are_not_counted_in_other_batches(call, interrupted):
     one_line_error(done, "batch_size was 20, is 25", "within an epoch")
 
 
+@pytest.mark.slow
 def test_a_probe_does_not_take_up_another_backbone_or_best_model(call, tmp_path, interrupted):
     for name, seed in (("a", "1"), ("b", "2")):
         assert call("train_simCLR.py", name, *SMALL, "--epochs", "0", "--seed", seed).returncode == 0

@@ -170,6 +170,7 @@ def test_odd_checkpoints_are_not_resumed(call, tmp_path, trained_once, script, c
     one_line_error(call(script, "run", *base, "--resume"), "cannot resume", "model.pt")
 
 
+@pytest.mark.slow
 def test_resume_with_another_optimizer(call, tmp_path):
     assert call("train_simCLR.py", "run", *PRETRAIN, "--epochs", "2").returncode == 0
     for other in ("lars", "adam"):

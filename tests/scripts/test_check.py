@@ -88,6 +88,7 @@ def test_a_step_of_bcls_probes(checked):
     assert "the probe: 900 images" in said  # five lists of 100, and 400 test images
 
 
+@pytest.mark.slow
 def test_steps_on_image_files(checked, images, monkeypatch):
     monkeypatch.setattr("split.open.ROOT", images[1])
     said = checked("train_simCLR.py", "run", *FILES_PRETRAIN, "--data", images[0])

@@ -288,6 +288,7 @@ def test_the_mask_of_a_file_is_used_and_others_are_refused(call, lists, tmp_path
     one_line_error(call(*command, tmp_path / "none.pt"), "none.pt", "does not exist")
 
 
+@pytest.mark.slow
 def test_the_authors_checkpoints_take_their_settings_from_the_command_line(call, lists, tmp_path):
     """BCL's names, no settings, a head of another width; the same numbers as ours with settings."""
     model = network("res20_s")
@@ -434,6 +435,7 @@ def places(root, tmp_path_factory):
     return tree
 
 
+@pytest.mark.slow
 def test_image_files(call, lists, places, tmp_path, whole_figures):
     model = network("res10", "imagenet", dual_bn=True)
     config = {**CONFIG, "dataset": "places", "data": "moved", "trainSplit": "trainIdxList.npy", "model": "res10",
