@@ -72,6 +72,12 @@ class ResNet(TorchvisionResNet):
         return self.fc(self.features(x))
 
 
+@torch.fx.wrap  # as a whole: the torch.fx of torch 2.8 takes no shape for the size of a window
+def global_average(x: torch.Tensor) -> torch.Tensor:
+    """[N, C, H, W] -> [N, C]."""
+    return F.avg_pool2d(x, x.shape[-2:]).flatten(1)
+
+
 class SmallBlock(nn.Module):
     """Two 3x3 convolutions; where the shape changes, the shortcut subsamples and pads channels with zeros.
 
@@ -115,7 +121,7 @@ class SmallResNet(nn.Module):
         """[N, 3, H, W] in [0, 1] -> [N, 64], the globally averaged output of layer3."""
         x = torch.relu(self.bn1(self.conv1(self.normalize(x))))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return F.avg_pool2d(x, x.shape[-2:]).flatten(1)
+        return global_average(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.features(x))
