@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.study.figure import write_figures
 from benchmarks.study.flags import parsed, study_parser
-from benchmarks.study.kept import counted, folder_of, keep, one_thread, results_in, run_all, some_results_in
+from benchmarks.study.kept import counted, folder_of, keep, one_thread, run_missing, some_results_in
 from benchmarks.study.table import LAST, loss_table, table
 from data.opened import Opened
 from data.sets.base import Split
@@ -167,9 +167,7 @@ def main() -> None:
     options = parse()
     if not options.table:
         write_lists(CIFAR.open(options.data), options)
-        there = results_in(options.out)
-        wanted = [(name, split) for split in options.splits for name in options.runs if (name, split) not in there]
-        run_all(wanted, lambda name, split: run_one(name, split, options), options.jobs)
+        run_missing(options, lambda name, split: run_one(name, split, options))
     print(write_table(options.out), end="")
 
 

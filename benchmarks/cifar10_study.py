@@ -23,8 +23,7 @@ from benchmarks.study.kept import (
     folder_of,
     keep,
     one_thread,
-    results_in,
-    run_all,
+    run_missing,
     some_results_in,
     steps_of,
     write_encoder,
@@ -115,9 +114,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     if not options.table:
-        there = results_in(options.out)
-        wanted = [(name, split) for split in options.splits for name in options.runs if (name, split) not in there]
-        run_all(wanted, lambda name, split: run_one(name, split, options), options.jobs)
+        run_missing(options, lambda name, split: run_one(name, split, options))
     print(write_table(options.out), end="")
 
 

@@ -4,6 +4,7 @@ results.json of each probe as PROBE.json, metrics.jsonl of the pre-training, and
 it is, the run is complete.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -141,3 +142,17 @@ def some_results_in(folder: Path) -> Results:
     if not (found := results_in(folder)):
         raise InputError(f"{folder} has no result yet")
     return found
+
+
+def run_missing(options: argparse.Namespace, run_one: Callable[[str, int], None]) -> None:
+    """run_all of the runs and splits that were asked for and have left no result.
+
+    Args:
+        options: of benchmarks.study.flags.
+
+    Raises:
+        InputError: one failed.
+    """
+    there = results_in(options.out)
+    wanted = [(name, split) for split in options.splits for name in options.runs if (name, split) not in there]
+    run_all(wanted, run_one, options.jobs)

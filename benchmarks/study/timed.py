@@ -33,6 +33,9 @@ class Pace(NamedTuple):
 def run_step(words: Sequence[str], environment: Mapping[str, str], seconds: float) -> bool:
     """Whether a command line came to its end within so many seconds, GRACE among them; else it has saved and ended.
 
+    Args:
+        words: the command line, run in the project's folder. environment: all its variables.
+
     Raises:
         InputError: it failed.
     """
@@ -42,12 +45,12 @@ def run_step(words: Sequence[str], environment: Mapping[str, str], seconds: floa
         words, cwd=PROJECT, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True
     )
     asked = False
-    with _handed_on(process):
+    with _ended_by_signals():
         try:
             code = process.wait(seconds - GRACE)
         except subprocess.TimeoutExpired:
             asked, code = True, _end(process)
-        except BaseException:
+        except BaseException:  # this program is to end: its run saves first
             _end(process)
             raise
         finally:
@@ -61,11 +64,10 @@ def run_step(words: Sequence[str], environment: Mapping[str, str], seconds: floa
 
 
 @contextlib.contextmanager
-def _handed_on(process: subprocess.Popen) -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP let the process save and end, and then end this one, as Ctrl-C does."""
+def _ended_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises KeyboardInterrupt."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        _end(process)
         sys.exit(128 + number)
 
     numbers = (signal.SIGTERM, signal.SIGHUP)
