@@ -157,7 +157,7 @@ def write_table(folder: Path) -> str:
 
 def parse() -> argparse.Namespace:
     """Flags; InputError for a bad one."""
-    parser = study_parser(__doc__, RESULTS, RUNS, splits=[1, 2, 3], epochs=360, model="res18", batch_size=256)
+    parser = study_parser(__doc__, RESULTS, RUNS, splits=[1, 2, 3], epochs=240, model="res18", batch_size=256)
     parser.add_argument("--image_size", type=number(int, 8, 32), default=16)
     parser.add_argument("--thin", type=positive, default=8, help="of so many images of a list, the first is taken")
     return parsed(parser)
