@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.study.figure import write_figures
-from benchmarks.study.flags import parsed, study_parser
-from benchmarks.study.kept import counted, folder_of, keep, one_thread, run_missing, some_results_in
+from benchmarks.study.flags import parsed, pretraining_parser
+from benchmarks.study.kept import counted, folders, keep, one_thread, run_missing, some_results_in
 from benchmarks.study.table import LAST, loss_table, table
 from data.opened import Opened
 from data.sets.base import Split
@@ -126,8 +126,7 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
             raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
     told = {"name": name, "split": split, "epochs": 0 if name == "untrained" else options.epochs}
     told |= {key: getattr(options, key) for key in ("model", "batch_size", "image_size", "thin")}
-    pretraining, *probes = map(folder_of, steps)
-    keep(options.out / f"split{split}" / name, told, pretraining, probes, seconds)
+    keep(options.out / f"split{split}" / name, told, *folders(steps), seconds)
 
 
 def write_table(folder: Path) -> str:
@@ -157,7 +156,7 @@ def write_table(folder: Path) -> str:
 
 def parse() -> argparse.Namespace:
     """Flags; InputError for a bad one."""
-    parser = study_parser(__doc__, RESULTS, RUNS, splits=[1, 2, 3], epochs=240, model="res18", batch_size=256)
+    parser = pretraining_parser(__doc__, RESULTS, RUNS, splits=[1, 2, 3], epochs=240, model="res18", batch_size=256)
     parser.add_argument("--image_size", type=number(int, 8, 32), default=16)
     parser.add_argument("--thin", type=positive, default=8, help="of so many images of a list, the first is taken")
     return parsed(parser)

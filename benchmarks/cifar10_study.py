@@ -16,11 +16,11 @@ import sys
 from pathlib import Path
 
 from benchmarks.study.figure import write_figures
-from benchmarks.study.flags import parsed, study_parser
+from benchmarks.study.flags import parsed, pretraining_parser
 from benchmarks.study.kept import (
     Results,
     counted,
-    folder_of,
+    folders,
     keep,
     one_thread,
     run_missing,
@@ -74,12 +74,11 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
         ended = subprocess.run(command, env=one_thread(), check=False)
     if ended.returncode:
         raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
-    pretraining, *probes = steps_of(command)
-    folders = [folder_of(step) for step in (pretraining, *probes)]
-    write_encoder(Path(probes[0][probes[0].index("--checkpoint") + 1]), out / "encoder.safetensors")
+    steps = steps_of(command)
+    write_encoder(Path(steps[1][steps[1].index("--checkpoint") + 1]), out / "encoder.safetensors")
     epochs = 0 if name == "untrained" else options.epochs
     told = {"name": name, "split": split, "model": options.model, "epochs": epochs, "batch_size": options.batch_size}
-    keep(out, told, folders[0], folders[1:], seconds)
+    keep(out, told, *folders(steps), seconds)
 
 
 def chosen_share(results: Results) -> str:
@@ -108,7 +107,7 @@ def write_table(folder: Path) -> str:
 
 def parse() -> argparse.Namespace:
     """Flags; InputError for a bad one."""
-    return parsed(study_parser(__doc__, RESULTS, RUNS, splits=[1], epochs=60, model="res20_s", batch_size=512))
+    return parsed(pretraining_parser(__doc__, RESULTS, RUNS, splits=[1], epochs=60, model="res20_s", batch_size=512))
 
 
 def main() -> None:

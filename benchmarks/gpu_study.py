@@ -27,7 +27,7 @@ from benchmarks.gpu.measure import Clock
 from benchmarks.study.carry import momentum_anew, pack, unpack
 from benchmarks.study.figure import write_figures
 from benchmarks.study.jpegs import write_arrays
-from benchmarks.study.kept import PROBES, counted, folder_of, keep, results_in, some_results_in, steps_of
+from benchmarks.study.kept import PROBES, counted, folders, keep, results_in, some_results_in, steps_of
 from benchmarks.study.plan import PROBE_TRIAL, TRIAL, Plan, fit, measure, planned, seconds_planned
 from benchmarks.study.table import table
 from benchmarks.study.timed import run_step
@@ -87,22 +87,23 @@ def run_method(method: str, options: argparse.Namespace, epochs: int, clock: Clo
         InputError: a step failed, or what was carried is damaged.
     """
     steps = recipe_of(method, options, epochs=epochs)
-    folders, packet = [folder_of(words) for words in steps], options.carry and options.carry / method
+    pretraining, probes = folders(steps)
+    packet = options.carry and options.carry / method
     noted, seconds = (options.work / f"{method}-{name}.json" for name in ("momentum-anew", "seconds"))
-    if packet and not any(folders[0].glob("model*.pt")):
+    if packet and not any(pretraining.glob("model*.pt")):
         # Noted first: a run that is there without the note would pass for an undisturbed one.
         replace_file(noted, json.dumps([epoch for epoch in momentum_anew(packet) if epoch < epochs]).encode())
-        unpack(packet, folders[0])
+        unpack(packet, pretraining)
     anew = json.loads(noted.read_bytes()) if noted.exists() else []
     with counted(seconds):
         for words in steps:
             if not run_step(words, os.environ, clock.left):
                 if packet:
-                    pack(folders[0], packet, anew)
+                    pack(pretraining, packet, anew)
                 return False
     told = {"name": method, "split": SPLIT.number, "epochs": epochs, "model": options.model, "batch_size": 512}
     told["momentum_anew"] = anew
-    keep(options.out / f"split{SPLIT.number}" / method, told, folders[0], folders[1:], seconds)
+    keep(options.out / f"split{SPLIT.number}" / method, told, pretraining, probes, seconds)
     return True
 
 

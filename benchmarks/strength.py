@@ -16,7 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.study.kept import PROBES, Results, counted, folder_of, keep, one_thread, results_in, run_all, steps_of
+from benchmarks.study.kept import (
+    PROBES,
+    Results,
+    counted,
+    folder_of,
+    folders,
+    keep,
+    one_thread,
+    results_in,
+    run_all,
+    steps_of,
+)
 from benchmarks.study.table import runs_of, table
 from data.groups import GROUPS
 from data.sets.base import Split
@@ -65,8 +76,7 @@ def run_one(strength: float, split: int, options: argparse.Namespace) -> None:
         if ended.returncode:
             raise InputError(f"{name_of(strength)} of split {split} failed; the same command goes on")
     told = {"name": name_of(strength), "split": split, "strength": strength}
-    pretraining, *probes = map(folder_of, steps)
-    keep(kept / f"split{split}" / name_of(strength), told, pretraining, probes, seconds)
+    keep(kept / f"split{split}" / name_of(strength), told, *folders(steps), seconds)
 
 
 def kept_in(options: argparse.Namespace) -> Path:

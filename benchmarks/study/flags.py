@@ -13,7 +13,7 @@ def study_parser(doc: str, results: Path, runs: Iterable[str], **defaults: objec
 
     Args:
         doc: the program's docstring. results: where results are kept. runs: names that can be chosen. defaults: splits,
-            epochs, model, batch_size.
+            epochs, model.
     """
     parser = Parser(doc)
     add = parser.add_argument
@@ -24,12 +24,18 @@ def study_parser(doc: str, results: Path, runs: Iterable[str], **defaults: objec
     add("--runs", nargs="+", default=list(runs), choices=list(runs))
     add("--epochs", type=positive)
     add("--model")
-    add("--batch_size", type=positive)
-    add("--linear_epochs", type=positive, default=30)
-    add("--few_shot_epochs", type=positive, default=100)
     add("--jobs", type=positive, default=2, help="runs at a time")
     parser.add_flag("--table", help="only the table, of what is there")
     parser.set_defaults(**defaults)
+    return parser
+
+
+def pretraining_parser(doc: str, results: Path, runs: Iterable[str], **defaults: object) -> Parser:
+    """A study_parser, with the options of studies that pre-train and probe; defaults: batch_size, too."""
+    parser = study_parser(doc, results, runs, **defaults)
+    parser.add_argument("--batch_size", type=positive)
+    parser.add_argument("--linear_epochs", type=positive, default=30)
+    parser.add_argument("--few_shot_epochs", type=positive, default=100)
     return parser
 
 

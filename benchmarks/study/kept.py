@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,12 @@ def folder_of(words: Sequence[str]) -> Path:
     return Path(words[words.index("--save-dir") + 1]) / name
 
 
+def folders(steps: Sequence[Sequence[str]]) -> tuple[Path, dict[str, Path]]:
+    """Of the command lines of a recipe: the folder of pre-training, and of PROBES those of both probes."""
+    pretraining, *probes = map(folder_of, steps)
+    return pretraining, dict(zip(PROBES, probes, strict=True))
+
+
 def run_all(wanted: Iterable[tuple[str, int]], run_one: Callable[[str, int], None], jobs: int) -> None:
     """Call run_one(name, split) of each run, so many at a time.
 
@@ -78,17 +84,17 @@ def _seconds(path: Path) -> float:
     return float(json.loads(path.read_bytes())) if path.exists() else 0.0
 
 
-def keep(out: Path, told: dict[str, Any], pretraining: Path, probes: Sequence[Path], seconds: Path) -> None:
+def keep(out: Path, told: dict[str, Any], pretraining: Path | None, probes: Mapping[str, Path], seconds: Path) -> None:
     """Copy what a run left to `out`.
 
     Args:
-        told: for run.json: 'name', 'split', and how it was run. pretraining, probes: folders of the experiments; probes
-            as PROBES. seconds: the file of `counted`.
+        told: for run.json: 'name', 'split', and how it was run. pretraining: folder of its experiment; None where it is
+            of another study. probes: name, as PROBES, to the folder of its experiment. seconds: the file of `counted`.
     """
-    lines = [json.loads(line) for line in _lines(pretraining / "metrics.jsonl")]
+    lines = [json.loads(line) for line in _lines(pretraining / "metrics.jsonl")] if pretraining else []
     if lines:
         replace_file(out / "metrics.jsonl", (pretraining / "metrics.jsonl").read_bytes())
-    for probe, folder in zip(PROBES, probes, strict=True):
+    for probe, folder in probes.items():
         replace_file(out / f"{probe}.json", json.dumps(_public(folder / "results.json"), indent=1).encode())
     each = np.diff([line["time"] for line in lines])
     times = {
@@ -108,6 +114,9 @@ def _public(path: Path) -> dict[str, Any]:
     told = result["pretraining"] = {k: v for k, v in (result["pretraining"] or {}).items() if k != "settings"}
     if isinstance(told.get("list"), dict):
         told["list"]["name"] = Path(told["list"]["name"]).name
+    learned = result.get("supervised") or {}
+    if learned.get("ce"):
+        learned["ce"] = Path(learned["ce"]).name
     return result | {"checkpoint": Path(result["checkpoint"]).name}
 
 
@@ -122,12 +131,12 @@ def write_encoder(checkpoint: Path, out: Path) -> None:
 
 
 def results_in(folder: Path) -> Results:
-    """What runs have left: (name, split) -> run.json's content, under each of PROBES its results, and under 'metrics'
-    the lines of metrics.jsonl."""
+    """What runs have left: (name, split) -> run.json's content, under the name of each probe its results, and under
+    'metrics' the lines of metrics.jsonl."""
     found = {}
     for path in sorted(folder.glob("split*/*/run.json")):
         told = json.loads(path.read_bytes())
-        told |= {probe: json.loads((path.parent / f"{probe}.json").read_bytes()) for probe in PROBES}
+        told |= {probe.stem: json.loads(probe.read_bytes()) for probe in path.parent.glob("*.json") if probe != path}
         told["metrics"] = [json.loads(line) for line in _lines(path.parent / "metrics.jsonl")]
         found[told["name"], told["split"]] = told
     return found

@@ -1,6 +1,6 @@
 """Tables of a study's results."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,7 @@ def table(results: Results, names: Iterable[str]) -> str:
     list.
     """
     runs = {name: found for name in names if (found := runs_of(results, name))}
-    parts = []
-    for probe in PROBES:
-        lines = [("run", "splits", *COLUMNS)]
-        for name, each in runs.items():
-            splits = ",".join(str(told["split"]) for told in each)
-            lines.append((name, splits, *(_cell([told[probe]["groups"][c] for told in each]) for c in COLUMNS)))
-        parts.append(f"{probe} probe\n\n{align(lines)}")
+    parts = [f"{probe} probe\n\n{groups_table(runs, probe)}" for probe in PROBES]
     lines = [("run", "val", "precision", "minutes in all", "s an epoch")]
     for name, each in runs.items():
         precision = "/".join(sorted({told["linear"]["pretraining"].get("precision") or "-" for told in each}))
@@ -39,6 +33,15 @@ def table(results: Results, names: Iterable[str]) -> str:
         minutes = f"{np.mean([told['minutes'] for told in each]):.0f}"
         lines.append((name, val, precision, minutes, f"{np.median(seconds):.0f}" if seconds else "-"))
     return "\n\n".join([*parts, f"how they were run\n\n{align(lines)}"])
+
+
+def groups_table(runs: Mapping[str, list[dict[str, Any]]], probe: str) -> str:
+    """Many, Medium, Few, Std and All of a probe, a row a run; `runs` are of runs_of, by name."""
+    lines = [("run", "splits", *COLUMNS)]
+    for name, each in runs.items():
+        splits = ",".join(str(told["split"]) for told in each)
+        lines.append((name, splits, *(_cell([told[probe]["groups"][c] for told in each]) for c in COLUMNS)))
+    return align(lines)
 
 
 def _seconds(metrics: list[dict]) -> list[float]:
