@@ -397,6 +397,7 @@ def heights(figures, panel: int) -> dict[str, list[float]]:
     }
 
 
+@pytest.mark.slow
 def test_the_figure_has_a_panel_for_each_data_set(tmp_path, call, figures):
     write_paper(tmp_path)
     done = call("exp_analyse.py", "--paper", "bcl", "--plot", tmp_path / "new")
@@ -446,6 +447,7 @@ def test_a_figure_that_cannot_be_written_is_one_line(tmp_path, call):
         one_line_error(done, plot)
 
 
+@pytest.mark.slow
 def test_sdclrs_figure_has_no_empty_panel_either(tmp_path, call, figures):
     name = "res20_s_digits_scheduling_sgd_temp0.2_wd1e-4_lr0.5_b128_o128_twolayerProj_epoch100_digits_split1_D_i_newNT"
     path = tmp_path / "checkpoints_digits_tune" / f"{name}_s10__f2layer4_d10d20_wd0_lr30_freezeBN"

@@ -124,6 +124,7 @@ def test_each_is_whole(tmp_path, methods, splits, probes, sizes, data):
             check_figure(figure)
 
 
+@pytest.mark.slow
 def test_what_has_no_data_is_not_written(tmp_path):
     rows = made(tmp_path, 1, [1], ["fewShot"])
     for some, names in ((rows, {"groups", "classes", "sizes"}), ({"linear": []}, {"groups"})):

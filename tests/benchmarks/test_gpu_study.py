@@ -139,6 +139,7 @@ def test_a_run_ends_in_time(monkeypatch):
         assert time.monotonic() - before < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", quick_first([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
 def test_a_study_that_is_interrupted_lets_its_run_save(tmp_path, number):
     saves = SAVES.replace("sys.exit(143)", f"(open({str(tmp_path / 'saved')!r}, 'w').close(), sys.exit(143))")

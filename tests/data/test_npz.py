@@ -117,6 +117,7 @@ def test_an_array_that_would_fill_the_memory(tmp_path):
         load(CIFAR, str(tmp_path / "own.npz"), train=True)
 
 
+@pytest.mark.slow
 def test_results_and_tables_say_whose_pixels_they_are_of(call, tmp_path, monkeypatch):
     """Digits at 32 pixels in CIFAR-10's place: their hashes are in results.json, and the table says so."""
     grey, labels = load_digits(return_X_y=True)

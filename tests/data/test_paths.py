@@ -131,6 +131,7 @@ def private() -> int:
     return 1024 * sum(map(int, re.findall(r"^Private_\w+: +(\d+) kB", rollup, re.MULTILINE)))
 
 
+@pytest.mark.slow
 @needs_proc
 def test_forked_workers_that_read_all_paths_copy_none(tmp_path):
     """Two workers; of strings each would copy 90 bytes a path, here 27 MB; what else a fork touches is below 3 MB."""

@@ -53,6 +53,7 @@ def test_a_pretraining(rows):
     assert text.startswith("# a_b.safetensors\n") and "batch norms" not in found and UNKNOWN not in found.values()
 
 
+@pytest.mark.slow
 def test_what_differs_by_checkpoint(rows):
     assert rows(epoch=3, config=PRETRAINING)[0]["pre-training epochs"] == "3 of 7"
     found, _ = rows(epoch=0, config=PRETRAINING | {"epochs": 0, "method": "simclr"})

@@ -182,6 +182,7 @@ def test_groups_by_a_list_of_images_in_memory(embed, tmp_path):
     assert {g: len(p) for g, p in parts.items()} == {"Few": 24}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_file(embed, tmp_path):
     file = npz(tmp_path / "f.npz", *clusters(10, 8))
     command = ["--dataset", "digits", "--features", file]

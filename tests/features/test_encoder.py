@@ -137,6 +137,7 @@ def test_a_file_of_old_pytorch_is_read(tmp_path):
 # ---- what is ambiguous
 
 
+@pytest.mark.slow
 def test_padding_that_no_key_tells_is_asked_for(call, tmp_path):
     """A 3x3 stem below `backbone.` alone: solo-learn pads it by 2 pixels, others by 1; a 7x7 one is clear."""
     for padding, name in ((1, "backbone"), (2, "solo-learn")):
@@ -228,6 +229,7 @@ def test_a_checkpoint_of_ours_has_its_own_mean(call, tmp_path):
 # ---- the programs
 
 
+@pytest.mark.slow
 def test_programs_read_them(call, tmp_path):
     """Features of digits by a stem of ImageNet on a data set of small images, and the line that tells the format."""
     case = case_of("MoCo v2")
@@ -270,6 +272,7 @@ def test_a_probe_keeps_the_stem_of_its_encoder(call, tmp_path):
     assert not (tmp_path / "checkpoints_tune/y").exists()
 
 
+@pytest.mark.slow
 def test_tail_scores_features_of_another_librarys_encoder(call, tmp_path):
     """There is no head: disagreement is that of features, dense and pruned."""
     case = case_of("SupContrast")

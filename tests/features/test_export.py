@@ -118,6 +118,7 @@ def test_the_lines_that_are_printed_load_it(export, tmp_path, name, stem):
         assert torch.equal(names["model"].eval()(x), expected(x))
 
 
+@pytest.mark.slow
 def test_the_checkpoints_settings_name_the_model(export, tmp_path):
     model = network("res10")
     state = {f"module.{k}": v for k, v in model.state_dict().items()}
@@ -171,6 +172,7 @@ def rounded(model: nn.Module) -> nn.Module:
     return model.to(torch.bfloat16).float()
 
 
+@pytest.mark.slow
 def test_mean_and_deviation_are_the_checkpoints(export, tmp_path):
     model = network("res10")
     model.normalize.mean[:], model.normalize.std[:] = torch.tensor([0.5, 0.25, 0.125]), 0.5
@@ -179,12 +181,14 @@ def test_mean_and_deviation_are_the_checkpoints(export, tmp_path):
     check(content, model)
 
 
+@pytest.mark.slow
 def test_quiet_does_not_say_how_to_load_it(export, tmp_path):
     checkpoint = save(network("res10"), tmp_path / "model.pt")
     told, quiet = (export(checkpoint, *SMALL, *words)[1].splitlines() for words in ([], ["--quiet"]))
     assert quiet == told[:1]
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_file(export, call, tmp_path):
     checkpoint = save(network("res10"), tmp_path / "model.pt")
     export(checkpoint, *SMALL)

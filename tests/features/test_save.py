@@ -240,6 +240,7 @@ def test_features_of_a_list_of_files(features, places, root, tmp_path, name):
     assert found.keys() == {"features", "labels", "ids", "paths"}
 
 
+@pytest.mark.slow
 def test_views_of_files_are_those_of_the_probes_by_default(features, places, tmp_path):
     """224 pixels, by OpenCV and torch, which differ from Pillow by a rounding here and there."""
     model = network("res10", "imagenet")

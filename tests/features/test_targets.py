@@ -37,12 +37,12 @@ def case(to: str, name: str, stem: str = "cifar", slow: bool = False):
 
 CASES = [
     case("torchvision", "res10"),
-    case("timm", "res18", "imagenet"),
+    case("timm", "res18", "imagenet", slow=True),
     case("timm", "res18"),
     case("timm", "res50", "imagenet", slow=True),
     case("timm", "res50w2", slow=True),
-    case("safetensors", "res10", "imagenet"),
-    case("safetensors", "res10"),
+    case("safetensors", "res10", "imagenet", slow=True),
+    case("safetensors", "res10", slow=True),
     case("safetensors", "res20_s"),
     case("onnx", "res20_s", slow=True),
     case("onnx", "res32_s", slow=True),

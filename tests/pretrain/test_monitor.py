@@ -145,6 +145,7 @@ def test_the_bar_counts_no_time_for_what_was_there():
 # ---- a run
 
 
+@pytest.mark.slow
 def test_bars_reach_their_end_and_tell_loss_and_rate(call, tmp_path, monkeypatch):
     bars = []
 
@@ -263,6 +264,7 @@ def test_no_speed_is_told_of_an_epoch_whose_steps_were_all_done(call, tmp_path, 
 # ---- lists, files, processes
 
 
+@pytest.mark.slow
 def test_image_files_with_bad_ones_among_them(call, lists, tmp_path, monkeypatch):
     (bank, val) = (
         read_path_list(lists / DATASET.path(n), DATASET) for n in ("imageNet_100_LT_train", DATASET.val_list)

@@ -76,6 +76,7 @@ def test_protocols_are_as_the_scripts_run_them(call, tmp_path, checkpoint):
     assert "groups by digits_split1_D_i" in done.stdout
 
 
+@pytest.mark.slow
 def test_it_is_refused_or_resumed_or_overwritten_as_the_scripts_are(call, tmp_path, checkpoint):
     words = ["--checkpoint", checkpoint, *PROBE, "--protocol", "sdclr-fewshot", "--name", "x", "--save-dir", "kept"]
     first = call("probe/__main__.py", *words)
@@ -91,6 +92,7 @@ def test_it_is_refused_or_resumed_or_overwritten_as_the_scripts_are(call, tmp_pa
     assert lists["train"]["path"] == "digits_split2_S_b.npy" and lists["group"]["path"] == "digits_split2_D_i.npy"
 
 
+@pytest.mark.slow
 def test_a_pretraining_of_ours_is_grouped_by_its_own_list(call, tmp_path):
     """With dual batch norm, its dense branch; the model is the checkpoint's."""
     words = ["--dataset", "digits", "--trainSplit", D_I.format(3), "--model", "res20_s", "--epochs", 1, "--optimizer",
@@ -104,6 +106,7 @@ def test_a_pretraining_of_ours_is_grouped_by_its_own_list(call, tmp_path):
     assert json.loads(result.read_text())["pretraining"]["experiment"] == "pre"
 
 
+@pytest.mark.slow
 def test_image_files_by_an_encoder_of_moco(call, tmp_path, images, monkeypatch):
     take_lists_from(images[1], monkeypatch.setattr)
     torch.manual_seed(0)
@@ -119,6 +122,7 @@ def test_image_files_by_an_encoder_of_moco(call, tmp_path, images, monkeypatch):
         assert result["protocol"] == path.parent.name.split("__")[1]
 
 
+@pytest.mark.slow
 def test_own_images_by_an_encoder_of_torchvision(call, tmp_path, ledger, monkeypatch):
     take_lists_from(tmp_path / "lists", monkeypatch.setattr)
     (tmp_path / "lists").mkdir()
@@ -164,6 +168,7 @@ def test_mistakes_are_one_line_and_leave_nothing(call, tmp_path, checkpoint, ima
         assert set(tmp_path.iterdir()) == before, options
 
 
+@pytest.mark.slow
 def test_check_tries_every_protocol_and_writes_nothing(call, tmp_path, checkpoint):
     words = ["--checkpoint", checkpoint, "--dataset", "digits", "--no-cuda", "--check"]
     done = call("probe/__main__.py", *words, "--protocol", "bcl-100shot", "sdclr-linear")

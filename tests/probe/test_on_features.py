@@ -330,6 +330,7 @@ def test_probe_on_digits(digits, root, checkpoint, tmp_path, monkeypatch, protoc
     assert log.count("Each class acc is " + "".join(f"{accuracy:.2f} " for accuracy in per_class)) == 1
 
 
+@pytest.mark.slow
 def test_a_probe_run_again_gives_the_same_numbers(digits):
     options = ["--protocol", "bcl-50shot", "--epochs", 9]
     first, again = digits(D_I, *options), digits(D_I, *options, "--resume")
@@ -342,6 +343,7 @@ def test_a_probe_run_again_gives_the_same_numbers(digits):
     assert other["per_class"] != first["per_class"]
 
 
+@pytest.mark.slow
 def test_the_protocols_own_settings_are_no_departure(digits):
     scores = digits(D_I, "--protocol", "bcl-50shot")
     assert scores["departs"] == {"shots": [10, 50]} and scores["seed"] == 10
@@ -437,6 +439,7 @@ def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet,
     assert torch.equal(found[0][1].values, found[1][1].values)
 
 
+@pytest.mark.slow
 def test_the_full_probe_of_files_is_on_the_whole_training_list(imagenet, root, monkeypatch):
     sizes = []
     monkeypatch.setattr("probe.stages.run", lambda train, *_: sizes.extend(len(f.ids) for f in train) or SCORES)

@@ -77,6 +77,7 @@ def test_interrupted_within_an_epoch_it_is_the_undisturbed_one(learn, tmp_path, 
     assert equal(folder / "whole", folder / "parts") and equal(folder / "whole", folder / "parts", "best_model.pt")
 
 
+@pytest.mark.slow
 def test_a_bad_image_is_one_line_or_left_out(learn, images, tmp_path):
     root, lists = tmp_path / "damaged", images[1]
     shutil.copytree(images[0], root)

@@ -173,6 +173,7 @@ def test_images_that_are_not_held_out_tell_nothing_of_the_scores():
     assert set(scores.values()) == {25.0}  # all alike: one class is said of each
 
 
+@pytest.mark.slow
 def test_ties_keep_the_decay_of_bcl():
     train = noisy(80, width=8)._replace(values=10 * F.one_hot(torch.arange(80) % 4, 8).float())
     decay, scores = choose_decay(train, 4, 600, seed=0)

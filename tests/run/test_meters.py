@@ -222,6 +222,7 @@ def test_what_is_no_monitor(call, word, told):
     one_line_error(call("train_simCLR.py", "x", *SMALL, "--monitor", word), told)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_they_are_the_same_after_an_interruption(call, tmp_path, interrupted, tail):
     options, folder = [*OPTIONS, "--epochs", "2", "--print_freq", "9"], tmp_path / "checkpoints"

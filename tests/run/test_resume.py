@@ -172,6 +172,7 @@ def test_without_a_checkpoint_it_starts_from_the_beginning_and_says_so(call):
     assert done.returncode == 0 and "nothing to resume in checkpoints/run; starting from random weights" in done.stdout
 
 
+@pytest.mark.slow
 def test_random_numbers_go_on(call, tmp_path, interrupted, monkeypatch):
     """Of Python, NumPy and torch: what a method would draw is drawn as in the undisturbed run."""
     drawn, forward = [], run.folder.Run.stepped
@@ -307,6 +308,7 @@ def test_numbered_checkpoints_are_the_last_resort(two):
     assert newest_checkpoint(two / "none") is None
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_one_before_and_does_not_lose_it(call, tmp_path, interrupted):
     folder, options = tmp_path / "checkpoints", [*SMALL, "--save_steps", "1"]
     interrupted()
@@ -326,6 +328,7 @@ def test_a_run_goes_on_from_the_one_before_and_does_not_lose_it(call, tmp_path, 
     one_line_error(call("train_simCLR.py", "run", *options, "--resume"), "model.pt", "truncated or damaged")
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_its_last_two_files_ends_with_both(call, tmp_path, monkeypatch):
     """model_<epoch>.pt is written first; the soak met a model.pt of an earlier epoch in a run that was through."""
     folder, original = tmp_path / "checkpoints", run.folder.write_checkpoint
@@ -368,6 +371,7 @@ def test_a_full_disk_leaves_the_last_good_file(two, monkeypatch, links):
     assert sorted(p.name for p in two.iterdir()) == ["model.previous.pt", "model.pt"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_run_in_one_line(call, tmp_path, monkeypatch, interrupted):
     interrupted()
     fsync, calls = os.fsync, itertools.count()

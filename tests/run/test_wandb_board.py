@@ -69,6 +69,7 @@ def test_the_numbers_of_metrics_jsonl(call, runs, tmp_path):
     assert any("score" in told for _, told in run.logged)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_the_same_one_with_the_same_weights(call, runs, tmp_path):
     options = [*SMALL, "--epochs", "3"]
     assert call("train_simCLR.py", "whole", *options).returncode == 0

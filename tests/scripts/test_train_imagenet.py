@@ -147,6 +147,7 @@ def test_accuracy_equals_a_loop_over_images_through_pillow(run, tmp_path, pretra
     assert least - 1e-6 <= scores["top5"] <= most + 1e-6
 
 
+@pytest.mark.slow
 def test_the_rate_falls_after_the_epoch_and_the_best_top5_is_kept(run, tmp_path, pretrained, monkeypatch):
     scores = iter([{"top1": t1, "top5": t5, "per_class": [0.0] * 100, "images": 1}
                    for t1, t5 in ((50, 10), (10, 30), (90, 20), (1, 30), (7, 7))])  # fmt: skip
@@ -197,6 +198,7 @@ def test_interrupted_within_an_epoch_of_image_files(run, tmp_path, pretrained, i
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_unfreezing_trains_the_backbone_but_not_its_statistics(run, tmp_path, pretrained):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--epochs", 1]
     assert run("train_imagenet.py", "x", *options, "--unfreeze", "--lr", 0.01).returncode == 0
@@ -261,6 +263,7 @@ def test_a_bad_image_ends_the_run_with_its_file_and_line(run, damaged):
     assert any(all(word in line for word in words) for words in wanted)
 
 
+@pytest.mark.slow
 def test_bad_images_are_left_out_counted_and_reported(run, damaged, tmp_path, pretrained):
     root, train, test = damaged
     done = run("train_simCLR.py", "y", *PRETRAIN, "--on_bad_image", "skip", data=root)
@@ -288,6 +291,7 @@ def test_a_bad_image_to_train_on_is_told_before_the_run_begins(run, images, tmp_
     assert not (tmp_path / "checkpoints_imagenet_tune").exists()
 
 
+@pytest.mark.slow
 def test_nothing_but_bad_images_is_one_line(run, images, tmp_path, pretrained):
     root = tmp_path / "bad"
     shutil.copytree(images[0], root)

@@ -245,6 +245,7 @@ def test_interrupted_and_resumed_probe_equals_the_undisturbed_one(call, tmp_path
     assert results[0]["per_class"] == results[1]["per_class"] and results[0]["best"] == results[1]["best"]
 
 
+@pytest.mark.slow
 def test_freezing_up_to_a_stage(call, tmp_path, pretrained):
     options = ["--dataset", "digits", "--model", "res20_s", "--lr", "0.1", "--num_workers", "0", "--epochs", "1"]
     options += ["--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B, "--cosineLr"]
@@ -343,6 +344,7 @@ def test_fixed_batch_norm_is_that_of_the_frozen_stages(call, tmp_path, pretraine
     assert not torch.equal(after[trained.format("")], before["module." + trained.format("bn_list.0.")])
 
 
+@pytest.mark.slow
 def test_the_probe_notices_frozen_weights_that_move(call, pretrained, monkeypatch):
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "0", "--trainSplit", S_B]
     original = probe.epoch.train_epoch

@@ -234,6 +234,7 @@ def test_scores_of_bfloat16_and_batched_views(call, lists, tmp_path, dual):
         np.testing.assert_allclose(one, other, rtol=0.1, atol=0.05)
 
 
+@pytest.mark.slow
 def test_single_batch_norm_gets_the_pruned_networks_statistics(call, lists, tmp_path):
     model, (_, images, _) = network("res20_s"), of_list(lists)
     checkpoint = save(model, tmp_path / "model.pt", {**CONFIG, "prune": False})
@@ -267,6 +268,7 @@ def test_single_batch_norm_gets_the_pruned_networks_statistics(call, lists, tmp_
     np.testing.assert_allclose(by_id(tmp_path / "out" / "disagreement.csv"), expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_mask_of_a_file_is_used_and_others_are_refused(call, lists, tmp_path):
     model, (_, images, _) = network("res20_s", dual_bn=True), of_list(lists)
     checkpoint = save(model, tmp_path / "model.pt")
@@ -323,6 +325,7 @@ def test_every_image_comes_once_and_the_last_batch_is_full(images, batch):
     assert sorted(i for _, i in sampler)[:1] == [0] and (images < 4 or list(sampler) != order)
 
 
+@pytest.mark.slow
 def test_memory_of_a_training_names_the_images_that_it_is_of(call, lists, tmp_path, monkeypatch):
     """The two views of a black image are the same, so its losses are the lowest from the first epoch on.
 
@@ -404,6 +407,7 @@ def test_a_list_without_a_tail_is_ranked_and_not_evaluated(call, lists, tmp_path
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"disagreement.csv", "disagreement_sheet.png"}
 
 
+@pytest.mark.slow
 def test_the_study_tabulates_runs(call, lists, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         (tmp_path / name).mkdir()
