@@ -18,13 +18,16 @@ def runs_of(results: Results, name: str) -> list[dict[str, Any]]:
 
 
 def table(results: Results, names: Iterable[str]) -> str:
-    """A part for each probe, Many, Medium, Few, Std and All, and one for how the runs were made; a row a run.
+    """Many, Medium, Few, Std and All of both probes, then how the runs were made; a row a run.
 
-    Of several splits the mean and the standard deviation over them. val: the linear probe's accuracy on the validation
-    list.
+    Of several splits the mean and the standard deviation over them, and a part for each probe; else both side by side.
+    val: the linear probe's accuracy on the validation list.
     """
     runs = {name: found for name in names if (found := runs_of(results, name))}
-    parts = [f"{probe} probe\n\n{groups_table(runs, probe)}" for probe in PROBES]
+    if any(len(each) > 1 for each in runs.values()):
+        parts = [f"{probe} probe\n\n{groups_table(runs, probe)}" for probe in PROBES]
+    else:
+        parts = [_side_by_side(runs)]
     lines = [("run", "val", "precision", "minutes in all", "s an epoch")]
     for name, each in runs.items():
         precision = "/".join(sorted({told["linear"]["pretraining"].get("precision") or "-" for told in each}))
@@ -42,6 +45,15 @@ def groups_table(runs: Mapping[str, list[dict[str, Any]]], probe: str) -> str:
         splits = ",".join(str(told["split"]) for told in each)
         lines.append((name, splits, *(_cell([told[probe]["groups"][c] for told in each]) for c in COLUMNS)))
     return align(lines)
+
+
+def _side_by_side(runs: Mapping[str, list[dict[str, Any]]]) -> str:
+    """groups_table of both probes in one, under their names."""
+    left, right = (groups_table(runs, probe).splitlines() for probe in PROBES)
+    first, width = left[0].index(COLUMNS[0]), max(map(len, left))
+    titles = " " * first + f"{PROBES[0]} probe".ljust(width - first)
+    lines = [f"{one.ljust(width)}   {two[first:]}" for one, two in zip(left, right, strict=True)]
+    return "\n".join([f"{titles}   {PROBES[1]} probe", *lines])
 
 
 def _seconds(metrics: list[dict]) -> list[float]:

@@ -134,3 +134,14 @@ def test_tables_are_means_over_splits_and_last_epochs():
         and plot_losses(untrained, ["u"], "title") is None
         and "u" in table(untrained, ["u"])
     )
+
+
+def test_of_one_split_each_row_has_both_probes():
+    row = told("a", 1, 10.0)
+    row |= {"few-shot": row["linear"] | {"groups": dict.fromkeys(("Many", "Medium", "Few", "Std", "All"), 7.5)}}
+    titles, head, values, *_ = table({("a", 1): row}, ["a"]).splitlines()
+    assert head.split() == ["run", "splits", *["Many", "Medium", "Few", "Std", "All"] * 2]
+    assert values.split() == ["a", "1", *["10.00"] * 5, *["7.50"] * 5]
+    places = [place for place in range(len(head)) if head.startswith("Many", place)]
+    assert [titles.index(name) for name in ("linear probe", "few-shot probe")] == places
+    assert [values.index("10.00"), values.index("7.50")] == places
