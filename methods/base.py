@@ -2,8 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -31,22 +30,30 @@ class News(NamedTuple):
 
 
 class Method(nn.Module):
-    """A loss of two views of each image, and what belongs to it. All but `forward` has a default.
+    """A method of pre-training: the loss of two views of each image. Only `forward` must be written.
 
-    `encoder`: backbone and projection head, which a checkpoint has as its network. `projections` [2, N, D]: of the last
-    batch's views 1 and 2, as the head leaves them, with their graph: a wrapper may have a loss of its own of them.
-    smallest_batch: images that a step needs. same_weights: whether each step of a phase gives a gradient to all that
-    has requires_grad. boost: of the views, None for none.
+    State that a resumed run needs is in buffers, of three kinds:
 
-    What else must survive an interruption is in buffers: a persistent one is kept from epoch to epoch, the memory of a
-    method; one that is not, which start_epoch makes, within an epoch; one whose name begins with _ is not kept.
+    - a persistent buffer is in every checkpoint, such as BCL's momentum losses;
+    - one that is not persistent is filled by `start_epoch` and is in checkpoints that are written within an epoch, such
+      as BCL's scores;
+    - one whose name begins with _ is working memory and is in none.
+
+    Attributes:
+        encoder: backbone and projection head; a checkpoint has its weights as those of the network.
+        projections: [2, N, D], output of the head for views 1 and 2 of the last batch. They keep their autograd graph,
+            so that a wrapper can add a loss of them.
+        smallest_batch: the fewest images that a step can use.
+        static_graph: whether every step of a phase gives a gradient to the same parameters, all that have
+            requires_grad.
+        boost: settings of RandAugment by score, None for plain views.
     """
 
     encoder: nn.Module
     encoder_prefix = "encoder."  # of its names in the method's state_dict
     projections: torch.Tensor
     smallest_batch: int = 1
-    same_weights: bool = True
+    static_graph: bool = True
     boost: BoostSettings | None = None
 
     @classmethod
@@ -66,41 +73,51 @@ class Method(nn.Module):
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> the loss of each image [N], in nats.
 
-        A step may evaluate it twice: what moves once a step belongs to `remember`.
+        A step may call it twice, so what changes once a step belongs into `remember`.
         """
         raise NotImplementedError
 
     def phases(self, epochs: int) -> list[int]:
-        """Epochs of each part of a training of so many, which has a schedule, an optimizer and images of its own."""
+        """Epochs of each phase of a training of `epochs`, one after the other; they add up to `epochs`.
+
+        Each phase has an optimizer and a learning rate schedule of its own.
+        """
         return [epochs]
 
     def start_phase(self, number: int) -> None:
-        """Called before the first epoch of phase 0, 1, ..., and again where it is resumed, before its state is loaded.
+        """Called before the first epoch of phase `number`, from 0 on: makes the networks of the phase, and sets
+        requires_grad of what it trains.
 
-        What is trained in it has requires_grad; networks that are new are made here.
+        A run that is resumed calls it for every phase up to its own; the checkpoint is loaded afterwards.
         """
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
-        """Called before epoch 1, 2, ...; `features()` are those of the network as it is, where a training calls it."""
+        """Called before each epoch, from 1 on, and once more for an epoch that is resumed.
+
+        Args:
+            features: computes the features of all training images by the network as it is now; None outside a training.
+        """
 
     def subset(self) -> torch.Tensor | list[torch.Tensor] | None:
-        """Sample ids that the running epoch trains on, a share of all in any order; None for all.
+        """Sample ids that the running epoch trains on, in any order; None for all images.
 
-        Of a list of them, each batch is of one: those of the first come first, its last batch perhaps short.
+        A list of such tensors divides the epoch into parts: the batches of the first part come first, then those of the
+        second, and so on. No batch has images of two parts; the last batch of a part may be smaller.
         """
         return None
 
     def start_step(self, done: float) -> None:
         """Called before each step: for settings that change with it. done: epochs so far, 0.5 in the first's middle."""
 
-    def weights(self, index: torch.Tensor) -> torch.Tensor | None:
+    def loss_weights(self, index: torch.Tensor) -> torch.Tensor | None:
         """Weights [N] of the images `index` [N] in the mean of the losses; None for a plain mean."""
         return None
 
     def step(self, closure: Closure) -> None:
-        """Leave in .grad the gradient that the optimizer goes down: that of `closure()`, which may be called again.
+        """Leave in .grad the gradient that the optimizer uses, here that of one call of `closure`.
 
-        Batch statistics, memory and the losses that are told are those of its first call.
+        It may be called again, as sharpness-aware updates do: its first call alone moves running batch statistics, and
+        has the losses that are logged and passed to `remember`.
         """
         closure()
 
@@ -112,29 +129,40 @@ class Method(nn.Module):
         return None
 
     def measures(self) -> dict[str, float | str]:
-        """What metrics.jsonl keeps of the running epoch besides losses; names that end in _s are of seconds, which a
-        run that is resumed takes others of."""
+        """More numbers for the running epoch's line of metrics.jsonl.
+
+        Names of seconds end in _s: a run that is resumed or repeated has others there.
+        """
         return {}
 
     def news(self) -> News | None:
-        """What start_epoch has made of the running epoch and is worth telling; None for nothing."""
+        """What start_epoch has done that the log and metrics.jsonl are to tell; None for nothing."""
         return None
 
     def masks(self) -> Masks:
-        """The masks of the running epoch, which mask_<epoch>.pt keeps; {} for none."""
+        """The pruning masks of the running epoch, for mask_<epoch>.pt; {} for none."""
         return {}
 
     def check_memory(self) -> None:
-        """Called when the persistent buffers of a checkpoint were taken up; ValueError if they are of no use."""
+        """Called when the persistent buffers of a checkpoint have been loaded.
+
+        Raises:
+            ValueError: they hold values that no training leaves.
+        """
 
 
-def _of_the_wrapped(name: str) -> property:
-    """What the wrapped method has under this name: an attribute, or a hook to be called."""
-    return property(attrgetter(f"method.{name}"))
+class OfTheInner:
+    """An attribute or hook of a Delegate that is the inner method's, unless the delegate sets or defines it itself."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, delegate: "Delegate | None", owner: type) -> Any:
+        return self if delegate is None else getattr(delegate.method, self.name)
 
 
 class Delegate(Method):
-    """A method that has another one do what it does not change: `method`, which may be another from a phase on."""
+    """A method that leaves to an inner one, `method`, all that it does not define; a phase may exchange it."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -145,31 +173,31 @@ class Delegate(Method):
         return f"method.{self.method.encoder_prefix}"
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """The wrapped method's losses [N]."""
+        """The inner method's losses [N]."""
         return self.method(views, index)
 
-    encoder = _of_the_wrapped("encoder")
-    projections = _of_the_wrapped("projections")
-    smallest_batch = _of_the_wrapped("smallest_batch")
-    same_weights = _of_the_wrapped("same_weights")
-    boost = _of_the_wrapped("boost")
-    phases = _of_the_wrapped("phases")
-    start_phase = _of_the_wrapped("start_phase")
-    start_epoch = _of_the_wrapped("start_epoch")
-    subset = _of_the_wrapped("subset")
-    start_step = _of_the_wrapped("start_step")
-    weights = _of_the_wrapped("weights")
-    step = _of_the_wrapped("step")
-    remember = _of_the_wrapped("remember")
-    scores = _of_the_wrapped("scores")
-    measures = _of_the_wrapped("measures")
-    news = _of_the_wrapped("news")
-    masks = _of_the_wrapped("masks")
-    check_memory = _of_the_wrapped("check_memory")
+    encoder = OfTheInner()
+    projections = OfTheInner()
+    smallest_batch = OfTheInner()
+    static_graph = OfTheInner()
+    boost = OfTheInner()
+    phases = OfTheInner()
+    start_phase = OfTheInner()
+    start_epoch = OfTheInner()
+    subset = OfTheInner()
+    start_step = OfTheInner()
+    loss_weights = OfTheInner()
+    step = OfTheInner()
+    remember = OfTheInner()
+    scores = OfTheInner()
+    measures = OfTheInner()
+    news = OfTheInner()
+    masks = OfTheInner()
+    check_memory = OfTheInner()
 
 
 class Wrapper(Delegate):
-    """A method around another one, any, `method`; it hands on what it does not change."""
+    """A method around any other one, `method`, some of whose hooks it changes."""
 
     @classmethod
     def build(cls, method: Method, options: argparse.Namespace, images: int) -> "Wrapper":

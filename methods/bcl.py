@@ -43,8 +43,6 @@ class BCL(Wrapper):
     the augmentation of the running epoch uses.
     """
 
-    boost = BCL_I  # in place of the wrapped method's
-
     @classmethod
     def add_options(cls, parser: Parser) -> None:
         add = parser.add_argument
@@ -73,7 +71,8 @@ class BCL(Wrapper):
     def start_phase(self, number: int) -> None:
         """Forget the losses: they are of another network."""
         super().start_phase(number)
-        self.momentum_loss.zero_(), self.epochs.zero_()
+        self.momentum_loss.zero_()
+        self.epochs.zero_()
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
         """Fix the scores of `epoch` (1-based): a function of the momentum losses alone, 0 while there are none."""

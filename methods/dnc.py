@@ -67,7 +67,7 @@ class Experts(Method):
     In buffers: `cluster` [N], the cluster of each image, -1 before they are made, and of one that could not be read.
     """
 
-    same_weights = False  # a step is one expert's
+    static_graph = False  # a step trains one expert
 
     def __init__(self, base: nn.Module, learners: list[Method], division: Division, images: int) -> None:
         super().__init__()

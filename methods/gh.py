@@ -144,7 +144,9 @@ class GH(Wrapper):
     def start_phase(self, number: int) -> None:
         """Forget averages and shares: they are of another network. Its own are taken as soon as they are known."""
         super().start_phase(number)
-        self.average.zero_(), self.turn.zero_(), self.marginal.fill_(1 / len(self.marginal))
+        self.average.zero_()
+        self.turn.zero_()
+        self.marginal.fill_(1 / len(self.marginal))
         self.estimated.fill_(-1 if number else 0)
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:

@@ -164,7 +164,9 @@ class RwSAM(Wrapper):
     def start_phase(self, number: int) -> None:
         """Forget the weights: they are of another network."""
         super().start_phase(number)
-        self.density_weights.fill_(1.0), self.due.zero_(), self.unknown.zero_()
+        self.density_weights.fill_(1.0)
+        self.due.zero_()
+        self.unknown.zero_()
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
         """Estimate the density where it is due; an epoch that is resumed has done so before."""
@@ -191,9 +193,9 @@ class RwSAM(Wrapper):
             found = rarity(features[known], self.density._replace(seed=self.density.seed * 1_000_003 + epoch))
             self.density_weights[known] = found.to(self.density_weights)
 
-    def weights(self, index: torch.Tensor) -> torch.Tensor | None:
+    def loss_weights(self, index: torch.Tensor) -> torch.Tensor | None:
         """Those of the density [N] times the wrapped method's, for the climb; for the descent the method's alone."""
-        inner = super().weights(index)
+        inner = super().loss_weights(index)
         if not self.climbing:
             return inner
         own = self.density_weights.index_select(0, index)
@@ -202,8 +204,8 @@ class RwSAM(Wrapper):
     def step(self, closure: Closure) -> None:
         """Leave the gradient at w + e; the weights are w again, to the bit, whatever is raised.
 
-        A gradient that is not finite leads to one that is not: in fp16 the step is left out and the scale falls, as in
-        any other method.
+        Where the gradient of the ascent is not finite, neither is the one that is left: in fp16 the step is left out
+        and the scale of the losses falls, as with any other method.
         """
         self.climbing = True
         try:

@@ -84,7 +84,7 @@ def step(training: Training, batch: Batch, measure: bool = False) -> Step:
     def closure() -> torch.Tensor:
         with compute.autocast(), statistics_kept(model) if found else nullcontext():
             losses = model(batch.views, batch.index)
-        weights = method.weights(batch.index)
+        weights = method.loss_weights(batch.index)
         compute.backward(losses.mean() if weights is None else (weights * losses).mean(), optimizer)
         found.append((losses.detach(), method.projections.detach()))
         return found[-1][0]

@@ -103,7 +103,7 @@ class Pretraining:
             model: nn.Module = self.method
             if self.world.size > 1 and self.world.device.type == "cuda":
                 model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-            model = self.compute.distributed(model, self.world, self.method.same_weights)
+            model = self.compute.distributed(model, self.world, self.method.static_graph)
             if self.settings.compile:
                 for encoder in trained_encoders(self.method):
                     encoder.compile()

@@ -457,7 +457,7 @@ def gradients(rank: int, size: int) -> dict[str, list[torch.Tensor | None]]:
         if name == "experts":
             method.cluster.copy_(torch.arange(9) % 3)
         model = Compute(Precision("fp32", "contiguous_format", False, False), torch.device("cpu")).distributed(
-            method.double().eval(), World(rank, size, torch.device("cpu")), method.same_weights
+            method.double().eval(), World(rank, size, torch.device("cpu")), method.static_graph
         )
         for index in each:
             model.zero_grad()

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 import pretrain.flags
 from data.loader import EpochSampler
 from methods import METHODS
-from methods.base import Method
+from methods.base import Delegate, Method, Wrapper
 from methods.build import build_method
 from methods.moclr import MoCLR
 from methods.sdclr import SDCLR
@@ -195,3 +195,27 @@ def test_several_processes_give_the_gradient_of_one(tmp_path, size):
         assert one.norm() > 0
         for rank in range(size):
             assert relative_error(torch.load(tmp_path / f"{kind}_{size}_{rank}.pt"), one) < 1e-5
+
+
+def test_a_delegate_has_every_hook_of_the_inner_method_or_its_own():
+    """A hook that Delegate does not name would be Method's default around a method that has another."""
+    hooks = {name for name in vars(Method) if not name.startswith("_")} | set(Method.__annotations__)
+    of_a_class = {"add_options", "encoder_options", "build"}
+    assert hooks - of_a_class <= vars(Delegate).keys()
+
+    class Inner(Method):
+        smallest_batch, static_graph = 3, False
+
+    class Around(Delegate):
+        static_graph = True
+
+    class AroundThat(Wrapper):
+        def __init__(self, method):
+            super().__init__(method)
+            self.boost = "set"
+
+    method = AroundThat(Around(Inner()))
+    assert (method.smallest_batch, method.static_graph, method.boost) == (3, True, "set")
+    assert method.method.boost is None and Around.smallest_batch is not None
+    method.method.smallest_batch = 2
+    assert method.smallest_batch == 2

@@ -195,7 +195,7 @@ class Toy(Method):
         z = self.projections = self.encoder(views).squeeze(1)
         return z.square() + z.sin()
 
-    def weights(self, index: torch.Tensor) -> torch.Tensor | None:
+    def loss_weights(self, index: torch.Tensor) -> torch.Tensor | None:
         return None if self.own is None else self.own[index]
 
 
@@ -236,16 +236,16 @@ def test_a_step_is_that_of_two_explicit_gradients(adaptive, own):
     np.testing.assert_allclose(found.losses.numpy(), z**2 + np.sin(z), rtol=1e-12)  # at w, and without weights
     assert not method.climbing
     assert (
-        method.weights(images.index) is None
+        method.loss_weights(images.index) is None
         if not own
-        else torch.equal(method.weights(images.index), toy.own[images.index])
+        else torch.equal(method.loss_weights(images.index), toy.own[images.index])
     )
 
 
 def test_another_wrapper_may_be_around_it_or_within():
     class Doubled(Wrapper):
-        def weights(self, index: torch.Tensor) -> torch.Tensor:
-            inner = super().weights(index)
+        def loss_weights(self, index: torch.Tensor) -> torch.Tensor:
+            inner = super().loss_weights(index)
             return torch.full((6,), 2.0).double() if inner is None else 2 * inner
 
     images = batch()._replace(views=torch.randn(6, 3, dtype=torch.float64))

@@ -124,7 +124,7 @@ def test_the_mean_is_weighted():
     torch.manual_seed(0)
     method, images = SimCLR(build_encoder("res20_s", 16, 2), 0.2).double().eval(), batch()
     images = images._replace(views=images.views.double())
-    method.weights = lambda index: 1.0 + index
+    method.loss_weights = lambda index: 1.0 + index
     expected = torch.autograd.grad(
         (torch.arange(1, 7) * method(images.views, images.index)).sum() / 6, list(method.parameters())
     )

@@ -57,7 +57,7 @@ class Halves(SimCLR):
     def start_step(self, done: float) -> None:
         self.temperature = 0.2 + 0.1 * done
 
-    def weights(self, index: torch.Tensor) -> torch.Tensor:
+    def loss_weights(self, index: torch.Tensor) -> torch.Tensor:
         return 1 + (index % 2) * self.drawn.item()
 
 
