@@ -56,7 +56,7 @@ def _check_table(args: argparse.Namespace) -> None:
         InputError: one is given.
     """
     if args.table and args.paper != "bcl":
-        raise InputError(f"--table {args.table} is of --paper bcl: add it")
+        raise InputError(f"--table {args.table} is of BCL's paper: add --paper bcl")
     args.table = args.table or 1
     unused = [name for name in ("dataset", "data", "splits", "shape", "baseline", "plot") if getattr(args, name)]
     if args.table == 4 and unused:

@@ -22,8 +22,8 @@ from split.flags import FETCH
 from split.lists import known_sizes
 from utils.errors import InputError
 
-# Settings of a pre-training that may differ between the splits of one experiment: what it is of, and how it computes,
-# which a table compares by itself.
+# Settings of a pre-training that may differ between the splits of one row: those that name the split and its files, and
+# those of precision and speed. A table compares precision and augment by itself (analysis/read.py).
 OF_A_SPLIT = {*HARMLESS, *HASHES, "precision", "augment", "memory_format", "tf32", "deterministic", "compile"}
 
 
@@ -50,9 +50,9 @@ class Row:
 class Experiment(NamedTuple):
     """A probe that was run.
 
-    method: its name. probe: of PROBES. epochs: of pre-training. Two texts are the same for all splits of one
-    experiment, '' where they are not known: recorded, the settings of the pre-training that results.json tells; named,
-    the folder's name, where it is one that the recipes give.
+    method: its name. probe: of PROBES. epochs: of pre-training. recorded, named: two texts that are the same for all
+    splits of one experiment, '' where they are not known: the settings of the pre-training that results.json has, and
+    the folder's name without its split, where the recipes have given it.
     """
 
     folder: Path

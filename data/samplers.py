@@ -27,17 +27,19 @@ class EpochSampler(DistributedSampler):
         self.parts, self.shares, self.holes = [self.all], [self.num_samples], [0]
 
     def choose(self, subset: torch.Tensor | list[torch.Tensor] | None, batch: int, smallest: int) -> None:
-        """From now on, epochs are of the sample ids `subset`, in any order; None for all.
+        """Let the epochs from now on have the sample ids `subset`, in any order; None for all.
 
-        A last batch of this process of fewer than `smallest` samples is filled up with repeated ones. Of a list, each
-        batch is of one of its parts, as the last one of each part is filled up with holes.
+        A last batch of this process with fewer than `smallest` samples is filled up by repeated ones. A list has the
+        sample ids of several parts: the last batch of each is filled up by HOLE, which loaders leave out, so that the
+        next part begins with a batch of its own.
         """
         parts = subset if isinstance(subset, list) else [self.all if subset is None else subset]
         self.parts = [x if x is self.all else x.to("cpu", torch.int64, copy=True) for x in parts if len(x)]
         self.shares = [math.ceil(len(part) / self.num_replicas) for part in self.parts]
         if subset is not None:
-            self.shares = [n + max(smallest - n % batch, 0) if n % batch else n for n in self.shares]
-        self.holes = [*(-n % batch for n in self.shares[:-1]), 0][: len(self.shares)]
+            self.shares = [_with_repeats(n, batch, smallest) for n in self.shares]
+        self.holes = [-n % batch for n in self.shares]
+        self.holes[-1:] = [0] * len(self.holes[-1:])  # nothing begins behind the last part
         self.num_samples = sum(self.shares) + sum(self.holes)
 
     @property
@@ -63,6 +65,12 @@ class EpochSampler(DistributedSampler):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         # Some at a time become numbers of Python, which take 40 bytes each.
         return ((self.epoch, i) for some in self._order().split(4096) for i in some.tolist())
+
+
+def _with_repeats(samples: int, batch: int, smallest: int) -> int:
+    """How many samples there are when the last batch has at least `smallest`."""
+    last = samples % batch
+    return samples + max(smallest - last, 0) if last else samples
 
 
 class ShardedBatches(Sampler):

@@ -7,7 +7,8 @@ its own cluster are hard. Four phases, the epochs of all of which are the budget
 2. clusters: k-means with the cosine similarity on the hidden layer of its projection head (methods/clusters.py).
 3. experts: for each of the K clusters a network learns from its images alone, by the same method, from scratch. An
    epoch takes each image once, in batches of one cluster each.
-4. distillation: a new network f with head g learns to tell what base b and the image's own expert k say. With
+4. distillation: a new network f with head g learns to predict the projections of base b and of the expert k of the
+   image's cluster. With
    z = g(f(x)) at length 1, z_b and z_k likewise of b and k, and regressors r,
 
        loss of a view = 1/2 |r_b(z) - z_b|^2 + 1/2 |r_k(z) - z_k|^2,    of an image the mean of its two views
@@ -142,7 +143,7 @@ class Experts(Method):
 
 
 class Distillation(Method):
-    """A network that learns to tell what its teachers say.
+    """A student that learns to predict the projections of its teachers.
 
     Args:
         student: backbone and head. teachers: base and experts, all with heads as wide. cluster: of each image, [N].
@@ -166,14 +167,14 @@ class Distillation(Method):
         z = self.encoder(images)
         self.projections = z.unflatten(0, (-1, 2)).transpose(0, 1)
         z = F.normalize(at_least_float32(z), dim=1)
-        told = torch.stack([at_least_float32(regress(z)) for regress in self.regressors])  # [K + 1, 2N, D]
+        predicted = torch.stack([at_least_float32(regress(z)) for regress in self.regressors])  # [K + 1, 2N, D]
         with torch.no_grad():
-            of_base, of_expert = self.say(0, images), torch.empty_like(z)
+            base_target, expert_target = self.target(0, images), torch.empty_like(z)
             for k in own.unique().tolist():
                 rows = (own == k).nonzero()[:, 0]
-                of_expert[rows] = self.say(k + 1, images[rows])
-        told_of_expert = told[own + 1, torch.arange(len(own), device=own.device)]
-        losses = ((told[0] - of_base) ** 2).sum(1) / 2 + ((told_of_expert - of_expert) ** 2).sum(1) / 2
+                expert_target[rows] = self.target(k + 1, images[rows])
+        of_expert = predicted[own + 1, torch.arange(len(own), device=own.device)]
+        losses = ((predicted[0] - base_target) ** 2).sum(1) / 2 + ((of_expert - expert_target) ** 2).sum(1) / 2
         return losses.view(-1, 2).mean(1)
 
     def experts_of(self, index: torch.Tensor) -> torch.Tensor:
@@ -182,8 +183,8 @@ class Distillation(Method):
         own, largest = self.cluster[index], torch.bincount(self.cluster + 1)[1:].argmax()
         return torch.where(own < 0, largest, own)
 
-    def say(self, teacher: int, images: torch.Tensor) -> torch.Tensor:
-        """What a teacher says of images [n, 3, H, W]: [n, D] at length 1."""
+    def target(self, teacher: int, images: torch.Tensor) -> torch.Tensor:
+        """A teacher's projections of images [n, 3, H, W]: [n, D] at length 1."""
         return F.normalize(at_least_float32(self.teachers[teacher](images)), dim=1)
 
 

@@ -8,8 +8,9 @@ its t, while direction k gets its share pi_k of the N images of the batch:
     q = N diag(v) exp(t / 0.05) diag(u),    sum_k q_ik = 1 of each image i,    sum_i q_ik = N pi_k
     L = L_method + w L_gh,    L_gh = -sum_k q1_k log softmax(t2 / 0.1)_k - sum_k q2_k log softmax(t1 / 0.1)_k
 
-with views 1 and 2 of an image. pi is the histogram of the images' nearest directions, by an average of their view 1's
-t that moves from epoch to epoch. w is 0 in the warm-up epochs, then rises to 1 in equal steps, the epochs of the ramp.
+with views 1 and 2 of an image. pi_k is the share of the images whose nearest direction is k, by a moving average over
+the epochs of each image's t of view 1. w is 0 in the warm-up, then rises to 1 in equal steps over the epochs of the
+ramp.
 
 From the authors' code for CIFAR: a warm-up of half the epochs, a ramp of a hundredth, pi anew every 20 epochs, momentum
 0.9 in the warm-up and 0.999 later, 300 iterations. For ImageNet and Places it has a warm-up of 400 of 500 epochs, a
@@ -150,7 +151,10 @@ class GH(Wrapper):
         self.estimated.fill_(-1 if number else 0)
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
-        """Fix the weight of `epoch` (1-based), and the shares where they are due: again, where it is resumed, not."""
+        """Set the weight of `epoch` (1-based) and, where they are due, estimate the shares.
+
+        An epoch that is resumed has its shares from the checkpoint, and estimates none.
+        """
         super().start_epoch(epoch, features)
         done, plan, self.epoch = epoch - 1, self.plan, epoch
         self.weight = min(1.0, max(0, epoch - plan.warmup) / max(1, plan.ramp))
@@ -182,7 +186,7 @@ class GH(Wrapper):
         losses = super().forward(views, index)
         found = self.projections
         if self.weight and losses.requires_grad and not found.requires_grad:
-            raise InputError("this method hands on no projections to learn from: it cannot be harmonised")
+            raise InputError("GH needs projections with a gradient, and this method has detached ones")
         t = self.similarities(found if self.weight else found[:1].detach())
         if self._seen is None:
             self._seen = losses.detach(), t[0].detach()

@@ -4,10 +4,12 @@ import torch
 
 
 def first_of_each(index: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
-    """Of each row [n], the row at which its image comes first among the ids `index` [n]: a sampler that pads repeats.
+    """For each of the sample ids `index` [n] the first row that has it, [n]: [7, 3, 7] -> [0, 1, 0].
+
+    A sampler that pads repeats images.
 
     Args:
-        scratch: [images] int64, any values, for the work.
+        scratch: [images] int64, working memory of any values.
     """
     position = torch.arange(len(index), device=index.device)
     scratch.scatter_reduce_(0, index, position, "amin", include_self=False)

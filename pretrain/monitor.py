@@ -22,8 +22,9 @@ class Monitor:
     """kNN of a pre-training: images and lists are found, and checked, when it is made.
 
     Args:
-        training: the training images, un-augmented the bank; their class sizes make Many, Medium and Few, classes of
-            one size have no groups. extractor: of features. lists: where the validation list is looked for.
+        training: the training images; without augmentation they are the neighbours that vote, the bank. Their class
+            sizes make Many, Medium and Few; a balanced list has no groups. extractor: of features. lists: where the
+            validation list is looked for.
 
     Raises:
         InputError: the validation list is missing or bad, has images that are trained on, or its images are not there.

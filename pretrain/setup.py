@@ -90,7 +90,9 @@ class Pretraining:
         for each in range(self.phase + 1, number + 1):
             self.method.start_phase(each)
         first = ends[number] - lengths[number] + 1
-        how, self.phase, self._training, self.network.network = self.settings, number, None, self.method.encoder
+        self.phase, how = number, self.settings
+        self._training = None
+        self.network.network = self.method.encoder  # whose weights checkpoints have from now on
         trained = [p for p in self.compute.on_device(self.method).parameters() if p.requires_grad]
         self.optimizer.optimizer = build_optimizer(how.optimizer, trained, how.lr, how.weight_decay)
         stage = Stage(epochs_of(how.stage_epochs, lengths[number]), how.stage_decay * how.lr)
@@ -119,7 +121,7 @@ class Pretraining:
         """
         self.enter_phase(epoch)
         extract = partial(self.extractor.of_training, self.method.encoder, self.data.chosen, bad)
-        # What is drawn here was drawn when the epoch began first.
+        # An epoch that is resumed calls start_epoch again: its random numbers were drawn before the interruption.
         with undisturbed(self.world.device) if self.run.interrupted else nullcontext():
             self.method.start_epoch(epoch, extract)
 

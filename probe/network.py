@@ -40,7 +40,7 @@ def frozen_modules(model: nn.Module, fixto: str) -> dict[str, nn.Module]:
 def freeze(model: nn.Module, fixto: str, fixbn: bool) -> Frozen:
     """Stop gradients up to stage `fixto`; returns what to check.
 
-    With `fixbn` the buffers of those stages' batch norms stay too, which `train_epoch` sees to.
+    With `fixbn` the running statistics of those stages stay, too: Network.train() keeps them in evaluation mode.
     """
     fixed = {}
     for name, module in frozen_modules(model, fixto).items():
@@ -55,8 +55,8 @@ class Network:
     """A model, and the part that the probe trains: all that is not frozen, or a classifier on a frozen backbone.
 
     Args:
-        model: after `freeze`. still: modules whose batch norms do not move (frozen_modules). fixbn: whether they are
-            those of the frozen stages.
+        model: after `freeze`. still: modules that stay in evaluation mode, of frozen_modules. fixbn: whether all
+            frozen stages are among them; only then can a FrozenBackbone compute their features.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Network:
                 value.copy_(mean.view_as(value))
 
     def train(self) -> None:
-        """Training mode, but for the batch norms that do not move: they are all that evaluation mode changes there."""
+        """Training mode, but for `still`, whose batch norms keep their running statistics."""
         self.model.train()
         for module in self.still.values():
             module.eval()

@@ -59,11 +59,12 @@ class Protocol:
     shots: with a classifier, labelled images of each class, 0 for all; accuracy is the mean over the lists of so many.
     transfer: it is for the sets that a frozen network is transferred to, and for no others. last: without a classifier,
     nothing validates, so that the last epoch counts.
-    supervised: '' or what is learned with all labels of a long-tailed list, `settings` being the options' defaults:
-    the 'whole' network, the 'classifier' anew, or 'nothing'; the last two begin with a finished run of protocol ce.
-    adjusted: logits are, by tau.
-    paper: whose recipes run it, on data sets of these styles. beside: labels of those with all labels that figures show
-    it against, the first that there is.
+    supervised: '' for probes of a frozen network. Of supervised learning on a long-tailed list, what is trained: the
+    'whole' network, the 'classifier' anew, or 'nothing', where the logits alone are adjusted; the last two begin with a
+    finished run of protocol ce. `settings` are the options' defaults then.
+    adjusted: whether the logits are adjusted by the classes' shares, with factor tau.
+    paper: whose recipes run it, on data sets of these styles. beside: of a few-shot protocol, labels of protocols with
+    all labels that figures show it against: the first that was run.
     """
 
     name: str
@@ -116,7 +117,12 @@ PROTOCOLS = {protocol.name: protocol for protocol in (
 # What exp_analyse.py calls the protocols.
 PROBES = {protocol.label: name for name, protocol in PROTOCOLS.items()}
 
-LAST_EPOCH = {"epoch": None, "val": None, "config": None, "lists": None}  # of a classifier, in place of a best one
+LAST_EPOCH = {
+    "epoch": None,
+    "val": None,
+    "config": None,
+    "lists": None,
+}  # in place of a BestModel's where no epoch is chosen
 
 PROTOCOL_VERSION = 1
 

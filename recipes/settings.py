@@ -44,10 +44,11 @@ PAPERS = {
     "bcl": {"cifar": {"weight_decay": "5e-4", "head_layers": "2"}, "imagenet": {"head_layers": "2"}},
 }
 
-# Of methods that are chosen by name, what differs from their lines: by style (BCL as that later code has it, with k = 2
-# and no floor throughout; GH as its authors have it), by style and epochs where the published number of them goes with
-# it, and by data set (digits: small networks have fewer weights to spare; ImageNet and Places: a tenth, as that code;
-# ImageNet-100: the command of SDCLR's authors).
+# Of methods that are chosen by name, the exceptions to the options of their lines in methods/__init__.py.
+# By style: BCL as that later ImageNet code has it, with k = 2 and no floor throughout; GH as its authors have it. By
+# style and number of epochs, where the published number goes with the setting. By data set: on digits the networks are
+# small, and have fewer weights to spare; on ImageNet and Places a tenth, as in that code; on ImageNet-100 the command
+# of SDCLR's authors.
 OF_STYLE = {"cifar": {}, "imagenet": {"bcl": {"rand_k": "2", "rand_floor": "0"}, "gh": {"gh_add": "100"}}}
 OF_EPOCHS = {
     ("imagenet", "800"): {"ts": {"temperature_schedule": "0.1,1.0,400"}},
@@ -163,7 +164,7 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
         # What this paper calls ImageNet-LT is another list than that of the script.
         values["split"] = dataset.split_name(1, True, dataset.bcl_shape)
     options = {**method.options, "prune_percent": str(dataset.prune_percent)}
-    if not name:  # by the authors' flag: a script's own values, and nothing is switched on
+    if not name:  # chosen by the authors' --prune: a script's values count, and no switch is on unless it is given
         options = {key: script.get(key, "False" if value == "True" else value) for key, value in options.items()}
     lines = []
     for line in method.lines:

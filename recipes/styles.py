@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 
 class Style(NamedTuple):
-    """Of one family. Options are in order; what a step does not have is left out.
+    """One family of scripts. Options are in the order of the published commands; a step leaves out what it lacks.
 
     script: of probes. pretraining, probe: options. end: those at the end of a probe on features. few_shot: the option
-    that names few labelled images. processes: probes are run by several.
-    always: options on images that are said even where they are as usual. unsaid: options of methods that are left out
-    where they have this value. other: the recipes' options that have no effect here, and in words what they are of.
+    that names the few labelled images. processes: whether several processes run a probe.
+    always: options of images that are written even where they have their default. unsaid: options of methods and the
+    value at which they are not written, as in the published commands. other: options of recipes that have no effect for
+    this family. of: what these are for, in words, for the error message.
     """
 
     script: str

@@ -14,7 +14,7 @@ HARMLESS = frozenset([
     "on_bad_image",  # while there is none, `error` and `skip` do the same
     "trainSplit", "imagenetCustomSplit", "customSplit", "fullset", "valiSplit", "groupSplit",  # but what they hold
 ])  # fmt: skip
-HASHES = {"images": "the training images are others", "lists": "a list of images is another one"}
+HASHES = {"images": "the training images are different ones", "lists": "a list of images has changed"}
 OF_AN_EPOCH = {"batch_size", "processes", *HASHES}  # what its steps are counted in
 
 

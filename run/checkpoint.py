@@ -103,7 +103,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     content = read_content(path)
     what = content_kind(content)
     if what or not _is_state(content.get("state_dict")):
-        raise InputError(f"{path} is not a checkpoint that is read: {what or NO_WEIGHTS}")
+        raise InputError(f"{path} cannot be read as a checkpoint: {what or NO_WEIGHTS}")
     return content
 
 
@@ -115,7 +115,7 @@ def read_content(path: str | Path) -> dict[str, Any]:
     """
     content = _load(Path(path))
     if not isinstance(content, dict):
-        raise InputError(f"{path} is not a checkpoint that is read: {NO_WEIGHTS}")
+        raise InputError(f"{path} cannot be read as a checkpoint: {NO_WEIGHTS}")
     # BCL's test.py takes a state dict alone, too.
     return {"state_dict": dict(content)} if _is_state(content) and content else content
 

@@ -29,12 +29,13 @@ RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|me
 class Run:
     """A run and its folder: model.pt every so many epochs and steps, model_<epoch>.pt, resumed to the bit.
 
-    A checkpoint is a dict of 'epoch', the named parts, and 'config', the settings; within an epoch, where it is the
-    state that the epoch before left but for what has moved since, also of 'within': the meters and more parts.
+    A checkpoint is a dict: 'epoch', how many are finished, an entry for each named part, and 'config', all settings.
+    One that is written within epoch e has epoch e - 1, the parts as they are after its last step, and 'within': the
+    meters, and the parts that there are only during an epoch.
 
     Args:
         parts: what a checkpoint holds, name -> part; they are taken up in this order.
-        within: of a checkpoint within an epoch, taken up when that epoch begins.
+        within: those of 'within'; they are loaded when that epoch begins again.
         resumable: whether --resume has a checkpoint of its own to go on from.
 
     `told` has the parts of the message on what the run starts from.
@@ -106,7 +107,7 @@ class Run:
         if changes and not self.saving.accept_changes:
             raise InputError(f"{told}; {ACCEPT_CHANGES}")
         if content.get("within") and changes.keys() & OF_AN_EPOCH:
-            raise InputError(f"{told}: it stopped within an epoch, whose steps are others then")
+            raise InputError(f"{told}: it stopped within an epoch, which they divide into other steps")
         self.told += [f"{change} from here on" for change in changes.values()]
         self._changed = bool(changes)
 

@@ -27,7 +27,7 @@ class Split(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """How the images of a data set are opened; own ones alone ask (data/sets/folder.py).
+    """How the images of a data set are opened. Only the user's own images (data/sets/folder.py) read it.
 
     kept: the folder of the run, where and beside which what was found is kept; None for none. cache: 'memory' or
     'disk', where images are decoded to once, 'none', or 'auto', by how many and how large they are. size: of views in
@@ -63,7 +63,7 @@ class DataSet:
     labels_in_lists: ClassVar[bool]  # whether lists name labels, too, so that one alone tells the classes' sizes
     groups: ClassVar[Callable[[list[int]], dict[str, list[int]]]]  # images per class -> classes of Many, Medium, Few
     bcl_shape = ""  # shape of the lists of BCL's table 1, '' for the usual one
-    own = False  # images that nobody has published anything of
+    own = False  # the user's own images, without published lists, settings and results
     transfer = False  # a set that a frozen network is transferred to, whose lists come with it (data/sets/transfer.py)
     best: ClassVar[str]  # the validation score that chooses a probe's best epoch, 'top1' or 'top5'
 

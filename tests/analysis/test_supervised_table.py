@@ -103,7 +103,7 @@ def test_post_hoc_adjustment_is_a_row_where_it_was_run(call, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--table", "3"], ["--table 3 is of --paper bcl"]),
+        (["--table", "3"], ["--table 3 is of BCL's paper: add --paper bcl"]),
         (["--paper", "bcl", "--table", "3", "--probe", "linear"], ["--table 3 has --probe ce", "not linear"]),
         (["--paper", "bcl", "--table", "3", "--dataset", "digits"], ["no result to show"]),
         (["--paper", "bcl", "--table", "2"], ["--table"]),

@@ -146,7 +146,7 @@ def test_a_damaged_result_is_told(call, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--table", 4], "--table 4 is of --paper bcl: add it"),
+        (["--table", 4], "--table 4 is of BCL's paper: add --paper bcl"),
         ([*TABLE, "--dataset", "cifar10"], "--dataset has no meaning for --table 4"),
         ([*TABLE, "--splits", 1], "--splits has no meaning for --table 4"),
         ([*TABLE, "--plot", "x"], "--plot has no meaning for --table 4"),

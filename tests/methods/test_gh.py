@@ -217,7 +217,7 @@ def test_projections_without_a_graph_are_refused():
     method.start_epoch(2)
     with torch.no_grad():
         method(drawn(4, 4), torch.arange(4))
-    with pytest.raises(InputError, match="no projections to learn from"):
+    with pytest.raises(InputError, match="GH needs projections with a gradient"):
         method(drawn(4, 4), torch.arange(4))
 
 

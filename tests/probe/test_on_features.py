@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,12 +113,22 @@ def root(tmp_path_factory):
     return tmp_path_factory.mktemp("split")
 
 
-@pytest.fixture
-def lists(root, monkeypatch):
-    """The folder that takes the place of split/."""
+def put_in_place_of_split(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (split.lists, split.flags, split.open):
         monkeypatch.setattr(module, "ROOT", root)
     return root
+
+
+@pytest.fixture
+def lists(root, monkeypatch):
+    """The folder that takes the place of split/, the same for all tests of this file."""
+    return put_in_place_of_split(root, monkeypatch)
+
+
+@pytest.fixture
+def own_lists(tmp_path, monkeypatch):
+    """A folder in place of split/ that no other test sees."""
+    return put_in_place_of_split(tmp_path / "split", monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -477,12 +488,11 @@ def test_what_the_other_probes_take_is_refused(call, lists, tmp_path, script, gi
         ("imagenet-100", "bcl-50shot", "bcl-full"),
     ],
 )
-def test_a_protocol_without_lists_is_one_line(call, lists, tmp_path, name, protocol, others):
+def test_a_protocol_without_lists_is_one_line(call, own_lists, tmp_path, name, protocol, others):
     dataset = data_set(name)
-    path = lists / dataset.path(dataset.test_list)
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("val/n10000000/1.JPEG 0\n")
+    path = own_lists / dataset.path(dataset.test_list)
+    path.parent.mkdir(parents=True)
+    path.write_text("val/n10000000/1.JPEG 0\n")
     done = call("train_imagenet.py", "x", "--dataset", name, "--data", tmp_path, "--protocol", protocol)
     line = one_line_error(done, f"{name} has no lists", protocol)
     assert line.endswith(f"only for {others}")

@@ -224,7 +224,8 @@ def test_a_probe_is_not_overwritten_unless_asked(call, tmp_path):
 CHANGES = {
     "--lr 0.2": "lr was 0.1, is 0.2", "--seed 3": "seed was 1, is 3", "--model res32_s": "",
     "--temperature 0.4": "temperature", "--batch_size 25": "batch_size", "--strength 0.5": "strength",
-    "--scheduler constant": "scheduler", "--augment pillow": "augment", f"--trainSplit {D_I}": "images are others",
+    "--scheduler constant": "scheduler", "--augment pillow": "augment",
+    f"--trainSplit {D_I}": "images are different ones",
 }  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def test_another_folder_is_not_resumed(call, flat, tmp_path):
     assert call("train_simCLR.py", "run", *PRETRAIN, "--data", flat).returncode == 0
     Image.new("RGB", (12, 12)).save(flat / "new.png")
     done = call("train_simCLR.py", "run", *PRETRAIN, "--epochs", "3", "--data", flat, "--resume")
-    one_line_error(done, "the training images are others")
+    one_line_error(done, "the training images are different ones")
 
 
 def test_with_classes(call, classes, tmp_path):
