@@ -38,6 +38,13 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image)
 
 
+def squares(images: np.ndarray, size: int) -> np.ndarray:
+    """`square` of each image [N, H, W, 3] uint8: [N, S, S, 3]; the images themselves where they are S x S pixels."""
+    if images.shape[1:3] == (size, size):
+        return images
+    return np.stack([square(Image.fromarray(image), size) for image in images])
+
+
 def decode(
     files: ImageFiles, size: int, show: bool, folder: Path | None = None, disk: bool = False, keep_bad: bool = True
 ) -> Decoded:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cache import Decoded, decode
+from data.cache import Decoded, decode, squares
 from data.flags import DECODED, SKIP_BAD, Views
 from data.images import ImageArrays, ImageFiles, ImageList, ImageSet
 from data.kept import keep
@@ -89,12 +89,11 @@ class OpenedFolder(OpenedFiles):
         return ImageArrays(decoded.images, None, chosen.paths, decoded.bad, by_pixels=bool(self.tree.pixels))
 
     def _decoded(self, chosen: ImageList, views: Views) -> Decoded:
-        if self.tree.pixels:
-            return Decoded(self._pixels(chosen, views), {})
         # Asked for again by monitors, and by methods that look at features. The list is kept so that its id stays its.
         _, decoded = self._kept.get((id(chosen), views.size), (None, None))
         if decoded is None:
-            decoded = self._decode(chosen, views)
+            in_memory = self.tree.pixels
+            decoded = Decoded(self._pixels(chosen, views), {}) if in_memory else self._decode(chosen, views)
         if decoded.bad and not views.skip_bad:
             raise InputError(f"{some(list(decoded.bad.values()), '; ')}: get again, or {SKIP_BAD}")
         self._kept[id(chosen), views.size] = chosen, decoded
@@ -107,16 +106,20 @@ class OpenedFolder(OpenedFiles):
         return decode(files, views.size, self.opening.show, folder, disk, views.skip_bad)
 
     def _pixels(self, chosen: ImageList, views: Views) -> np.ndarray:
-        """Images of an .npz file, by their names."""
+        """Images [N, S, S, 3] of an .npz file, by their names."""
         places = [path.split("/") for path in chosen.paths]
         parts = {place[0] for place in places}
         if len(parts) > 1 or not parts <= self.tree.pixels.keys() or not all(map(_of_an_array, places)):
             raise InputError(f"list {chosen.path} names images that are not of this .npz file: make it again")
-        of = self.tree.pixels[parts.pop()]
+        part = parts.pop()
+        of = self.tree.pixels[part]
         numbers = np.array([int(place[2]) for place in places])
         if numbers.max() >= len(of):
             raise InputError(f"list {chosen.path} names image {numbers.max()} of {len(of)}: make it again")
-        return of[numbers]
+        labels = self.tree.parts[part].labels[numbers]
+        if not np.array_equal(labels, [int(place[1]) for place in places]):
+            raise InputError(f"list {chosen.path} has other labels than this .npz file: make it again")
+        return squares(of[numbers], views.size)
 
     def _pretrain_transform(self, views: Views, boost: Boost | None) -> Transform:
         if not self.dataset.cached:
@@ -132,7 +135,7 @@ class OpenedFolder(OpenedFiles):
 
 def _of_an_array(place: list[str]) -> bool:
     """Whether a name in a list is that of an image in an .npz file: part, class, number."""
-    return len(place) == 3 and place[2].isdecimal()
+    return len(place) == 3 and place[1].isdecimal() and place[2].isdecimal()
 
 
 def _where(dataset: FolderSet, opening: Opening) -> str:

@@ -138,6 +138,15 @@ class Paths(Sequence[str]):
         there = _found(theirs, mine[here])
         return len(set(map(self._path, here.tolist())).intersection(map(other._path, there.tolist())))
 
+    def places_in(self, other: "Paths") -> np.ndarray:
+        """The number of each path in `other`, [N] int64; -1 where it is not there. Equal hashes count as equal."""
+        mine, theirs = self._hashes(), other._hashes()
+        if not len(theirs):
+            return np.full(len(mine), -1)
+        order = np.argsort(theirs, kind="stable")
+        place = order[np.minimum(np.searchsorted(theirs, mine, sorter=order), len(theirs) - 1)]
+        return np.where(theirs[place] == mine, place, -1)
+
     def _hashes(self) -> np.ndarray:
         """Numbers [N] int64 that are equal for equal paths, and by chance, of one in 10^19, for others."""
         return np.fromiter(map(hash, self._bytes()), np.int64, len(self))

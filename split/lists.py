@@ -132,7 +132,8 @@ def read_list(
 
     Raises:
         InputError: the file is missing or not a list of integers, an index is out of range or twice in it, it belongs
-            to another data set, or it overlaps.
+            to another data set, it overlaps, or
+            own images have other labels now.
     """
     values, content = read_npy(path)
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer) or len(values) == 0:
@@ -172,7 +173,8 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
 
     Raises:
         InputError: the file is missing or not text, a line lacks its label, a label is out of range, a path leaves the
-            data folder or is in it twice, the list belongs to another data set, or it overlaps.
+            data folder or is in it twice, the list belongs to another data set, it overlaps, or
+            own images have other labels now.
     """
     try:
         content = read_file(path, LARGEST)
@@ -201,6 +203,12 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
     if (twice := paths.repeated()) is not None:
         last = max(i for i, name in enumerate(paths) if name == twice)
         raise InputError(f"list {path}, line {last + 1}: {twice} is in the list twice")
+    if (here := dataset.labels_of(paths)) is not None and (
+        moved := np.flatnonzero((here >= 0) & (here != labels))
+    ).size:
+        i = moved[0]
+        raise InputError(f"list {path}, line {i + 1}: {paths[i]} has label {labels[i]}, and is of class {here[i]} now: "
+                         f"the classes have changed since the list was made; {REMAKE}")  # fmt: skip
     result = ImageList(path, sha1, source, labels, paths=paths)
     for other in apart:
         if shared := paths.shared(other.paths):

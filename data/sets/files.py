@@ -5,7 +5,10 @@ from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from data.groups import thresholds
+from data.paths import Paths
 from data.sets.base import SHOTS, DataSet, Opening, Split
 from utils.errors import InputError
 
@@ -51,6 +54,11 @@ class FileSet(Files):
     hundred_shot: str = ""  # labelled images of BCL's few-shot probe (the authors' later repository has it)
     size: int = 224  # pixels, height and width of a view
     fetchable: bool = True  # the authors published lists
+
+    def labels_of(self, paths: Paths) -> np.ndarray | None:
+        """Labels [n] that the images at `paths` have where they lie, -1 of those that are not there; None where the
+        lists alone tell labels."""
+        return None
 
     @property
     def bcl_shape(self) -> str:

@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
 from data.flags import GIVE_OWN, SKIP_BAD
 from data.groups import GROUPS, thirds
 from data.kept import kept
+from data.paths import Paths
 from data.sets.base import SHOTS, Opening, Split
 from data.sets.files import FileSet
 from data.sizes import usual_size
@@ -69,6 +72,16 @@ class FolderSet(FileSet):
     def class_names(self) -> tuple[str, ...]:
         """Names of their folders."""
         return tuple(self.tree.classes) if self.tree else ()
+
+    def labels_of(self, paths: Paths) -> np.ndarray | None:
+        """Those of the folders of classes, or of the text file, once they were found."""
+        if not self.tree or not self.tree.classes:
+            return None
+        labels = np.full(len(paths), -1)
+        for part in self.tree.parts.values():
+            places = paths.places_in(part.paths)
+            labels[places >= 0] = part.labels[places[places >= 0]]
+        return labels
 
     def called(self, root: str) -> Self:
         if not root:

@@ -160,6 +160,31 @@ def test_views_are_those_of_images_in_memory(tmp_path):
     assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
 
 
+def by_pillow(image: np.ndarray, size: int) -> np.ndarray:
+    """The middle of an image, written out: the shorter side is resized to `size`."""
+    height, width = image.shape[:2]
+    scale = size / min(height, width)
+    tall, wide = round(height * scale), round(width * scale)
+    resized = np.asarray(Image.fromarray(image).resize((wide, tall), Image.Resampling.BICUBIC))
+    top, left = (tall - size) // 2, (wide - size) // 2
+    return resized[top : top + size, left : left + size]
+
+
+@pytest.mark.parametrize(("shape", "size"), [((16, 16), 8), ((12, 16), 12), ((100, 110), 96)])
+def test_arrays_of_another_shape_are_squares_of_the_size_that_is_used(tmp_path, shape, size):
+    """In probes and evaluations, too, which neither crop at random nor resize."""
+    rng = np.random.default_rng(2)
+    pixels, test = (rng.integers(0, 256, (n, *shape, 3), np.uint8) for n in (4, 2))
+    data = opened(arrays(tmp_path / "a.npz", train_images=pixels, test_images=test), "auto")
+    assert data.dataset.size == {8: 16}.get(size, size)
+    views = replace(VIEWS, size=size)
+    expected = np.stack([by_pillow(image, size) for image in pixels])
+    (whole,) = data.plain(data.everything, views, 8, ALONE)
+    np.testing.assert_array_equal((whole.views[:, 0] * 255).round().byte().permute(0, 2, 3, 1).numpy(), expected)
+    for images in (data.probing(data.everything, views), data.training(data.everything, views).images):
+        np.testing.assert_array_equal(images.images.images, expected)
+
+
 def test_where_images_are_decoded_to(tmp_path, monkeypatch):
     small, large = noise(tmp_path / "small", "a.png", "b.png"), put(tmp_path / "large", "a.png", size=(300, 300))
     assert opened(small, "auto").where == "memory" and opened(large, "auto").where == "none"
@@ -177,6 +202,13 @@ def test_a_list_of_other_images_than_those_of_an_npz_file_is_one_line(tmp_path, 
     paths = [row.split()[0] for row in line.splitlines()]
     chosen = replace(data.everything, labels=np.zeros(len(paths), np.int64), paths=paths)
     with pytest.raises(InputError, match="make it again"):
+        data.training(chosen, VIEWS)
+
+
+def test_other_labels_in_an_npz_file_are_not_those_of_its_lists(tmp_path):
+    chosen = opened(arrays(tmp_path / "a.npz"), "auto").everything
+    data = opened(arrays(tmp_path / "a.npz", train_labels=np.array([1, 1, 1, 0])), "auto")
+    with pytest.raises(InputError, match="other labels than this .npz file: make it again"):
         data.training(chosen, VIEWS)
 
 

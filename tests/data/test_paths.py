@@ -184,3 +184,12 @@ def test_the_fingerprint_of_older_checkpoints(tmp_path):
     images = AugmentedImages(ImageFiles(str(tmp_path), found, as_array=True), found.labels, None, seed=0)
     expected = hashlib.sha256(np.array([7, 3], np.int64).tobytes() + "\n".join(names).encode()).hexdigest()
     assert fingerprint(images) == expected
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.text("ab/", max_size=3), max_size=12, unique=True), st.lists(st.text("ab/", max_size=3), max_size=12)
+)
+def test_places_in_other_paths(there, wanted):
+    expected = [there.index(path) if path in there else -1 for path in wanted]
+    assert Paths(wanted).places_in(Paths(there)).tolist() == expected

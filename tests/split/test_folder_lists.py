@@ -60,6 +60,23 @@ def test_a_tree_of_classes_is_divided(tmp_path):
     assert Counter(label for _, label in lists["train_S_b"]) == {0: 5, 1: 5, 2: 5}
 
 
+def test_lists_are_refused_when_classes_have_got_other_numbers(tmp_path):
+    """Else test labels would be of the old classes, and those of lists that are made later of the new ones."""
+    root, lists = tree(tmp_path / "own", dict.fromkeys("abc", 10)), Lists(tmp_path / "lists")
+    images = data_set("folder").open(str(root))
+    before = lists.open("test", images)
+    tree(tmp_path / "more", {"aa": 10})
+    (tmp_path / "more/aa").rename(root / "aa")
+    (root / "c/000.png").unlink()
+    images = data_set("folder").open(str(root))
+    for name in ("test", "train", "split1_D_i", "split1_imb5_D_i"):
+        with pytest.raises(InputError, match=r"b/0\d\d.png has label 1, and is of class 2 now.*--overwrite"):
+            lists.open_training(name, images)
+    (root / "aa").rename(tmp_path / "aa")
+    # An image that is not there any more is a matter of --on_bad_image.
+    assert lists.open("test", data_set("folder").open(str(root))).paths == before.paths
+
+
 @pytest.mark.parametrize("factor", [None, 20.0])
 def test_long_tailed_lists_follow_the_rule(tmp_path, factor):
     names = [f"c{i}" for i in range(5)]
