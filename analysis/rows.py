@@ -15,7 +15,7 @@ from analysis.read import Pretraining, read_pretraining, read_result, read_text
 from data.groups import COLUMNS, summarise
 from data.sets.base import DataSet, Split
 from methods import label_of, method_in, method_of
-from probe.protocols import PROBES, PROTOCOLS
+from probe.protocols import PROBES, PROTOCOLS, supervised
 from run.changes import HARMLESS, HASHES
 from run.names import read_name
 from split.flags import FETCH
@@ -103,6 +103,9 @@ def _by_record(dataset: DataSet, folder: Path, told: Pretraining, named: Experim
         return None
     if dataset.is_few_shot(told.labelled) and told.labelled != PurePath(dataset.few_shot_list(split)).name:
         return None  # of another split
+    learned = supervised(told.protocol) and dataset.split_of(told.labelled)
+    if learned and split.number and learned[::2] != split[::2]:
+        return None  # on the labels of another split
     try:
         method = method_of(told.settings)
     except InputError:

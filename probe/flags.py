@@ -11,7 +11,7 @@ from features.flags import add_reading_options, reading_of
 from models import MODELS
 from probe.network import STAGES
 from probe.protocols import DEFAULT_LIST, PROTOCOLS, for_set, of_last_epoch, on_features, supervised
-from probe.supervised.flags import add_supervised, with_protocol
+from probe.supervised.flags import add_supervised, given_in, with_protocol
 from run.flags import add_check, add_compute_options, add_experiment, add_resume, run_name
 from utils.cli import Parser, milestones, natural, not_negative, number, positive
 from utils.errors import InputError
@@ -96,6 +96,9 @@ def _parser(description: str, save_dir: str, batch: int, epochs: int) -> Parser:
     return parser
 
 
+_OF_SGD = ("lr", "wd", "batch_size", "momentum", "decreasing_lr", "cosineLr")  # options of probes that SGD trains
+
+
 def _add_select_wd(parser: Parser) -> None:
     parser.add_flag("--select_wd", help="bcl-transfer: choose weight decay on a held-out tenth of the training images")
 
@@ -126,12 +129,16 @@ def _parse(parser: Parser, epochs: int, words: list[str] | None) -> argparse.Nam
     args.epochs = args.epochs or own.get("epochs", epochs)
     args.seed = own.get("seed", 1) if args.seed is None else args.seed
     # What would be a part of the other probes, and goes unused here.
-    given = [name for name in ("test_only", "trainSplit", "customSplit", "fullset", "valiSplit")
-             if getattr(args, name, None) not in (None, parser.get_default(name))]  # fmt: skip
+    given = given_in(parser, args, "test_only", "trainSplit", "customSplit", "fullset", "valiSplit")
     if of_last_epoch(args.protocol) and (unused := [name for name in given if name in ("customSplit", "valiSplit")]):
         raise InputError(f"--protocol {args.protocol} has a list of its own and no validation: leave out --{unused[0]}")
     if features and given:
         raise InputError(f"--protocol {args.protocol} trains on its own lists, anew each time: leave out --{given[0]}")
+    if features and (unused := given_in(parser, args, *_OF_SGD)):
+        option = unused[0].replace("batch_size", "batch-size")
+        raise InputError(f"--{option} has no effect with --protocol {args.protocol}, which has settings of its own")
+    if not getattr(args, "prune", True) and given_in(parser, args, "prune_percent"):
+        raise InputError("--prune_percent is the share that --prune leaves out: add --prune")
     if args.untrained and not args.check:
         raise InputError("--untrained goes with --check: a probe of random weights has no --checkpoint")
     if args.test_only and args.overwrite:

@@ -48,10 +48,9 @@ def probe_lists(protocol: str, dataset: DataSet) -> list[str]:
     """Names of the lists that a protocol on features trains on; InputError where the data set has none."""
     names = dataset.probe_lists(PROTOCOLS[protocol].shots)
     if not names:
-        others = ", ".join(
-            name for name in for_set(dataset) if (p := PROTOCOLS[name]).classifier and dataset.probe_lists(p.shots)
-        )
-        raise InputError(f"{dataset.name} has no lists for protocol {protocol}, only for {others}")
+        others = [n for n in for_set(dataset) if (p := PROTOCOLS[n]).classifier and dataset.probe_lists(p.shots)]
+        only = f", only for {', '.join(others)}" if others else ""
+        raise InputError(f"{dataset.name} has no lists for protocol {protocol}{only}")
     return names
 
 

@@ -13,7 +13,7 @@ from probe.check import check
 from probe.decay import choose_decay
 from probe.epoch import train_epoch
 from probe.on_features import classifier_of, run
-from probe.protocols import LAST_EPOCH, of_last_epoch, trains_on_images
+from probe.protocols import LAST_EPOCH, of_last_epoch, supervised, trains_on_images
 from probe.record import log_validation, outcome, report
 from probe.setup import Probe, set_up
 from probe.supervised.ce import run_before
@@ -78,7 +78,7 @@ def train(probe: Probe, log: Log) -> None:
             scores = training.network.evaluate(probe.sources.images("val", reporter.bad), dataset.classes)
             reporter.bad.report()
             log_validation(log, epoch, scores, probe.script)
-            score = scores[dataset.best]
+            score = scores["top1" if supervised(how.protocol) else dataset.best]
         if due:
             probe.best.save(files, epoch, score)
         files.save(epoch)

@@ -15,7 +15,7 @@ from data.flags import GIVE_OWN, SKIP_BAD
 from data.groups import GROUPS, thirds
 from data.kept import kept
 from data.paths import Paths
-from data.sets.base import SHOTS, Opening, Split
+from data.sets.base import Opening, Split
 from data.sets.files import FileSet
 from data.sizes import usual_size
 from data.tree import Tree, arrays_of, read_paths, scan, some
@@ -148,7 +148,8 @@ class FolderSet(FileSet):
         return [self.train_list, self.val_list, self.test_list, self.few_shot]
 
     def probe_lists(self, shots: int) -> list[str]:
-        return [] if shots in SHOTS else [self.train_list]
+        """None: there are no lists for BCL's probes."""
+        return []
 
     def open(self, root: str, download: bool | None = False, opening: Opening = Opening()) -> "Opened":  # noqa: B008
         """Its images, found where they were not yet."""

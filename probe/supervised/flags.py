@@ -3,6 +3,7 @@
 import argparse
 
 from data.sets.registry import data_set
+from probe.pretraining import pretraining_of
 from probe.protocols import PROTOCOLS, Protocol, supervised
 from probe.supervised.ce import settings_of_ce
 from utils.cli import Parser, natural, not_negative, positive
@@ -18,6 +19,10 @@ _FROM_CE = (
     "model", "image_size", "checkpoint", "cvt_state_dict", "bnNameCnt", "trainSplit", "customSplit", "fullset",
     "groupSplit", "valiSplit", "init_lr_scale",
 )  # fmt: skip
+
+
+_SCHEDULE = ("decreasing_lr", "cosineLr")  # of other probes; supervised learning has warm-up and cosine
+_OPTIMIZER = ("lr", "wd", "momentum", "nesterov", "warmup")  # what post-hoc adjustment has no use for
 
 
 def add_supervised(parser: Parser) -> None:
@@ -37,6 +42,12 @@ def add_supervised(parser: Parser) -> None:
         "they drift, as in the reference; default fixed")  # fmt: skip
 
 
+def given_in(parser: Parser, args: argparse.Namespace, *names: str) -> list[str]:
+    """Those of the options `names` that the command line has with another value than their default."""
+    usual = vars(parser.parse_args([args.experiment]))
+    return [name for name in names if getattr(args, name, None) not in (None, usual.get(name))]
+
+
 def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace:
     """The command line, with the defaults of a protocol of supervised learning.
 
@@ -45,7 +56,7 @@ def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace
     """
     args = parser.parse_args(words)
     protocol, options = supervised(args.protocol), {k: v for k, v in _SUPERVISED.items() if hasattr(args, k)}
-    given = [name for name in options if getattr(args, name) not in (None, parser.get_default(name))]
+    given = given_in(parser, args, *options)
     if not protocol:
         if given:
             owners = [p.name for p in PROTOCOLS.values() if _takes(p, given[0])]
@@ -53,11 +64,12 @@ def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace
         for name, value in options.items():
             setattr(args, name, value)
         return args
-    if other := [name for name in given if not _takes(protocol, name)]:
+    unused = [*_SCHEDULE, *(_OPTIMIZER if protocol.supervised == "nothing" else ())]
+    if other := [*(name for name in given if not _takes(protocol, name)), *given_in(parser, args, *unused)]:
         raise InputError(f"--{other[0]} has no effect with --protocol {args.protocol}")
     _check_supervised(args, protocol)
     settings = protocol.settings[data_set(args.dataset).style]
-    lists = {name: "" for name in ("trainSplit", "customSplit") if hasattr(args, name)}
+    lists = {name: _list_of(args) for name in ("trainSplit", "customSplit") if hasattr(args, name)}
     before = settings_of_ce(args.ce, args.dataset) if args.ce else {}
     taken_over = {name: before[name] for name in _FROM_CE if name in before and hasattr(args, name)}
     taken_over |= {"ce_epochs": before["epochs"]} if before else {}
@@ -65,8 +77,17 @@ def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace
     args = parser.parse_args(words)
     if args.init_lr_scale != 1 and not args.checkpoint:
         raise InputError("--init_lr_scale is for a backbone that starts from --checkpoint: give one")
+    if args.nesterov and not args.momentum:
+        raise InputError("--nesterov has no meaning with --momentum 0: add --nesterov False")
     args.fixbn = args.fixbn and args.crt_bn == "fixed"
     return args
+
+
+def _list_of(args: argparse.Namespace) -> str:
+    """The long-tailed list of the split that the encoder was pre-trained on; '' where nothing tells it."""
+    dataset, told = data_set(args.dataset), pretraining_of(vars(args)) or {}
+    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
+    return dataset.tailed_list(split) if split else ""
 
 
 def _takes(protocol: Protocol, name: str) -> bool:

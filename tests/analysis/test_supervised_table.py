@@ -56,6 +56,26 @@ def test_published_numbers_are_there_without_any_of_ours(call):
     assert done.stdout.count("missing: ") == 6 and "post-hoc" not in done.stdout
 
 
+def test_what_was_learned_on_another_splits_list_is_no_result_of_the_split(call, tmp_path):
+    """Else results on one list would count as several splits, with their deviation and p-values."""
+    for split, learned in ((1, 1), (2, 1), (3, 3)):
+        fabricate(tmp_path, "simclr", split, "ce", seed=split)
+        (path,) = tmp_path.glob(f"*/*split{split}_*/results.json")
+        name = "cifar100_imbSub_with_subsets/cifar100_split{}_D_i.npy"
+        told = {
+            "experiment": "pre", "method": "simclr", "dataset": "cifar100", "list": {"name": name.format(split)},
+            "epochs": 9, "settings": {"method": "simclr", "epochs": 9, "dataset": "cifar100"},
+        }  # fmt: skip
+        lists = {"train": {"path": name.format(learned).partition("/")[2], "source": "generated", "sha1": "0"}}
+        content = json.loads(path.read_text()) | {"dataset": "cifar100", "lists": lists, "pretraining": told}
+        path.write_text(json.dumps(content))
+    words = ["--paper", "bcl", "--table", "3", "--dataset", "cifar100", "--method", "simclr", "--probe", "ce"]
+    done = call("exp_analyse.py", *words, "--root", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "SimCLR, split 2: nothing of it" in done.stdout
+    assert not any(f"SimCLR, split {split}: nothing" in done.stdout for split in (1, 3))
+
+
 def test_ours_are_beside_them(call, tmp_path):
     known = {
         (method, n, protocol): fabricate(tmp_path, method, n, protocol, seed)

@@ -523,3 +523,11 @@ def test_labelled_images_that_are_all_bad_are_one_line(call, lists, options, pla
     one_line_error(done, "no image of a list")
     assert "images left out so far: 365" in done.stdout
     assert not list(tmp_path.glob("checkpoints*/*/results.json"))
+
+
+@pytest.mark.parametrize("given", ["--lr 3", "--wd 0.1", "--batch-size 7", "--momentum 0.5", "--decreasing_lr 5,6"])
+def test_what_the_classifier_has_no_use_for_is_refused(call, own_lists, tmp_path, given):
+    """It is Adam's, with settings of the protocol."""
+    done = call("train_cifar.py", "x", "--dataset", "digits", "--protocol", "bcl-full", *given.split())
+    one_line_error(done, f"{given.split()[0]} has no effect with --protocol bcl-full")
+    assert not list(tmp_path.glob("checkpoints*"))

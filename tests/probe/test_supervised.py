@@ -230,6 +230,12 @@ def test_the_list_is_the_long_tailed_one_of_the_first_split(dataset, wanted):
         (["--protocol", "la-posthoc", "--test_only"], ["trains nothing", "--test_only"]),
         (["--protocol", "ce", "--init_lr_scale", "0.1"], ["--init_lr_scale", "--checkpoint"]),
         (["--protocol", "ce", "--trainSplit", "none.npy"], ["none.npy"]),
+        (["--protocol", "la-posthoc", "--lr", "0.5"], ["--lr has no effect with --protocol la-posthoc"]),
+        (["--protocol", "la-posthoc", "--nesterov"], ["--nesterov has no effect with --protocol la-posthoc"]),
+        (["--protocol", "ce", "--decreasing_lr", "5,6"], ["--decreasing_lr has no effect with --protocol ce"]),
+        (["--protocol", "la", "--cosineLr"], ["--cosineLr has no effect with --protocol la"]),
+        (["--protocol", "ce", "--momentum", "0"], ["--nesterov", "--momentum"]),
+        (["--protocol", "ce", "--prune_percent", "0.5"], ["--prune_percent", "--prune"]),
     ],
 )
 def test_bad_options_are_one_line(call, tmp_path, options, words):
@@ -266,6 +272,22 @@ def test_a_checkpoint_of_another_network_is_refused(call, tmp_path):
 def test_a_balanced_list_departs(call, tmp_path):
     assert call("train_cifar.py", "x", *LEARN, "--protocol", "ce", "--trainSplit", S_B).returncode == 0
     assert result(tmp_path / TUNED / "x")["departs"]["list"] == [Path(S_B).name, "a long-tailed one"]
+
+
+@pytest.mark.slow
+def test_the_list_is_that_of_the_split_that_the_encoder_was_pretrained_on(call, tmp_path):
+    pretraining = ["--dataset", "digits", "--model", "res20_s", "--epochs", "1", "--batch_size", "128", "--lr", "0.1"]
+    second = D_I.replace("split1", "split2")
+    done = call("train_simCLR.py", "pre", *pretraining, "--trainSplit", second, "--num_workers", "0")
+    assert done.returncode == 0, done.stderr
+    encoder = ["--checkpoint", "checkpoints/pre/model_1.pt", "--cvt_state_dict"]
+    for name, more, wanted in (("two", [], second), ("one", ["--trainSplit", D_I], D_I)):
+        words = [*DIGITS, "--epochs", "1", "--protocol", "ce", *encoder, *more]
+        assert call("train_cifar.py", name, *words).returncode == 0
+        lists = result(tmp_path / TUNED / name)["lists"]
+        assert [Path(lists[kind]["path"]).name for kind in ("train", "group")] == [Path(wanted).name] * 2
+    assert call("train_cifar.py", "crt", *after("crt", tmp_path / TUNED / "two")).returncode == 0
+    assert Path(result(tmp_path / TUNED / "crt")["lists"]["train"]["path"]).name == Path(second).name
 
 
 @pytest.mark.slow

@@ -98,3 +98,16 @@ def test_a_list_without_images_of_a_class_is_refused(learn, images, tmp_path):
     done = learn("x", *LEARN, "--protocol", "la", "--customSplit", tmp_path / "beyond.txt")
     one_line_error(done, "beyond.txt", "100")
     assert not (tmp_path / TUNED).exists()
+
+
+@pytest.mark.slow
+def test_the_best_epoch_is_that_of_top1(learn, tmp_path, monkeypatch):
+    """As in the code of Kang et al.; probes of image files take that of top-5."""
+    scores = iter([{"top1": 3.0, "top5": 4.0}, {"top1": 2.0, "top5": 9.0}])
+    monkeypatch.setattr(
+        "probe.network.Network.evaluate", lambda self, images, classes: {**next(scores), "per_class": [0.0] * classes}
+    )
+    words = ["--epochs", "2", "--test_freq", "1", "--select", "val"]
+    done = learn("best", *LEARN, "--protocol", "ce", *words)
+    assert done.returncode == 0, done.stderr
+    assert result(tmp_path / TUNED / "best")["best"] == {"epoch": 1, "val": 3.0}

@@ -270,3 +270,9 @@ def test_two_processes_share_a_file(script, flat, tmp_path):
                   str(Path(__file__).parents[2] / "train_simCLR.py"), "run", *options)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "checkpoints" / "decoded_images").glob("*.npy"))) == 1
+
+
+@pytest.mark.parametrize("protocol", ["bcl-full", "bcl-100shot"])
+def test_bcls_probes_have_no_lists_of_own_images(call, classes, protocol):
+    done = call("train_imagenet.py", "x", "--dataset", "folder", "--data", classes, "--protocol", protocol)
+    assert one_line_error(done, f"folder has no lists for protocol {protocol}").endswith(protocol)
