@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,17 @@ from run.board import events
 from run.changes import OF_AN_EPOCH, changed_settings
 from run.checkpoint import newest_checkpoint, previous_of, write_checkpoint
 from run.flags import ACCEPT_CHANGES, RESUME, RESUME_OR_START_OVER, START_OVER, Saving
-from run.lock import experiment_lock
+from run.lock import lock_for_all
 from run.log import Log, forget_metrics
 from run.meters import Meters
 from run.parts import ODD, Part
 from run.signals import Signals
-from utils.distributed import World, gather_objects, union_over_processes, wait_for_all
+from utils.distributed import World, gather_objects, wait_for_all
 from utils.errors import InputError, Interrupted
 from utils.files import replace_file
 
 CHECKPOINTS = re.compile(r"model(\.previous|_\d+)?\.pt")
+HELD = re.compile(rf"{CHECKPOINTS.pattern}|best_model\.pt|results\.json")  # a folder that has one holds a run
 RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|metrics\.jsonl|log\.txt|views\.png")
 
 
@@ -55,6 +56,7 @@ class Run:
         self.interrupted: dict[str, Any] = {}  # 'within' of the checkpoint, until that epoch begins again
         self._numbered: Path | None = None  # what is resumed, where it is newer than model.pt
         self._damaged, self._changed, self._stop = False, False, 0
+        self._seen = self._there()
 
     @property
     def message(self) -> str:
@@ -72,13 +74,13 @@ class Run:
             InputError: the folder holds a run, and neither --resume nor --overwrite is given; or both are; or --resume
                 finds a finished run without its checkpoints, or all of them are damaged.
         """
-        how, names = self.saving, {p.name for p in self.folder.glob("*")}
+        how, self._seen = self.saving, self._there()
+        names = self._seen.keys()
         if how.resume and how.overwrite:
             raise InputError("a run is either resumed or overwritten: choose one")
         if how.overwrite and how.checkpoint and Path(how.checkpoint).parent.resolve() == self.folder.resolve():
             raise InputError(f"overwriting would remove {how.checkpoint}: copy it to another folder")
-        held = {name for name in names if CHECKPOINTS.fullmatch(name)}
-        if (held or names & {"best_model.pt", "results.json"}) and not how.resume and not how.overwrite:
+        if names and not how.resume and not how.overwrite:
             raise InputError(f"{self.folder} holds a run: {RESUME_OR_START_OVER}")
         if not how.resume or not self.resumable:
             return None
@@ -173,6 +175,15 @@ class Run:
             raise InputError(f"cannot resume from {self.folder}: {reason}") from error
         return meters
 
+    def _there(self) -> dict[str, tuple[int, int]]:
+        """The files of a run that are in the folder: name -> time of the last change in ns, and size."""
+        found = {}
+        for path in self.folder.glob("*.*"):
+            with suppress(FileNotFoundError):  # another run may be removing it
+                if HELD.fullmatch(path.name):
+                    found[path.name] = path.stat().st_mtime_ns, path.stat().st_size
+        return found
+
     @contextmanager
     def alone(self, prepare: Callable[[], None] | None = None) -> Iterator[None]:
         """Inside, the folder is this run's, and with --overwrite what it held is gone.
@@ -183,9 +194,13 @@ class Run:
         Raises:
             InputError: another run has the folder, or the processes do not see the same files there.
         """
-        with _locked(self.folder, self.world):
-            # Each has read the files by itself.
-            if len(set(gather_objects(self.message))) > 1:
+        with lock_for_all(self.folder, self.world):
+            # Each process has read the files by itself, before the folder was locked.
+            found = gather_objects((self.message, self._there() == self._seen))
+            if not all(unchanged for _, unchanged in found):
+                told = f"another run has written to {self.folder} while this one was set up: start it again"
+                raise InputError(told) if self.world.main else SystemExit(2)
+            if len({message for message, _ in found}) > 1:
                 raise InputError("the processes found different checkpoints") if self.world.main else SystemExit(2)
             if self.world.main:
                 self._prepare()
@@ -284,18 +299,3 @@ def done_before(done: int, epochs: int) -> str:
     if not done:
         return ""
     return "finished before" if done == epochs else f"from epoch {done + 1} on"
-
-
-@contextmanager
-def _locked(folder: Path, world: World) -> Iterator[None]:
-    """The experiment's lock, held by the main process; all fail where it fails."""
-    with ExitStack() as stack:
-        problem = set()
-        if world.main:
-            try:
-                stack.enter_context(experiment_lock(folder))
-            except (InputError, OSError) as error:
-                problem = {str(error)}
-        if problem := union_over_processes(problem):
-            raise InputError(problem.pop()) if world.main else SystemExit(2)
-        yield

@@ -471,7 +471,7 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(script, tmp_path):
 
 def test_processes_that_see_different_checkpoints_stop(call, monkeypatch):
     gather = run.folder.gather_objects
-    monkeypatch.setattr(run.folder, "gather_objects", lambda item: [*gather(item), "nothing to resume"])
+    monkeypatch.setattr(run.folder, "gather_objects", lambda item: [*gather(item), ("nothing to resume", True)])
     one_line_error(call("train_simCLR.py", "run", *SMALL), "different checkpoints")
 
 
@@ -589,3 +589,22 @@ def test_the_newest_is_a_numbered_one_where_the_run_was_killed_before_model_pt(t
     (two / "model_3.pt").write_bytes(b"PK")
     path, _, reasons = newest_checkpoint(two)
     assert path.name == "model.pt" and "model_3.pt" in reasons
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_what_another_run_writes_during_the_set_up_is_neither_lost_nor_passed_over(call, tmp_path, monkeypatch, resume):
+    """The folder is looked at first and locked later; in between a run of the same name may come to its end."""
+    alone, words = run.folder.Run.alone, ["train_simCLR.py", "x", *PRETRAIN, "--epochs", "1"]
+    model = tmp_path / "checkpoints/x/model.pt"
+    if resume:
+        assert call(*words).returncode == 0
+    else:
+        model.parent.mkdir(parents=True)
+
+    def written_in_between(other, *args):
+        model.write_bytes(b"another run's")
+        return alone(other, *args)
+
+    monkeypatch.setattr(run.folder.Run, "alone", written_in_between)
+    one_line_error(call(*words, *resume), "another run has written to", "start it again")
+    assert model.read_bytes() == b"another run's"
