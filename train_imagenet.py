@@ -5,8 +5,9 @@
 
 Trains a linear classifier on labelled images, keeps the epoch with the best top-5 accuracy on the validation list, and
 evaluates that one on the test list. With --protocol bcl-full or bcl-100shot, it is BCL's classifier on extracted
-features. The published protocols, with all their settings, are in cmds/shell_scrips. --check tries one step and writes
-nothing.
+features, with --protocol ce, crt, la or la-posthoc supervised learning on a long-tailed list (docs/supervised.md).
+
+The published protocols, with all their settings, are in cmds/shell_scrips. --check tries one step and writes nothing.
 """
 
 import signal

@@ -1,9 +1,10 @@
-"""Pre-train without labels: SimCLR, SDCLR with --prune --prune_dual_bn True, --focal; each boosted with --bcl.
+"""Pre-train without labels by a method of methods/: --method NAME, or NAME+WRAPPER, as docs/methods.md has them.
 
     python train_simCLR.py EXPERIMENT --dataset cifar --data DIR --optimizer sgd --lr 0.5 --temperature 0.2 ...
     torchrun --nproc_per_node=2 train_simCLR.py EXPERIMENT ...
 
-The published recipes, with all their settings, are in cmds/shell_scrips. --check tries one step and writes nothing.
+The published flags work as well: --prune --prune_dual_bn True for SDCLR, --focal, and --bcl around each. The published
+recipes, with all their settings, are in cmds/shell_scrips. --check tries one step and writes nothing.
 """
 
 import signal

@@ -163,6 +163,22 @@ def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
     return dataset.tailed_list(split) if split else ""
 
 
+def _start_of(args: argparse.Namespace) -> tuple[str, Reading]:
+    """The file that the network begins with, '' for none, and how it is read: that of a run of protocol ce, or the
+    checkpoint that is given."""
+    if first := network_of(args):
+        return first, Reading("", None, None)
+    protocol = supervised(args.protocol)
+    return "" if protocol and protocol.after_ce else args.checkpoint, reading_of(args)
+
+
+def _other_size(args: argparse.Namespace, dataset: DataSet, size: int) -> list[str]:
+    """A line where the encoder was pre-trained on views of another size, in pixels."""
+    trained_at = size_of(pretraining_of(vars(args)), dataset)
+    other = trained_at not in (None, size)
+    return [f"it was pre-trained at {trained_at} pixels, and is probed at {size}"] if other else []
+
+
 def _load_encoder(model: nn.Module, source: Source | None, args: argparse.Namespace) -> str:
     """Load the network that a run begins with; returns what it is. Where protocol ce has trained it, all but a
     classifier that is learned anew."""
@@ -189,14 +205,13 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
     how, views = taken(Settings, args), views_of(args)
     group = _grouping_list(args, dataset)
     found = find_lists(how, data, lists or Lists(), labelled_list(vars(args), dataset), args.valiSplit, group)
-    first, protocol = network_of(args), supervised(args.protocol)
+    protocol = supervised(args.protocol)
     if protocol and "train" in found:
         class_counts(found["train"], dataset.classes)
         check_list(protocol, result_of_ce(args.ce), found["train"])
     sources = Sources(how, views, data, found, world)
     seed_generators(args.seed)
-    start = first or ("" if protocol and protocol.after_ce else args.checkpoint)
-    reading = Reading("", None, None) if first else reading_of(args)
+    start, reading = _start_of(args)
     source = read_encoder(start, reading) if start and not args.test_only else None
     args.encoder = origin_of(args, source, dataset.stem(views.size))
     model = build_classifier(args.model, dataset.classes, args.encoder["stem"])
@@ -215,10 +230,7 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
         best.load(saving.settings)  # a bad one is reported before the log begins
         run.told.append(f"evaluating {best.path}")
     else:
-        run.told.append(_load_encoder(model, source, args))
-        trained_at = size_of(pretraining_of(vars(args)), dataset)
-        if trained_at not in (None, views.size):
-            run.told.append(f"it was pre-trained at {trained_at} pixels, and is probed at {views.size}")
+        run.told += [_load_encoder(model, source, args), *_other_size(args, dataset, views.size)]
     frozen = freeze(compute.on_device(model), args.fixto, args.fixbn)
     trained = parameter_groups(model, args.init_lr_scale)
     optimizer.optimizer = sgd(trained, args.lr, args.momentum, args.wd, args.nesterov)
