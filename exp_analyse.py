@@ -20,7 +20,7 @@ from analysis.report.page import check_results, write_report
 from analysis.write import write_tables
 from run.made import command
 from utils.cli import taken
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 
 # By paper and number.
 TABLES = {
@@ -54,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 from probe.flags import parse_cifar
 from probe.stages import run_probe
-from utils.errors import run
+from utils.errors import run_main
 
 
 def main() -> None:
@@ -25,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 from probe.flags import parse_imagenet
 from probe.stages import run_probe
 from run.world import launched_by_hand
-from utils.errors import run
+from utils.errors import run_main
 
 
 def main() -> None:
@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -24,7 +24,7 @@ from run.log import Log, progress, provenance
 from run.reporter import Reporter
 from run.signals import release_signals
 from utils.distributed import join
-from utils.errors import run
+from utils.errors import run_main
 
 
 def main() -> None:
@@ -63,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

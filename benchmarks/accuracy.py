@@ -21,7 +21,7 @@ from data.sets.registry import data_set
 from split.lists import npy
 from split.open import Lists
 from utils.cli import Parser, natural, positive
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 
 PROJECT = Path(__file__).resolve().parents[1]
 SIDES = {
@@ -140,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -33,7 +33,7 @@ from recipes.steps import commands
 from split.lists import npy
 from split.open import Lists
 from utils.cli import number, positive
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import PROJECT, replace_file
 
 RESULTS = PROJECT / "results" / "cifar10_small"
@@ -171,4 +171,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -31,7 +31,7 @@ from benchmarks.study.kept import (
 from benchmarks.study.table import table
 from data.sets.base import Split
 from data.sets.registry import data_set
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import PROJECT, replace_file
 
 CIFAR = data_set("cifar10")
@@ -118,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

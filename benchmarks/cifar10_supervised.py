@@ -22,7 +22,7 @@ from data.sets.base import Split
 from data.sets.registry import data_set
 from probe.protocols import PROTOCOLS
 from utils.cli import positive
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import PROJECT, replace_file
 
 CIFAR = data_set("cifar10")
@@ -116,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

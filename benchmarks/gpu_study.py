@@ -37,7 +37,7 @@ from data.sets.registry import data_set
 from methods import label_of
 from run.gpu import check_gpu, visible_gpus
 from utils.cli import Parser, positive
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import PROJECT, locked, replace_file
 from utils.text import align
 
@@ -226,4 +226,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

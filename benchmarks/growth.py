@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.compare import Contender
 from utils.cli import Parser
-from utils.errors import run
+from utils.errors import run_main
 
 PROJECT = Path(__file__).resolve().parents[1]
 Line = tuple[str, str, str, str]
@@ -95,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -29,7 +29,7 @@ from run.log import provenance
 from split.lists import read_path_list
 from utils.allocator import keep_memory
 from utils.cli import Parser, positive
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import replace_file
 
 SHORT = 1000  # images of the other list
@@ -158,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

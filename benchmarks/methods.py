@@ -32,7 +32,7 @@ from pretrain.flags import parse as parse_pretraining
 from run.compute import Compute
 from run.optim import build_optimizer
 from utils.cli import Parser, positive
-from utils.errors import run
+from utils.errors import run_main
 from utils.text import align
 
 EPOCHS = 100  # of the training that the step is of
@@ -198,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

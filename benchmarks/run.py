@@ -26,7 +26,7 @@ from methods.simclr import SimCLR
 from run.compute import has_bf16
 from run.log import provenance
 from utils.cli import Parser
-from utils.errors import run
+from utils.errors import run_main
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CPU = torch.device("cpu")
@@ -240,4 +240,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -34,7 +34,7 @@ from data.sets.base import Split
 from data.sets.registry import data_set
 from models import MODELS
 from utils.cli import Parser, number, positive
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import PROJECT, replace_file
 from utils.plotting import finish, new_panels, styles, write_figure
 
@@ -138,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

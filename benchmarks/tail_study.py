@@ -21,7 +21,7 @@ from tail.ranks import evaluate
 from tail.scores import SCORES
 from tail.setup import set_up
 from utils.cli import Parser, positive
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import replace_file
 from utils.text import align
 
@@ -92,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

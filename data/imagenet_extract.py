@@ -21,7 +21,7 @@ from pathlib import Path
 
 from data.flags import parse_extract
 from utils.archives import check_space, plain, reading
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import locked
 
 PUBLISHED = {"val": (50_000, 1000), "train": (1_281_167, 1000)}  # images, classes; the quick one first
@@ -119,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -36,7 +36,7 @@ class WorkerLoader(DataLoader):
 
     A signal to the whole process group, as schedulers, service managers and terminals send it, is for the run alone,
     which needs the workers until its state is saved. So workers take SIGTERM from the run only, by which torch ends
-    them. Where a worker dies, torch raises a RuntimeError in the run; utils.errors.run makes a line of it.
+    them. Where a worker dies, torch raises a RuntimeError in the run; utils.errors.run_main makes a line of it.
     """
 
     def __init__(self, *args: Any, **how: Any) -> None:

@@ -25,7 +25,7 @@ from features.flags import SHOW_GROUPS, parse_embed
 from features.setup import set_up, some
 from split.lists import group_sizes
 from split.open import Lists
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.plotting import STYLES, Style, legend_below, new_figure, write_figure
 
 if TYPE_CHECKING:
@@ -160,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

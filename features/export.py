@@ -23,7 +23,7 @@ from features.targets import target, targets_of
 from features.targets.base import Network, largest_difference
 from models.resnet import IMAGENET_MEAN, IMAGENET_STD
 from run.log import provenance
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import replace_file
 
 
@@ -80,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -19,7 +19,7 @@ import numpy as np
 from data.sets.registry import data_set
 from features.flags import parse_save
 from features.setup import set_up
-from utils.errors import run
+from utils.errors import run_main
 from utils.files import replace_file
 
 
@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -25,22 +25,23 @@ def check(args: argparse.Namespace) -> None:
     """
     args.download = None if args.download else False  # it would be written
     with lists_on_trial() as lists:
-        run = set_up(args, lists)
-    join(run.world)
-    world, log, data = run.world, Log(None, run.world.main, quiet=args.quiet), run.data
-    log.info(f"{world.size} process(es) on {world.device.type}, {run.compute}, {args.augment} views")
+        pretraining = set_up(args, lists)
+    join(pretraining.world)
+    world, log, data = pretraining.world, Log(None, pretraining.world.main, quiet=args.quiet), pretraining.data
+    log.info(f"{world.size} process(es) on {world.device.type}, {pretraining.compute}, {args.augment} views")
     log.info(f"{len(data.images):,} images of {args.dataset}, {min(data.counts)} to {max(data.counts)} a class")
-    log.info(run.run.message)
-    taken = measure_step(_steps(run, BadImages(args.on_bad_image, log)), world.device)
+    log.info(pretraining.run.message)
+    taken = measure_step(_steps(pretraining, BadImages(args.on_bad_image, log)), world.device)
     log.info(
         f"a step of {taken.images * world.size} images took {taken.seconds:.3g} s, the first one {taken.first:.3g} s; "
         f"{memory_used(world.device)}"
     )
-    epochs, steps, needed = args.epochs - run.start, len(run.loader), _disk(run)
-    time = duration(epochs * len(run.loader.sampler) / taken.images * taken.seconds)
+    epochs, steps, needed = args.epochs - pretraining.start, len(pretraining.loader), _disk(pretraining)
+    time = duration(epochs * len(pretraining.loader.sampler) / taken.images * taken.seconds)
+    besides = "kNN and saving" if pretraining.monitor else "saving"
     log.info(
-        f"the run: {epochs} epochs of {steps} steps, about {time} without {'kNN and ' * bool(run.monitor)}saving; "
-        f"{size(needed)} of checkpoints in {run.run.folder}, {check_folder(run.run.folder, needed)}"
+        f"the run: {epochs} epochs of {steps} steps, about {time} without {besides}; "
+        f"{size(needed)} of checkpoints in {pretraining.run.folder}, {check_folder(pretraining.run.folder, needed)}"
     )
     log.info("nothing was written")
     log.result(f"checked {args.experiment}: {epochs} epochs of pre-training, about {time}")

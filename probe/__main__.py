@@ -33,7 +33,7 @@ from probe.pretraining import pretraining_of
 from probe.protocols import PROTOCOLS, Protocol, options_of, trains_on_images
 from probe.stages import run_probe
 from run.world import world_from_environment
-from utils.errors import run
+from utils.errors import run_main
 from utils.text import align
 
 SCRIPTS = {"cifar": parse_cifar, "imagenet": parse_imagenet}
@@ -146,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -67,7 +67,7 @@ def classifier_of(settings: Settings, **other: Any) -> Classifier:
     return partial(load_object(protocol.classifier), **options)
 
 
-def run(
+def evaluate_classifier(
     train: list[Features], test: Features, classes: int, classifier: Classifier, seed: int, show: bool = True
 ) -> dict[str, Any]:
     """Scores (features.accuracy.accuracy) on the test features, averaged over the training sets; the seed is set once.

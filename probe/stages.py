@@ -12,7 +12,7 @@ from models.frozen import frozen_backbone
 from probe.check import check
 from probe.decay import choose_decay
 from probe.epoch import train_epoch
-from probe.on_features import classifier_of, run
+from probe.on_features import classifier_of, evaluate_classifier
 from probe.protocols import LAST_EPOCH, of_last_epoch, supervised, trains_on_images
 from probe.record import log_validation, outcome, report
 from probe.setup import Probe, set_up
@@ -114,4 +114,6 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
             log.info(f"weight decay {value:g}: {score:.2f}% of a held-out tenth of the training images")
         chosen = {"decay": decay}
         told = {"weight_decay": {"chosen": decay, "held_out_top1": {f"{k:g}": v for k, v in scores.items()}}}
-    return run(training, testing, classes, classifier_of(how, **chosen), how.seed, show) | told, LAST_EPOCH
+    return evaluate_classifier(
+        training, testing, classes, classifier_of(how, **chosen), how.seed, show
+    ) | told, LAST_EPOCH

@@ -14,7 +14,7 @@ from recipes.flags import parse_recipe
 from recipes.own import told
 from recipes.running import Programs, dry_run
 from recipes.steps import commands
-from utils.errors import run
+from utils.errors import run_main
 
 
 def main() -> None:
@@ -44,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from recipes.flags import ANY_HASH, FROM_FILE, RAISE_LIMIT, parse
 from utils.archives import LOGS, check_space, place, reading, unpack
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 
 MAX_FILES = 10_000
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began before it wrote zip files
@@ -180,4 +180,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

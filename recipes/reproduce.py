@@ -15,7 +15,7 @@ from data.sets.base import DataSet, Split
 from recipes.flags import Reproduction, parse_reproduce
 from recipes.running import Programs, dry_run, end, program
 from recipes.steps import TABLE_3
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 
 
 def _splits(dataset: DataSet) -> list[int]:
@@ -116,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

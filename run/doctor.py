@@ -17,7 +17,7 @@ from pathlib import Path
 
 from run.flags import AUTO_PRECISION, OTHER_FOLDER
 from utils.cli import Parser
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import PROJECT
 from utils.text import size
 
@@ -168,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

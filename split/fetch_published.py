@@ -15,7 +15,7 @@ from data.sets.base import DataSet
 from data.sets.registry import data_set
 from split.flags import REFETCH, SERVER, parse_fetch
 from split.lists import blob_sha1, dataset_of, published_lists
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import locked, replace_file
 
 TIMEOUT = 20  # seconds, per list
@@ -65,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

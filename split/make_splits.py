@@ -26,7 +26,7 @@ from split.flags import parse_make
 from split.lists import read_list, write_lists
 from split.make_folder_lists import make_folder_lists
 from split.make_image_lists import make_image_lists, scan
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import locked
 
 
@@ -135,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -25,7 +25,7 @@ from data.sets.memory import load
 from data.sets.registry import DATA_SETS, data_set, data_sets
 from split.flags import GIVE_LABELS, parse_verify
 from split.lists import class_folders, lists_here, read_list, read_npy, read_path_list
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 
 _SPLIT = re.compile(r"split\d+(?=_)")
 
@@ -182,4 +182,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -22,7 +22,7 @@ from tail.figures import plot_sheet, plot_tail
 from tail.flags import parse
 from tail.ranks import evaluate, few_table, table, to_csv
 from tail.setup import Setup, set_up, title
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import replace_file
 from utils.plotting import FORMATS, write_figure
 
@@ -73,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

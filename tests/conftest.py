@@ -17,7 +17,7 @@ import split.flags
 import split.lists
 from tests.figure_checks import figures  # noqa: F401 - a fixture of all tests
 from tests.warm import environment, python
-from utils.errors import run
+from utils.errors import run_main
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -93,7 +93,7 @@ def call(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
         capsys.readouterr()
         try:
-            run(main)
+            run_main(main)
             code = 0
         except SystemExit as end:
             code = end.code or 0

@@ -49,7 +49,7 @@ def warn(message: str) -> None:
         print(f"warning: {one_line(message)}", file=sys.stderr, flush=True)
 
 
-def run(main: Callable[[], None]) -> None:
+def run_main(main: Callable[[], None]) -> None:
     """Run a script's main(): an InputError, a file that cannot be written, or no memory is one line and exit code 2.
 
     Interrupted becomes one line of rank 0 and its own exit code.

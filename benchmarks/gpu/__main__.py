@@ -27,7 +27,7 @@ from benchmarks.gpu.settings import TINY, WHOLE
 from run.gpu import check_gpu, visible_gpus
 from run.log import provenance
 from utils.cli import Parser, positive
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import PROJECT
 
 MINUTES = 9
@@ -132,4 +132,4 @@ def write(args: argparse.Namespace, device: torch.device, found: dict[str, Any],
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

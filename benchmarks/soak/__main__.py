@@ -33,7 +33,7 @@ from run.log import provenance
 from tests.warm import environment, python
 from utils.cli import Parser, natural
 from utils.distributed import cores
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 
 PROJECT = Path(__file__).resolve().parents[2]
 D_I = "digits_imbSub_with_subsets/digits_split1_D_i.npy"
@@ -293,4 +293,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -32,7 +32,7 @@ from tests.trees import make_tree, names
 from tests.warm import python
 from utils.cli import Parser, natural, positive
 from utils.distributed import cores
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECONDS, RESIDENT, VIRTUAL = 60, 2 << 30, 12 << 30  # limits of a case; bytes
@@ -216,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -20,7 +20,7 @@ from data.flags import parse_fetch
 from data.sets.registry import data_set
 from data.sets.transfer import Archive, TransferSet
 from utils.archives import check_space, place, unpack
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import locked
 
 TIMEOUT = 60  # seconds without a byte
@@ -120,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

@@ -13,7 +13,7 @@ import sys
 from data.sets.registry import data_set
 from recipes.running import Programs, dry_run, end, program
 from recipes.transfer.flags import Transfers, parse
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 
 
 def commands(wanted: Transfers) -> list[list[str]]:
@@ -61,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_main(main))

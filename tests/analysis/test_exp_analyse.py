@@ -213,9 +213,9 @@ def test_figures_have_no_settings_of_the_users(tmp_path):
     """Nor lines on standard error, of their mistakes or of a home folder that cannot be written."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nno setting\nfont.size: x\naxes.facecolor: red\n")
     (tmp_path / "file").write_text("")
-    program = "from utils.errors import run\nfrom utils.plotting import new_figure\ndef main():\n"
+    program = "from utils.errors import run_main\nfrom utils.plotting import new_figure\ndef main():\n"
     program += (
-        "    axis = new_figure().axes[0]\n    print(axis.title.get_usetex(), axis.get_facecolor()[:3])\nrun(main)"
+        "    axis = new_figure().axes[0]\n    print(axis.title.get_usetex(), axis.get_facecolor()[:3])\nrun_main(main)"
     )
     env = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "file"), "PYTHONPATH": str(PROJECT)}
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True)

@@ -28,7 +28,7 @@ from split.counts import class_counts
 from split.lists import origin, read_npy
 from tests.conftest import one_line_error
 from tests.scripts.test_train_scripts import PRETRAIN, PROBE, S_B
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 from utils.files import read_file
 from utils.text import one_line
 
@@ -79,7 +79,7 @@ def test_messages_steer_no_terminal():
 
 @pytest.mark.slow
 def test_names_that_are_no_text_can_be_printed(script, tmp_path):
-    code = "from utils.errors import run; run(lambda: print('a\\udcff'))"
+    code = "from utils.errors import run_main; run_main(lambda: print('a\\udcff'))"
     done = script("-c", code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "a\\udcff\n", "")
 
@@ -90,7 +90,7 @@ def test_no_memory_is_one_line(capsys, error):
         raise error
 
     with pytest.raises(SystemExit) as end:
-        run(main)
+        run_main(main)
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith("error: not enough memory")
 

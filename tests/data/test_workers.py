@@ -19,7 +19,7 @@ import data.workers
 from data.workers import AHEAD, SMALL_TENSORS, WorkerLoader, workers_that_fit
 from tests.conftest import PROJECT, one_line_error, slow_but
 from tests.warm import environment
-from utils.errors import InputError, run
+from utils.errors import InputError, run_main
 
 DIGITS = ["--dataset", "digits", "--model", "res20_s", "--augment", "pillow", "--batch_size", "20", "--print_freq", "1"]
 DIGITS += ["--trainSplit", "digits_imbSub_with_subsets/digits_split1_S_b.npy", "--num_workers", "2"]
@@ -77,7 +77,7 @@ def of_a_run(odd, capsys) -> str:
             pass
 
     with pytest.raises(SystemExit) as end:
-        run(main)
+        run_main(main)
     said = capsys.readouterr().err.strip()
     assert end.value.code == 2 and "\n" not in said and said.startswith("error: ")
     return said

@@ -237,19 +237,19 @@ def test_accuracies_are_means_over_the_sets_and_the_seed_is_set_once():
     test = random_features(200, 8, 7, 4, 0.3)
     keep = test.labels != 5  # a class without a test image
     test = Features(*(part[keep] for part in test))
-    scores = on_features.run([a, b, c], test, 7, FOUR_EPOCHS, seed=10)
+    scores = on_features.evaluate_classifier([a, b, c], test, 7, FOUR_EPOCHS, seed=10)
     check_scores(scores, slow_scores([a, b, c], test, 7, 4, 10))
     assert scores["images"] == int(keep.sum()) and scores["per_class"][5] is None and scores["top5"] < 100
     torch.manual_seed(99)  # whatever was drawn before
-    assert on_features.run([a, b, c], test, 7, FOUR_EPOCHS, seed=10) == scores
+    assert on_features.evaluate_classifier([a, b, c], test, 7, FOUR_EPOCHS, seed=10) == scores
     check_scores(
-        on_features.run([a, b, c], test, 7, FOUR_EPOCHS, seed=11),
+        on_features.evaluate_classifier([a, b, c], test, 7, FOUR_EPOCHS, seed=11),
         slow_scores([a, b, c], test, 7, 4, 11),
     )
     # Only the first set starts from the seed: the others' classifiers go on with the draws.
-    apart = mean_scores([on_features.run([x], test, 7, FOUR_EPOCHS, seed=10) for x in (a, b, c)])
+    apart = mean_scores([on_features.evaluate_classifier([x], test, 7, FOUR_EPOCHS, seed=10) for x in (a, b, c)])
     assert apart["per_class"] != scores["per_class"]
-    once, twice = (on_features.run([a] * n, test, 7, FOUR_EPOCHS, seed=10) for n in (1, 2))
+    once, twice = (on_features.evaluate_classifier([a] * n, test, 7, FOUR_EPOCHS, seed=10) for n in (1, 2))
     assert twice["per_class"] != once["per_class"]
 
 
@@ -258,7 +258,7 @@ def test_sets_without_an_image_are_refused():
     none = Features(full.values[:0], full.labels[:0], full.ids[:0])
     for train, test in (([full, none], full), ([none], full), ([full], none)):
         with pytest.raises(InputError, match="no image"):
-            on_features.run(train, test, 2, partial(on_features.linear, epochs=1), seed=10)
+            on_features.evaluate_classifier(train, test, 2, partial(on_features.linear, epochs=1), seed=10)
 
 
 # ---- train_cifar.py
@@ -409,8 +409,8 @@ def test_probe_of_files_is_the_same_for_any_number_of_processes(imagenet, option
     workers = imagenet(name, *more, "--num_workers", 2, "--resume")
     program = tmp_path / "program.py"
     program.write_text(
-        "from pathlib import Path\nimport split.open, train_imagenet\nfrom utils.errors import run\n"
-        f"split.open.ROOT = Path({str(root)!r})\nrun(train_imagenet.main)\n"
+        "from pathlib import Path\nimport split.open, train_imagenet\nfrom utils.errors import run_main\n"
+        f"split.open.ROOT = Path({str(root)!r})\nrun_main(train_imagenet.main)\n"
     )
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=3", f"--master_port={free_port()}", program]
     # The same batches in one thread each, as here: the features are equal to the bit, and so is all that follows.

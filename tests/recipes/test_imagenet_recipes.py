@@ -296,10 +296,10 @@ def test_a_lost_process_is_said(project, tmp_path):
     script = tmp_path / "lost.py"
     script.write_text(
         "import os, sys, torch\nsys.path.insert(0, os.getcwd())\n"
-        "from run.world import *\nfrom utils.distributed import *\nfrom utils.errors import run\n"
+        "from run.world import *\nfrom utils.distributed import *\nfrom utils.errors import run_main\n"
         "def main():\n    launched_by_hand(int(sys.argv[1]), 2, int(sys.argv[2]))\n"
         "    join(world := world_from_environment())\n    if world.rank: os._exit(9)\n    wait_for_all()\n"
-        "run(main)\n"
+        "run_main(main)\n"
     )
     port = str(free_port())
     other = subprocess.Popen([warm.python(), str(script), "1", port], cwd=project)

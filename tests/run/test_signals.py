@@ -128,8 +128,9 @@ def test_a_run_never_says_that_it_saved_what_it_did_not(call, tmp_path, monkeypa
 
 def test_signals_that_were_held_end_what_never_comes_to_a_step(script, tmp_path):
     (tmp_path / "program.py").write_text(
-        "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [15])\nfrom utils.errors import InputError, run\n"
-        "def main():\n    os.kill(os.getpid(), 15)\n    raise InputError('no data')\nrun(main)\n"
+        "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [15])\n"
+        "from utils.errors import InputError, run_main\n"
+        "def main():\n    os.kill(os.getpid(), 15)\n    raise InputError('no data')\nrun_main(main)\n"
     )
     done = script("-c", "import runpy; runpy.run_path('program.py')")
     assert (done.returncode, done.stderr) == (-15, "error: no data\n")
@@ -189,7 +190,7 @@ TRAINING = """
 import os, signal, sys, time
 from run.world import world_from_environment
 from utils.distributed import join
-from utils.errors import Interrupted, run
+from utils.errors import Interrupted, run_main
 from run.signals import HELD, PATIENCE, Signals
 
 def main():
@@ -203,7 +204,7 @@ def main():
                 print("saved" * world.main, end="", flush=True)
                 raise Interrupted(code, f"step {step}")
 
-run(main)
+run_main(main)
 """
 
 

@@ -6,7 +6,7 @@ import torch.distributed
 
 from run.world import world_from_environment
 from utils.distributed import World, join
-from utils.errors import run
+from utils.errors import run_main
 
 ODD = [
     {"RANK": "1"}, {"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "9" * 30, "WORLD_SIZE": "8"}, {"WORLD_SIZE": "0"},
@@ -19,7 +19,7 @@ def test_variables_that_no_launcher_sets_are_one_line(monkeypatch, capsys, varia
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as end:
-        run(world_from_environment)
+        run_main(world_from_environment)
     name, value = next(iter(variables.items()))
     said = capsys.readouterr().err
     assert end.value.code == 2 and said.startswith("error") and said.count("\n") == 1 and name in said and value in said
@@ -36,7 +36,7 @@ def test_a_process_that_cannot_join_says_so(monkeypatch, capsys, rank):
     for name, value in (("RANK", rank), ("MASTER_ADDR", "node1"), ("MASTER_PORT", 4833)):
         monkeypatch.setenv(name, str(value))
     with pytest.raises(SystemExit) as end:
-        run(lambda: join(World(rank, 2, torch.device("cpu"))))
+        run_main(lambda: join(World(rank, 2, torch.device("cpu"))))
     assert end.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error [rank {rank}]: the processes cannot join at node1:4833")
