@@ -75,6 +75,33 @@ class Step(NamedTuple):
     norm: torch.Tensor | None
 
 
+class Clock:
+    """Seconds of an epoch's steps, `in_all` and of these `waiting` for data; what is between two steps does not count.
+
+    As text, the means of a step, as the published log has them.
+    """
+
+    def __init__(self) -> None:
+        self.waiting, self.in_all, self.steps = 0.0, 0.0, 0
+        self._start = time.perf_counter()
+
+    def go_on(self) -> None:
+        """A step begins, with loading its batch."""
+        self._start = time.perf_counter()
+
+    def loaded(self) -> None:
+        """The batch is there."""
+        self.waiting += time.perf_counter() - self._start
+
+    def stepped(self) -> None:
+        """The step has ended."""
+        self.in_all += time.perf_counter() - self._start
+        self.steps += 1
+
+    def __str__(self) -> str:
+        return f"data_time: {self.waiting / self.steps:.3f}\ttrain_time: {self.in_all / self.steps:.3f}"
+
+
 def step(training: Training, batch: Batch, measure: bool = False) -> Step:
     """One update of the weights. The method may evaluate the batch again, as sharpness-aware updates do: then batch
     statistics stay, and the losses and projections are those of the first time."""
@@ -106,45 +133,44 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
         InputError: the loss is not finite, or an image is bad and is not to be skipped.
         Interrupted: a signal has come.
     """
-    (model, loader, optimizer, schedule, compute, world), (log, bar, bad, every) = training, reporter
+    model, loader, optimizer, schedule, compute, world = training
+    log, bar, bad, every = reporter
     model.train()
     steps, method = len(loader), training.method
-    before, first, data_time, train_time, watch = meters.images, meters.done, 0.0, 0.0, Watch(world)
+    images_before, first = meters.images, meters.done
+    watch, clock = Watch(world), Clock()
     _tell_news(log, method, epoch)
 
     def read() -> None:
         meters.read(world, lambda s: f"epoch {epoch}, step {s}, lr {schedule.rate(epoch, s, steps):g}")
 
-    had_before(bar, before * world.size)
+    had_before(bar, images_before * world.size)
     lr = schedule.rate(epoch, steps - 1, steps)
-    start = time.perf_counter()
+    clock.go_on()
     for i, batch in enumerate(on_device(loader, world.device, compute.stream), first):
         bad.take(batch, training=True)
         if epoch == 1 and i == first:
             _show(log, batch.views, first)
-        data_time += time.perf_counter() - start
-        lr, told = set_rate(optimizer, schedule.rate(epoch, i, steps)), i % every == 0
+        clock.loaded()
+        lr = set_rate(optimizer, schedule.rate(epoch, i, steps))
         method.start_step(epoch - 1 + i / steps)
-        found = step(training, batch, measure=told)
-        _note(meters, found, batch.index, measure=told)
-        if told or i == steps - 1 or watch.found(found.losses):
+        tell = i % every == 0
+        result = step(training, batch, measure=tell)
+        _note(meters, result, batch.index, measure=tell)
+        if tell or i == steps - 1 or watch.found(result.losses):
             read()
-        train_time += time.perf_counter() - start
-        if told:
-            n = i + 1 - first
-            log.detail(
-                f"Epoch: [{epoch}][{i}/{steps}]\tLoss {meters.last:.3f} ({meters.loss:.3f})\t"
-                f"data_time: {data_time / n:.3f}\ttrain_time: {train_time / n:.3f}"
-            )
+        clock.stepped()
+        if tell:
+            log.detail(f"Epoch: [{epoch}][{i}/{steps}]\tLoss {meters.last:.3f} ({meters.loss:.3f})\t{clock}")
             bar.set_postfix(epoch=epoch, loss=f"{meters.loss:.3f}", lr=f"{lr:.4f}", refresh=False)
         bar.update(len(batch.index) * world.size)
         if run:
             run.stepped(epoch, meters, read)
-        start = time.perf_counter()
+        clock.go_on()
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
-    rate = round((meters.images - before) * world.size / train_time, 1) if train_time else None
-    _record(log, epoch, lr, meters, method, images_per_s=rate, train_s=round(train_time, 3))
+    rate = round((meters.images - images_before) * world.size / clock.in_all, 1) if clock.in_all else None
+    _record(log, epoch, lr, meters, method, images_per_s=rate, train_s=round(clock.in_all, 3))
 
 
 def _show(log: Log, views: torch.Tensor, done: int) -> None:
@@ -162,13 +188,13 @@ def _tell_news(log: Log, method: Method, epoch: int) -> None:
         log.metrics(epoch=epoch, **news.numbers)
 
 
-def _note(meters: Meters, found: Step, index: torch.Tensor, measure: bool) -> None:
-    """Note what a step of the images `index` has found; measure: how its features lie, too."""
-    meters.add(found.losses, index, {name: OF_IMAGES[name](found.projections) for name in meters.more})
+def _note(meters: Meters, result: Step, index: torch.Tensor, measure: bool) -> None:
+    """Add a step of the images `index` to the meters; measure: gradient norm and how the features lie, too."""
+    meters.add(result.losses, index, {name: OF_IMAGES[name](result.projections) for name in meters.more})
     if measure:
-        meters.measure("grad_norm", found.norm)
+        meters.measure("grad_norm", result.norm)
         for name, of in MEASURES.items():
-            meters.measure(name, of(found.projections))
+            meters.measure(name, of(result.projections))
 
 
 def _record(log: Log, epoch: int, lr: float, meters: Meters, method: Method, **more: float | None) -> None:
