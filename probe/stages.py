@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from data.sets.registry import data_set
@@ -35,8 +36,9 @@ def run_probe(args: argparse.Namespace) -> None:
         InputError: something that is given is bad, or an image is; see probe.setup.set_up.
         Interrupted: a signal has come; all is saved.
     """
-    if before := run_before(args):
-        run_probe(before)
+    if comes_first := run_before(args):
+        args.ce = str(Path(comes_first.save_dir) / comes_first.experiment)
+        run_probe(comes_first)
     started, dataset = time.perf_counter(), data_set(args.dataset)
     if args.check or args.test_only or not trains_on_images(args.protocol):
         release_signals()
@@ -92,28 +94,34 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         InputError: the best model is not there, or an image is bad and --on_bad_image is error.
     """
-    how, classes, bad = probe.settings, probe.dataset.classes, BadImages(probe.settings.on_bad_image, log)
     wait_for_all()
-    if not probe.on_features:
-        posthoc = not (probe.trains or how.test_only)
-        if posthoc:
-            adjust(probe.model.fc, probe.counts, how.tau)
-        best = LAST_EPOCH if posthoc else probe.best.load(probe.run.saving.settings)
-        scores = evaluate(probe.model, probe.sources.images("test", bad), classes, probe.compute)
-        bad.report()
-        return scores, best
-    backbone, found = frozen_backbone(probe.model, *probe.compute.placement), []
+    if probe.on_features:
+        return _test_on_features(probe, log), LAST_EPOCH
+    how, bad = probe.settings, BadImages(probe.settings.on_bad_image, log)
+    if probe.trains or how.test_only:
+        best = probe.best.load(probe.run.saving.settings)
+    else:  # post-hoc adjustment of a network that another run has trained
+        adjust(probe.model.fc, probe.counts, how.tau)
+        best = LAST_EPOCH
+    scores = evaluate(probe.model, probe.sources.images("test", bad), probe.dataset.classes, probe.compute)
+    bad.report()
+    return scores, best
+
+
+def _test_on_features(probe: Probe, log: Log) -> dict[str, Any]:
+    """Scores of a classifier that is trained here, on features of the frozen backbone."""
+    how, classes, bad = probe.settings, probe.dataset.classes, BadImages(probe.settings.on_bad_image, log)
+    backbone, features = frozen_backbone(probe.model, *probe.compute.placement), []
     for name in (*(name for name in probe.sources.lists if name.startswith("train")), "test"):
-        found.append(extract(backbone, probe.sources.images(name, bad), probe.world.device))
+        features.append(extract(backbone, probe.sources.images(name, bad), probe.world.device))
         bad.report()
-    *training, testing = found
-    show, chosen, told = probe.world.main and not how.quiet, {}, {}
+    *training, testing = features
+    chosen, told = {}, {}
     if how.select_wd:
         decay, scores = choose_decay(training[0], classes, how.epochs, how.seed)
         for value, score in scores.items():
             log.info(f"weight decay {value:g}: {score:.2f}% of a held-out tenth of the training images")
         chosen = {"decay": decay}
         told = {"weight_decay": {"chosen": decay, "held_out_top1": {f"{k:g}": v for k, v in scores.items()}}}
-    return evaluate_classifier(
-        training, testing, classes, classifier_of(how, **chosen), how.seed, show
-    ) | told, LAST_EPOCH
+    show = probe.world.main and not how.quiet
+    return evaluate_classifier(training, testing, classes, classifier_of(how, **chosen), how.seed, show) | told

@@ -11,7 +11,7 @@ from probe.protocols import PROTOCOLS, supervised
 from utils.errors import InputError
 
 BEST = "best_model.pt"
-FIRST = "ce"  # folder, in the experiment's, of the run that comes first
+FOLDER = "ce"  # in the experiment's, of the run that comes first
 # Settings that a run which comes first has of protocol ce; the others are those of the command line.
 _OWN = ("lr", "wd", "momentum", "nesterov", "warmup", "fixto", "fixbn")
 
@@ -57,12 +57,11 @@ def network_of(args: argparse.Namespace) -> str:
 
 
 def run_before(args: argparse.Namespace) -> argparse.Namespace | None:
-    """The command line of the run of protocol ce that comes first, whose folder `args.ce` then names; None for none."""
+    """The command line of the run of protocol ce that comes first; None where none does."""
     protocol = supervised(args.protocol)
     if not protocol or not protocol.after_ce or args.ce or args.test_only:
         return None
-    args.ce = str(Path(args.save_dir) / args.experiment / FIRST)
     own = PROTOCOLS["ce"].settings[data_set(args.dataset).style]
-    first = {"protocol": "ce", "experiment": f"{args.experiment}/{FIRST}", "epochs": args.ce_epochs, "ce": ""}
+    first = {"protocol": "ce", "experiment": f"{args.experiment}/{FOLDER}", "epochs": args.ce_epochs, "ce": ""}
     first |= {"tau": 0.0, "ce_epochs": 0, "crt_bn": "fixed"}
     return argparse.Namespace(**{**vars(args), **first, **{name: own[name] for name in _OWN}})

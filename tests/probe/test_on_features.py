@@ -364,7 +364,9 @@ def test_the_protocols_own_settings_are_no_departure(digits):
 @pytest.mark.slow
 def test_the_pruned_branch_and_the_pruned_network_are_departures(digits, tmp_path, monkeypatch):
     model, found = network("res20_s", dual_bn=True), []
-    monkeypatch.setattr("probe.stages.run", lambda train, test, *_: found.append(test.values[:20]) or SCORES)
+    monkeypatch.setattr(
+        "probe.stages.evaluate_classifier", lambda train, test, *_: found.append(test.values[:20]) or SCORES
+    )
     options = ["--protocol", "bcl-full", "--checkpoint", save(model, tmp_path / "dual.pt"), "--bnNameCnt"]
     assert digits("dense", *options, 0)["departs"] == {}
     assert digits("pruned", *options, 1)["departs"] == {"bnNameCnt": [1, 0]}
@@ -432,7 +434,7 @@ def test_probe_of_files_is_the_same_for_any_number_of_processes(imagenet, option
 @pytest.mark.slow
 def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet, places, root, monkeypatch):
     found = []
-    monkeypatch.setattr("probe.stages.run", lambda *args: found.append(args) or SCORES)
+    monkeypatch.setattr("probe.stages.evaluate_classifier", lambda *args: found.append(args) or SCORES)
     more = ["--protocol", "bcl-100shot", "--augment", "pillow"]
     assert imagenet("a", *more)["departs"] == {"image_size": [16, 224], "shots": [1, 100]}
     assert imagenet("b", *more, "--seed", 11)["departs"] == {
@@ -453,7 +455,9 @@ def test_labelled_images_are_cropped_at_random_and_test_images_are_not(imagenet,
 @pytest.mark.slow
 def test_the_full_probe_of_files_is_on_the_whole_training_list(imagenet, root, monkeypatch):
     sizes = []
-    monkeypatch.setattr("probe.stages.run", lambda train, *_: sizes.extend(len(f.ids) for f in train) or SCORES)
+    monkeypatch.setattr(
+        "probe.stages.evaluate_classifier", lambda train, *_: sizes.extend(len(f.ids) for f in train) or SCORES
+    )
     scores = imagenet("x", "--protocol", "bcl-full")
     assert scores["lists"].keys() == {"test", "group", "train1"} and scores["lists"]["group"] is None
     assert scores["lists"]["train1"]["path"] == "Places_train.txt" and scores["departs"] == {"image_size": [16, 224]}
