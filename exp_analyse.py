@@ -12,6 +12,8 @@ Reads results.json of each experiment, or a log in the authors' format where the
 """
 
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 from analysis import bcl_table, sdclr_table, supervised_table, transfer_table
 from analysis.figures import write_figures
@@ -33,24 +35,28 @@ TABLES = {
 
 def main() -> None:
     args = parse(__doc__)
-    paper = TABLES[args.paper, args.table]
-    tables = paper.make_tables(taken(Wanted, args))
+    table_module = TABLES[args.paper, args.table]
+    tables = table_module.make_tables(taken(Wanted, args))
     if not any(table.ours or any(table.published.values()) for table in tables):
         raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
     if args.report:
         check_results(tables)
-    paper.print_tables(tables)
-    for path in write_tables(tables, args.out) if args.out else ():
-        if not args.quiet:
-            print(f"table: {path}")
-    for path in write_figures(paper.draw(tables), args.plot) if args.plot else ():
-        if not args.quiet:
-            print(f"figure: {path}")
+    table_module.print_tables(tables)
+    if args.out:
+        tell("table", write_tables(tables, args.out), args.quiet)
+    if args.plot:
+        tell("figure", write_figures(table_module.draw(tables), args.plot), args.quiet)
     if args.report:
         # Figures are drawn anew: writing one moves what is in it by parts of a pixel.
-        path = write_report(tables, paper.draw(tables), args.report, command(sys.argv))
-        if not args.quiet:
-            print(f"report: {path}")
+        page = write_report(tables, table_module.draw(tables), args.report, command(sys.argv))
+        tell("report", [page], args.quiet)
+
+
+def tell(kind: str, paths: Iterable[Path], quiet: bool) -> None:
+    """Print what was written, a line each."""
+    if not quiet:
+        for path in paths:
+            print(f"{kind}: {path}")
 
 
 if __name__ == "__main__":

@@ -171,7 +171,9 @@ def _last_evaluation(text: str) -> list[str]:
     """Lines of the last finished evaluation, from the accuracies of the classes to the result; [] if there is none."""
     lines = text.splitlines()
     ends = [i for i, line in enumerate(lines) if re.search("On the best_model, test (top5 )?tacc is", line)]
-    for start in range(ends[-1] - 1, -1, -1) if ends else ():
+    if not ends:
+        return []
+    for start in range(ends[-1] - 1, -1, -1):
         # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
         if PER_CLASS.search(lines[start]) and "Epoch:" not in lines[start]:
             return lines[start : ends[-1] + 1]

@@ -57,8 +57,9 @@ def read_encoder(path: str | Path, how: Reading) -> Source:
     given = how.mean is not None or how.std is not None
     if given and normalised:
         raise InputError(f"{path} {OWN_NORMALISATION}")
-    for name, value in _normalisation(how, content).items() if not normalised else ():
-        encoder.state[name] = torch.tensor(value, dtype=torch.float32)
+    if not normalised:
+        for name, value in _normalisation(how, content).items():
+            encoder.state[name] = torch.tensor(value, dtype=torch.float32)
     if not encoder.ours:
         epoch = content.get("epoch")
         content = {"epoch": epoch} if isinstance(epoch, int) else {}

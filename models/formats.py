@@ -153,7 +153,7 @@ def weights_of(form: Format, content: Mapping[str, Any]) -> State | None:
     """
     for path in form.at:
         found = content
-        for key in path.split(".") if path else ():
+        for key in filter(None, path.split(".")):
             found = found.get(key) if isinstance(found, Mapping) else None
         if isinstance(found, Mapping) and found and all(isinstance(v, torch.Tensor) for v in found.values()):
             return _unwrapped(found)

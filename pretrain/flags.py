@@ -179,13 +179,14 @@ def _parse_method(parser: Parser) -> argparse.Namespace:
     given = {line.flag for line in lines if line.flag and getattr(args, line.flag)}
     if not args.method:
         chosen = choose(method_of(dict.fromkeys(given, True)))
-    if wrong := given ^ {line.flag for line in chosen.lines if line.flag}:
+    missing_or_extra = given ^ {line.flag for line in chosen.lines if line.flag}
+    if missing_or_extra:
         method = f"--method {args.method}" if args.method else f"--{chosen.lines[0].flag}"
-        raise InputError(f"{method} and --{min(wrong)} do not go together: leave out one")
+        raise InputError(f"{method} and --{min(missing_or_extra)} do not go together: leave out one")
     if chosen.name == "untrained" and args.epochs:
         raise InputError(f"--method untrained has no epochs, not {args.epochs}")
-    for line in lines:
-        for name, default in () if line in chosen.lines else _own_options(line).items():
+    for line in [line for line in lines if line not in chosen.lines]:
+        for name, default in _own_options(line).items():
             if getattr(args, name) != default:
                 needed = f"--{line.flag}" if line.flag else f"a --method with {line.label}"
                 raise InputError(f"--{name} needs {needed}")

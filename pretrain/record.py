@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from run.folder import done_before
-from run.log import last_metrics
+from run.log import done_before, last_metrics
 from utils.text import duration
 
 

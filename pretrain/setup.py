@@ -205,7 +205,9 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
 
 def _check_stages(how: Settings, lengths: list[int]) -> None:
     """Raises InputError: the first of two stages takes all epochs of a phase, whose numbers of epochs are `lengths`."""
-    for epochs in lengths if how.scheduler == TWO_STAGE and how.epochs else ():
+    if how.scheduler != TWO_STAGE or not how.epochs:
+        return
+    for epochs in lengths:
         if epochs_of(how.stage_epochs, epochs) >= epochs:
             told = f"stage_epochs {how.stage_epochs:g} leaves none of a phase's {epochs} epochs for the second one"
             raise InputError(f"{told}: choose a share")

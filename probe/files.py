@@ -114,8 +114,10 @@ class BestModel:
         Raises:
             InputError: it is not there, or damaged.
         """
+        if self.score < 0:
+            return
         reasons = []
-        for file in (self.path, previous_of(self.path)) if self.score >= 0 else ():
+        for file in (self.path, previous_of(self.path)):
             try:
                 if read_checkpoint(file).get("best_prec1") == self.score:
                     file.replace(self.path)

@@ -11,8 +11,7 @@ from probe.protocols import CHOSEN, PROTOCOL_VERSION, PROTOCOLS, on_features, pr
 from probe.published import Script
 from probe.setup import Probe
 from probe.supervised.ce import departures
-from run.folder import done_before
-from run.log import Log
+from run.log import Log, done_before
 from run.made import how_made
 from split.lists import group_sizes
 from utils.files import replace_file

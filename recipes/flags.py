@@ -100,8 +100,9 @@ def _read(words: Sequence[str], known: Collection[str], description: str) -> Giv
 def _from_the_callers_folder(user: Given) -> None:
     """Relative paths of a script's user mean the folder that the script was called in; it has gone to the project's."""
     caller = Path(os.environ.get("RECIPE_CALLER", "."))
-    for name in PATHS & user.values.keys() if caller.resolve() != Path.cwd().resolve() else ():
-        user.values[name] = str(caller / user.values[name])
+    if caller.resolve() != Path.cwd().resolve():
+        for name in PATHS & user.values.keys():
+            user.values[name] = str(caller / user.values[name])
 
 
 def _help(description: str | None) -> Never:

@@ -223,8 +223,9 @@ class Heartbeats:
         self.stopped, self.word = threading.Event(), ""
         # Two, since a store whose machine is gone may never answer.
         self.threads = [threading.Thread(target=run, daemon=True) for run in (self._talk, self._watch)]
-        for thread in self.threads if self.quiet else ():
-            thread.start()
+        if self.quiet:
+            for thread in self.threads:
+                thread.start()
 
     def stop(self, done: bool) -> None:
         """Tell the others nothing more; or, where this machine's processes have done their work, that they are done."""

@@ -65,7 +65,8 @@ class Run:
 
     def tell(self, log: Log) -> None:
         """Log what the run starts from; as a warning where that is not what was asked for."""
-        (log.warn if self._damaged or self._changed else log.info)(self.message)
+        tell = log.warn if self._damaged or self._changed else log.info
+        tell(self.message)
 
     def own(self) -> tuple[Path, dict[str, Any]] | None:
         """The experiment's newest whole checkpoint, where --resume asks for it.
@@ -163,8 +164,9 @@ class Run:
         """
         within, self.interrupted = self.interrupted, {}
         try:
-            for name, part in self.parts_within.items() if within else ():
-                part.load_state_dict(within[name])
+            if within:
+                for name, part in self.parts_within.items():
+                    part.load_state_dict(within[name])
             meters = Meters(steps(), part_of, more)
             if within:
                 meters.load_state_dict(within["meters"])
@@ -211,9 +213,10 @@ class Run:
 
     def _prepare(self) -> None:
         """Before the run, of the main process alone: remove what --overwrite removes; let model.pt be the newest."""
-        for path in [*self.folder.iterdir(), *events(self.folder)] if self.saving.overwrite else ():
-            if path.parent != self.folder or CHECKPOINTS.fullmatch(path.name) or RESULTS.fullmatch(path.name):
-                path.unlink()
+        if self.saving.overwrite:
+            for path in [*self.folder.iterdir(), *events(self.folder)]:
+                if path.parent != self.folder or CHECKPOINTS.fullmatch(path.name) or RESULTS.fullmatch(path.name):
+                    path.unlink()
         if self._numbered:
             # It is written before model.pt, and the run was killed in between, perhaps after its last epoch.
             newest = self.folder / "model.pt"
@@ -286,16 +289,11 @@ class Run:
 
     def write(self, content: dict[str, Any], *names: str) -> None:
         """Write a checkpoint under each of the names, and keep the model.pt that was there; the main process does."""
-        for name in names if self.world.main else ():
+        if not self.world.main:
+            return
+        for name in names:
             path = self.folder / name
             # A damaged model.pt must not take the place of the whole one before it.
             kept = name == "best_model.pt" or name == "model.pt" and not self._damaged
             write_checkpoint(path, content, previous_of(path) if kept else None)
             self._damaged = self._damaged and name != "model.pt"
-
-
-def done_before(done: int, epochs: int) -> str:
-    """What a run of so many epochs found done, for the line of its result; '' if nothing."""
-    if not done:
-        return ""
-    return "finished before" if done == epochs else f"from epoch {done + 1} on"

@@ -83,7 +83,9 @@ def forget_metrics(folder: Path, epoch: int) -> None:
 def last_metrics(folder: Path, epoch: int) -> dict[str, float]:
     """The numbers that metrics.jsonl has of an epoch; {} where it has none."""
     path, found = folder / "metrics.jsonl", {}
-    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else ():
+    if not path.is_file():
+        return found
+    for line in path.read_text("utf-8", "replace").splitlines():
         if _epoch(line) == epoch:
             found |= {name: value for name, value in json.loads(line).items() if isinstance(value, int | float)}
     return found
@@ -99,7 +101,8 @@ def _epoch(line: str) -> float:
 
 def progress(total: int, done: int, what: str, main: bool) -> tqdm:
     """A tqdm bar of images, with ETA and images a second, on a terminal; elsewhere, and in other processes, silent."""
-    silent, words = None if main else True, {"desc": what, "unit": " images", "unit_scale": True}
+    words = {"desc": what, "unit": " images", "unit_scale": True}
+    silent = None if main else True  # None: where it is no terminal
     return tqdm(total=total, initial=done, disable=silent, dynamic_ncols=True, **words)
 
 
@@ -125,3 +128,10 @@ def provenance() -> dict[str, str]:
         "torchvision": torchvision.__version__,
     }
     return {"git": revision or "unknown", **versions}
+
+
+def done_before(done: int, epochs: int) -> str:
+    """What a run of so many epochs found done, for the line of its result; '' if nothing."""
+    if not done:
+        return ""
+    return "finished before" if done == epochs else f"from epoch {done + 1} on"

@@ -87,8 +87,9 @@ def verify(dataset: MemorySet, root: Path, labels: np.ndarray | None, show: bool
             lists.append(read_list(path, dataset, (read_list(against, dataset),) if against else (), labels))
         except InputError as error:
             failures.append(str(error))
-    for item in lists if show else ():
-        describe(item, root, 0 if labels is None else len(np.unique(labels)), related(item, lists))
+    if show:
+        for item in lists:
+            describe(item, root, 0 if labels is None else len(np.unique(labels)), related(item, lists))
     return len(paths), failures
 
 
