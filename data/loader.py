@@ -254,9 +254,13 @@ class BatchedLoader:
         if not data.images.bad:
             return chosen, [], 0
         for index in chosen.tolist():
-            found, number, bad = data.good_image(epoch, index) if index in data.images.bad else (True, index, [])
+            if index not in data.images.bad:
+                good.append(index)
+                continue
+            image, number, bad = data.good_image(epoch, index)
             messages += bad
-            good += [number] if found is not None else []
+            if image is not None:
+                good.append(number)
         return torch.tensor(good, dtype=torch.long), list(dict.fromkeys(messages)), len(chosen) - len(good)
 
     def _of(self, chosen: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,7 @@ class Opened(ABC):
         """
         transform, fill = self._pretrain_transform(views, boost), views.skip_bad
         images = AugmentedImages(self._images(chosen, views), chosen.labels, transform, views.seed, 2, fill)
-        if views.engine != "batched":  # whose transform has it
+        if views.engine != "batched":  # batched transforms boost by themselves
             images.boost = boost
         counts = np.bincount(chosen.labels, minlength=self.dataset.classes).tolist()
         return TrainingImages(images, counts, chosen, self)

@@ -7,7 +7,7 @@ from methods import choose, method_of
 from probe.protocols import Protocol, options_of
 from recipes.running import program
 from recipes.settings import GENERAL, OF_PROTOCOLS, Recipe
-from run.names import FIRST, PROBE_ENDINGS, probe_name, unusual_head_layers
+from run.names import PROBE_ENDINGS, SDCLR_FLAG, probe_name, unusual_head_layers
 from run.schedule import TWO_STAGE
 
 # Options of a probe on features, for both families of scripts.
@@ -89,7 +89,7 @@ def _of_method(recipe: Recipe) -> tuple[list[str], list[str]]:
     for line, names in recipe.lines:
         chosen = {line.flag: "True"} if by_flags and line.flag else {}
         said = {name: values[name] for name in names if recipe.style.unsaid.get(name) != values[name]}
-        place = after if by_flags and line.flag == FIRST else before
+        place = after if by_flags and line.flag == SDCLR_FLAG else before
         place += _words(chosen | said)
     return before, after
 

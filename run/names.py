@@ -16,7 +16,8 @@ VIEWS = "views.png"  # beside the log of a pre-training: its first batch
 
 # ---- writing
 
-FIRST = "prune"  # flag of the method whose part stands before weight decay and head, as published: SDCLR's
+# SDCLR's flag. As published, its part of a name stands before weight decay and head, and its options end a command.
+SDCLR_FLAG = "prune"
 
 # By DataSet.style.
 PRETRAINING = {
@@ -49,7 +50,7 @@ def experiment_name(data: str, style: str, parts: Sequence[tuple[str, str]], set
     # CIFAR-10's names are older than the other data sets.
     named, output = ("", "") if data == "cifar10" else (f"_{data}", f"_o{s['output_ch']}")
     name = published.format(**{**s, "data": named, "output": output})
-    name += "".join(part for flag, part in parts if flag == FIRST)
+    name += "".join(part for flag, part in parts if flag == SDCLR_FLAG)
     if "{weight_decay}" not in published and s["weight_decay"] != "1e-4":
         name += f"_wd{s['weight_decay']}"
     if (scheduler := s.get("scheduler", "cosine")) != "cosine":
@@ -61,7 +62,7 @@ def experiment_name(data: str, style: str, parts: Sequence[tuple[str, str]], set
         name += f"_width{s['head_width']}"
     if s["image_size"]:
         name += f"_px{s['image_size']}"
-    return name + "".join(part for flag, part in parts if flag != FIRST)
+    return name + "".join(part for flag, part in parts if flag != SDCLR_FLAG)
 
 
 def unusual_head_layers(settings: Mapping[str, str]) -> str:

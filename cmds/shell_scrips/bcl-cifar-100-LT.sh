@@ -5,7 +5,8 @@
 # 2.23. The authors' checkpoints of split 1, full / 100-shot / 50-shot (their README): SimCLR 50.7 / 46.3 / 42.4,
 # SDCLR 55.0 / 49.7 / 45.6, BCL-I 55.7 / 50.1 / 45.8, BCL-D 58.7 / 52.6 / 48.7.
 # Time: as cifar-100-LT.sh, whose recipe this is with the settings of the other paper: heads of two layers, weight decay
-# 5e-4 (1e-4 with pruning), pruning 0.9, seed 10. It was not run by this project.
+# 5e-4 (1e-4 with pruning), pruning 0.9, seed 10. (--prune_percent below counts where --prune True chooses SDCLR, as the
+# authors do.) It was not run by this project.
 #
 #   ./cmds/shell_scrips/bcl-cifar-100-LT.sh --method bcl-i -w 8 --split cifar100_split1_D_i
 #   --method simclr|focal|dnc|sdclr|bcl-i|bcl-d

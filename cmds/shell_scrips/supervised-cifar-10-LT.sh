@@ -9,5 +9,5 @@
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec "$PYTHON" -m recipes --dataset cifar10 --paper bcl --model res18 --epochs 2000 --batch_size 512 \
-    --lr 0.5 --temp 0.2 --seed 10 --prune_percent 0.7 --split split1_D_i --data datasets --download True \
+    --lr 0.5 --temp 0.2 --seed 10 --split split1_D_i --data datasets --download True \
     --workers 5 --supervised True --init none --resume True -- "$@"

@@ -13,5 +13,5 @@
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec "$PYTHON" -m recipes --dataset cifar100 --paper bcl --model res18 --epochs 2000 \
-    --batch_size 512 --lr 0.5 --temp 0.2 --seed 10 --prune_percent 0.7 --split cifar100_split1_D_i --data datasets \
+    --batch_size 512 --lr 0.5 --temp 0.2 --seed 10 --split cifar100_split1_D_i --data datasets \
     --download True --workers 5 --supervised True --init none --resume True -- "$@"

@@ -9,5 +9,5 @@
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec "$PYTHON" -m recipes --dataset digits --paper bcl --model res20_s --epochs 100 --batch_size 128 --lr 0.5 \
-    --temp 0.2 --seed 10 --prune_percent 0.5 --resizeLower 0.4 --split digits_split1_D_i --workers 2 \
+    --temp 0.2 --seed 10 --resizeLower 0.4 --split digits_split1_D_i --workers 2 \
     --supervised True --init none --resume True -- "$@"

@@ -13,4 +13,4 @@
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec "$PYTHON" -m recipes --dataset imagenet --paper bcl --model res50 --epochs 500 --batch_size 256 \
-    --lr 0.5 --temp 0.2 --seed 1 --prune_percent 0.7 --workers 10 --supervised True --init none --resume True -- "$@"
+    --lr 0.5 --temp 0.2 --seed 1 --workers 10 --supervised True --init none --resume True -- "$@"
