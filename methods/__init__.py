@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """A part of an experiment's name: `text` with the value of `option` for {}; none where it is `unless`."""
+    """A part of an experiment's name: `text` with the value of `option` for {}.
+
+    A line's first part is in every name. Another one is left out where the option has the value `unless`, by default
+    the line's own of that option.
+    """
 
     text: str
     option: str = ""
@@ -27,9 +31,11 @@ class Part(NamedTuple):
 class Line(NamedTuple):
     """A method or a wrapper.
 
-    label: in tables and figures. where: module and class, loaded on use. parts: of an experiment's name, SimCLR's none.
-    options: what is set for it unless the user says otherwise, in words. papers: what is set besides with the settings
-    of a paper. flag: the option that chooses it where it is given, where there is one: boolean, or one of `options`.
+    label: in tables and figures. where: 'module:Class', imported where it is used. parts: what it adds to an
+    experiment's name; SimCLR adds nothing. options: option -> its default, as text, where the method is chosen by its
+    name. papers: paper -> options that replace these in its recipes. flag: the published flag that chooses it
+    (`prune`), or an option of its own that does where it is given (`temperature_schedule`); '' where --method alone
+    chooses it.
     """
 
     label: str
@@ -41,8 +47,14 @@ class Line(NamedTuple):
 
     def part_of_name(self, settings: Mapping[str, str]) -> str:
         """What an experiment's name has of it, with these settings."""
-        shown = [part for part in self.parts if not part.option or settings[part.option] != part.unless]
+        shown = [part for part in self.parts if not part.option or settings[part.option] != self.left_out_at(part)]
         return "".join(part.text.format(_in_a_folder(settings.get(part.option, ""))) for part in shown)
+
+    def left_out_at(self, part: Part) -> str | None:
+        """The value of its option at which a part is left out of names; None for none."""
+        if part == self.parts[0]:
+            return None
+        return self.options[part.option] if part.unless is None else part.unless
 
 
 def _in_a_folder(value: str) -> str:
@@ -64,15 +76,15 @@ METHODS = {
     "sdclr": Line(
         "SDCLR", "methods.sdclr:SDCLR",
         (Part("_pruneP{}", "prune_percent"), Part("DualBN", "prune_dual_bn", "False"),
-         Part("RandomP{}", "random_prune_percent", "0")),
+         Part("RandomP{}", "random_prune_percent")),
         {"prune_percent": "0.9", "prune_dual_bn": "True", "random_prune_percent": "0"}, "prune",
         papers={"bcl": {"weight_decay": "1e-4"}},
     ),
     "moclr": Line("MoCLR", "methods.moclr:MoCLR", (Part("_moclr"),)),
     "dnc": Line(
         "DnC", "methods.dnc:DnC",
-        (Part("_dncK{}", "dnc_clusters"), Part("{}", "dnc_base", "moclr"), Part("S{}", "dnc_split", "1:3:1"),
-         Part("M{}", "dnc_min", "32"), Part("N{}", "dnc_sample", "200000"), Part("P{}", "dnc_prune", "0.9")),
+        (Part("_dncK{}", "dnc_clusters"), Part("{}", "dnc_base"), Part("S{}", "dnc_split"), Part("M{}", "dnc_min"),
+         Part("N{}", "dnc_sample"), Part("P{}", "dnc_prune")),
         {"dnc_clusters": "5", "dnc_base": "moclr", "dnc_split": "1:3:1", "dnc_min": "32", "dnc_sample": "200000",
          "dnc_prune": "0.9"},
     ),
@@ -81,7 +93,7 @@ METHODS = {
 WRAPPERS = {
     "bcl": Line(
         "BCL", "methods.bcl:BCL",
-        (Part("_bclK{}", "rand_k"), Part("S{}", "rand_strength", "30"), Part("B{}", "momentum_loss_beta", "0.97")),
+        (Part("_bclK{}", "rand_k"), Part("S{}", "rand_strength"), Part("B{}", "momentum_loss_beta")),
         {"momentum_loss_beta": "0.97", "rand_k": "1", "rand_strength": "30"}, "bcl",
     ),
     "ts": Line(
@@ -90,15 +102,15 @@ WRAPPERS = {
     ),
     "rwsam": Line(
         "rwSAM", "methods.rwsam:RwSAM",
-        (Part("_rwsamR{}", "sam_rho"), Part("Plain", "sam_adaptive", "True"), Part("E{}", "rwsam_every", "10"),
-         Part("H{}", "rwsam_bandwidth", "0.25"), Part("P{}", "rwsam_power", "1"), Part("C{}", "rwsam_clip", "10")),
+        (Part("_rwsamR{}", "sam_rho"), Part("Plain", "sam_adaptive"), Part("E{}", "rwsam_every"),
+         Part("H{}", "rwsam_bandwidth"), Part("P{}", "rwsam_power"), Part("C{}", "rwsam_clip")),
         {"sam_rho": "0.5", "sam_adaptive": "True", "rwsam_every": "10", "rwsam_bandwidth": "0.25", "rwsam_power": "1",
          "rwsam_clip": "10"},
     ),
     "gh": Line(
         "GH", "methods.gh:GH",
-        (Part("_ghK{}", "gh_classes"), Part("W{}", "gh_warmup", "0.5"), Part("R{}", "gh_ramp", "0.01"),
-         Part("P{}", "gh_refresh", "20"), Part("A{}", "gh_add", "0")),
+        (Part("_ghK{}", "gh_classes"), Part("W{}", "gh_warmup"), Part("R{}", "gh_ramp"), Part("P{}", "gh_refresh"),
+         Part("A{}", "gh_add")),
         {"gh_classes": "100", "gh_warmup": "0.5", "gh_ramp": "0.01", "gh_refresh": "20", "gh_add": "0"}, "gh",
     ),
 }  # fmt: skip
@@ -112,7 +124,7 @@ NAMED = {
     "rwsam": Named("simclr+rwsam", "rwSAM"),
 }
 
-# Of tables and figures.
+# Of rows in tables and of bars in figures; other methods follow.
 ORDER = (
     "untrained", "simclr", "focal", "moclr", "dnc", "sdclr", "bcl-i", "bcl-d", "rwsam", "ts", "simclr+gh",
 )  # fmt: skip
@@ -150,7 +162,7 @@ def choose(name: str) -> Chosen:
         raise InputError(f"method {name!r} has a wrapper twice")
     lines = (METHODS[base], *(WRAPPERS[wrapper] for wrapper in wrappers))
     options = {key: value for line in lines for key, value in line.options.items()}
-    # As many of the words as have a name of their own are called so.
+    # The longest beginning that has a name of its own is called by it: sdclr+bcl+gh is bcl-d+gh.
     words, labels = [base, *wrappers], [line.label for line in lines]
     for called, (composed, label, own) in NAMED.items():
         covered = composed.split("+")

@@ -209,7 +209,8 @@ def _chosen_protocols(recipe: Recipe) -> str:
 def _of_other_method(recipe: Recipe, name: str, value: str) -> str:
     """What to tell of an option that the recipe's method does not have; '' for a value that asks for nothing."""
     owners = [owner for owner, line in LINES.items() if name in line.options]
-    nothing = [part.unless for owner in owners for part in LINES[owner].parts if part.option == name]
+    lines = [LINES[owner] for owner in owners]
+    nothing = [line.left_out_at(part) for line in lines for part in line.parts if part.option == name]
     if value in ("False", *nothing):
         return ""
     chosen = f"with --method {recipe.values['method']}" if recipe.values["method"] else "without --method"
