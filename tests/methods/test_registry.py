@@ -9,6 +9,7 @@ import pretrain.flags
 from methods import METHODS, NAMED, ORDER, WRAPPERS, choose, label_of, load, method_in, method_names, method_of
 from methods.base import Method, Wrapper
 from tests.conftest import one_line_error
+from utils.cli import Parser
 from utils.errors import InputError
 
 LABELS = {"untrained": "untrained", "simclr": "SimCLR", "focal": "Focal", "moclr": "MoCLR", "dnc": "DnC",
@@ -64,6 +65,25 @@ def test_what_is_no_method(name, words):
 def test_classes_are_loaded_by_their_lines():
     assert all(issubclass(load(line), Method) and not issubclass(load(line), Wrapper) for line in METHODS.values())
     assert all(issubclass(load(line), Wrapper) for line in WRAPPERS.values())
+
+
+@pytest.mark.parametrize("name", [*METHODS, *WRAPPERS])
+def test_the_defaults_of_a_line_are_those_of_its_class(name):
+    """But for switches, which are off where the method is another one."""
+
+    def defaults(**given: str) -> dict:
+        parser = Parser(None)
+        load((METHODS | WRAPPERS)[name]).add_options(parser)
+        parser.set_defaults(**given)
+        return vars(parser.parse_args([]))
+
+    own = {key: value for key, value in (METHODS | WRAPPERS)[name].options.items() if key in defaults()}
+    of_the_line, of_the_class = defaults(**own), defaults()
+    switches = {key for key in own if of_the_class[key] is False or of_the_class[key] == ""}
+    assert {key: of_the_line[key] for key in own.keys() - switches} == {
+        key: of_the_class[key] for key in own.keys() - switches
+    }
+    assert switches <= {"prune_dual_bn", "temperature_schedule", "sam_adaptive"}
 
 
 @pytest.mark.parametrize("name", FLAGS)
