@@ -20,7 +20,8 @@ from pretrain.flags import parse
 from pretrain.record import outcome
 from pretrain.setup import board_of, set_up
 from run.bad_images import BadImages
-from run.log import Log, progress, provenance
+from run.log import Log, progress
+from run.made import provenance
 from run.reporter import Reporter
 from run.signals import release_signals
 from utils.distributed import join

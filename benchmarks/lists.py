@@ -25,7 +25,7 @@ from data.images import ImageFiles
 from data.loader import AugmentedImages, make_loader
 from data.samplers import EpochSampler
 from data.sets.imagenet import IMAGENET
-from run.log import provenance
+from run.made import provenance
 from split.lists import read_path_list
 from utils.allocator import keep_memory
 from utils.cli import Parser, positive

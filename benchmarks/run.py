@@ -24,7 +24,7 @@ from benchmarks.methods import between_steps, costs, tabled
 from methods.sdclr import SDCLR
 from methods.simclr import SimCLR
 from run.compute import has_bf16
-from run.log import provenance
+from run.made import provenance
 from utils.cli import Parser
 from utils.errors import run_main
 

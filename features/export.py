@@ -22,7 +22,7 @@ from features.flags import OTHER_NAME, OTHER_TARGETS, parse_export, reading_of
 from features.targets import target, targets_of
 from features.targets.base import Network, largest_difference
 from models.resnet import IMAGENET_MEAN, IMAGENET_STD
-from run.log import provenance
+from run.made import provenance
 from utils.errors import InputError, run_main
 from utils.files import replace_file
 

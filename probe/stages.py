@@ -20,7 +20,8 @@ from probe.setup import Probe, set_up
 from probe.supervised.ce import run_before
 from probe.supervised.losses import adjust
 from run.bad_images import BadImages
-from run.log import Log, progress, provenance
+from run.log import Log, progress
+from run.made import provenance
 from run.reporter import Reporter
 from run.signals import release_signals
 from utils.distributed import join, wait_for_all

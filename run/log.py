@@ -1,7 +1,6 @@
 """Output of a run: log.txt in the published format, metrics.jsonl, a progress bar. TensorBoard is in run/board.py."""
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from run.board import Board, writing
-from utils.files import PROJECT, replace_file
+from utils.files import replace_file
 from utils.text import printable
 
 
@@ -110,24 +109,6 @@ def had_before(bar: tqdm, done: int) -> None:
     """Move the bar on by what was done before the run began, which is no part of its rate."""
     if done:
         bar.initial = bar.last_print_n = bar.n = bar.n + done
-
-
-def provenance() -> dict[str, str]:
-    """git revision of the code ('-dirty' with local changes) and the versions of the libraries."""
-    import torch
-    import torchvision
-
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        revision = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        revision = ""
-    versions = {
-        "python": sys.version.split()[0],
-        "torch": str(torch.__version__),
-        "torchvision": torchvision.__version__,
-    }
-    return {"git": revision or "unknown", **versions}
 
 
 def done_before(done: int, epochs: int) -> str:

@@ -1,5 +1,5 @@
-"""How a result was made: the command line and the machine, without folders, users and hosts, which are nobody's
-business.
+"""How a result was made: code, libraries, machine and command line, without folders, users and hosts, which are
+nobody's business.
 
 Nothing at the top imports torch: tables and reports shorten paths, too.
 """
@@ -7,6 +7,7 @@ Nothing at the top imports torch: tables and reports shorten paths, too.
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,9 +21,25 @@ _PATH = re.compile(r"(?<![\w.…/~<-])~?/(?:[^\s,;:'\"()<>/]+/)*([^\s,;:'\"()<>/
 
 def how_made() -> dict[str, str]:
     """git revision, versions of the libraries, machine, and the command line of this process."""
-    from run.log import provenance
-
     return {**provenance(), "machine": machine(), "command": command(sys.argv)}
+
+
+def provenance() -> dict[str, str]:
+    """git revision of the code ('-dirty' with local changes) and the versions of the libraries."""
+    import torch
+    import torchvision
+
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        revision = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        revision = ""
+    versions = {
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),
+        "torchvision": torchvision.__version__,
+    }
+    return {"git": revision or "unknown", **versions}
 
 
 def command(argv: list[str]) -> str:

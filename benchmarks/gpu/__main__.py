@@ -25,7 +25,7 @@ from benchmarks.gpu.report import report, table
 from benchmarks.gpu.rows import PARTS, Bench, Row
 from benchmarks.gpu.settings import TINY, WHOLE
 from run.gpu import check_gpu, visible_gpus
-from run.log import provenance
+from run.made import provenance
 from utils.cli import Parser, positive
 from utils.errors import InputError, run_main
 from utils.files import PROJECT

@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.compare import machine
 from run.checkpoint import read_checkpoint
-from run.log import provenance
+from run.made import provenance
 from tests.warm import environment, python
 from utils.cli import Parser, natural
 from utils.distributed import cores
