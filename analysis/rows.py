@@ -29,10 +29,11 @@ OF_A_SPLIT = {*HARMLESS, *HASHES, "precision", "augment", "memory_format", "tf32
 
 @dataclass
 class Row:
-    """One method's results: per split {'Many', 'Medium', 'Few', 'Std', 'All'}, in percent, and what they are of.
+    """One method's results, by the number of the split; in table 4 of BCL's paper by that of the data set.
 
-    Also per split: `results`, read_result's 'per_class' in percent, 'class_counts' in images, and more, with the
-    classes of the 'groups'; `folders`, those of the pre-training and of the probe.
+    values: {'Many', 'Medium', 'Few', 'Std', 'All'} in percent. results: read_result's 'per_class' in percent,
+    'class_counts' in images, and more, with the classes of the 'groups'. folders: those of the pre-training and of the
+    probe.
     """
 
     method: str
