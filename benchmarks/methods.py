@@ -11,7 +11,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -136,6 +136,16 @@ def costs(methods: list[str], pairs: int, precision: str, rounds: int, model: st
         Cost(work, pair.ours, statistics.median(b / a for a, b in pair.rounds), count / counts[0], rounds)
         for work, pair, count in zip(wanted[1:], found, counts[1:], strict=True)
     ]
+
+
+def operations(names: Iterable[str], pairs: int, model: str) -> dict[str, float]:
+    """Floating-point operations of a training by each method, all its phases, in those of SimCLR."""
+
+    def of_steps(name: str) -> float:
+        return sum(work.share * flops(our_step(name, work.phase, pairs, "fp32", model)) for work in works(name))
+
+    usual = of_steps("simclr")
+    return {name: of_steps(name) / usual for name in names}
 
 
 def between_steps(quick: bool) -> dict[str, float]:

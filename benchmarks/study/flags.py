@@ -1,4 +1,4 @@
-"""The options that the studies on CIFAR-10-LT share."""
+"""The options that the studies share."""
 
 import argparse
 from collections.abc import Iterable
@@ -8,16 +8,17 @@ from utils.cli import Parser, positive
 from utils.errors import InputError
 
 
-def study_parser(doc: str, results: Path, runs: Iterable[str], **defaults: object) -> Parser:
+def study_parser(doc: str, results: Path, runs: Iterable[str], data: bool = True, **defaults: object) -> Parser:
     """A parser of all options that the studies share.
 
     Args:
-        doc: the program's docstring. results: where results are kept. runs: names that can be chosen. defaults: splits,
-            epochs, model.
+        doc: the program's docstring. results: where results are kept. runs: names that can be chosen. data: off, the
+            images come with a package. defaults: splits, epochs, model.
     """
     parser = Parser(doc)
     add = parser.add_argument
-    add("--data", default="", help="CIFAR-10 as .npz, or the folder of its files")
+    if data:
+        add("--data", default="", help="CIFAR-10 as .npz, or the folder of its files")
     add("--work", type=Path, help="where the runs live: lists, checkpoints, logs")
     add("--out", type=Path, default=results)
     add("--splits", type=positive, nargs="+", choices=range(1, 6))
@@ -46,8 +47,11 @@ def parsed(parser: Parser) -> argparse.Namespace:
         InputError: one is bad, or one of the two is missing.
     """
     options = parser.parse_args()
+    needed = [name for name in ("data", "work") if hasattr(options, name)]
     if not options.table:
-        if not (options.data and options.work):
-            raise InputError("--data and --work are missing: the images, and where the runs live (see --help)")
-        options.data, options.work = str(Path(options.data).resolve()), options.work.resolve()
+        if missing := [f"--{name}" for name in needed if not getattr(options, name)]:
+            verb = "are" if len(missing) > 1 else "is"
+            raise InputError(f"{' and '.join(missing)} {verb} missing: the images, or where the runs live (see --help)")
+        for name in needed:
+            setattr(options, name, Path(getattr(options, name)).resolve())
     return options

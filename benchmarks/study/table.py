@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis.paired import compare
+from analysis.table import difference_cell
 from benchmarks.study.kept import PROBES, Results
 from data.groups import COLUMNS, GROUPS
 from utils.text import align
@@ -44,6 +46,20 @@ def groups_table(runs: Mapping[str, list[dict[str, Any]]], probe: str) -> str:
     for name, each in runs.items():
         splits = ",".join(str(told["split"]) for told in each)
         lines.append((name, splits, *(_cell([told[probe]["groups"][c] for told in each]) for c in COLUMNS)))
+    return align(lines)
+
+
+def differences(runs: Mapping[str, list[dict[str, Any]]], probe: str, baseline: str) -> str:
+    """A row a run: what it has more than `baseline` in each column, in percent points, mean over the splits that both
+    have, with its 95% interval and the p-value of the paired t-test (analysis/paired.py)."""
+    lines = [("run", "splits", *COLUMNS)]
+    of_baseline = {told["split"]: told[probe]["groups"] for told in runs[baseline]}
+    for name, each in runs.items():
+        both = [(told[probe]["groups"], of_baseline[told["split"]]) for told in each if told["split"] in of_baseline]
+        if name == baseline or not both:
+            continue
+        pairs = [compare([ours[c] for ours, _ in both], [theirs[c] for _, theirs in both]) for c in COLUMNS]
+        lines.append((name, str(len(both)), *map(difference_cell, pairs)))
     return align(lines)
 
 

@@ -1,0 +1,156 @@
+"""All methods side by side on scikit-learn's digits: five splits, one thread a run, as many images seen by each.
+
+    python -m benchmarks.digits_study --work FOLDER [--splits 1 2 3 4 5] [--runs simclr bcl-i] [--jobs 2]
+    python -m benchmarks.digits_study --table
+
+Each run is the recipe cmds/shell_scrips/digits-LT.sh: pre-training, linear probe, few-shot probe. Besides, on split 1
+alone, BCL around MoCLR and around Focal, and SimCLR and SDCLR on lists of the same largest class, 10, 50 and 100 times
+as large as the smallest one. What a run leaves in `results/digits/splitN/RUN/`: results.json of both probes,
+metrics.jsonl of pre-training, with the loss, alignment and memorisation score of Many, Medium and Few, and times in
+run.json. What is there is not run again; what was interrupted goes on, where FOLDER still has it.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.methods import operations
+from benchmarks.study.figure import write_figures
+from benchmarks.study.flags import parsed, study_parser
+from benchmarks.study.kept import (
+    PROBES,
+    Results,
+    counted,
+    folders,
+    keep,
+    one_thread,
+    results_in,
+    run_all,
+    some_results_in,
+    steps_of,
+)
+from benchmarks.study.table import differences, groups_table, runs_of
+from data.sets.base import Split
+from data.sets.registry import data_set
+from methods import ORDER
+from utils.errors import InputError, run_main
+from utils.files import PROJECT, replace_file
+from utils.text import align
+
+DIGITS = data_set("digits")
+RESULTS = PROJECT / "results" / "digits"
+RECIPE = PROJECT / "cmds" / "shell_scrips" / "digits-LT.sh"
+BATCH = 128  # of the recipe
+BASELINE = "simclr"
+AROUND = ("moclr", "moclr+bcl", "focal", "focal+bcl")
+IMBALANCES = (10, 50, 100)
+TAILS = [f"{method}-imb{factor}" for factor in IMBALANCES for method in ("simclr", "sdclr")]
+ONCE = ("moclr+bcl", "focal+bcl", *TAILS)  # on split 1 alone
+
+
+def recipe_of(name: str, split: int, options: argparse.Namespace) -> list[str]:
+    """The command of a run."""
+    method, _, factor = name.partition("-imb")
+    shape = f"imb{factor}" if factor else ""
+    usual = {
+        "method": method, "split": DIGITS.list_of(Split(split, True, shape)), "model": options.model, "workers": 0,
+        "precision": options.precision, "monitor": "groups", "root": options.work, "resume": "True", "quiet": "True",
+        "tensorboard": "False",
+    }  # fmt: skip
+    words = [word for key, value in usual.items() for word in (f"--{key}", str(value))]
+    return ["bash", str(RECIPE), *words, *([] if method == "untrained" else ["--epochs", str(options.epochs)])]
+
+
+def run_one(name: str, split: int, options: argparse.Namespace) -> None:
+    """Run a recipe to its end with one thread, and keep what comes of it.
+
+    Raises:
+        InputError: it failed.
+    """
+    command, seconds = recipe_of(name, split, options), options.work / "seconds" / f"split{split}-{name}.json"
+    with counted(seconds):
+        ended = subprocess.run(command, env=one_thread(), check=False)
+    if ended.returncode:
+        raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
+    epochs = 0 if name == "untrained" else options.epochs
+    told = {"name": name, "split": split, "model": options.model, "epochs": epochs, "batch_size": BATCH}
+    keep(options.out / f"split{split}" / name, told, *folders(steps_of(command)), seconds)
+
+
+def write_table(folder: Path) -> str:
+    """Write results/digits.txt and the figures beside the folder of results, and return the text.
+
+    Raises:
+        InputError: there is no result yet.
+    """
+    results = some_results_in(folder)
+    one, names = next(iter(results.values())), [name for name in ORDER if runs_of(results, name)]
+    precisions = {told["linear"]["pretraining"].get("precision") for told in results.values()}
+    parts = [
+        f"scikit-learn's digits, {one['model']}, batch {BATCH}, {max(told['epochs'] for told in results.values())} "
+        f"epochs, {'/'.join(sorted(filter(None, precisions)))}, one thread; python -m benchmarks.digits_study\n"
+        "Test accuracy in percent, mean of the classes of each group, Std of the three, All; of several splits mean ± "
+        "standard deviation",
+        *_of_all(results, names),
+        *_of_one_split(results, "BCL around other methods", AROUND),
+        *_of_one_split(results, "Other imbalances than 20 (largest class by smallest)", (*TAILS, "simclr", "sdclr")),
+        f"How they were run\n\n{align(_costs(results, names, one['model']))}",
+    ]
+    text = "\n\n".join(parts) + "\n"
+    replace_file(folder.with_suffix(".txt"), text.encode())
+    write_figures(results, names, folder, f"scikit-learn's digits, {one['model']}")
+    return text
+
+
+def _of_all(results: Results, names: list[str]) -> list[str]:
+    """Of each probe the accuracies of the methods, and what each has more than SimCLR."""
+    runs, parts = {name: runs_of(results, name) for name in names}, []
+    for probe in PROBES:
+        parts.append(f"{probe} probe\n\n{groups_table(runs, probe)}")
+        if BASELINE in runs:
+            told = f"{probe} probe, more than {BASELINE}: mean [95% interval] p (paired t-test over splits)"
+            parts.append(f"{told}\n\n{differences(runs, probe, BASELINE)}")
+    return parts
+
+
+def _of_one_split(results: Results, what: str, names: tuple[str, ...]) -> list[str]:
+    """Runs of split 1, where all of them are there."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [results[name, 1]] for name in names if (name, 1) in results}
+    if len(runs) < len(names):
+        return []
+    return [f"{what}, split 1, {probe} probe\n\n{groups_table(runs, probe)}" for probe in PROBES]
+
+
+def _costs(results: Results, names: list[str], model: str) -> list[tuple[str, ...]]:
+    """A row a method: minutes of a run, and the operations of its pre-training in those of SimCLR's."""
+    trained = [name for name in names if name != "untrained"]
+    counts = operations(trained, BATCH, model)
+    lines = [("run", "compute", "minutes in all")]
+    for name in names:
+        minutes = [told["minutes"] for told in runs_of(results, name)]
+        lines.append((name, f"{counts[name]:.2f}" if name in counts else "-", f"{sum(minutes) / len(minutes):.1f}"))
+    return lines
+
+
+def parse() -> argparse.Namespace:
+    """Flags; InputError for a bad one."""
+    names = (*ORDER, *ONCE)
+    parser = study_parser(__doc__, RESULTS, names, data=False, splits=[1, 2, 3, 4, 5], epochs=100, model="res20_s")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="fp32 is the same anywhere")
+    return parsed(parser)
+
+
+def main() -> None:
+    options = parse()
+    if not options.table:
+        there = results_in(options.out)
+        wanted = [(n, s) for s in options.splits for n in options.runs if s == 1 or n not in ONCE]
+        missing = [run for run in wanted if run not in there]
+        run_all(missing, lambda name, split: run_one(name, split, options), options.jobs)
+    print(write_table(options.out), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

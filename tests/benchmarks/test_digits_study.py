@@ -1,0 +1,92 @@
+"""The study of all methods on digits, at a tiny size, each step in this process."""
+
+import json
+import re
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmarks import digits_study
+from benchmarks.study.kept import steps_of
+from benchmarks.study.table import differences
+from methods import ORDER
+from tests.conftest import one_line_error
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def study(call, tmp_path, monkeypatch):
+    """Run the program with probes of one epoch; `steps` has the options of what it ran."""
+    steps, commands = [], digits_study.recipe_of
+    short = ["--linear_epochs", "1", "--few_shot_epochs", "1"]
+    monkeypatch.setattr(digits_study, "recipe_of", lambda *how: [*commands(*how), *short])
+
+    def run_here(command, env, **how):
+        assert env["OMP_NUM_THREADS"] == "1"
+        asked = subprocess.run(command, env=env | {"DRY_RUN": "1"}, capture_output=True, text=True, check=True)
+        for words in (line.split() for line in asked.stdout.splitlines()):
+            steps.append({k: v for k, v in zip(words, words[1:], strict=False) if k[:2] == "--"})
+            done = call(words[1], *words[2:])
+            assert done.returncode == 0, done.stderr
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(digits_study, "subprocess", SimpleNamespace(run=run_here))
+
+    def run(*words: str):
+        paths = ["--work", tmp_path / "work", "--out", tmp_path / "out", "--jobs", "1", "--epochs", "1"]
+        return call("benchmarks/digits_study.py", *paths, *words)
+
+    run.steps = steps
+    return run
+
+
+@pytest.mark.slow
+def test_from_recipe_to_table(study, tmp_path):
+    done = study("--splits", "1", "2", "--runs", "simclr", "bcl-d", "simclr-imb10")
+    assert done.returncode == 0, done.stderr
+    trained = [step for step in study.steps if "--trainSplit" in step and "--monitor" in step]
+    lists = [step["--trainSplit"].rpartition("/")[2] for step in trained]
+    usual = [f"digits_split{split}_D_i.npy" for split in (1, 2)]
+    assert lists == [usual[0]] * 2 + ["digits_split1_imb10_D_i.npy"] + [usual[1]] * 2
+    folder = tmp_path / "out/split2/bcl-d"
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss_few", "alignment_few", "score_few"} <= metrics[0].keys()
+    for probe, protocol in (("linear", "sdclr-linear"), ("few-shot", "sdclr-fewshot")):
+        result = json.loads((folder / f"{probe}.json").read_text())
+        assert result["protocol"] == protocol and str(tmp_path) not in json.dumps(result)
+    text = (tmp_path / "out.txt").read_text()
+    assert text in done.stdout and "fp32" in text and text.count("\nbcl-d ") == 5 and "imb10" not in text
+    study.steps.clear()
+    assert study("--splits", "2", "--runs", "bcl-d", "simclr-imb10").returncode == 0 and not study.steps
+
+
+def test_differences_are_paired_over_the_splits_that_both_have():
+    def told(split: int, value: float) -> dict:
+        return {"split": split, "linear": {"groups": dict.fromkeys(("Many", "Medium", "Few", "Std", "All"), value)}}
+
+    runs = {"simclr": [told(1, 50.0), told(2, 60.0), told(3, 70.0)], "x": [told(3, 73.0), told(2, 61.0)], "y": []}
+    head, row = differences(runs, "linear", "simclr").splitlines()
+    assert head.split() == ["run", "splits", "Many", "Medium", "Few", "Std", "All"]
+    # Differences 3 and 1: mean 2, standard error 1, t of one degree of freedom 12.706 and p 0.295.
+    half = 12.7062
+    assert row.startswith("x    2       +2.00") and f"[{2 - half:.2f}, {2 + half:.2f}] p 0.295" in row
+    assert np.isclose(2 - half, -10.7062)
+
+
+@pytest.mark.slow
+def test_every_run_is_a_recipe():
+    options = SimpleNamespace(epochs=3, model="res20_s", precision="fp32", work="w")
+    for name in (*ORDER, *digits_study.ONCE):
+        pretraining, *probes = steps_of(digits_study.recipe_of(name, 3, options))
+        assert len(probes) == 2 and ("-imb" in name) == bool(re.search(r"_imb\d", " ".join(pretraining)))
+        epochs = pretraining[pretraining.index("--epochs") + 1]
+        assert epochs == ("0" if name == "untrained" else "3")
+
+
+def test_mistakes_are_one_line(study, call):
+    one_line_error(study("--table"), "no result yet")
+    one_line_error(call("benchmarks/digits_study.py", "--runs", "simclr"), "--work is missing")
+    one_line_error(study("--runs", "sdclr-imb7"), "sdclr-imb7")
