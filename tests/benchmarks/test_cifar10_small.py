@@ -85,7 +85,7 @@ def test_from_lists_to_table(study, tmp_path):
 def test_a_step_that_fails_and_a_study_without_results_are_one_line(study, tmp_path):
     one_line_error(study("--table"), "no result yet")
     one_line_error(study(*OPTIONS, "--runs", "simclr", "--model", "res99"), "simclr of split 1 ended with code 2")
-    one_line_error(study("--runs", "simclr"), "--data and --work are missing")
+    one_line_error(study("--runs", "simclr"), "--data is missing")
 
 
 def told(name: str, split: int, value: float) -> dict:
