@@ -182,9 +182,10 @@ def _other_size(args: argparse.Namespace, dataset: DataSet, size: int) -> list[s
 def _load_encoder(model: nn.Module, source: Source | None, args: argparse.Namespace) -> str:
     """Load the network that a run begins with; returns what it is. Where protocol ce has trained it, all but a
     classifier that is learned anew."""
-    learned_anew = supervised(args.protocol).supervised == "classifier" if network_of(args) else args.cvt_state_dict
     pruned = args.prune_percent if args.prune else 0.0
-    return load_backbone(model, source, learned_anew, args.bnNameCnt, pruned)
+    if network_of(args):  # with single batch norm, whatever it began with
+        return load_backbone(model, source, supervised(args.protocol).supervised == "classifier", -1, pruned)
+    return load_backbone(model, source, args.cvt_state_dict, args.bnNameCnt, pruned)
 
 
 def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = None) -> Probe:

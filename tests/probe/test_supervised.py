@@ -275,6 +275,20 @@ def test_a_balanced_list_departs(call, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_classifier_is_learned_anew_on_what_began_with_dual_batch_norm(call, tmp_path):
+    """SDCLR's encoder has two batch norms in each place; the network that ce makes of it has one."""
+    pretraining = [*DIGITS, "--epochs", "1", "--batch_size", "128", "--lr", "0.1", "--trainSplit", D_I]
+    assert call("train_simCLR.py", "pre", *pretraining, "--method", "sdclr").returncode == 0
+    encoder = ["--checkpoint", "checkpoints/pre/model_1.pt", "--cvt_state_dict", "--bnNameCnt", "0"]
+    assert call("train_cifar.py", "ce", *LEARN, "--protocol", "ce", *encoder).returncode == 0
+    for name, more in (("crt", []), ("crt0", ["--bnNameCnt", "0"]), ("la-posthoc", [])):
+        done = call("train_cifar.py", name, *after(name.removesuffix("0"), tmp_path / TUNED / "ce", *more))
+        assert done.returncode == 0, done.stderr
+    ce, crt = (state(tmp_path / TUNED / name) for name in ("ce", "crt"))
+    assert [key for key in ce if not torch.equal(ce[key], crt[key])] == ["fc.weight", "fc.bias"]
+
+
+@pytest.mark.slow
 def test_the_list_is_that_of_the_split_that_the_encoder_was_pretrained_on(call, tmp_path):
     pretraining = ["--dataset", "digits", "--model", "res20_s", "--epochs", "1", "--batch_size", "128", "--lr", "0.1"]
     second = D_I.replace("split1", "split2")
