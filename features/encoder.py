@@ -9,7 +9,7 @@ import torch
 from features.flags import ASK_FORMAT, OWN_NORMALISATION, Reading
 from models.formats import FORMATS, Encoder, encoders_in, keys_of, read_as
 from models.published import NORMALIZE
-from models.resnet import model_of
+from models.resnet import STEMS, model_of
 from run.checkpoint import NO_WEIGHTS, read_content
 from utils.errors import InputError
 from utils.text import one_line
@@ -53,6 +53,8 @@ def read_encoder(path: str | Path, how: Reading) -> Source:
     """
     content = read_content(path)
     encoder = _asked(path, content, how.format) if how.format else _found(path, content)
+    if (told := _stem_in(content)) and encoder.stem != "imagenet":  # a kernel of 3x3 is that of several stems
+        encoder = encoder._replace(stem=told)
     normalised = NORMALIZE & encoder.state.keys()
     given = how.mean is not None or how.std is not None
     if given and normalised:
@@ -64,6 +66,16 @@ def read_encoder(path: str | Path, how: Reading) -> Source:
         epoch = content.get("epoch")
         content = {"epoch": epoch} if isinstance(epoch, int) else {}
     return Source(str(path), encoder, content)
+
+
+def _stem_in(content: dict[str, Any]) -> str:
+    """The stem that features.export or a probe has written; '' for none."""
+    config = content.get("config")
+    probed = config.get("encoder") if isinstance(config, dict) else None
+    for told in (content.get("stem"), probed.get("stem") if isinstance(probed, dict) else None):
+        if isinstance(told, str) and told in STEMS and told != "imagenet":
+            return told
+    return ""
 
 
 def _normalisation(how: Reading, content: dict[str, Any]) -> dict[str, list[float]]:

@@ -5,8 +5,10 @@ The checksum is the comment of the zip archive that torch.save writes: every rea
 
 import hashlib
 import io
+import json
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,12 +159,20 @@ def _load(path: Path) -> Any:
         raise InputError(f"{path} is not a checkpoint that can be read: truncated or damaged; get it again") from error
 
 
-def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+def _safetensors(path: Path) -> dict[str, Any]:
+    """Its tensors under 'state_dict', and 'stem', 'mean' and 'std' where features.export has written them."""
     try:
-        from safetensors.torch import load_file  # here, as only such files need it
+        from safetensors import safe_open  # here, as only such files need it
+        from safetensors.torch import load_file
     except ImportError as error:
         raise InputError(f"{path} needs the package safetensors, which is not installed: install it") from error
-    return load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    told = {"stem": metadata["stem"]} if "stem" in metadata else {}
+    for name in metadata.keys() & {"mean", "std"}:
+        with suppress(ValueError, RecursionError):
+            told[name] = json.loads(metadata[name])
+    return {"state_dict": load_file(path), **told}
 
 
 def _is_state(value: Any) -> bool:

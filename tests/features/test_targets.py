@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 import features.targets.safetensors
+from features.encoder import read_encoder
+from features.flags import Reading
 from features.targets import TARGETS, target, targets_of
 from features.targets.base import Network
 from features.targets.safetensors import encoded
@@ -204,6 +206,28 @@ def test_stems_of_other_libraries(export, tmp_path, to, form, stem):
     near(found, expected, rounding(model, images))
     assert (alone(network("res18"), images) - expected).abs().max() > 1e-3 * expected.abs().max()
     assert form in out.with_name(f"{out.name}.md").read_text()
+
+
+@pytest.mark.parametrize("to", ["torchvision", "safetensors"])
+def test_what_is_written_is_read_again_with_its_stem_and_normalisation(export, tmp_path, to):
+    """No key tells them: the file does."""
+    state = {k: v for k, v in network("res10").state_dict().items() if not k.startswith(("normalize.", "fc."))}
+    torch.save({"state_dict": {f"backbone.{k}": v for k, v in state.items()}}, tmp_path / "model.pt")
+    mean, std = ["0.125", "0.25", "0.5"], ["0.5", "0.25", "1"]
+    words = ["--format", "solo-learn", "--mean", ",".join(mean), "--std", ",".join(std)]
+    out, _ = export(to, tmp_path / "model.pt", "res10", *words)
+    found = read_encoder(out, Reading("", None, None)).encoder
+    assert found.stem == "cifar-padded"
+    assert found.state["normalize.mean"].tolist() == [float(n) for n in mean]
+    assert found.state["normalize.std"].tolist() == [float(n) for n in std]
+
+
+def test_a_probes_model_is_read_with_the_stem_of_its_encoder(tmp_path):
+    """As cRT reads that of ce."""
+    for config in ({"encoder": {"stem": "cifar-padded"}}, {"encoder": None}, {}):
+        torch.save({"state_dict": network("res10").state_dict(), "config": config}, tmp_path / "best_model.pt")
+        found = read_encoder(tmp_path / "best_model.pt", Reading("", None, None)).encoder
+        assert found.stem == ("cifar-padded" if config.get("encoder") else "cifar")
 
 
 def test_a_small_resnet_in_safetensors_is_read_again(export, call, tmp_path):
