@@ -11,7 +11,7 @@ from typing import NamedTuple, Never
 
 from data.sets.registry import data_set
 from methods import choose
-from probe.protocols import PROTOCOLS
+from probe.protocols import PROTOCOLS, for_set
 from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, OF_PROTOCOLS, PAPERS, Recipe, settle
 from run.schedule import TWO_STAGE
 from utils.cli import Parser, check_text, home_expanded, not_negative
@@ -123,6 +123,10 @@ def _settled(script: Mapping[str, str], user: Given) -> Recipe:
     said = {**script, **user.values}
     if "dataset" not in said:
         raise InputError("name a data set by --dataset (see --help)")
+    if data_set(said["dataset"]).transfer:
+        raise InputError(
+            f"{said['dataset']} is for transfer, by cmds/shell_scrips/transfer.sh --sets {said['dataset']}"
+        )
     if said.get("paper", "sdclr") not in PAPERS:
         raise InputError(f"unknown --paper {said['paper']}: choose {' or '.join(PAPERS)}")
     protocols = said["protocols"].split(",") if "protocols" in said else []
@@ -142,10 +146,17 @@ def _settled(script: Mapping[str, str], user: Given) -> Recipe:
 
 def _check(recipe: Recipe) -> None:
     values, dataset, protocols = recipe.values, recipe.dataset, recipe.protocols
+    _check_processes(recipe)
     if dataset.own and not dataset.tree.classes:
         if any(protocol.supervised for protocol in protocols):
             raise InputError("supervised learning needs labels: a folder of images for each class")
+        if values["protocols"] or recipe.on("only_finetuning") or recipe.on("few_shot_only"):
+            raise InputError("probes need labels: a folder of images for each class")
         return
+    if other := [p.name for p in protocols if p.name not in for_set(dataset)]:
+        raise InputError(f"protocol {other[0]} is not for {dataset.name}: choose other --protocols")
+    if recipe.on("only_pretraining") and recipe.on("only_finetuning") and not recipe.on("few_shot_only"):
+        raise InputError("--only_pretraining True and --only_finetuning True leave nothing to do: choose one")
     if not protocols:
         raise InputError(f"BCL's probes have no lists of {dataset.name}: leave out --paper bcl")
     if without := [p.name for p in protocols if p.classifier and not dataset.probe_lists(p.shots)]:
@@ -158,12 +169,15 @@ def _check(recipe: Recipe) -> None:
         )
     if recipe.on("test_only") and (anew := [p.name for p in protocols if p.supervised == "nothing"]):
         raise InputError(f"{anew[0]} is evaluated anew each time: choose other --protocols with --test_only True")
+
+
+def _check_processes(recipe: Recipe) -> None:
     if not recipe.count("GPU_NUM"):
         raise InputError("-g counts processes, one for each GPU or one on a CPU: it is at least 1")
     if not recipe.count("nodes"):
         raise InputError("-n counts machines: it is at least 1")
-    if recipe.count("nodes") > 1 and not values["rdzv"]:
-        raise InputError(f"-n {values['nodes']} needs --rdzv HOST:PORT, the same on all machines")
+    if recipe.count("nodes") > 1 and not recipe.values["rdzv"]:
+        raise InputError(f"-n {recipe.values['nodes']} needs --rdzv HOST:PORT, the same on all machines")
 
 
 def refusals(recipe: Recipe, user: Given) -> dict[str, str]:
@@ -259,6 +273,8 @@ def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
     _from_the_callers_folder(user)
     if "method" in user.values:
         raise InputError("methods are named before --, not by --method")
+    if "split" in user.values and (len(data_set(dataset).splits) > 1 or data_set(dataset).own):
+        raise InputError("splits are named by SPLITS in the environment, not by --split: SPLITS='1 2', say")
     recipes = {name: _settled({"dataset": dataset, "method": name}, user) for name in methods}
     for recipe in recipes.values():
         _check(recipe)

@@ -110,7 +110,10 @@ class Recipe:
     @property
     def few_shot_list(self) -> str:
         """Name of the list of few labelled images."""
-        return self.values["few_shot_split"] or few_shot_split(self.values["split"])
+        if given := self.values["few_shot_split"]:
+            return given
+        split = self.dataset.split_of(self.values["split"]) if self.dataset.own else None
+        return self.dataset.few_shot_list(split) if split else few_shot_split(self.values["split"])
 
     @property
     def folder(self) -> str:

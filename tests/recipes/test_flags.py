@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from recipes.flags import parse_recipe, parse_reproduce
 from recipes.steps import commands
@@ -290,3 +291,47 @@ def test_names_of_experiments(project_copy, recipe, words, name):
     training, *probes = dry_in(project_copy, f"shell_scrips/{recipe}-LT.sh", *words)
     assert training[1] == name
     assert probes and all(words[1].startswith(f"{name}__") for words in probes)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--dataset", "cub", "--data", "/"], "cub is for transfer, by cmds/shell_scrips/transfer.sh"),
+        (["--dataset", "digits", "--protocols", "sgd-transfer"], "protocol sgd-transfer is not for digits"),
+        (["--dataset", "digits", "--protocols", "bcl-transfer"], "protocol bcl-transfer is not for digits"),
+        (["--dataset", "imagenet", "--protocols", "sgd-transfer"], "protocol sgd-transfer is not for imagenet"),
+        (["--dataset", "digits", "--only_pretraining", "True", "--only_finetuning", "True"], "leave nothing to do"),
+    ],
+)
+def test_what_no_recipe_can_do_is_refused_at_once(words, told):
+    with pytest.raises(InputError, match=told):
+        parse_recipe(words, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-n", "2"], "--rdzv"), (["-g", "0"], "-g counts processes"),
+        (["--protocols", "sdclr-linear"], "probes need labels"), (["--only_finetuning", "True"], "probes need labels"),
+    ],
+)  # fmt: skip
+def test_images_without_labels_have_the_other_checks_too(tmp_path, words, told):
+    for i in range(4):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
+    with pytest.raises(InputError, match=told):
+        parse_recipe(["--dataset", "folder", "--data", str(tmp_path), *words], "")
+
+
+def test_splits_of_reproduce_are_not_named_by_an_option():
+    with pytest.raises(InputError, match="SPLITS in the environment"):
+        parse_reproduce(["digits", "simclr", "--", "--split", "digits_split1_imb10_D_i"], "")
+
+
+def test_the_few_shot_list_of_all_own_images(tmp_path):
+    """That of the labelled training images, whatever is pre-trained on."""
+    for name in ("a/0", "a/1", "b/0", "b/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    for split, few in (("all", "train_S_b"), ("train", "train_S_b"), ("split2_D_i", "split2_S_b")):
+        recipe = parse_recipe(["--dataset", "folder", "--data", str(tmp_path), "--split", split], "")
+        assert recipe.few_shot_list == few
