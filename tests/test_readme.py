@@ -327,10 +327,10 @@ def test_the_results_of_digits_beat_the_untrained_network(table):
     assert min(v for k, v in accuracy.items() if k != "untrained") > accuracy["untrained"] + 10
 
 
-@pytest.mark.parametrize("study", ["cifar10_study"])
+@pytest.mark.parametrize("study", ["cifar10_study", "cifar10_small"])
 def test_results_in_the_readme_are_those_of_the_study(study):
     """Every row of the table is in the README."""
     tables = (PROJECT / "results" / f"{study}.txt").read_text().split("how they were run")[0]
     rows = [row for row in tables.splitlines() if re.match(r"[\w.+-]+ +\d+(,\d+)* +\d", row)]
-    assert len(rows) >= 8
+    assert len(rows) >= 5
     assert all(row in DOCUMENTS["README.md"] for row in rows)
