@@ -26,8 +26,7 @@ from benchmarks.study.kept import (
     folders,
     keep,
     one_thread,
-    results_in,
-    run_all,
+    run_missing,
     some_results_in,
     steps_of,
 )
@@ -145,10 +144,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     if not options.table:
-        there = results_in(options.out)
         wanted = [(n, s) for s in options.splits for n in options.runs if s == 1 or n not in ONCE]
-        missing = [run for run in wanted if run not in there]
-        run_all(missing, lambda name, split: run_one(name, split, options), options.jobs)
+        run_missing(options, lambda name, split: run_one(name, split, options), wanted)
     print(write_table(options.out), end="")
 
 

@@ -99,7 +99,7 @@ def write_results(results: Results, options: argparse.Namespace) -> str:
         for group in GROUPS:
             at = {each[0]["strength"]: each for each in (runs_of(results, name) for name in names)}
             values = [[told[probe]["groups"][group] for told in each] for each in at.values()]
-            means, deviations = np.mean(values, axis=1), np.std(values, axis=1)
+            means, deviations = [np.mean(v) for v in values], [np.std(v) for v in values]
             axis.errorbar(list(at), means, deviations, capsize=2, **looks[group].line(group))
         axis.set_title(f"{probe} probe", fontsize=8)
         axis.set_xlabel("strength of the colour jitter (1: published)")

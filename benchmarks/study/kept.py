@@ -65,8 +65,12 @@ def run_all(wanted: Iterable[tuple[str, int]], run_one: Callable[[str, int], Non
     """
     with ThreadPoolExecutor(jobs) as pool:
         runs = [pool.submit(run_one, name, split) for name, split in wanted]
-        for each in runs:
-            each.result()
+        try:
+            for each in runs:
+                each.result()
+        except (KeyboardInterrupt, SystemExit):  # no run of the queue begins
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -153,15 +157,26 @@ def some_results_in(folder: Path) -> Results:
     return found
 
 
-def run_missing(options: argparse.Namespace, run_one: Callable[[str, int], None]) -> None:
-    """run_all of the runs and splits that were asked for and have left no result.
+def run_missing(
+    options: argparse.Namespace, run_one: Callable[[str, int], None], wanted: Iterable[tuple[str, int]] | None = None
+) -> None:
+    """run_all of the runs that have left no result.
 
     Args:
-        options: of benchmarks.study.flags.
+        options: of benchmarks.study.flags. wanted: (run, split) of those that are asked for; by default each of
+            options.runs on each of options.splits.
 
     Raises:
-        InputError: one failed.
+        InputError: a run failed, or a result is there that was made with other settings, such as another number of
+            epochs: they would share a table.
     """
     there = results_in(options.out)
-    wanted = [(name, split) for split in options.splits for name in options.runs if (name, split) not in there]
-    run_all(wanted, run_one, options.jobs)
+    for (name, split), told in there.items():
+        other = {key: value for key, value in told.items() if getattr(options, key, value) != value}
+        if name == "untrained":
+            other.pop("epochs", None)
+        for key, value in other.items():
+            told_of = f"{options.out} has {name} of split {split} with {key} {value}, not {getattr(options, key)}"
+            raise InputError(f"{told_of}: move it, or choose another folder for results")
+    wanted = wanted or [(name, split) for split in options.splits for name in options.runs]
+    run_all([run for run in wanted if run not in there], run_one, options.jobs)

@@ -86,6 +86,15 @@ def test_every_run_is_a_recipe():
         assert epochs == ("0" if name == "untrained" else "3")
 
 
+def test_results_of_other_settings_share_no_table(study, tmp_path):
+    for name, epochs in (("untrained", 0), ("focal", 7)):
+        told = {"name": name, "split": 1, "model": "res20_s", "epochs": epochs, "batch_size": 128}
+        (tmp_path / "out/split1" / name).mkdir(parents=True)
+        (tmp_path / "out/split1" / name / "run.json").write_text(json.dumps(told))
+    one_line_error(study("--runs", "simclr"), "has focal of split 1 with epochs 7, not 1", "another folder")
+    assert not study.steps
+
+
 def test_mistakes_are_one_line(study, call):
     one_line_error(study("--table"), "no result yet")
     one_line_error(call("benchmarks/digits_study.py", "--runs", "simclr"), "--work is missing")
