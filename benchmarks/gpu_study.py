@@ -24,7 +24,7 @@ from typing import Any
 
 from analysis.published import published
 from benchmarks.gpu.measure import Clock
-from benchmarks.study.carry import momentum_anew, pack, unpack
+from benchmarks.study.carry import momentum_anew, pack, seconds_before, unpack
 from benchmarks.study.figure import write_figures
 from benchmarks.study.jpegs import write_arrays
 from benchmarks.study.kept import PROBES, counted, folders, keep, results_in, some_results_in, steps_of
@@ -93,14 +93,15 @@ def run_method(method: str, options: argparse.Namespace, epochs: int, clock: Clo
     if packet and not any(pretraining.glob("model*.pt")):
         # Noted first: a run that is there without the note would pass for an undisturbed one.
         replace_file(noted, json.dumps([epoch for epoch in momentum_anew(packet) if epoch < epochs]).encode())
-        unpack(packet, pretraining)
+        if unpack(packet, pretraining):
+            replace_file(seconds, json.dumps(seconds_before(packet)).encode())
     anew = json.loads(noted.read_bytes()) if noted.exists() else []
     with counted(seconds):
-        for words in steps:
-            if not run_step(words, os.environ, clock.left):
-                if packet:
-                    pack(pretraining, packet, anew)
-                return False
+        finished = all(run_step(words, os.environ, clock.left) for words in steps)
+    if not finished:
+        if packet:
+            pack(pretraining, packet, anew, json.loads(seconds.read_bytes()))
+        return False
     told = {"name": method, "split": SPLIT.number, "epochs": epochs, "model": options.model, "batch_size": 512}
     told["momentum_anew"] = anew
     keep(options.out / f"split{SPLIT.number}" / method, told, pretraining, probes, seconds)
@@ -180,11 +181,18 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def copy_lists(folder: Path) -> None:
-    """Copy the authors' lists that split/ lacks."""
+    """Copy the authors' lists that split/ lacks.
+
+    Raises:
+        InputError: another list of that name is there: generated lists and the authors' do not go together.
+    """
     for name in (Path(CIFAR.split_list(CIFAR.list_of(SPLIT))).parent, Path(CIFAR.train_list).parent):
         for path in (folder / name).glob("*.npy"):
-            if not (there := PROJECT / "split" / name / path.name).exists():
+            there = PROJECT / "split" / name / path.name
+            if not there.exists():
                 replace_file(there, path.read_bytes())
+            elif there.read_bytes() != path.read_bytes():
+                raise InputError(f"{there} is another list than {path}: move the lists of {there.parent} away")
 
 
 def parse() -> argparse.Namespace:

@@ -19,13 +19,14 @@ TOLD = "run.json"
 CHECKPOINT = re.compile(r"model(_\d+)?\.pt")
 
 
-def pack(experiment: Path, out: Path, anew: list[int], part: int = PART) -> bool:
+def pack(experiment: Path, out: Path, anew: list[int], seconds: float = 0.0, part: int = PART) -> bool:
     """Write the newest checkpoint of an experiment's folder to `out`: weights-HASH.00, ..., metrics.jsonl, run.json.
 
     A packet that is there before is whole until the new one is.
 
     Args:
-        anew: after which epochs its momentum began anew until now. part: bytes of a file at most.
+        anew: after which epochs its momentum began anew until now. seconds: that the run took until now. part: bytes
+            of a file at most.
 
     Returns:
         Whether there was one.
@@ -38,7 +39,7 @@ def pack(experiment: Path, out: Path, anew: list[int], part: int = PART) -> bool
         return False
     path, content, _ = newest
     whole = experiment / f"model_{content['epoch']}.pt"  # the name that probes of a finished run ask for
-    file = whole.name if whole.exists() and not content.get("within") else path.name
+    file = whole.name if whole.exists() and not content.get("within") else "model.pt"
     data = packed(content | {"optim": content["optim"] | {"state": {}}})
     sha256 = hashlib.sha256(data).hexdigest()
     parts = [data[start : start + part] for start in range(0, len(data), part)]
@@ -48,6 +49,7 @@ def pack(experiment: Path, out: Path, anew: list[int], part: int = PART) -> bool
     if (experiment / BESIDE).exists():
         replace_file(out / BESIDE, (experiment / BESIDE).read_bytes())
     told = {"file": file, "parts": names, "sha256": sha256, "epoch": content["epoch"], "momentum_anew": anew}
+    told["seconds"] = round(seconds, 1)
     replace_file(out / TOLD, json.dumps(told, indent=1).encode())
     for old in set(out.glob("weights-*")) - {out / name for name in names}:
         old.unlink()
@@ -62,6 +64,16 @@ def momentum_anew(packet: Path) -> list[int]:
     """
     told = _told(packet)
     return [*told["momentum_anew"], told["epoch"]] if told else []
+
+
+def seconds_before(packet: Path) -> float:
+    """Seconds that a packet's run took on the machines before; 0 where there is none.
+
+    Raises:
+        InputError: what it tells of itself is damaged.
+    """
+    told = _told(packet)
+    return float(told["seconds"]) if told else 0.0
 
 
 def unpack(packet: Path, experiment: Path) -> bool:
@@ -94,7 +106,7 @@ def _told(packet: Path) -> dict | None:
         told = json.loads((packet / TOLD).read_bytes())
         texts, numbers = [told["file"], told["sha256"], *told["parts"]], [told["epoch"], *told["momentum_anew"]]
         known = CHECKPOINT.fullmatch(told["file"]) and all("/" not in name for name in texts)
-        known = known and all(type(number) is int for number in numbers)
+        known = known and all(type(number) is int for number in numbers) and float(told["seconds"]) >= 0
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:

@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks import gpu_study
 from benchmarks.gpu.measure import Clock
 from benchmarks.study import timed
-from benchmarks.study.carry import momentum_anew, pack, unpack
+from benchmarks.study.carry import momentum_anew, pack, seconds_before, unpack
 from benchmarks.study.jpegs import write_arrays
 from benchmarks.study.kept import folder_of
 from benchmarks.study.plan import SHARE, Plan, fit, planned, seconds_planned
@@ -164,7 +164,8 @@ def test_weights_are_carried_in_parts_and_momentum_is_not(tmp_path):
     here, there, packet = tmp_path / "here/run", tmp_path / "there/run", tmp_path / "packet"
     content = checkpoint(here, 5)
     (here / "metrics.jsonl").write_text('{"epoch": 5}\n')
-    assert pack(here, packet, [2], part=500) and momentum_anew(packet) == [2, 5]
+    assert pack(here, packet, [2], 12.25, part=500) and momentum_anew(packet) == [2, 5]
+    assert seconds_before(packet) == 12.2 and seconds_before(tmp_path / "none") == 0
     parts = sorted(packet.glob("weights-*"))
     assert len(parts) > 2 and all(path.stat().st_size <= 500 for path in parts)
     assert unpack(packet, there)
@@ -179,6 +180,10 @@ def test_weights_are_carried_in_parts_and_momentum_is_not(tmp_path):
     checkpoint(here, 6)
     assert pack(here, packet, [2]) and momentum_anew(packet) == [2, 6]
     assert len(list(packet.glob("weights-*"))) == 1 and unpack(packet, tmp_path / "third")
+    # Where the newest one is damaged, the one before it is carried.
+    (here / "model.pt").rename(here / "model.previous.pt")
+    assert pack(here, packet, []) and unpack(packet, tmp_path / "fourth/run")
+    assert read_checkpoint(tmp_path / "fourth/run/model.pt")["epoch"] == 6
 
 
 def test_a_damaged_packet_is_one_line(tmp_path):
@@ -254,12 +259,15 @@ def test_lists_are_copied_where_they_are_not(tmp_path, monkeypatch):
     for number, name in enumerate([*names, "cifar100/trainIdxList.npy"]):
         (theirs / name).parent.mkdir(parents=True, exist_ok=True)
         np.save(theirs / name, np.array([number]))
-    (ours / "cifar10").mkdir(parents=True)
-    np.save(ours / names[0], np.array([9]))
     monkeypatch.setattr(gpu_study, "PROJECT", tmp_path)
-    gpu_study.copy_lists(theirs)
-    found = {str(path.relative_to(ours)): np.load(path).tolist() for path in ours.rglob("*.npy")}
-    assert found == {names[0]: [9], names[1]: [1]}
+    for _ in range(2):
+        gpu_study.copy_lists(theirs)
+        found = {str(path.relative_to(ours)): np.load(path).tolist() for path in ours.rglob("*.npy")}
+        assert found == {names[0]: [0], names[1]: [1]}
+    np.save(ours / names[0], np.array([9]))
+    with pytest.raises(InputError, match="another list than"):
+        gpu_study.copy_lists(theirs)
+    assert np.load(ours / names[0]).tolist() == [9]
 
 
 def read(path: Path) -> str:
