@@ -105,7 +105,7 @@ def _by_record(dataset: DataSet, folder: Path, told: Pretraining, named: Experim
     if dataset.is_few_shot(told.labelled) and told.labelled != PurePath(dataset.few_shot_list(split)).name:
         return None  # of another split
     learned = supervised(told.protocol) and dataset.split_of(told.labelled)
-    if learned and split.number and learned[::2] != split[::2]:
+    if learned and split.number and (learned.number, learned.shape) != (split.number, split.shape):
         return None  # on the labels of another split
     try:
         method = method_of(told.settings)

@@ -45,6 +45,14 @@ def pretraining_of(probed: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def tailed_list_of(probed: dict[str, Any], dataset: DataSet) -> str:
+    """The long-tailed list of the split that the network of a probe with these settings was pre-trained on; '' where
+    its checkpoint does not tell, or tells of another data set."""
+    told = pretraining_of(probed) or {}
+    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
+    return dataset.tailed_list(split) if split else ""
+
+
 def size_of(told: dict[str, Any] | None, dataset: DataSet) -> int | None:
     """Pixels of the views of a pre-training, as pretraining_of tells of it; None where it does not, or it was of
     another data set, whose images have a size of their own."""

@@ -24,7 +24,7 @@ from probe.files import BestModel, load_backbone, origin_of, resume
 from probe.flags import Settings
 from probe.lists import find_lists, origin
 from probe.network import Frozen, Network, freeze, frozen_modules
-from probe.pretraining import pretraining_of, settings_in, size_of
+from probe.pretraining import pretraining_of, settings_in, size_of, tailed_list_of
 from probe.protocols import labelled_list, of_last_epoch, on_features, supervised, trains_on_images
 from probe.published import SCRIPTS, Script
 from probe.supervised.ce import network_of, result_of_ce
@@ -158,9 +158,7 @@ def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
     settings = vars(args)
     if args.test_only:  # the training's
         settings, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
-    told = pretraining_of(settings) or {}
-    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
-    return dataset.tailed_list(split) if split else ""
+    return tailed_list_of(settings, dataset)
 
 
 def _start_of(args: argparse.Namespace) -> tuple[str, Reading]:

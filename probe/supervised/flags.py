@@ -3,7 +3,7 @@
 import argparse
 
 from data.sets.registry import data_set
-from probe.pretraining import pretraining_of
+from probe.pretraining import tailed_list_of
 from probe.protocols import PROTOCOLS, Protocol, supervised
 from probe.supervised.ce import settings_of_ce
 from utils.cli import Parser, natural, not_negative, positive
@@ -69,7 +69,8 @@ def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace
         raise InputError(f"--{other[0]} has no effect with --protocol {args.protocol}")
     _check_supervised(args, protocol)
     settings = protocol.settings[data_set(args.dataset).style]
-    lists = {name: _list_of(args) for name in ("trainSplit", "customSplit") if hasattr(args, name)}
+    tailed = tailed_list_of(vars(args), data_set(args.dataset))
+    lists = {name: tailed for name in ("trainSplit", "customSplit") if hasattr(args, name)}
     before = settings_of_ce(args.ce, args.dataset) if args.ce else {}
     taken_over = {name: before[name] for name in _FROM_CE if name in before and hasattr(args, name)}
     taken_over |= {"ce_epochs": before["epochs"]} if before else {}
@@ -81,13 +82,6 @@ def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace
         raise InputError("--nesterov has no meaning with --momentum 0: add --nesterov False")
     args.fixbn = args.fixbn and args.crt_bn == "fixed"
     return args
-
-
-def _list_of(args: argparse.Namespace) -> str:
-    """The long-tailed list of the split that the encoder was pre-trained on; '' where nothing tells it."""
-    dataset, told = data_set(args.dataset), pretraining_of(vars(args)) or {}
-    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
-    return dataset.tailed_list(split) if split else ""
 
 
 def _takes(protocol: Protocol, name: str) -> bool:
