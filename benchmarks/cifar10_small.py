@@ -15,7 +15,6 @@ FOLDER. What is there is not run again; what was interrupted goes on, where FOLD
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,7 +22,7 @@ import numpy as np
 
 from benchmarks.study.figure import write_figures
 from benchmarks.study.flags import parsed, pretraining_parser
-from benchmarks.study.kept import counted, folders, keep, one_thread, run_missing, some_results_in
+from benchmarks.study.kept import folders, keep, run_steps, run_study, some_results_in
 from benchmarks.study.table import LAST, loss_table, table
 from data.opened import Opened
 from data.sets.base import Split
@@ -119,11 +118,7 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
         InputError: one failed.
     """
     steps, seconds = commands_of(name, split, options), options.work / "seconds" / f"split{split}-{name}.json"
-    for words in steps:
-        with counted(seconds):
-            ended = subprocess.run(words, cwd=PROJECT, env=one_thread(), stdin=subprocess.DEVNULL, check=False)
-        if ended.returncode:
-            raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
+    run_steps(steps, seconds, f"{name} of split {split}")
     told = {"name": name, "split": split, "epochs": 0 if name == "untrained" else options.epochs}
     told |= {key: getattr(options, key) for key in ("model", "batch_size", "image_size", "thin")}
     keep(options.out / f"split{split}" / name, told, *folders(steps), seconds)
@@ -166,8 +161,7 @@ def main() -> None:
     options = parse()
     if not options.table:
         write_lists(CIFAR.open(options.data), options)
-        run_missing(options, lambda name, split: run_one(name, split, options))
-    print(write_table(options.out), end="")
+    run_study(options, run_one, write_table)
 
 
 if __name__ == "__main__":

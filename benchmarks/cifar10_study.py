@@ -11,27 +11,16 @@ the best accuracy on the validation images of split 1; nothing is chosen by the 
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
 from benchmarks.study.figure import write_figures
 from benchmarks.study.flags import parsed, pretraining_parser
-from benchmarks.study.kept import (
-    Results,
-    counted,
-    folders,
-    keep,
-    one_thread,
-    run_missing,
-    some_results_in,
-    steps_of,
-    write_encoder,
-)
+from benchmarks.study.kept import Results, folders, keep, run_steps, run_study, some_results_in, steps_of, write_encoder
 from benchmarks.study.table import table
 from data.sets.base import Split
 from data.sets.registry import data_set
-from utils.errors import InputError, run_main
+from utils.errors import run_main
 from utils.files import PROJECT, replace_file
 
 CIFAR = data_set("cifar10")
@@ -70,10 +59,7 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
     """
     command, out = recipe_of(name, split, options), options.out / f"split{split}" / name
     seconds = options.work / "seconds" / f"split{split}-{name}.json"
-    with counted(seconds):
-        ended = subprocess.run(command, env=one_thread(), check=False)
-    if ended.returncode:
-        raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
+    run_steps([command], seconds, f"{name} of split {split}")
     steps = steps_of(command)
     write_encoder(Path(steps[1][steps[1].index("--checkpoint") + 1]), out / "encoder.safetensors")
     epochs = 0 if name == "untrained" else options.epochs
@@ -111,10 +97,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = parse()
-    if not options.table:
-        run_missing(options, lambda name, split: run_one(name, split, options))
-    print(write_table(options.out), end="")
+    run_study(parse(), run_one, write_table)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ run again; what was interrupted goes on, where FOLDER still has it.
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
 from benchmarks import cifar10_study
 from benchmarks.study.flags import parsed, study_parser
-from benchmarks.study.kept import counted, folder_of, keep, one_thread, run_missing, some_results_in
+from benchmarks.study.kept import folder_of, keep, run_steps, run_study, some_results_in
 from benchmarks.study.table import groups_table, runs_of
 from data.sets.base import Split
 from data.sets.registry import data_set
@@ -64,11 +63,7 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
         InputError: one failed.
     """
     commands, seconds = commands_of(name, split, options), options.work / "seconds" / f"split{split}-{name}.json"
-    for words in commands:
-        with counted(seconds):
-            ended = subprocess.run(words, cwd=PROJECT, env=one_thread(), stdin=subprocess.DEVNULL, check=False)
-        if ended.returncode:
-            raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
+    run_steps(commands, seconds, f"{name} of split {split}")
     told = {"name": name, "split": split, "model": options.model, "epochs": options.epochs}
     folders = dict(zip(LEARNED, map(folder_of, commands), strict=True))
     keep(options.out / f"split{split}" / name, told | {"crt_epochs": options.crt_epochs}, None, folders, seconds)
@@ -109,10 +104,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = parse()
-    if not options.table:
-        run_missing(options, lambda name, split: run_one(name, split, options))
-    print(write_table(options.out), end="")
+    run_study(parse(), run_one, write_table)
 
 
 if __name__ == "__main__":

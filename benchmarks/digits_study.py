@@ -11,7 +11,6 @@ run.json. What is there is not run again; what was interrupted goes on, where FO
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,22 +18,12 @@ from typing import Any
 from benchmarks.methods import operations
 from benchmarks.study.figure import write_figures
 from benchmarks.study.flags import parsed, study_parser
-from benchmarks.study.kept import (
-    PROBES,
-    Results,
-    counted,
-    folders,
-    keep,
-    one_thread,
-    run_missing,
-    some_results_in,
-    steps_of,
-)
+from benchmarks.study.kept import PROBES, Results, folders, keep, run_steps, run_study, some_results_in, steps_of
 from benchmarks.study.table import differences, groups_table, runs_of
 from data.sets.base import Split
 from data.sets.registry import data_set
 from methods import ORDER
-from utils.errors import InputError, run_main
+from utils.errors import run_main
 from utils.files import PROJECT, replace_file
 from utils.text import align
 
@@ -69,10 +58,7 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
         InputError: it failed.
     """
     command, seconds = recipe_of(name, split, options), options.work / "seconds" / f"split{split}-{name}.json"
-    with counted(seconds):
-        ended = subprocess.run(command, env=one_thread(), check=False)
-    if ended.returncode:
-        raise InputError(f"{name} of split {split} ended with code {ended.returncode}; the same command goes on")
+    run_steps([command], seconds, f"{name} of split {split}")
     epochs = 0 if name == "untrained" else options.epochs
     told = {"name": name, "split": split, "model": options.model, "epochs": epochs, "batch_size": BATCH}
     keep(options.out / f"split{split}" / name, told, *folders(steps_of(command)), seconds)
@@ -143,10 +129,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    if not options.table:
-        wanted = [(n, s) for s in options.splits for n in options.runs if s == 1 or n not in ONCE]
-        run_missing(options, lambda name, split: run_one(name, split, options), wanted)
-    print(write_table(options.out), end="")
+    wanted = [(name, s) for s in options.splits for name in options.runs if s == 1 or name not in ONCE]
+    run_study(options, run_one, write_table, wanted)
 
 
 if __name__ == "__main__":

@@ -10,31 +10,19 @@ not run again.
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.study.kept import (
-    PROBES,
-    Results,
-    counted,
-    folder_of,
-    folders,
-    keep,
-    one_thread,
-    results_in,
-    run_all,
-    steps_of,
-)
+from benchmarks.study.kept import PROBES, Results, folder_of, folders, keep, results_in, run_all, run_steps, steps_of
 from benchmarks.study.table import runs_of, table
 from data.groups import GROUPS
 from data.sets.base import Split
 from data.sets.registry import data_set
 from models import MODELS
 from utils.cli import Parser, number, positive
-from utils.errors import InputError, run_main
+from utils.errors import run_main
 from utils.files import PROJECT, replace_file
 from utils.plotting import finish, new_panels, styles, write_figure
 
@@ -70,11 +58,7 @@ def run_one(strength: float, split: int, options: argparse.Namespace) -> None:
     """
     steps, kept = commands_of(strength, split, options), kept_in(options)
     seconds = kept / "seconds" / f"split{split}-{name_of(strength)}.json"
-    for words in steps:
-        with counted(seconds):
-            ended = subprocess.run(words, cwd=PROJECT, env=one_thread(), stdin=subprocess.DEVNULL, check=False)
-        if ended.returncode:
-            raise InputError(f"{name_of(strength)} of split {split} failed; the same command goes on")
+    run_steps(steps, seconds, f"{name_of(strength)} of split {split}")
     told = {"name": name_of(strength), "split": split, "strength": strength}
     keep(kept / f"split{split}" / name_of(strength), told, *folders(steps), seconds)
 

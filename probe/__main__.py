@@ -29,7 +29,7 @@ from models.published import has_dual_batch_norm
 from models.resnet import model_of
 from probe.flags import handed_on, parse_cifar, parse_imagenet, parse_protocols
 from probe.lists import probe_lists
-from probe.pretraining import pretraining_of
+from probe.pretraining import tailed_list_of
 from probe.protocols import PROTOCOLS, Protocol, options_of, trains_on_images
 from probe.stages import run_probe
 from run.world import world_from_environment
@@ -97,9 +97,8 @@ def _supervised_words(protocol: Protocol, dataset: DataSet, split: Split, epochs
 
 def _group_of(args: argparse.Namespace, dataset: DataSet) -> str:
     """The list whose class sizes make the groups: that of the pre-training, where a checkpoint of ours tells it."""
-    told = pretraining_of({"checkpoint": args.checkpoint, "cvt_state_dict": True}) or {}
-    split = dataset.split_of(told["list"]["name"]) if told.get("dataset") == dataset.name else None
-    return args.groupSplit or dataset.tailed_list(split or Split(dataset.splits[0], True, ""))
+    told = tailed_list_of({"checkpoint": args.checkpoint, "cvt_state_dict": True}, dataset)
+    return args.groupSplit or told or dataset.tailed_list(Split(dataset.splits[0], True, ""))
 
 
 def _name_of(checkpoint: Path) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from models.published import from_published, has_dual_batch_norm, to_backbone
 from run.checkpoint import read_checkpoint
 from utils.errors import InputError
-from utils.files import replace_file
+from utils.files import PROJECT, replace_file
 
 PROBES = ("linear", "few-shot")
 Results = dict[tuple[str, int], dict[str, Any]]  # (run, split) -> what it left
@@ -55,6 +55,27 @@ def folders(steps: Sequence[Sequence[str]]) -> tuple[Path, dict[str, Path]]:
     """Of the command lines of a recipe: the folder of pre-training, and of PROBES those of both probes."""
     pretraining, *probes = map(folder_of, steps)
     return pretraining, dict(zip(PROBES, probes, strict=True))
+
+
+def run_program(words: Sequence[str]) -> int:
+    """Run a command in the project's folder with one thread; returns its exit code."""
+    return subprocess.run(words, cwd=PROJECT, env=one_thread(), stdin=subprocess.DEVNULL, check=False).returncode
+
+
+def run_steps(commands: Iterable[Sequence[str]], seconds: Path, what: str) -> None:
+    """Run the commands of a run one after the other, and count their time.
+
+    Args:
+        seconds: the file of `counted`. what: the run, for the message.
+
+    Raises:
+        InputError: one failed.
+    """
+    for words in commands:
+        with counted(seconds):
+            code = run_program(words)
+        if code:
+            raise InputError(f"{what} ended with code {code}; the same command goes on")
 
 
 def run_all(wanted: Iterable[tuple[str, int]], run_one: Callable[[str, int], None], jobs: int) -> None:
@@ -180,3 +201,23 @@ def run_missing(
             raise InputError(f"{told_of}: move it, or choose another folder for results")
     wanted = wanted or [(name, split) for split in options.splits for name in options.runs]
     run_all([run for run in wanted if run not in there], run_one, options.jobs)
+
+
+def run_study(
+    options: argparse.Namespace,
+    run_one: Callable[[str, int, argparse.Namespace], None],
+    write_table: Callable[[Path], str],
+    wanted: Iterable[tuple[str, int]] | None = None,
+) -> None:
+    """What a study's program does: run what is missing, unless only the table is asked for, and print the table.
+
+    Args:
+        options: of benchmarks.study.flags. run_one: of a run's name and split, and the options. write_table: of the
+            folder of results. wanted: as run_missing takes it.
+
+    Raises:
+        InputError: as run_missing; or there is no result.
+    """
+    if not options.table:
+        run_missing(options, lambda name, split: run_one(name, split, options), wanted)
+    print(write_table(options.out), end="")

@@ -1,7 +1,6 @@
 """The study of ResNet-18 on a thinned list, at a tiny size: digits in CIFAR-10's place, each step in this process."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from benchmarks.study.figure import plot_bars, plot_losses
 from benchmarks.study.table import loss_table, table
 from data.sets.registry import data_set
 from split.open import Lists
+from tests.benchmarks.studies import options_of, steps_here
 from tests.conftest import one_line_error
 from utils.errors import InputError
 
@@ -24,20 +24,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def study(call, tmp_path, monkeypatch):
     """Run the program on digits; `steps` has the command lines of what it ran."""
-    steps = []
-
-    def step(words, **how):
-        steps.append(words)
-        assert how["env"]["OMP_NUM_THREADS"] == "1" and "/" not in words[1]
-        return call(words[1], *words[2:])
-
     monkeypatch.setattr(cifar10_small, "CIFAR", DIGITS)
-    monkeypatch.setattr(cifar10_small, "subprocess", SimpleNamespace(run=step, DEVNULL=None))
 
     def run(*words: str):
         return call("benchmarks/cifar10_small.py", "--work", tmp_path / "work", "--out", tmp_path / "out", *words)
 
-    run.steps = steps
+    run.steps = steps_here(call, monkeypatch)
     return run
 
 
@@ -56,8 +48,7 @@ def test_from_lists_to_table(study, tmp_path):
     whole = Lists().open(DIGITS.split_list("digits_split1_D_i"), DIGITS.open(""))
     lists = {path.stem: np.load(path).tolist() for path in (tmp_path / "work/lists").iterdir()}
     assert lists["digits_split1_thin2_D_i"] == whole.ids[::2].tolist() and len(lists) == 2
-    pretraining, linear, few = ({k: v for k, v in zip(words, words[1:], strict=False) if k[:2] == "--"}
-                                for words in study.steps)  # fmt: skip
+    pretraining, linear, few = map(options_of, study.steps)
     assert pretraining["--trainSplit"] == linear["--groupSplit"] == few["--groupSplit"]
     assert pretraining["--rand_k"] == "2" and pretraining["--prune_dual_bn"] == "True"
     assert linear["--trainSplit"].endswith("trainIdxList_thin2.npy") and few["--trainSplit"].endswith("split1_S_b.npy")

@@ -1,7 +1,6 @@
 """The study of a small network, at a tiny size: digits in CIFAR-10's place, each step in this process."""
 
 import json
-import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +12,7 @@ from benchmarks.study.kept import steps_of
 from data.sets.registry import data_set
 from models.published import to_backbone
 from run.checkpoint import read_checkpoint
+from tests.benchmarks.studies import options_of, steps_here
 from tests.conftest import PROJECT
 
 OPTIONS = ["--data", "none", "--epochs", "1", "--batch_size", "64", "--linear_epochs", "1", "--few_shot_epochs", "1"]
@@ -22,26 +22,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def study(call, tmp_path, monkeypatch):
-    """Run the program on digits; `steps` has the options of what it ran."""
-    steps = []
-
-    def run_here(command, env, **how):
-        assert env["OMP_NUM_THREADS"] == "1"
-        asked = subprocess.run(command, env=env | {"DRY_RUN": "1"}, capture_output=True, text=True, check=True)
-        for words in (line.split() for line in asked.stdout.splitlines()):
-            steps.append({k: v for k, v in zip(words, words[1:], strict=False) if k[:2] == "--"})
-            done = call(words[1], *words[2:])
-            assert done.returncode == 0, done.stderr
-        return SimpleNamespace(returncode=0)
-
+    """Run the program on digits; `steps` has the command lines of what it ran."""
     monkeypatch.setattr(cifar10_study, "CIFAR", data_set("digits"))
     monkeypatch.setattr(cifar10_study, "RECIPE", PROJECT / "cmds/shell_scrips/digits-LT.sh")
-    monkeypatch.setattr(cifar10_study, "subprocess", SimpleNamespace(run=run_here))
 
     def run(*words: str):
         return call("benchmarks/cifar10_study.py", "--work", tmp_path / "work", "--out", tmp_path / "out", *words)
 
-    run.steps = steps
+    run.steps = steps_here(call, monkeypatch)
     return run
 
 
@@ -49,16 +37,17 @@ def study(call, tmp_path, monkeypatch):
 def test_from_recipe_to_table(study, tmp_path):
     done = study(*OPTIONS, "--runs", "untrained", "sdclr-0.5", "--jobs", "1")
     assert done.returncode == 0, done.stderr
-    untrained, sdclr = study.steps[0], study.steps[3]
+    steps = [options_of(step) for step in study.steps]
+    untrained, sdclr = steps[0], steps[3]
     assert untrained["--epochs"] == "0" and sdclr["--epochs"] == "1" and sdclr["--prune_percent"] == "0.5"
-    assert {step["--model"] for step in study.steps} == {"res20_s"} and len(study.steps) == 6
+    assert {step["--model"] for step in steps} == {"res20_s"} and len(steps) == 6
     for name in ("untrained", "sdclr-0.5"):
         folder = tmp_path / "out" / "split1" / name
         for probe, protocol in (("linear", "sdclr-linear"), ("few-shot", "sdclr-fewshot")):
             result = json.loads((folder / f"{probe}.json").read_text())
             assert result["protocol"] == protocol and str(tmp_path) not in json.dumps(result)
     # The encoder is the backbone of the dense branch.
-    experiment = study.steps[4]["--checkpoint"]
+    experiment = steps[4]["--checkpoint"]
     expected = to_backbone(read_checkpoint(experiment)["state_dict"], 0)
     found = load_file(tmp_path / "out/split1/sdclr-0.5/encoder.safetensors")
     assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)

@@ -1,7 +1,6 @@
 """Supervised learning from the study's encoders, at a tiny size: digits in CIFAR-10's place, steps in this process."""
 
 import json
-import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +10,7 @@ from safetensors.torch import save_file
 from benchmarks import cifar10_supervised
 from data.sets.registry import data_set
 from models.resnet import build_backbone
+from tests.benchmarks.studies import options_of, steps_here
 from tests.conftest import one_line_error
 
 PROTOCOLS = ["ce", "crt", "la", "la-posthoc"]
@@ -34,21 +34,13 @@ def encoder(tmp_path) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def study(call, tmp_path, monkeypatch):
     """Run the program on digits; `steps` has the command lines of what it ran."""
-    steps = []
-
-    def step(words, **how):
-        steps.append(words)
-        assert how["env"]["OMP_NUM_THREADS"] == "1" and "/" not in words[1]
-        return call(words[1], *words[2:])
-
     monkeypatch.setattr(cifar10_supervised, "CIFAR", data_set("digits"))
-    monkeypatch.setattr(cifar10_supervised, "subprocess", SimpleNamespace(run=step, DEVNULL=subprocess.DEVNULL))
 
     def run(*words: str):
         paths = {"work": tmp_path / "work", "out": tmp_path / "out", "encoders": tmp_path / "encoders"}
         return call("benchmarks/cifar10_supervised.py", *(f"--{k}={v}" for k, v in paths.items()), *words)
 
-    run.steps = steps
+    run.steps = steps_here(call, monkeypatch)
     return run
 
 
@@ -56,7 +48,7 @@ def study(call, tmp_path, monkeypatch):
 def test_from_encoders_to_table(study, encoder, tmp_path):
     done = study(*OPTIONS)
     assert done.returncode == 0, done.stderr
-    given = [{k: v for k, v in zip(words, words[1:], strict=False) if k[:2] == "--"} for words in study.steps]
+    given = list(map(options_of, study.steps))
     assert [words["--protocol"] for words in given] == PROTOCOLS * 2
     assert [words.get("--epochs") for words in given] == ["2", "1", "2", None] * 2
     assert {words["--trainSplit"] for words in given} == {"digits_imbSub_with_subsets/digits_split1_D_i.npy"}
@@ -75,12 +67,12 @@ def test_from_encoders_to_table(study, encoder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_encoder_is_what_training_begins_with(study, encoder, tmp_path):
+def test_the_encoder_is_what_training_begins_with(study, call, encoder, tmp_path):
     """At a learning rate that moves nothing, the trained network is the encoder."""
     run, options = cifar10_supervised, SimpleNamespace(encoders=tmp_path / "encoders", work=tmp_path / "work", data="",
                                                        model="res20_s", epochs=1, crt_epochs=1)  # fmt: skip
     (words, *_) = run.commands_of("bcl-i", 1, options)
-    done = run.subprocess.run([*words, "--lr", "1e-30"], env={"OMP_NUM_THREADS": "1"})
+    done = call(words[1], *words[2:], "--lr", "1e-30")
     assert done.returncode == 0, done.stderr
     state = torch.load(next((tmp_path / "work").rglob("best_model.pt")), weights_only=False)["state_dict"]
     weights = {k: v for k, v in encoder.items() if v.ndim == 4}

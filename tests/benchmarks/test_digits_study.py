@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +11,7 @@ from benchmarks import digits_study
 from benchmarks.study.kept import steps_of
 from benchmarks.study.table import differences
 from methods import ORDER
+from tests.benchmarks.studies import options_of, steps_here
 from tests.conftest import one_line_error
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -19,27 +19,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def study(call, tmp_path, monkeypatch):
-    """Run the program with probes of one epoch; `steps` has the options of what it ran."""
-    steps, commands = [], digits_study.recipe_of
+    """Run the program with probes of one epoch; `steps` has the command lines of what it ran."""
+    commands = digits_study.recipe_of
     short = ["--linear_epochs", "1", "--few_shot_epochs", "1"]
     monkeypatch.setattr(digits_study, "recipe_of", lambda *how: [*commands(*how), *short])
-
-    def run_here(command, env, **how):
-        assert env["OMP_NUM_THREADS"] == "1"
-        asked = subprocess.run(command, env=env | {"DRY_RUN": "1"}, capture_output=True, text=True, check=True)
-        for words in (line.split() for line in asked.stdout.splitlines()):
-            steps.append({k: v for k, v in zip(words, words[1:], strict=False) if k[:2] == "--"})
-            done = call(words[1], *words[2:])
-            assert done.returncode == 0, done.stderr
-        return SimpleNamespace(returncode=0)
-
-    monkeypatch.setattr(digits_study, "subprocess", SimpleNamespace(run=run_here))
 
     def run(*words: str):
         paths = ["--work", tmp_path / "work", "--out", tmp_path / "out", "--jobs", "1", "--epochs", "1"]
         return call("benchmarks/digits_study.py", *paths, *words)
 
-    run.steps = steps
+    run.steps = steps_here(call, monkeypatch)
     return run
 
 
@@ -47,7 +36,7 @@ def study(call, tmp_path, monkeypatch):
 def test_from_recipe_to_table(study, tmp_path):
     done = study("--splits", "1", "2", "--runs", "simclr", "bcl-d", "simclr-imb10")
     assert done.returncode == 0, done.stderr
-    trained = [step for step in study.steps if "--trainSplit" in step and "--monitor" in step]
+    trained = [step for step in map(options_of, study.steps) if "--trainSplit" in step and "--monitor" in step]
     lists = [step["--trainSplit"].rpartition("/")[2] for step in trained]
     usual = [f"digits_split{split}_D_i.npy" for split in (1, 2)]
     assert lists == [usual[0]] * 2 + ["digits_split1_imb10_D_i.npy"] + [usual[1]] * 2

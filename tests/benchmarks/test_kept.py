@@ -1,10 +1,11 @@
 """Runs of a study, one after the other: what is interrupted begins no other run, what fails stops none."""
 
+import sys
 import time
 
 import pytest
 
-from benchmarks.study.kept import run_all
+from benchmarks.study.kept import run_all, run_program, run_steps
 from utils.errors import InputError
 
 RUNS = [(name, 1) for name in "abcde"]
@@ -25,3 +26,15 @@ def test_what_ends_a_run(error, others_run):
         run_all(RUNS, run_one, jobs=1)
     # The next one may have begun before the first was looked at.
     assert begun == list("abcde") if others_run else begun in (["a"], ["a", "b"])
+
+
+def test_steps_have_one_thread_and_end_with_the_first_that_fails(tmp_path):
+    code = (
+        "import os, pathlib, sys; pathlib.Path(sys.argv[1]).touch(); sys.exit(int(os.environ['OMP_NUM_THREADS']) - 1)"
+    )
+    fails = [sys.executable, "-c", "import sys; sys.exit(3)"]
+    works, never = ([sys.executable, "-c", code, str(tmp_path / name)] for name in ("works", "never"))
+    assert run_program(fails) == 3 and run_program(works) == 0
+    with pytest.raises(InputError, match="x of split 2 ended with code 3; the same command goes on"):
+        run_steps([works, fails, never], tmp_path / "seconds.json", "x of split 2")
+    assert float((tmp_path / "seconds.json").read_text()) > 0 and not (tmp_path / "never").exists()

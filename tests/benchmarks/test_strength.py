@@ -1,12 +1,12 @@
 """Accuracy against the strength of augmentation, at a tiny size: each step in this process."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import strength
 from benchmarks.study.kept import results_in
+from tests.benchmarks.studies import options_of, steps_here
 from tests.conftest import one_line_error
 from tests.figure_checks import check_figure
 
@@ -15,17 +15,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.slow
 def test_from_strengths_to_a_table_and_a_figure(call, tmp_path, monkeypatch):
-    steps, drawn = [], []
-
-    def step(words, **how):
-        steps.append({k: v for k, v in zip(words, words[1:], strict=False) if k[:2] == "--"})
-        return call(words[1], *words[2:])
-
-    monkeypatch.setattr(strength, "subprocess", SimpleNamespace(run=step, DEVNULL=None))
+    ran, drawn = steps_here(call, monkeypatch), []
     monkeypatch.setattr(strength, "write_figure", lambda figure, path: drawn.append(figure))
     words = ["--work", tmp_path, "--out", tmp_path / "new", "--strengths", "0", "1.5", "--splits", "2", "--jobs", "1"]
     done = call("benchmarks/strength.py", *words, "--epochs", "1", "--model", "res20_s")
     assert done.returncode == 0, done.stderr
+    steps = list(map(options_of, ran))
     strong, weak = steps[3], steps[0]
     assert (weak["--strength"], strong["--strength"]) == ("0", "1.5") and weak["--resizeLower"] == "0.4"  # the recipe's
     assert "--strength" not in steps[1] and len(steps) == 6
@@ -42,8 +37,8 @@ def test_from_strengths_to_a_table_and_a_figure(call, tmp_path, monkeypatch):
     text = (tmp_path / "new.txt").read_text()
     assert text in done.stdout and "strength-1.5" in text
 
-    steps.clear()
-    assert call("benchmarks/strength.py", *words, "--epochs", "1", "--model", "res20_s").returncode == 0 and not steps
+    ran.clear()
+    assert call("benchmarks/strength.py", *words, "--epochs", "1", "--model", "res20_s").returncode == 0 and not ran
     kept = json.loads((tmp_path / "kept/digits-res20_s-1/split2/strength-0/linear.json").read_text())
     assert str(tmp_path) not in json.dumps(kept)
 
