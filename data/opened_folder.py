@@ -92,14 +92,15 @@ class OpenedFolder(OpenedFiles):
         # Asked for again by monitors, and by methods that look at features. The list is kept so that its id stays its.
         _, decoded = self._kept.get((id(chosen), views.size), (None, None))
         if decoded is None:
-            in_memory = self.tree.pixels
-            decoded = Decoded(self._pixels(chosen, views), {}) if in_memory else self._decode(chosen, views)
+            decoded = self._decode(chosen, views)
         if decoded.bad and not views.skip_bad:
             raise InputError(f"{some(list(decoded.bad.values()), '; ')}: get again, or {SKIP_BAD}")
         self._kept[id(chosen), views.size] = chosen, decoded
         return decoded
 
     def _decode(self, chosen: ImageList, views: Views) -> Decoded:
+        if self.tree.pixels:
+            return Decoded(self._pixels(chosen, views), {})
         files = ImageFiles(self.lists_from, chosen, False, views.skip_bad, own=True)
         kept, disk = self.opening.kept, self.where == "disk"
         folder = kept.parent / DECODED if kept and disk else None

@@ -39,7 +39,8 @@ class EpochSampler(DistributedSampler):
         if subset is not None:
             self.shares = [_with_repeats(n, batch, smallest) for n in self.shares]
         self.holes = [-n % batch for n in self.shares]
-        self.holes[-1:] = [0] * len(self.holes[-1:])  # nothing begins behind the last part
+        if self.holes:
+            self.holes[-1] = 0  # nothing begins behind the last part
         self.num_samples = sum(self.shares) + sum(self.holes)
 
     @property

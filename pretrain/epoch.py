@@ -75,7 +75,7 @@ class Step(NamedTuple):
     norm: torch.Tensor | None
 
 
-class Clock:
+class StepClock:
     """Seconds of an epoch's steps, `in_all` and of these `waiting` for data; what is between two steps does not count.
 
     As text, the means of a step, as the published log has them.
@@ -85,8 +85,8 @@ class Clock:
         self.waiting, self.in_all, self.steps = 0.0, 0.0, 0
         self._start = time.perf_counter()
 
-    def go_on(self) -> None:
-        """A step begins, with loading its batch."""
+    def start(self) -> None:
+        """A step begins; loading its batch is a part of it."""
         self._start = time.perf_counter()
 
     def loaded(self) -> None:
@@ -138,7 +138,7 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
     model.train()
     steps, method = len(loader), training.method
     images_before, first = meters.images, meters.done
-    watch, clock = Watch(world), Clock()
+    watch, clock = Watch(world), StepClock()
     _tell_news(log, method, epoch)
 
     def read() -> None:
@@ -146,7 +146,7 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
 
     had_before(bar, images_before * world.size)
     lr = schedule.rate(epoch, steps - 1, steps)
-    clock.go_on()
+    clock.start()
     for i, batch in enumerate(on_device(loader, world.device, compute.stream), first):
         bad.take(batch, training=True)
         if epoch == 1 and i == first:
@@ -166,7 +166,7 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
         bar.update(len(batch.index) * world.size)
         if run:
             run.stepped(epoch, meters, read)
-        clock.go_on()
+        clock.start()
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
     rate = round((meters.images - images_before) * world.size / clock.in_all, 1) if clock.in_all else None

@@ -59,6 +59,9 @@ class Settings:
     ce: str
 
 
+_OF_SGD = ("lr", "wd", "batch_size", "momentum", "decreasing_lr", "cosineLr")  # options of probes that SGD trains
+
+
 def _parser(description: str, save_dir: str, batch: int, epochs: int) -> Parser:
     """The flags that both scripts have; save_dir, batch and epochs: published defaults."""
     parser = Parser(description)
@@ -94,9 +97,6 @@ def _parser(description: str, save_dir: str, batch: int, epochs: int) -> Parser:
     parser.add_flag("--test_only", help="evaluate the experiment's best_model.pt")
     parser.add_flag("--no-cuda", help="compute on the CPU")
     return parser
-
-
-_OF_SGD = ("lr", "wd", "batch_size", "momentum", "decreasing_lr", "cosineLr")  # options of probes that SGD trains
 
 
 def _add_select_wd(parser: Parser) -> None:

@@ -117,12 +117,8 @@ PROTOCOLS = {protocol.name: protocol for protocol in (
 # What exp_analyse.py calls the protocols.
 PROBES = {protocol.label: name for name, protocol in PROTOCOLS.items()}
 
-LAST_EPOCH = {
-    "epoch": None,
-    "val": None,
-    "config": None,
-    "lists": None,
-}  # in place of a BestModel's where no epoch is chosen
+# In place of what BestModel.load tells, where no epoch is chosen.
+LAST_EPOCH = {"epoch": None, "val": None, "config": None, "lists": None}
 
 PROTOCOL_VERSION = 1
 

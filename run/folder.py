@@ -23,7 +23,7 @@ from utils.errors import InputError, Interrupted
 from utils.files import replace_file
 
 CHECKPOINTS = re.compile(r"model(\.previous|_\d+)?\.pt")
-HELD = re.compile(rf"{CHECKPOINTS.pattern}|best_model\.pt|results\.json")  # a folder that has one holds a run
+RUN_FILES = re.compile(rf"{CHECKPOINTS.pattern}|best_model\.pt|results\.json")  # where one is, there is a run
 RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|metrics\.jsonl|log\.txt|views\.png")
 
 
@@ -56,7 +56,7 @@ class Run:
         self.interrupted: dict[str, Any] = {}  # 'within' of the checkpoint, until that epoch begins again
         self._numbered: Path | None = None  # what is resumed, where it is newer than model.pt
         self._damaged, self._changed, self._stop = False, False, 0
-        self._seen = self._there()
+        self._seen_files = self._run_files()
 
     @property
     def message(self) -> str:
@@ -75,8 +75,8 @@ class Run:
             InputError: the folder holds a run, and neither --resume nor --overwrite is given; or both are; or --resume
                 finds a finished run without its checkpoints, or all of them are damaged.
         """
-        how, self._seen = self.saving, self._there()
-        names = self._seen.keys()
+        how, self._seen_files = self.saving, self._run_files()
+        names = self._seen_files.keys()
         if how.resume and how.overwrite:
             raise InputError("a run is either resumed or overwritten: choose one")
         if how.overwrite and how.checkpoint and Path(how.checkpoint).parent.resolve() == self.folder.resolve():
@@ -177,12 +177,12 @@ class Run:
             raise InputError(f"cannot resume from {self.folder}: {reason}") from error
         return meters
 
-    def _there(self) -> dict[str, tuple[int, int]]:
+    def _run_files(self) -> dict[str, tuple[int, int]]:
         """The files of a run that are in the folder: name -> time of the last change in ns, and size."""
         found = {}
         for path in self.folder.glob("*.*"):
             with suppress(FileNotFoundError):  # another run may be removing it
-                if HELD.fullmatch(path.name):
+                if RUN_FILES.fullmatch(path.name):
                     found[path.name] = path.stat().st_mtime_ns, path.stat().st_size
         return found
 
@@ -198,7 +198,7 @@ class Run:
         """
         with lock_for_all(self.folder, self.world):
             # Each process has read the files by itself, before the folder was locked.
-            found = gather_objects((self.message, self._there() == self._seen))
+            found = gather_objects((self.message, self._run_files() == self._seen_files))
             if not all(unchanged for _, unchanged in found):
                 told = f"another run has written to {self.folder} while this one was set up: start it again"
                 raise InputError(told) if self.world.main else SystemExit(2)
