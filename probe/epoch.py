@@ -90,10 +90,12 @@ def train_epoch(training: Training, epoch: int, reporter: Reporter, run: Run | N
     network.train()
     steps = math.ceil(len(loader.sampler) / size)
     meters = run.begin_epoch(lambda: steps) if run else Meters(steps)
-    # A Batch of the loader serves several steps. It is loaded again as a whole, and its steps that are done are left
-    # out: the last bits of features depend on how many are computed at once.
-    steps_of_a_batch = max(1, loader.batch_size // size)
-    i = meters.done // steps_of_a_batch * steps_of_a_batch
+    i = 0
+    if meters.done:
+        # A Batch of the loader serves several steps. It is loaded again as a whole, and its steps that are done are
+        # left out: the last bits of features depend on how many are computed at once.
+        steps_of_a_batch = max(1, loader.batch_size // size)
+        i = meters.done // steps_of_a_batch * steps_of_a_batch
     loader.sampler.set_epoch(epoch, i * size)
     had_before(bar, meters.images * world.size)
 
