@@ -146,40 +146,56 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
         InputError: an unknown data set or method.
     """
     said = {**script, **user}
-    dataset, paper, name = (
-        data_set(said["dataset"]).at(said.get("data", "")),
-        said.get("paper", "sdclr"),
-        said.get("method", ""),
-    )
-    style = dataset.style
+    dataset = data_set(said["dataset"]).at(said.get("data", ""))
+    paper, name = said.get("paper", "sdclr"), said.get("method", "")
     method = choose(name or method_of({"prune": said.get("prune") == "True"}))
-    of_lists = {"split": dataset.list_of(Split(dataset.splits[0], True, "")), "few_shot_split": dataset.few_shot_name}
-    of_data_set = {"model": dataset.default_model, "data": dataset.default_folder, **of_lists}
-    values = {
-        **GENERAL,
-        **BY_STYLE[style],
-        **of_data_set,
-        **own_settings(dataset, said),
-        **script,
-        **PAPERS[paper][style],
-    }
-    if paper == "bcl" and dataset.bcl_shape:
-        # What this paper calls ImageNet-LT is another list than that of the script.
-        values["split"] = dataset.split_name(1, True, dataset.bcl_shape)
-    options = {**method.options, "prune_percent": str(dataset.prune_percent)}
-    if not name:  # chosen by the authors' --prune: a script's values count, and no switch is on unless it is given
-        options = {key: script.get(key, "False" if value == "True" else value) for key, value in options.items()}
+    values = _of_data_set(dataset) | own_settings(dataset, said) | script | _of_paper(paper, dataset)
+    options = _options(method, dataset, None if name else script)
     lines = []
     for line in method.lines:
-        found = {key: options[key] for key in line.options} | line.papers.get(paper, {})
+        of_line = {key: options[key] for key in line.options} | line.papers.get(paper, {})
         if name:
-            key = next(key for key, known in LINES.items() if known is line)
-            epochs = said.get("epochs", values["epochs"])
-            for table, at in ((OF_STYLE, style), (OF_EPOCHS, (style, epochs)), (OF_DATA_SET, dataset.name)):
-                found |= table.get(at, {}).get(key, {})
-        values |= found
-        lines.append((line, [key for key in found if key not in GENERAL]))
+            of_line |= _published(line, dataset, said.get("epochs", values["epochs"]))
+        values |= of_line
+        lines.append((line, [key for key in of_line if key not in GENERAL]))
     values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
     if values["image_size"] == str(dataset.size):
         values["image_size"] = ""  # as usual
     return Recipe(dataset, method, lines, values)
+
+
+def _of_data_set(dataset: DataSet) -> dict[str, str]:
+    """All settings but a method's, before anyone says anything."""
+    of_lists = {"split": dataset.list_of(Split(dataset.splits[0], True, "")), "few_shot_split": dataset.few_shot_name}
+    of_images = {"model": dataset.default_model, "data": dataset.default_folder}
+    return {**GENERAL, **BY_STYLE[dataset.style], **of_images, **of_lists}
+
+
+def _of_paper(paper: str, dataset: DataSet) -> dict[str, str]:
+    found = PAPERS[paper][dataset.style]
+    if paper == "bcl" and dataset.bcl_shape:
+        # What this paper calls ImageNet-LT is another list than that of the script.
+        return found | {"split": dataset.split_name(1, True, dataset.bcl_shape)}
+    return found
+
+
+def _options(method: Chosen, dataset: DataSet, script: Mapping[str, str] | None) -> dict[str, str]:
+    """A method's options by name.
+
+    Args:
+        script: what the recipe's script says, where the authors' --prune chose the method: its values count then, and
+            no switch is on unless it is given.
+    """
+    options = {**method.options, "prune_percent": str(dataset.prune_percent)}
+    if script is None:
+        return options
+    return {key: script.get(key, "False" if value == "True" else value) for key, value in options.items()}
+
+
+def _published(line: Line, dataset: DataSet, epochs: str) -> dict[str, str]:
+    """The exceptions that are published for a line with this data set and number of epochs."""
+    name, found = next(name for name, known in LINES.items() if known is line), {}
+    of_epochs = (dataset.style, epochs)
+    for table, at in ((OF_STYLE, dataset.style), (OF_EPOCHS, of_epochs), (OF_DATA_SET, dataset.name)):
+        found |= table.get(at, {}).get(name, {})
+    return found
