@@ -24,7 +24,7 @@ from run.made import command
 from utils.cli import taken
 from utils.errors import InputError, run_main
 
-# By paper and number.
+# (paper, number of the table) -> module.
 TABLES = {
     ("sdclr", 1): sdclr_table,
     ("bcl", 1): bcl_table,
@@ -43,17 +43,17 @@ def main() -> None:
         check_results(tables)
     table_module.print_tables(tables)
     if args.out:
-        tell("table", write_tables(tables, args.out), args.quiet)
+        print_paths("table", write_tables(tables, args.out), args.quiet)
     if args.plot:
-        tell("figure", write_figures(table_module.draw(tables), args.plot), args.quiet)
+        print_paths("figure", write_figures(table_module.draw(tables), args.plot), args.quiet)
     if args.report:
-        # Figures are drawn anew: writing one moves what is in it by parts of a pixel.
+        # Figures are drawn again, since writing a figure shifts its elements by parts of a pixel.
         page = write_report(tables, table_module.draw(tables), args.report, command(sys.argv))
-        tell("report", [page], args.quiet)
+        print_paths("report", [page], args.quiet)
 
 
-def tell(kind: str, paths: Iterable[Path], quiet: bool) -> None:
-    """Print what was written, a line each."""
+def print_paths(kind: str, paths: Iterable[Path], quiet: bool) -> None:
+    """Print the files that were written, one per line."""
     if not quiet:
         for path in paths:
             print(f"{kind}: {path}")

@@ -41,8 +41,8 @@ def main() -> None:
     with run.alone(), board_of(args, run.folder, world.main, start + 1) as board:
         log = Log(run.folder, world.main, board, args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
-        what = f"{world.size} process(es) on {world.device.type}, {pretraining.compute}, {args.augment} views"
-        log.info(f"{what}, {provenance()}")
+        setup = f"{world.size} process(es) on {world.device.type}, {pretraining.compute}, {args.augment} views"
+        log.info(f"{setup}, {provenance()}")
         log.info(f"class distribution in training set is {pretraining.data.counts}")
         run.tell(log)
         if world.main:
@@ -50,8 +50,8 @@ def main() -> None:
         if world.size > 1 and world.device.type != "cuda":
             log.info("batch statistics are per process: PyTorch synchronises batch norm on CUDA only")
 
-        each, what = len(pretraining.loader.sampler) * world.size, f"{args.dataset} {args.experiment[-40:]}"
-        bar = progress(args.epochs * each, start * each, what, world.main and not args.quiet)
+        images, title = len(pretraining.loader.sampler) * world.size, f"{args.dataset} {args.experiment[-40:]}"
+        bar = progress(args.epochs * images, start * images, title, world.main and not args.quiet)
         reporter = Reporter(log, bar, BadImages(args.on_bad_image, log), args.print_freq)
         if start == args.epochs == 0:
             run.save(0)

@@ -20,13 +20,13 @@ from utils.plotting import FORMATS, Style, finish, new_panels, styles, write_fig
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Those that have colours of their own.
+# Methods with the six basic styles of utils/plotting.py, which differ in colour.
 COLOURED = ("untrained", "simclr", "focal", "sdclr", "bcl-i", "bcl-d")
 Panels = dict[str, dict[str, Cells]]  # title -> method -> column -> (mean, std) in percent
 
 
 def looks_of(more: Iterable[str] = ()) -> dict[str, Style]:
-    """How methods look, by label, and others behind them: a method looks alike in all figures."""
+    """Style of each method by its label, the same in all figures; `more` labels get the styles after these."""
     return styles(list(dict.fromkeys(chain(map(label_of, (*COLOURED, *method_names())), more))))
 
 
@@ -36,9 +36,11 @@ def make_figures(
     """All figures that there are results for, by the names of their files.
 
     Args:
-        panels: of the bars. rows: probe -> methods; without a result, bars are all. more: other figures by name.
+        panels: those of the bars. rows: probe -> methods; where none has a result, there are only the bars. more: other
+            figures by name.
     """
-    rows = {probe: with_result for probe, found in rows.items() if (with_result := [r for r in found if r.results])}
+    rows = {probe: [row for row in methods if row.results] for probe, methods in rows.items()}
+    rows = {probe: methods for probe, methods in rows.items() if methods}
     looks = looks_of(chain.from_iterable(panels.values()))
     figures = {"groups": plot_groups(panels, title, looks)} if panels else {}
     if rows:
@@ -52,7 +54,7 @@ def make_figures(
 
 
 def write_figures(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:
-    """Write each as PNG and PDF into the folder; returns their paths.
+    """Write each figure as PNG and PDF into the folder; returns the paths.
 
     Raises:
         InputError: a file cannot be written.
@@ -67,7 +69,7 @@ def write_figures(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:
 
 def plot_groups(panels: Panels, title: str, looks: dict[str, Style]) -> "Figure":
     """Bars of Many, Medium, Few and All with the standard deviation over splits, one panel per probe."""
-    # BCL's table has no All.
+    # BCL's table 1 has no All.
     has_all = any("All" in values for methods in panels.values() for values in methods.values())
     columns = (*GROUPS, "All") if has_all else GROUPS
     figure = new_panels(len(panels), sharey=True)
@@ -75,8 +77,9 @@ def plot_groups(panels: Panels, title: str, looks: dict[str, Style]) -> "Figure"
         width = 0.8 / max(len(methods), 1)
         for i, (method, values) in enumerate(methods.items()):
             x = [j + (i - (len(methods) - 1) / 2) * width for j in range(len(columns))]
-            # A group without a class has no bar.
-            mean, std = zip(*((m, s or 0) for m, s in (values.get(c, (float("nan"), 0)) for c in columns)), strict=True)
+            # A group without a class has no mean, and no bar.
+            cells = [values.get(column, (float("nan"), 0)) for column in columns]
+            mean, std = zip(*((m, s or 0) for m, s in cells), strict=True)
             axis.bar(
                 x, mean, width * 0.92, yerr=std if any(std) else None, capsize=2, color=looks[method].colour,
                 hatch=looks[method].hatch, hatch_linewidth=0.5, edgecolor="black", linewidth=0.5, label=method,
@@ -90,9 +93,9 @@ def plot_groups(panels: Panels, title: str, looks: dict[str, Style]) -> "Figure"
 
 
 def plot_few_vs_full(rows: dict[str, list[Row]], title: str, looks: dict[str, Style]) -> "Figure | None":
-    """Accuracy of few-shot probes against that of all labels: small points of splits, large ones of their means.
+    """Accuracy of few-shot probes against probes on all labels: a small point per split, a large one for their mean.
 
-    One panel per few-shot probe; None where no split has both.
+    One panel per few-shot probe; None where no split has results of both.
     """
     panels = {}
     for protocol in PROTOCOLS.values():
@@ -115,10 +118,10 @@ def plot_few_vs_full(rows: dict[str, list[Row]], title: str, looks: dict[str, St
 
 
 def pairs_of(full: list[Row], few: list[Row]) -> dict[str, np.ndarray]:
-    """Method -> [splits, 2]: All in percent of both probes, for the splits that have both."""
-    found, others = {}, {row.method: row.values for row in few}
+    """Method -> [splits, 2]: All in percent of both probes, for the splits that have results of both."""
+    pairs, few_of_method = {}, {row.method: row.values for row in few}
     for row in full:
-        other = others.get(row.method, {})
-        if pairs := [(row.values[n]["All"], other[n]["All"]) for n in row.values if n in other]:
-            found[row.method] = np.array(pairs)
-    return found
+        few_values = few_of_method.get(row.method, {})
+        if shared := [n for n in row.values if n in few_values]:
+            pairs[row.method] = np.array([(row.values[n]["All"], few_values[n]["All"]) for n in shared])
+    return pairs

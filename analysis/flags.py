@@ -1,4 +1,4 @@
-"""Flags of exp_analyse.py, and what its messages advise."""
+"""Flags of exp_analyse.py, and the advice that messages of this package give about them."""
 
 import argparse
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ GROUP_AGAIN = "put the log of its pre-training there, or probe again with --grou
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results are tabulated, and how: options of parse(), None where the paper or the data set has a default."""
+    """Which results are tabulated, and how: options of parse(); None for the default of the paper or the data set."""
 
     root: Path
     dataset: str | None = None
@@ -37,9 +37,9 @@ class Wanted:
     test: str = "t"
 
     def splits_of(self, dataset: DataSet) -> list[Split]:
-        """Those of a data set that are tabulated; where it has one split, its number has no meaning."""
+        """The splits of a data set that are tabulated; where it has only one, `splits` has no meaning."""
         numbers = self.splits if self.splits and (len(dataset.splits) > 1 or dataset.own) else dataset.splits
-        return [Split(n, self.LT or not n, self.shape) for n in numbers]  # own lists as they are have no balanced ones
+        return [Split(n, self.LT or not n, self.shape) for n in numbers]  # split 0, all own images, is never balanced
 
 
 def _method(word: str) -> str:
@@ -50,7 +50,7 @@ def _method(word: str) -> str:
 
 
 def _check_table(args: argparse.Namespace) -> None:
-    """Refuse options that the table has no meaning for.
+    """Refuse options that have no meaning for the table.
 
     Raises:
         InputError: one is given.
@@ -61,20 +61,20 @@ def _check_table(args: argparse.Namespace) -> None:
     unused = [name for name in ("dataset", "data", "splits", "shape", "baseline", "plot") if getattr(args, name)]
     if args.table == 4 and unused:
         raise InputError(f"--{unused[0]} has no meaning for --table 4, whose columns are five data sets: leave it out")
-    learned = [label for label, name in PROBES.items() if PROTOCOLS[name].supervised]
-    if args.table == 3 and (other := [label for label in args.probe or [] if label not in learned]):
-        raise InputError(f"--table 3 has --probe {', '.join(learned)}, not {other[0]}")
-    others = [name for name in args.probe or () if PROTOCOLS[PROBES[name]].transfer != (args.table == 4)]
-    if others and args.paper == "bcl":
+    supervised = [label for label, name in PROBES.items() if PROTOCOLS[name].supervised]
+    if args.table == 3 and (frozen := [label for label in args.probe or [] if label not in supervised]):
+        raise InputError(f"--table 3 has --probe {', '.join(supervised)}, not {frozen[0]}")
+    misplaced = [label for label in args.probe or () if PROTOCOLS[PROBES[label]].transfer != (args.table == 4)]
+    if misplaced and args.paper == "bcl":
         transfer = " and ".join(p.label for p in PROTOCOLS.values() if p.transfer)
-        raise InputError(f"--probe {others[0]} is not of --table {args.table}: {transfer} are of --table 4 alone")
+        raise InputError(f"--probe {misplaced[0]} is not of --table {args.table}: {transfer} are of --table 4 alone")
 
 
 def parse(description: str) -> argparse.Namespace:
     """Which results are tabulated, and where the tables go.
 
     Raises:
-        InputError: an unknown flag, or flags of two papers.
+        InputError: a flag is unknown, or flags do not go together.
     """
     parser = Parser(description)
     parser.add_argument("--paper", default="sdclr", choices=["sdclr", "bcl"], help="whose table; default sdclr")

@@ -10,7 +10,7 @@ Cells = dict[str, tuple[float, float | None]]  # column -> mean and standard dev
 
 
 def published(dataset: DataSet, method: str, probe: str) -> Cells:
-    """The SDCLR paper's numbers for a long-tailed data set, with their deviation over splits."""
+    """The SDCLR paper's numbers for a long-tailed data set, with the standard deviations over its splits."""
     paper_table = {"linear": "SDCLR-linear", "fewShot": "SDCLR-fewshot"}.get(probe, "")
     return read_published(paper_table, f"{dataset.published_name}-LT", label_of(method))
 

@@ -1,4 +1,4 @@
-"""Read one evaluation: results.json, or a log in the authors' format where there is only that."""
+"""Read one evaluation: results.json, or a log in the authors' format where there is no results.json."""
 
 import json
 import re
@@ -21,13 +21,13 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
     """One evaluation, from results.json, else from a log; None where there is none yet.
 
     Args:
-        folder: the probe's. protocol: its name. classes: of the data set, 0 of own images, where the file tells it.
-        mix: take results of another protocol, too.
+        folder: the probe's. protocol: its name. classes: number of the data set's classes; 0 for own images, where the
+            file has it. mix: accept results of another protocol.
 
     Returns:
         {'per_class': percent; 'class_counts': images, or None; 'top1', 'top5': percent, None where the file has none;
-        'class_names': of own images, else None; 'notes': what a reader of the table must know; 'file': Path; 'kind':
-        what must be the same in all results of a table, name -> value in words}.
+        'class_names': of own images, else None; 'notes': set of remarks for the reader of the table; 'file': Path;
+        'kind': what must be the same in all results of a table, name -> value in words}.
 
     Raises:
         InputError: the file is damaged, or of another protocol.
@@ -41,34 +41,38 @@ def read_result(folder: Path, protocol: str, classes: int, mix: bool = False) ->
             c = result["per_class"].index(None)
             raise InputError(f"{file} has no accuracy of class {c}: none of its test images could be read")
         per_class, counts = [float(a) for a in result["per_class"]], result["class_counts"]
+        classes = classes or len(per_class)
         tops = {top: None if result.get(top) is None else float(result[top]) for top in TOPS}
         sources = sorted({str(item["source"]) for item in result["lists"].values() if item})
         notes = {f"{k} is {ours}, not the protocol's {theirs}" for k, (ours, theirs) in result["departs"].items()}
         notes |= {f"lists: {source}" for source in sources}
-        sizes = counts is None or (
-            len(counts) == (classes or len(per_class)) and all(isinstance(c, int) and c >= 0 for c in counts)
+        counts_valid = counts is None or (
+            len(counts) == classes and all(isinstance(count, int) and count >= 0 for count in counts)
         )
         notes = {one_line(note) for note in notes} | _other_protocol(file, result["protocol"], protocol, mix)
         kind = _kind(result, sources)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{file} is damaged or half-written: run that probe again") from error
-    told, classes = [a for a in tops.values() if a is not None], classes or len(per_class)
-    if len(per_class) != classes or not sizes or not all(0 <= a <= 100 for a in [*per_class, *told]):
+    accuracies = [*per_class, *(top for top in tops.values() if top is not None)]
+    if len(per_class) != classes or not counts_valid or not all(0 <= a <= 100 for a in accuracies):
         raise InputError(f"{file} does not hold {classes} accuracies and class sizes: run that probe again")
     return {"per_class": per_class, "class_counts": counts, **tops, "notes": notes, "file": file, "kind": kind,
             "class_names": _class_names(result)}  # fmt: skip
 
 
 def _class_names(result: dict[str, Any]) -> list[str] | None:
-    """Those of own images, one for each class; None where classes are numbers."""
+    """The classes' names, of own images; None where classes are numbers."""
     names = result.get("class_names")
-    right = isinstance(names, list) and len(names) == len(result["per_class"])
-    return names if right and all(isinstance(name, str) for name in names) else None
+    complete = isinstance(names, list) and len(names) == len(result["per_class"])
+    return names if complete and all(isinstance(name, str) for name in names) else None
 
 
 class Pretraining(NamedTuple):
-    """What results.json tells of a pre-training; `probe` (its name), `dataset`, `protocol` and `labelled`, the list of
-    its labelled images without .txt ('' where it names none), are the probe's."""
+    """What a probe's results.json records of the probe and of its pre-training.
+
+    probe: name of the probe. dataset, protocol: the probe's. labelled: its list of labelled images, without .txt; ''
+    where the file names none. The others are the pre-training's; experiment: its name.
+    """
 
     probe: str
     dataset: str
@@ -82,40 +86,43 @@ class Pretraining(NamedTuple):
 
 
 def read_pretraining(folder: Path) -> Pretraining | None:
-    """The pre-training in a probe's results.json; None where that is older, damaged, or not there."""
+    """The pre-training that a probe's results.json records; None where the file is missing, damaged, or has none."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         result = json.loads(read_file(folder / "results.json", LARGEST))
-        told, probe = result["pretraining"], (str(result.get(k)) for k in ("experiment", "dataset", "protocol"))
+        pretraining = result["pretraining"]
+        probe = (str(result.get(key)) for key in ("experiment", "dataset", "protocol"))
         labelled = str((result["lists"].get("train") or {}).get("path", "")).removesuffix(".txt")
-        settings = {k: v for k, v in told["settings"].items() if isinstance(v, str | int | float | None)}
+        settings = {k: v for k, v in pretraining["settings"].items() if isinstance(v, str | int | float | None)}
         if isinstance(settings["epochs"], int) and isinstance(settings.get("method"), str | None):
-            names = Path(told["experiment"]).name, str(told["dataset"]), str(told["list"]["name"])
-            return Pretraining(*probe, labelled, *names, int(told["epochs"]), settings)
+            experiment, dataset = Path(pretraining["experiment"]).name, str(pretraining["dataset"])
+            names = experiment, dataset, str(pretraining["list"]["name"])
+            return Pretraining(*probe, labelled, *names, int(pretraining["epochs"]), settings)
     return None
 
 
 def _kind(result: dict[str, Any], sources: list[str]) -> dict[str, str]:
-    """What must be equal in all results of a table: name -> value in words."""
-    named = {k: result.get(k, "not told") for k in ("protocol", "protocol_version", "dataset", "model")}
+    """What must be the same in all results of a table: name -> value in words."""
+    kind = {key: result.get(key, "not told") for key in ("protocol", "protocol_version", "dataset", "model")}
     # Results without a precision are older than that option: they are fp32.
-    named |= {"precision": result.get("precision", "fp32"), "departs": result["departs"] or "nothing"}
-    told = result.get("pretraining")
-    told = {k: told[k] for k in ("precision", "augment") if k in told} if isinstance(told, dict) else None
-    named["pretraining"] = told or "not told"
-    words = {k: one_line(v if isinstance(v, str) else json.dumps(v, sort_keys=True)) for k, v in named.items()}
+    kind |= {"precision": result.get("precision", "fp32"), "departs": result["departs"] or "nothing"}
+    recorded = result.get("pretraining")
+    pretraining = recorded if isinstance(recorded, dict) else {}
+    kind["pretraining"] = {k: pretraining[k] for k in ("precision", "augment") if k in pretraining} or "not told"
+    words = {k: one_line(v if isinstance(v, str) else json.dumps(v, sort_keys=True)) for k, v in kind.items()}
     return {"record": "results.json", **words, "lists": one_line(" and ".join(sources)) or "not told"}
 
 
-def _other_protocol(file: Path, found: Any, protocol: str, mix: bool) -> set[str]:
-    if found == protocol:
+def _other_protocol(file: Path, recorded: Any, protocol: str, mix: bool) -> set[str]:
+    """A note where the recorded protocol is another one; without `mix`, an InputError."""
+    if recorded == protocol:
         return set()
     if not mix:
-        raise InputError(f"{file} is of protocol {found}, not {protocol}: {CHOOSE}")
-    return {one_line(f"protocol is {found}, not {protocol}")}
+        raise InputError(f"{file} is of protocol {recorded}, not {protocol}: {CHOOSE}")
+    return {one_line(f"protocol is {recorded}, not {protocol}")}
 
 
 def check_alike(results: list[dict[str, Any]], mix: bool) -> list[str]:
-    """Notes on what differs between results that share a table; without `mix`, none may.
+    """Notes on how results that share a table differ in kind; without `mix` they may not differ.
 
     Args:
         results: of read_result.
@@ -140,23 +147,22 @@ def _result_of_log(path: Path, protocol: str, classes: int, mix: bool) -> dict[s
     if per_class is None:
         return None
     text, notes = read_text(path), {f"a result was read from {LOG}"}
-    # The list of labelled images is known only if the log repeats its command line; else the folder's name must do.
+    # The list of labelled images tells linear from few-shot probes; only logs that repeat the command line have it.
     lists = re.findall(r"\b(?:trainSplit|customSplit)='([^'\n]*)'", text)
     if lists and lists[-1] and protocol in ("sdclr-linear", "sdclr-fewshot"):
         few = re.search(r"_S_b\b|_sub_balance_", lists[-1])
         notes |= _other_protocol(path, "sdclr-fewshot" if few else "sdclr-linear", protocol, mix)
-    # The result line has top-1 for images in memory, top-5 for image files.
-    after, number = "\n".join(_last_evaluation(text)[1:]), r"(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)(?![\d.])"
+    # The line of the result has Top-1 for images in memory, Top-5 for image files.
+    result_lines, number = "\n".join(_last_evaluation(text)[1:]), r"(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)(?![\d.])"
     patterns = {"top1": r"(?:test tacc is |top1 \()", "top5": r"top5 (?:tacc is |\()"}
-    tops = {
-        top: float(m[1]) if (m := re.search(pattern + number, after)) else None for top, pattern in patterns.items()
-    }
-    found = {"per_class": per_class, "class_counts": None, **tops, "notes": notes, "file": path}
-    return {**found, "kind": {"record": LOG}}
+    matches = {top: re.search(pattern + number, result_lines) for top, pattern in patterns.items()}
+    tops = {top: float(match[1]) if match else None for top, match in matches.items()}
+    result = {"per_class": per_class, "class_counts": None, **tops, "notes": notes, "file": path}
+    return {**result, "kind": {"record": LOG}}
 
 
 def read_text(log: Path) -> str:
-    """A log's text; bytes that are none are replaced.
+    """A log's text; bytes that are not UTF-8 are replaced.
 
     Raises:
         InputError: it cannot be read.
@@ -174,7 +180,7 @@ def _last_evaluation(text: str) -> list[str]:
     if not ends:
         return []
     for start in range(ends[-1] - 1, -1, -1):
-        # The lines of validations begin with `Epoch:`; a logger may have put a time before the test's line.
+        # Validations have such lines, too, with `Epoch:`. A logger may have put the time before the test's line.
         if PER_CLASS.search(lines[start]) and "Epoch:" not in lines[start]:
             return lines[start : ends[-1] + 1]
     return []
@@ -184,7 +190,7 @@ def read_log(path: Path, classes: int) -> list[float] | None:
     """Per-class test accuracies (percent) of the last finished evaluation in a log; None if there is none.
 
     Raises:
-        InputError: the line does not hold one number for each class.
+        InputError: the line has not one number for each class.
     """
     evaluation = _last_evaluation(read_text(path)) if path.is_file() else []
     if not evaluation:

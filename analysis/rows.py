@@ -1,4 +1,4 @@
-"""Find the experiments that were run, read their results, aggregate them over the splits."""
+"""Find the experiments that were run, read their results, and average these over the splits."""
 
 import json
 import re
@@ -23,17 +23,17 @@ from split.lists import known_sizes
 from utils.errors import InputError
 
 # Settings of a pre-training that may differ between the splits of one row: those that name the split and its files, and
-# those of precision and speed. A table compares precision and augment by itself (analysis/read.py).
+# those of precision and speed. check_alike compares precision and augment for the whole table.
 OF_A_SPLIT = {*HARMLESS, *HASHES, "precision", "augment", "memory_format", "tf32", "deterministic", "compile"}
 
 
 @dataclass
 class Row:
-    """One method's results, by the number of the split; in table 4 of BCL's paper by that of the data set.
+    """One method's results, by the number of the split; in table 4 of BCL's paper by the number of the column.
 
-    values: {'Many', 'Medium', 'Few', 'Std', 'All'} in percent. results: read_result's 'per_class' in percent,
-    'class_counts' in images, and more, with the classes of the 'groups'. folders: those of the pre-training and of the
-    probe.
+    values: {'Many', 'Medium', 'Few', 'Std', 'All'} in percent. results: what read_result returns, with 'class_counts'
+    and 'groups', group -> its classes. folders: of the pre-training and of the probe. missing: a line for each result
+    that there is not.
     """
 
     method: str
@@ -43,7 +43,7 @@ class Row:
     missing: list[str] = field(default_factory=list)
 
     def mean_and_std(self) -> dict[str, tuple[float, float | None]]:
-        """Mean and population standard deviation over the splits, as published; of one split no deviation."""
+        """Mean and population standard deviation (ddof 0) over the splits, as published; no deviation of one split."""
         columns = {c: [v[c] for v in self.values.values() if v[c] is not None] for c in COLUMNS}
         return {c: (float(np.mean(v)), float(np.std(v)) if len(v) > 1 else None) for c, v in columns.items() if v}
 
@@ -51,9 +51,9 @@ class Row:
 class Experiment(NamedTuple):
     """A probe that was run.
 
-    method: its name. probe: of PROBES. epochs: of pre-training. recorded, named: two texts that are the same for all
-    splits of one experiment, '' where they are not known: the settings of the pre-training that results.json has, and
-    the folder's name without its split, where the recipes have given it.
+    method: its name. probe: a key of PROBES. epochs: of pre-training. recorded, named: texts that are the same for all
+    splits of a row, '' where they are not known: the settings of the pre-training by results.json, and the folder's
+    name without its split if it is a name that the recipes give.
     """
 
     folder: Path
@@ -67,25 +67,26 @@ class Experiment(NamedTuple):
 
 
 def probed(dataset: DataSet, root: Path) -> Path:
-    """Folder of the probes, as the recipes name it."""
+    """The folder in which the recipes keep a data set's probes."""
     return root / f"{dataset.checkpoints}_tune"
 
 
 def experiments_of(dataset: DataSet, root: Path) -> list[Experiment]:
-    """The probes of a data set's splits that were run, by what their results.json tells of the pre-training.
+    """The probes of a data set's splits that were run, by the pre-training that their results.json records.
 
-    Where it tells nothing (older ones, and the authors' logs), the folder's name does.
+    Where it records none (older files, and the authors' logs), by the folder's name.
     """
-    found = []
+    experiments = []
     for folder in sorted(probed(dataset, root).glob("*")):
-        told, named = read_pretraining(folder), _by_name(dataset, folder)
-        if told and folder.name != told.probe and (folder.parent / told.probe).is_dir():
-            continue  # a copy
-        found.append(_by_record(dataset, folder, told, named) if told else named)
-    return [experiment for experiment in found if experiment]
+        pretraining, by_name = read_pretraining(folder), _by_name(dataset, folder)
+        if pretraining and folder.name != pretraining.probe and (folder.parent / pretraining.probe).is_dir():
+            continue  # a copy of that folder
+        experiments.append(_by_record(dataset, folder, pretraining, by_name) if pretraining else by_name)
+    return [experiment for experiment in experiments if experiment]
 
 
 def _by_name(dataset: DataSet, folder: Path) -> Experiment | None:
+    """The experiment that the folder's name describes; None for a name that no recipe of the data set gives."""
     name = read_name(folder.name, dataset.style)
     split = dataset.split_of(name.list) if name else None
     if split is None or name.labelled and not dataset.is_few_shot(name.labelled):
@@ -97,46 +98,55 @@ def _by_name(dataset: DataSet, folder: Path) -> Experiment | None:
     return Experiment(folder, pretrained, split, method, probe, name.epochs, "", named)
 
 
-def _by_record(dataset: DataSet, folder: Path, told: Pretraining, named: Experiment | None) -> Experiment | None:
-    """named: what the name tells, '' for a result of no known protocol."""
-    split = dataset.split_of(told.list)
-    if split is None or {told.dataset, told.pretrained_on} != {dataset.name}:
+def _by_record(
+    dataset: DataSet, folder: Path, pretraining: Pretraining, by_name: Experiment | None
+) -> Experiment | None:
+    """The experiment that results.json records; None for another data set, another split's labels, an unknown method.
+
+    Args:
+        by_name: that of the folder's name, which tells the probe where the recorded protocol is unknown.
+    """
+    split = dataset.split_of(pretraining.list)
+    if split is None or {pretraining.dataset, pretraining.pretrained_on} != {dataset.name}:
         return None
-    if dataset.is_few_shot(told.labelled) and told.labelled != PurePath(dataset.few_shot_list(split)).name:
-        return None  # of another split
-    learned = supervised(told.protocol) and dataset.split_of(told.labelled)
-    if learned and split.number and (learned.number, learned.shape) != (split.number, split.shape):
-        return None  # on the labels of another split
+    few_shot_list = PurePath(dataset.few_shot_list(split)).name
+    if dataset.is_few_shot(pretraining.labelled) and pretraining.labelled != few_shot_list:
+        return None
+    labelled = supervised(pretraining.protocol) and dataset.split_of(pretraining.labelled)
+    if labelled and split.number and (labelled.number, labelled.shape) != (split.number, split.shape):
+        return None
     try:
-        method = method_of(told.settings)
+        method = method_of(pretraining.settings)
     except InputError:
-        return None  # a method that there is not, or no longer
-    probe, name = (named.probe, named.named) if named else ("", "")
-    if told.protocol in PROTOCOLS:
-        probe = PROTOCOLS[told.protocol].label
-    usual = {"image_size": dataset.size}  # older records have None for it
-    kept = sorted((k, v) for k, v in told.settings.items() if k not in OF_A_SPLIT and v not in (None, usual.get(k)))
-    recorded = json.dumps([told.epochs, kept])
-    pretrained = folder.parents[1] / dataset.checkpoints / told.experiment
-    return Experiment(folder, pretrained, split, method, probe, told.epochs, recorded, name)
+        return None  # an unknown method, perhaps of an older version
+    probe, named = (by_name.probe, by_name.named) if by_name else ("", "")
+    if pretraining.protocol in PROTOCOLS:
+        probe = PROTOCOLS[pretraining.protocol].label
+    defaults = {"image_size": dataset.size}  # older records have None for it
+    items = pretraining.settings.items()
+    settings = sorted((k, v) for k, v in items if k not in OF_A_SPLIT and v not in (None, defaults.get(k)))
+    recorded = json.dumps([pretraining.epochs, settings])
+    pretrained = folder.parents[1] / dataset.checkpoints / pretraining.experiment
+    return Experiment(folder, pretrained, split, method, probe, pretraining.epochs, recorded, named)
 
 
 def _with_any_split(folder: Path, dataset: DataSet, split: Split) -> str:
+    """The folder's name with `*` for the split."""
     return folder.name.replace(dataset.split_name(*split), "*")
 
 
 def collect(dataset: DataSet, methods: Sequence[str], probe: str, wanted: Wanted) -> dict[str, Row]:
-    """Label of the method -> its row: every split's result, or where it was looked for.
+    """Label of the method -> its row: each split's result, or a line that it is missing and where it was looked for.
 
     Args:
-        methods: their names. probe: of PROBES.
+        methods: their names. probe: a key of PROBES.
 
     Raises:
         InputError: there are no lists of that shape, several settings match, a result is damaged or of another
             protocol, or the class sizes are unknown.
     """
     splits, rows = wanted.splits_of(dataset), {}
-    found = [
+    experiments = [
         e
         for e in experiments_of(dataset, wanted.root)
         if e.probe == probe
@@ -146,34 +156,35 @@ def collect(dataset: DataSet, methods: Sequence[str], probe: str, wanted: Wanted
         and (wanted.epochs in (None, e.epochs) or e.method == "untrained")
     ]
     for method in methods:
-        label, own = label_of(method), [e for e in found if e.method == method]
-        _check_one_setting(dataset, label, own)
-        rows[label] = _row(dataset, label, {e.split: e for e in own}, probe, wanted)
+        label, of_method = label_of(method), [e for e in experiments if e.method == method]
+        _check_one_setting(dataset, label, of_method)
+        rows[label] = _row(dataset, label, {e.split: e for e in of_method}, probe, wanted)
     return rows
 
 
 def _row(dataset: DataSet, label: str, experiments: dict[Split, Experiment], probe: str, wanted: Wanted) -> Row:
     row = Row(label)
     for split in wanted.splits_of(dataset):
-        n, e = split.number, experiments.get(split)
-        where = f"{label}, {f'split {n}' if len(dataset.splits) > 1 else dataset.split_name(*split)}"
-        result = read_result(e.folder, PROBES[probe], dataset.classes, wanted.mix) if e else None
-        if e is None:
-            row.missing.append(f"{where}: nothing of it below {probed(dataset, wanted.root)}")
-        elif result is None:
-            row.missing.append(f"{where}: no result in {e.folder}")
-        else:
-            counts = result["class_counts"] or class_counts(dataset, e)
-            groups = dataset.groups(counts)
-            row.values[n] = summarise(result["per_class"], groups)
-            row.results[n] = {**result, "class_counts": counts, "groups": groups}
-            row.folders[n] = e.pretrained, e.folder
+        n, experiment = split.number, experiments.get(split)
+        name = f"{label}, {f'split {n}' if len(dataset.splits) > 1 else dataset.split_name(*split)}"
+        if experiment is None:
+            row.missing.append(f"{name}: nothing of it below {probed(dataset, wanted.root)}")
+            continue
+        result = read_result(experiment.folder, PROBES[probe], dataset.classes, wanted.mix)
+        if result is None:
+            row.missing.append(f"{name}: no result in {experiment.folder}")
+            continue
+        counts = result["class_counts"] or class_counts(dataset, experiment)
+        groups = dataset.groups(counts)
+        row.values[n] = summarise(result["per_class"], groups)
+        row.results[n] = {**result, "class_counts": counts, "groups": groups}
+        row.folders[n] = experiment.pretrained, experiment.folder
     return row
 
 
 def _check_one_setting(dataset: DataSet, label: str, experiments: list[Experiment]) -> None:
-    """Raise InputError if a split has several experiments, or two splits have other settings."""
-    # Older results have no record, and other people's folders names of their own.
+    """Raise InputError if a split has several experiments, or splits have different settings."""
+    # One of the texts may be unknown: older results have no record, and a folder may have any name.
     known = [{e.recorded for e in experiments}, {e.named for e in experiments}, {str(e.epochs) for e in experiments}]
     splits = Counter(e.split for e in experiments)
     if any(len(texts - {""}) > 1 for texts in known) or max([0, *splits.values()]) > 1:
@@ -187,11 +198,13 @@ def class_counts(dataset: DataSet, experiment: Experiment) -> list[int]:
     Raises:
         InputError: neither is here.
     """
-    own, tailed = experiment.pretrained, dataset.tailed_list(experiment.split)
-    # A balanced pre-training has another one, of the same split, beside it.
-    others = (f for f in sorted(own.parent.glob("*")) if dataset.is_tailed(f.name))
-    folders = [folder for folder in others if dataset.grouping_list(folder.name) == tailed]
-    for log in (folder / "log.txt" for folder in ([own, *folders] if experiment.split.long_tailed else folders)):
+    pretrained, tailed_list = experiment.pretrained, dataset.tailed_list(experiment.split)
+    # Also from other pre-trainings on that list, which a balanced pre-training may have beside it.
+    tailed = (folder for folder in sorted(pretrained.parent.glob("*")) if dataset.is_tailed(folder.name))
+    folders = [folder for folder in tailed if dataset.grouping_list(folder.name) == tailed_list]
+    if experiment.split.long_tailed:
+        folders.insert(0, pretrained)
+    for log in (folder / "log.txt" for folder in folders):
         text = read_text(log) if log.is_file() else ""
         found = re.search(r"class distribution in training set is \[([^][]*)\]", text)
         words = found[1].replace(",", " ").split() if found else []
@@ -199,7 +212,7 @@ def class_counts(dataset: DataSet, experiment: Experiment) -> list[int]:
             return [int(float(word)) for word in words]
         if found:
             raise InputError(f"{log} is damaged: its class distribution is not one of {dataset.classes} classes")
-    if sizes := known_sizes(tailed, dataset):
+    if sizes := known_sizes(tailed_list, dataset):
         return sizes
     advice = f"run `{FETCH} {dataset.name}`" if dataset.labels_in_lists else GROUP_AGAIN
-    raise InputError(f"class sizes of {tailed} are unknown: no distribution in {own / 'log.txt'}; {advice}")
+    raise InputError(f"class sizes of {tailed_list} are unknown: no distribution in {pretrained / 'log.txt'}; {advice}")

@@ -1,8 +1,8 @@
 """Table 3 of BCL's paper (Zhou et al., ICML 2022): supervised learning from random weights and from encoders.
 
-Rows are what is learned with labels (CE, cRT, LA; probe/protocols.py), columns what the network starts from. The paper
-has the accuracy alone; Many, Medium, Few and Std of ours are below it, Std as in its table 1. It does not tell which
-form of LA it has: the loss is LA here, and post-hoc adjustment a row of its own where it was run.
+Rows are the protocols of supervised learning (CE, cRT, LA; probe/protocols.py), columns the weights that it starts
+from. The paper has only the accuracy; our Many, Medium, Few and Std are below it, Std as in its table 1. The paper does
+not say which form of LA it has: here LA is the loss, and post-hoc adjustment is a row of its own where it was run.
 """
 
 from dataclasses import replace
@@ -30,7 +30,7 @@ PROBES = {"ce": "CE", "crt": "cRT", "la": "LA", "la-posthoc": "LA post-hoc"}  # 
 
 
 def cells(row: Row) -> Cells:
-    """All, with its deviation over the splits, and what table 1 has of the groups."""
+    """All, with its standard deviation over the splits, and the groups' columns as in table 1."""
     means = row.mean_and_std()
     return ({"All": means["All"]} if "All" in means else {}) | bcl_table.group_means(row)
 
@@ -39,24 +39,24 @@ PAPER = Paper("Std of the three groups (ddof 1), n splits", ("All", *GROUPS, "St
 
 
 def head(method: str) -> str:
-    """What the table calls a network that training starts from."""
+    """The heading of a column: the weights that training starts from."""
     return "random" if method == "untrained" else label_of(method)
 
 
 def make_tables(wanted: Wanted) -> list[Table]:
-    """One for each data set and protocol; those without any number are left out.
+    """One for each data set and protocol; post-hoc adjustment, which is not published, only with a result or by name.
 
     Raises:
-        InputError: a result is of no use, or results do not belong together.
+        InputError: a result is damaged, or results do not belong together.
     """
     methods, tables = wanted.method or list(STARTS), []
     for name in [wanted.dataset] if wanted.dataset else DATASETS:
         dataset = data_set(name).called(wanted.data)
-        of_set = replace(wanted, LT=True, shape=dataset.bcl_shape or wanted.shape)
+        wanted_lists = replace(wanted, LT=True, shape=dataset.bcl_shape or wanted.shape)
         title = DATASETS.get(dataset.name, dataset.name)
         for probe in wanted.probe or PROBES:
-            rows = collect(dataset, methods, probe, of_set)
-            table = Table(PAPER, dataset, of_set, title, "long-tailed lists", probe, rows)
+            rows = collect(dataset, methods, probe, wanted_lists)
+            table = Table(PAPER, dataset, wanted_lists, title, "long-tailed lists", probe, rows)
             table.published = {label_of(m): _published(title, m, probe) for m in methods}
             if table.ours:
                 table.notes.append(CHOSEN)
@@ -68,20 +68,20 @@ def make_tables(wanted: Wanted) -> list[Table]:
 def _published(title: str, method: str, probe: str) -> Cells:
     """The paper's accuracy; {} where it has none."""
     start = STARTS.get(method) or label_of(method)
-    found = read_published(f"BCL-T3-{PROBES[probe]}", title, f"{start}-init")
-    return {"All": found["Acc"]} if "Acc" in found else {}
+    published = read_published(f"BCL-T3-{PROBES[probe]}", title, f"{start}-init")
+    return {"All": published["Acc"]} if "Acc" in published else {}
 
 
 def print_tables(tables: list[Table]) -> None:
-    """For each data set the paper's table, then all numbers of ours."""
+    """For each data set the paper's table, then all our columns."""
     for title, group in groupby(tables, lambda table: table.paper_name):
-        found = list(group)
+        tables_of_set = list(group)
         print(f"\nBCL's table 3, {title}: supervised learning, test accuracy in %, ± over the splits of ours\n")
-        print(align(_lines(found)))
-        if lines := _group_lines(found):
+        print(align(_lines(tables_of_set)))
+        if lines := _group_lines(tables_of_set):
             print(f"\n{title}, {PAPER.shows}\n")
             print(align(lines))
-        for table in found:
+        for table in tables_of_set:
             name = f"{table.dataset.name}, {PROBES[table.protocol]}"
             if table.ours:
                 print_blocks(table, name)
@@ -90,21 +90,23 @@ def print_tables(tables: list[Table]) -> None:
 
 
 def _lines(tables: list[Table]) -> Lines:
-    """Ours, the published row and the difference of each protocol; starts side by side."""
+    """For each protocol our row, the published row and the difference; a column for each start."""
     starts = {label_of(m): head(m) for m in tables[0].wanted.method or STARTS}
     lines: Lines = [("", *starts.values())]
     for table in tables:
         name, ours, theirs = PROBES[table.protocol], table.cells, table.published
-        lines.append((name, *(cell(ours[m].get("All")) for m in starts)))
+        lines.append((name, *(cell(ours[label].get("All")) for label in starts)))
         if any(theirs.values()):
-            lines.append((f"{name} (published)", *(cell(theirs[m].get("All")) for m in starts)))
-        if gaps := {m: table.to_published(m).get("All") for m in starts if table.to_published(m)}:
-            lines.append(("difference", *(signed(gaps[m]) if m in gaps else "-" for m in starts)))
+            lines.append((f"{name} (published)", *(cell(theirs[label].get("All")) for label in starts)))
+        differences = {label: table.to_published(label) for label in starts}
+        if any(differences.values()):
+            texts = (signed(by_column["All"]) if by_column else "-" for by_column in differences.values())
+            lines.append(("difference", *texts))
     return lines
 
 
 def _group_lines(tables: list[Table]) -> Lines:
-    """A row for each protocol and start that ours have; none where there is no result."""
+    """A row for each protocol and start with a result; no lines where there is none."""
     starts = {label_of(m): head(m) for m in tables[0].wanted.method or STARTS}
     rows: Lines = []
     for table in tables:
@@ -117,6 +119,6 @@ def _group_lines(tables: list[Table]) -> Lines:
 
 
 def draw(tables: list[Table]) -> "dict[str, Figure]":
-    """The bars of what there are results for."""
+    """The bars of the tables that have results."""
     panels = {f"{table.paper_name}, {PROBES[table.protocol]}": table.ours for table in tables if table.ours}
     return make_figures(panels, {}, "supervised learning on long-tailed lists")

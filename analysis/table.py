@@ -1,4 +1,4 @@
-"""A table of results as data: methods as rows, ours beside the published numbers, and what they amount to."""
+"""A table of results: methods as rows, ours beside the published numbers, and the differences between them as text."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,10 +32,10 @@ def signed(value: float) -> str:
 
 
 class Paper(NamedTuple):
-    """What a paper's tables have of their own.
+    """What differs between the tables of the papers.
 
-    shows: what cells are, in words. columns: all. paired: those of them that each split has, to compare methods by; of
-    none, methods are not compared.
+    shows: the meaning of the cells, in words. columns: all. paired: the columns by which methods are compared, which
+    each split has; without one, methods are not compared. cells_of: the cells of a row.
     """
 
     shows: str
@@ -46,10 +46,11 @@ class Paper(NamedTuple):
 
 @dataclass
 class Table:
-    """One data set under one probe; `rows` are ours by the method's label.
+    """The results on one data set with one probe; `rows` are ours by the method's label.
 
-    published: label -> theirs, also where we have none; published_n: its splits. differences: label -> column -> ours
-    minus the baseline's, paired over splits; empty of one method alone.
+    published: label -> the paper's cells, also of methods without a row; published_n: the number of its splits.
+    baseline: label. differences: label -> column -> ours minus the baseline's, paired over the splits; empty where
+    there is only one method.
     """
 
     paper: Paper
@@ -66,7 +67,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Take the notes of the results, and compare the methods.
+        """Collect the notes of the results, and compare the methods.
 
         Raises:
             InputError: results do not belong together, or the baseline is not among the methods.
@@ -81,9 +82,10 @@ class Table:
             raise InputError(f"the baseline {wanted.baseline} is not among the methods of the table: {known}")
         if chosen and len(rows) > 1 and self.paper.paired:
             self.baseline, base = chosen, rows[chosen]
-            for label in (label for label in rows if label != chosen):
-                found = {c: _difference(rows[label], base, c, wanted.test) for c in self.paper.paired}
-                self.differences[label] = found
+            for label, row in rows.items():
+                if label != chosen:
+                    pairs = {column: _difference(row, base, column, wanted.test) for column in self.paper.paired}
+                    self.differences[label] = pairs
 
     @property
     def title(self) -> str:
@@ -91,12 +93,12 @@ class Table:
 
     @property
     def cells(self) -> dict[str, Cells]:
-        """Label -> ours."""
+        """Label -> cells of our row."""
         return {label: self.paper.cells_of(row) for label, row in self.rows.items()}
 
     @property
     def splits(self) -> list[int]:
-        """Those to show one by one."""
+        """Numbers of the splits that are shown one by one: those that the user named."""
         return [split.number for split in self.wanted.splits_of(self.dataset)] if self.wanted.splits else []
 
     @property
@@ -106,27 +108,27 @@ class Table:
 
     @property
     def methods(self) -> list[str]:
-        """Labels, those of published rows alone last."""
+        """Labels of all methods; last those that have only a published row."""
         return list(dict.fromkeys([*self.rows, *self.published]))
 
     @property
     def missing(self) -> list[str]:
-        return [what for row in self.rows.values() for what in row.missing]
+        return [line for row in self.rows.values() for line in row.missing]
 
     def to_published(self, method: str) -> dict[str, float]:
-        """Column -> ours minus the published number, in percent points, where there are both."""
+        """Column -> ours minus the published number, in percentage points, where there are both."""
         ours, theirs = self.cells.get(method, {}), self.published.get(method, {})
         return {c: ours[c][0] - theirs[c][0] for c in self.paper.columns if c in ours and c in theirs}
 
 
 def _difference(row: Row, baseline: Row, column: str, test: str) -> Paired:
-    both = [(row.values[n][column], baseline.values[n][column]) for n in row.values if n in baseline.values]
-    both = [pair for pair in both if None not in pair]
-    return compare([ours for ours, _ in both], [theirs for _, theirs in both], test)
+    pairs = [(row.values[n][column], baseline.values[n][column]) for n in row.values if n in baseline.values]
+    pairs = [pair for pair in pairs if None not in pair]
+    return compare([ours for ours, _ in pairs], [theirs for _, theirs in pairs], test)
 
 
 def method_lines(table: Table, method: str) -> dict[str, tuple[str, ...]]:
-    """Heading -> words of n and the columns: of ours, of the published row, of the difference; without what is not."""
+    """Heading -> words of n and the columns, for our row, the published row and the difference, where they exist."""
 
     def words(n: str, cells: Cells) -> tuple[str, ...]:
         return n, *(cell(cells.get(c)) for c in table.paper.columns)
@@ -142,32 +144,33 @@ def method_lines(table: Table, method: str) -> dict[str, tuple[str, ...]]:
 
 
 def main_lines(table: Table) -> Lines:
-    """Ours, below it the published row and the difference to that, for each method."""
-    found = [line for method in table.methods for line in method_lines(table, method).items()]
-    return [("", "n", *table.paper.columns), *((heading, *words) for heading, words in found)]
+    """For each method our row, the published row and the difference between them."""
+    lines = [line for method in table.methods for line in method_lines(table, method).items()]
+    return [("", "n", *table.paper.columns), *((heading, *words) for heading, words in lines)]
 
 
 def difference_lines(table: Table) -> tuple[str, Lines, list[str]]:
-    """Caption and lines of the differences to the baseline, empty if no pair has a difference; reasons for gaps.
+    """Caption and lines of the differences to the baseline, no lines if there is none; the reasons for missing ones.
 
-    Names are indented, so that no two rows of the output begin alike.
+    Methods are indented, so that no row begins like one of the main table.
     """
     caption = f"difference to {table.baseline}, paired over splits: mean [95% interval] p ({TESTS[table.wanted.test]})"
     lines: Lines = [("", "n", *table.paper.paired)]
-    known, reasons = False, {}
-    for method, found in table.differences.items():
-        n = str(max(pair.n for pair in found.values()))
-        lines.append((f"  {method}", n, *(difference_cell(pair) for pair in found.values())))
-        known |= any(pair.difference is not None for pair in found.values())
-        for why in dict.fromkeys(pair.why for pair in found.values() if pair.why):
-            of = [c for c, pair in found.items() if pair.why == why]
-            reasons.setdefault(why, []).append(method if len(of) == len(found) else f"{method} ({', '.join(of)})")
-    why = [f"{', '.join(of)} beside {table.baseline}: {why}" for why, of in reasons.items()]
-    return caption, lines if known else [], why
+    any_known, without = False, {}  # reason -> methods, or their columns, that have no test for it
+    for method, pairs in table.differences.items():
+        n = str(max(pair.n for pair in pairs.values()))
+        lines.append((f"  {method}", n, *(difference_cell(pair) for pair in pairs.values())))
+        any_known |= any(pair.difference is not None for pair in pairs.values())
+        for why in dict.fromkeys(pair.why for pair in pairs.values() if pair.why):
+            columns = [column for column, pair in pairs.items() if pair.why == why]
+            name = method if len(columns) == len(pairs) else f"{method} ({', '.join(columns)})"
+            without.setdefault(why, []).append(name)
+    reasons = [f"{', '.join(names)} beside {table.baseline}: {why}" for why, names in without.items()]
+    return caption, lines if any_known else [], reasons
 
 
 def difference_cell(pair: Paired) -> str:
-    """'+1.23 [0.40, 2.06] p 0.012'; what is not known is left out, '-' for nothing at all."""
+    """'+1.23 [0.40, 2.06] p 0.012', without an interval or p that is not known; '-' without a difference."""
     if pair.difference is None:
         return "-"
     interval = "" if pair.low is None else f" [{pair.low:.2f}, {pair.high:.2f}]"
@@ -176,7 +179,7 @@ def difference_cell(pair: Paired) -> str:
 
 
 def split_lines(table: Table) -> Lines:
-    """Seven numbers of each method and split, in percent; 'missing' for a split without a result."""
+    """SPLIT_COLUMNS of each method and split, in percent; 'missing' for a split without a result."""
     lines: Lines = [("", *SPLIT_COLUMNS)]
     for label, row in table.rows.items():
         for n in table.splits:
@@ -195,12 +198,12 @@ def print_blocks(table: Table, name: str = "") -> None:
     Args:
         name: of the data set, where several share a table.
     """
-    of, comma = (f"{name}: ", f"{name}, ") if name else ("", "")
-    caption, lines, why = difference_lines(table)
-    told = [f"note: {of}{'; '.join(table.notes)}"] if table.notes else []
-    told += [f"missing: {comma}{what}" for what in table.missing]
-    told += [f"\n{of}{caption}\n\n{align(lines)}"] if lines else []
-    told += [f"no test: {of}{reason}" for reason in why]
+    colon, comma = (f"{name}: ", f"{name}, ") if name else ("", "")
+    caption, lines, reasons = difference_lines(table)
+    blocks = [f"note: {colon}{'; '.join(table.notes)}"] if table.notes else []
+    blocks += [f"missing: {comma}{line}" for line in table.missing]
+    blocks += [f"\n{colon}{caption}\n\n{align(lines)}"] if lines else []
+    blocks += [f"no test: {colon}{reason}" for reason in reasons]
     if table.splits:
-        told.append(f"\n{of}each split{', Std with ddof 0' if name else ''}\n\n{align(split_lines(table))}")
-    print(*(f"{text}\n" for text in told), sep="", end="")
+        blocks.append(f"\n{colon}each split{', Std with ddof 0' if name else ''}\n\n{align(split_lines(table))}")
+    print(*(f"{block}\n" for block in blocks), sep="", end="")

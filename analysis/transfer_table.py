@@ -1,8 +1,8 @@
 """Table 4 of BCL's paper (Zhou et al., ICML 2022): frozen networks on five fine-grained sets, ours beside theirs.
 
-A row is a method, a column a set; All is the unweighted mean of the five, as in the paper, whose twelve cells it gives
-within 0.01. Top-1 and Top-5 are a table each. Accuracy is over the test images, chosen here where classes have
-unequally many. Five results make a row if they are of the same pre-training.
+A row is a method, a column a set; All is the unweighted mean of the five, which reproduces the paper's twelve cells
+within 0.01. Top-1 and Top-5 are a table each. Accuracy is over the test images, not the mean over the classes, which
+differ in size: so it is chosen here. All results of a row are of the same pre-training.
 """
 
 import json
@@ -30,21 +30,21 @@ COLUMNS = (*SETS.values(), "All")
 
 
 class Transfer(NamedTuple):
-    """A result on one set: its folder, the method, and what is told of the pre-training."""
+    """A result on one set: its folder, the method, and the recorded pre-training."""
 
     folder: Path
     method: str
-    told: Pretraining
+    pretraining: Pretraining
 
 
 def with_mean(cells: Cells) -> Cells:
-    """The cells of the sets, and All, their unweighted mean, where all five are there."""
+    """The cells of the sets and, where there are all five, All, their unweighted mean."""
     values = [cells[label][0] for label in SETS.values() if label in cells]
     return cells | ({"All": (sum(values) / len(values), None)} if len(values) == len(SETS) else {})
 
 
 def cells_of(row: Row) -> Cells:
-    """Column -> accuracy; a row has a value for each set that there is a result of."""
+    """Column -> accuracy, for the sets that the row has a result of, and All."""
     return with_mean({label: (value, None) for values in row.values.values() for label, value in values.items()})
 
 
@@ -55,23 +55,23 @@ def make_tables(wanted: Wanted) -> list[Table]:
     """Two for each probe, Top-1 and Top-5.
 
     Raises:
-        InputError: a result is of no use, or results do not belong together.
+        InputError: a result is damaged, or results do not belong together.
     """
     methods, tables = wanted.method or METHODS, []
     for probe in wanted.probe or ["bcl-transfer"]:
-        found = _found(probe, wanted)
-        on = sorted({f"{e.told.pretrained_on}, {e.told.list}" for e in found if e.method in methods})
+        transfers = _transfers(probe, wanted)
+        lists = sorted({_pretraining_list(t.pretraining) for t in transfers if t.method in methods})
         for top in TOPS:
-            rows = {label_of(method): _row(method, found, probe, top, wanted) for method in methods}
+            rows = {label_of(method): _row(method, transfers, probe, top, wanted) for method in methods}
             name, dataset = f"Fine-grained sets, {top}", data_set(next(iter(SETS)))
-            table = Table(PAPER, dataset, wanted, name, " and ".join(on) or "ImageNet-LT", probe, rows)
+            table = Table(PAPER, dataset, wanted, name, " and ".join(lists) or "ImageNet-LT", probe, rows)
             table.published = {label: _published(label, top) for label in rows}
             tables.append(table)
     return tables
 
 
 def print_tables(tables: list[Table]) -> None:
-    """One after the other; what there is to say of a probe follows its last one."""
+    """One table after the other; the notes on a probe follow its last table."""
     for probe, group in groupby(tables, lambda table: table.protocol):
         both = list(group)
         for table, top in zip(both, TOPS, strict=True):
@@ -84,7 +84,7 @@ def print_tables(tables: list[Table]) -> None:
 
 
 def draw(tables: list[Table]) -> "dict[str, Figure]":
-    """None: its columns are no groups of classes."""
+    """No figures: the columns are no groups of classes."""
     return {}
 
 
@@ -93,58 +93,70 @@ def _folder(wanted: Wanted) -> Path:
 
 
 def _published(label: str, top: str) -> Cells:
-    found = {column: read_published("BCL-T4", column, label).get(top) for column in COLUMNS}
-    return {column: cell for column, cell in found.items() if cell}
+    cells = {column: read_published("BCL-T4", column, label).get(top) for column in COLUMNS}
+    return {column: cell for column, cell in cells.items() if cell}
 
 
-def _found(probe: str, wanted: Wanted) -> list[Transfer]:
-    """The results of a probe whose pre-training is told, as far as they are wanted."""
-    found = []
+def _pretraining_list(pretraining: Pretraining) -> str:
+    return f"{pretraining.pretrained_on}, {pretraining.list}"
+
+
+def _transfers(probe: str, wanted: Wanted) -> list[Transfer]:
+    """The wanted results of a probe; those without a recorded pre-training are left out."""
+    transfers = []
     for folder in sorted(_folder(wanted).glob("*")):
-        told = read_pretraining(folder)
-        if not told or told.protocol != probe or told.dataset not in SETS or wanted.contains not in folder.name:
+        pretraining = read_pretraining(folder)
+        if not pretraining or pretraining.protocol != probe or pretraining.dataset not in SETS:
             continue
-        if wanted.epochs not in (None, told.epochs) or wanted.experiments and told.experiment not in wanted.experiments:
+        if wanted.contains not in folder.name or wanted.epochs not in (None, pretraining.epochs):
+            continue
+        if wanted.experiments and pretraining.experiment not in wanted.experiments:
             continue
         try:
-            found.append(Transfer(folder, method_of(told.settings), told))
+            transfers.append(Transfer(folder, method_of(pretraining.settings), pretraining))
         except InputError:
-            continue  # a method that there is not, or no longer
-    return found
+            continue  # an unknown method, perhaps of an older version
+    return transfers
 
 
-def _row(method: str, found: list[Transfer], probe: str, top: str, wanted: Wanted) -> Row:
-    row, own = Row(label_of(method)), [e for e in found if e.method == method]
-    _check_one(row.method, own)
-    for n, (name, label) in enumerate(SETS.items()):
-        mine = [(e, r) for e in own if e.told.dataset == name and (r := _result(e, probe, wanted))]
-        for experiment, result in mine:
-            row.values[n], row.results[n] = {label: result[TOPS[top]]}, result
-            row.folders[n] = experiment.folder, experiment.folder
-    gone = ", ".join(label for n, label in enumerate(SETS.values()) if n not in row.values)
-    if gone:
-        row.missing.append(f"{row.method}: no result of {gone} below {_folder(wanted)}")
+def _row(method: str, transfers: list[Transfer], probe: str, top: str, wanted: Wanted) -> Row:
+    row, of_method = Row(label_of(method)), [transfer for transfer in transfers if transfer.method == method]
+    _check_one_pretraining(row.method, of_method)
+    columns = {name: (n, label) for n, (name, label) in enumerate(SETS.items())}
+    for transfer in sorted(of_method, key=lambda transfer: columns[transfer.pretraining.dataset]):
+        n, label = columns[transfer.pretraining.dataset]
+        result = _result(transfer, probe, wanted)
+        row.values[n], row.results[n] = {label: result[TOPS[top]]}, result
+        row.folders[n] = transfer.folder, transfer.folder
+    missing = ", ".join(label for n, label in columns.values() if n not in row.values)
+    if missing:
+        row.missing.append(f"{row.method}: no result of {missing} below {_folder(wanted)}")
     return row
 
 
-def _result(experiment: Transfer, probe: str, wanted: Wanted) -> dict[str, Any] | None:
-    """What read_result gives; sets differ between the columns of a table, the list of the pre-training may not."""
-    told = experiment.told
-    result = read_result(experiment.folder, probe, 0, wanted.mix)
+def _result(transfer: Transfer, probe: str, wanted: Wanted) -> dict[str, Any]:
+    """What read_result returns, but its `kind` has the list of the pre-training in place of the data set.
+
+    A table's columns are different sets, but all its rows must be pre-trained on the same list.
+    """
+    result = read_result(transfer.folder, probe, 0, wanted.mix)
     if result is None or None in (result["top1"], result["top5"]):
-        raise InputError(f"{experiment.folder} has no Top-1 and Top-5: run that probe again")
-    kind = {k: v for k, v in result["kind"].items() if k != "dataset"}
-    return {**result, "kind": kind | {"list of the pre-training": f"{told.pretrained_on}, {told.list}"}}
+        raise InputError(f"{transfer.folder} has no Top-1 and Top-5: run that probe again")
+    kind = {key: value for key, value in result["kind"].items() if key != "dataset"}
+    return {**result, "kind": kind | {"list of the pre-training": _pretraining_list(transfer.pretraining)}}
 
 
-def _kept(settings: dict[str, Any]) -> str:
-    return json.dumps(sorted((name, str(value)) for name, value in settings.items() if name not in OF_A_SPLIT))
+def _settings(pretraining: Pretraining) -> str:
+    """The settings that must be the same in all results of a row."""
+    items = pretraining.settings.items()
+    return json.dumps(sorted((name, str(value)) for name, value in items if name not in OF_A_SPLIT))
 
 
-def _check_one(label: str, experiments: list[Transfer]) -> None:
-    """Raise InputError if a set has several results, or two sets have other pre-trainings."""
-    settings = {(e.told.experiment, e.told.epochs, _kept(e.told.settings)) for e in experiments}
-    sets = [e.told.dataset for e in experiments]
+def _check_one_pretraining(label: str, transfers: list[Transfer]) -> None:
+    """Raise InputError if a set has several results, or sets have different pre-trainings."""
+    pretrainings = [transfer.pretraining for transfer in transfers]
+    settings = {(p.experiment, p.epochs, _settings(p)) for p in pretrainings}
+    sets = [p.dataset for p in pretrainings]
     if len(settings) > 1 or len(set(sets)) < len(sets):
-        names = ", ".join(sorted(e.folder.name for e in experiments))
+        names = ", ".join(sorted(transfer.folder.name for transfer in transfers))
         raise InputError(f"several pre-trainings or settings of {label} were probed: {names}; {CHOOSE}")

@@ -31,13 +31,13 @@ def write_tables(tables: list[Table], folder: Path) -> list[Path]:
     as_json = json.dumps({"tables": content}, indent=1, allow_nan=False, default=str) + "\n"
     texts = {".md": markdown(tables), ".csv": long_csv(content), ".tex": latex(tables), ".json": as_json}
     for suffix, text in texts.items():
-        # Names of files need not be text.
+        # Names of files within may have bytes that are not UTF-8.
         replace_file(folder / f"tables{suffix}", text.encode(errors="backslashreplace"))
     return [folder / f"tables{suffix}" for suffix in texts]
 
 
 def markdown(tables: list[Table]) -> str:
-    """For each table a heading, the table, and what follows it on the terminal."""
+    """For each table a heading, the table, and the remarks and tables that follow it on the terminal."""
     parts = []
     for table in tables:
         caption, differences, _ = difference_lines(table)
@@ -50,23 +50,24 @@ def markdown(tables: list[Table]) -> str:
 
 
 def remarks(table: Table) -> list[str]:
-    """Notes, what is missing, and what could not be tested."""
+    """Notes, missing results, and the reasons for missing tests, a line each."""
     kinds = {"note": table.notes, "missing": table.missing, "no test": difference_lines(table)[2]}
-    return [f"{kind}: {what}" for kind, words in kinds.items() for what in words]
+    return [f"{kind}: {line}" for kind, lines in kinds.items() for line in lines]
 
 
 def _pipes(lines: Lines) -> str:
-    words = [[word.strip().replace("|", r"\|") for word in line] for line in lines]
-    widths = [max(3, *(len(line[i]) for line in words)) for i in range(len(words[0]))]
-    words.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    rows = [
-        [line[0].ljust(widths[0]), *(w.rjust(n) for w, n in zip(line[1:], widths[1:], strict=True))] for line in words
+    """Lines as a Markdown table, the first column aligned left and the others right."""
+    rows = [[word.strip().replace("|", r"\|") for word in line] for line in lines]
+    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+    rows.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    padded = [
+        [row[0].ljust(widths[0]), *(word.rjust(n) for word, n in zip(row[1:], widths[1:], strict=True))] for row in rows
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in padded)
 
 
 def long_csv(tables: list[dict[str, Any]]) -> str:
-    """One line for each table, method and column; numbers in full, in percent; empty where there is none."""
+    """One line for each table, method and column; numbers in percent, not rounded; empty where there is none."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -79,19 +80,19 @@ def long_csv(tables: list[dict[str, Any]]) -> str:
 
 
 def _numbers(table: Table, method: str, column: str) -> dict[str, Any]:
-    """A cell's numbers under the names of the CSV's columns; without those that are not known."""
+    """A cell's numbers under the names of the CSV's columns, without those that are not known."""
     mean, std = table.cells.get(method, {}).get(column, (None, None))
-    theirs = table.published.get(method, {}).get(column, (None, None))
-    found = {"mean": mean, "std": std, "published mean": theirs[0], "published std": theirs[1]}
-    found["difference to published"] = table.to_published(method).get(column)
+    published_mean, published_std = table.published.get(method, {}).get(column, (None, None))
+    numbers = {"mean": mean, "std": std, "published mean": published_mean, "published std": published_std}
+    numbers["difference to published"] = table.to_published(method).get(column)
     if pair := table.differences.get(method, {}).get(column):
-        found |= {"baseline": table.baseline, "pairs": pair.n, "paired difference": pair.difference}
-        found |= {"low": pair.low, "high": pair.high, "p": pair.p}
-    return {name: value for name, value in found.items() if value is not None}
+        numbers |= {"baseline": table.baseline, "pairs": pair.n, "paired difference": pair.difference}
+        numbers |= {"low": pair.low, "high": pair.high, "p": pair.p}
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def latex(tables: list[Table]) -> str:
-    """A `table` for each, to be read by \\input in a document with the package booktabs; the best of ours is bold."""
+    """A `table` environment for each, for \\input in a document with the package booktabs; our best is bold."""
     parts = [r"% \usepackage{booktabs}"]
     for table in tables:
         caption, differences, _ = difference_lines(table)
@@ -104,36 +105,37 @@ def latex(tables: list[Table]) -> str:
 
 
 def best(table: Table) -> set[tuple[str, str]]:
-    """(method, column) of our best: the highest mean, of Std the lowest, as printed; of one method alone none is."""
-    best = set()
+    """(method, column) of our best, the highest mean as printed (of Std the lowest); none in a column of one method."""
+    winners = set()
     for column in table.paper.columns:
         means = {method: round(cells[column][0], 2) for method, cells in table.cells.items() if column in cells}
         if len(means) > 1:
-            limit = min(means.values()) if column == "Std" else max(means.values())
-            best |= {(method, column) for method, mean in means.items() if mean == limit}
-    return best
+            best_mean = min(means.values()) if column == "Std" else max(means.values())
+            winners |= {(method, column) for method, mean in means.items() if mean == best_mean}
+    return winners
 
 
 def _tabular(lines: Lines, bold: set[tuple[str, str]]) -> str:
+    """Lines as a `tabular` environment; bold: (first word of the line, column)."""
     head, *rows = lines
-    text = [[_stacked(escaped(word.strip())) for word in line] for line in lines]
-    for row, words in zip(rows, text[1:], strict=True):
+    cells = [[_stacked(escaped(word.strip())) for word in line] for line in lines]
+    for row, words in zip(rows, cells[1:], strict=True):
         for i, column in enumerate(head):
             if (row[0], column) in bold:
                 words[i] = rf"\textbf{{{words[i]}}}"
-    body = [" & ".join(words) + r" \\" for words in text]
+    body = [" & ".join(words) + r" \\" for words in cells]
     body = [rf"\begin{{tabular}}{{lr{'c' * (len(head) - 2)}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
     return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
 
 
 def _stacked(cell: str) -> str:
-    """Difference, interval and p of an escaped cell below each other: side by side, five columns leave the page."""
-    parts = re.sub(r" (?=\[|p )", r" \\\\ {}", cell)  # {}: what follows \\ in brackets is a length
-    return cell if parts == cell else rf"\shortstack{{{parts}}}"
+    """Difference, interval and p of an escaped cell below each other: side by side, five columns exceed the page."""
+    stacked = re.sub(r" (?=\[|p )", r" \\\\ {}", cell)  # {}: LaTeX takes brackets right after \\ for a length
+    return cell if stacked == cell else rf"\shortstack{{{stacked}}}"
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX: special characters, signs of numbers, and a dash for what is missing."""
+    """Text as LaTeX: special characters, signs of numbers, and a dash for a missing number."""
     if text == "-":
         return "--"
     text = "".join(_LATEX.get(letter, letter) for letter in text)
@@ -141,7 +143,7 @@ def escaped(text: str) -> str:
 
 
 def as_dict(table: Table) -> dict[str, Any]:
-    """Everything: numbers, per split and per class, files they came from, notes, and what is missing."""
+    """Everything: numbers, also per split and per class, the files that they are from, notes and missing results."""
     names = {"dataset": table.paper_name, "pretrained_on": table.pretrained_on, "protocol": table.protocol}
     rows = []
     for method in table.methods:
@@ -150,13 +152,13 @@ def as_dict(table: Table) -> dict[str, Any]:
         columns = {column: _numbers(table, method, column) for column in table.paper.columns}
         paired = {c: pair._asdict() for c, pair in table.differences.get(method, {}).items()}
         splits = {n: {**row.values[n], **result, "notes": sorted(result["notes"])} for n, result in row.results.items()}
-        found = {"columns": columns, "paired": paired, "splits": splits, "missing": row.missing}
-        rows.append({"method": method, "n": n, **found})
-    baseline = {"baseline": table.baseline or None, "test": table.wanted.test}
+        content = {"columns": columns, "paired": paired, "splits": splits, "missing": row.missing}
+        rows.append({"method": method, "n": n, **content})
     return {
         **names,
         "columns": table.paper.columns,
-        **baseline,
+        "baseline": table.baseline or None,
+        "test": table.wanted.test,
         "rows": rows,
         "notes": table.notes,
         "missing": table.missing,

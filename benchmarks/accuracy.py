@@ -1,10 +1,11 @@
-"""Whether speed costs accuracy: float32 with Pillow's views beside bfloat16 with batched ones, from several seeds.
+"""Whether the fast settings cost accuracy: float32 with Pillow's views against bfloat16 with batched ones, by seed.
 
     python -m benchmarks.accuracy --data /usr/share/datasets/fashion-mnist [--methods simclr sdclr] [--seeds 1 2 3]
 
-Fashion-MNIST-LT, split 1, every tenth image of its long-tailed list (5400/54 become 540/6): pre-training of res20_s, a
-linear probe on every tenth labelled image, and the few-shot probe, each with the test set's 10,000 images. Both sides
-have the same seeds. Writes results/precision.txt and, below --root, what the runs leave; run again, it goes on.
+Fashion-MNIST-LT, split 1, every tenth image of its long-tailed list (class sizes of 5400 to 54 become 540 to 6):
+pre-training of res20_s, a linear probe on every tenth labelled image, and the few-shot probe, each tested on the 10,000
+test images. Both sides have the same seeds. Writes results/precision.txt and the runs' folders below --root; started
+again, it continues with the runs that are missing.
 """
 
 import argparse
@@ -36,7 +37,7 @@ PROBES = {
 
 
 def parse() -> argparse.Namespace:
-    """The flags."""
+    """The options; raises InputError for a bad one."""
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--data", required=True, help="folder of Fashion-MNIST")
@@ -53,7 +54,7 @@ def parse() -> argparse.Namespace:
 
 
 def thinned(args: argparse.Namespace) -> dict[str, Path]:
-    """The lists of the long-tailed and of the labelled images, every n-th of each class, written below the root."""
+    """Write the long-tailed and the labelled list with every n-th image of each class below the root; their paths."""
     data = data_set("fashion_mnist").open(args.data)
     paths = {}
     for name, whole in {
@@ -70,22 +71,23 @@ def thinned(args: argparse.Namespace) -> dict[str, Path]:
 
 
 def call(script: str, experiment: str, *words: object) -> None:
-    """Run one of the project's scripts; its output goes to the experiment's log.txt."""
+    """Run one of the project's scripts, whose output is also in the experiment's log.txt.
+
+    Raises:
+        InputError: it failed.
+    """
     command = [sys.executable, script, experiment, *map(str, words)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(f"{script} failed: {done.stderr.strip().splitlines()[-1] if done.stderr else done.returncode}")
+        reason = done.stderr.strip().splitlines()[-1] if done.stderr else done.returncode
+        raise InputError(f"{script} failed: {reason}")
 
 
 def study(args: argparse.Namespace, method: str, seed: int, side: str, lists: dict[str, Path]) -> dict[str, dict]:
-    """Pre-train and probe from one seed; the groups' accuracies of each probe, in percent."""
-    folder = (
-        args.root.absolute() / f"{method}_{side.replace(', ', '_')}_{args.model}_thin{args.thin}_e{args.epochs}_s{seed}"
-    )
-    name, common = (
-        "fashion_mnist_split1_D_i",
-        ["--dataset", "fashion_mnist", "--data", args.data, "--model", args.model],
-    )
+    """Pre-train and probe with one seed; probe -> group -> accuracy in percent."""
+    settings = f"{side.replace(', ', '_')}_{args.model}_thin{args.thin}_e{args.epochs}_s{seed}"
+    folder, name = args.root.absolute() / f"{method}_{settings}", "fashion_mnist_split1_D_i"
+    common = ["--dataset", "fashion_mnist", "--data", args.data, "--model", args.model]
     last = folder / name / f"model_{args.epochs}.pt"
     if not last.exists():
         call(
@@ -93,11 +95,10 @@ def study(args: argparse.Namespace, method: str, seed: int, side: str, lists: di
             "--epochs", args.epochs, "--batch_size", 128, "--optimizer", "sgd", "--lr", 0.5, "--temperature", 0.2,
             "--output_ch", 128, "--seed", seed, "--resume", "True", "--num_workers", 1, *METHODS[method], *SIDES[side],
         )  # fmt: skip
-    found = {}
+    groups = {}
+    few_shot_list = "fashion_mnist_imbSub_with_subsets/fashion_mnist_split1_S_b.npy"
     for probe, words in PROBES.items():
-        train = (
-            lists["linear"] if probe == "linear" else "fashion_mnist_imbSub_with_subsets/fashion_mnist_split1_S_b.npy"
-        )
+        train = lists["linear"] if probe == "linear" else few_shot_list
         results = folder / f"{name}__{probe}" / "results.json"
         if not results.exists():
             call(
@@ -106,20 +107,24 @@ def study(args: argparse.Namespace, method: str, seed: int, side: str, lists: di
                 "--fixto", "layer4", "--fixbn", "--lr", 30, "--wd", 0, "--num_workers", 1,
                 "--seed", seed, *words, *SIDES[side],
             )  # fmt: skip
-        found[probe] = json.loads(results.read_text())["groups"]
-    return found
+        groups[probe] = json.loads(results.read_text())["groups"]
+    return groups
 
 
-def table(method: str, probe: str, found: dict[str, list[dict]]) -> list[str]:
-    """Mean and standard deviation over seeds (n - 1) of each side, and the difference of the means."""
+def table(method: str, probe: str, groups: dict[str, list[dict]]) -> list[str]:
+    """The lines of a table: mean and standard deviation (n - 1) over seeds of each side, and the difference of means.
+
+    Args:
+        groups: side -> group -> accuracy in percent, of each seed.
+    """
     lines = [f"{method}, {probe}".ljust(24) + "".join(group.rjust(16) for group in COLUMNS)]
-    for side, results in found.items():
-        columns = [[r[group] for r in results] for group in COLUMNS]
+    for side, seeds in groups.items():
+        columns = [[seed[group] for seed in seeds] for group in COLUMNS]
         cells = [
             f"{statistics.mean(c):.2f} ± {statistics.stdev(c) if len(c) > 1 else 0:.2f}".rjust(16) for c in columns
         ]
         lines.append(f"  {side}".ljust(24) + "".join(cells))
-    means = [[statistics.mean(r[group] for r in results) for group in COLUMNS] for results in found.values()]
+    means = [[statistics.mean(seed[group] for seed in seeds) for group in COLUMNS] for seeds in groups.values()]
     lines.append("  difference".ljust(24) + "".join(f"{b - a:+.2f}".rjust(16) for a, b in zip(*means, strict=True)))
     return lines
 
@@ -132,9 +137,10 @@ def main() -> None:
         f"{' '.join(map(str, args.seeds))}: test accuracy in %, mean ± standard deviation over seeds",
     ]
     for method in args.methods:
-        found = {side: [study(args, method, seed, side, lists) for seed in args.seeds] for side in SIDES}
+        results = {side: [study(args, method, seed, side, lists) for seed in args.seeds] for side in SIDES}
         for probe in PROBES:
-            lines += ["", *table(method, probe, {side: [r[probe] for r in results] for side, results in found.items()})]
+            groups = {side: [probes[probe] for probes in of_seeds] for side, of_seeds in results.items()}
+            lines += ["", *table(method, probe, groups)]
     print("\n".join(lines))
     args.out.write_text("\n".join(lines) + "\n")
 

@@ -1,17 +1,18 @@
-"""Methods side by side where the network can memorise its data: ResNet-18 on 1,396 images of CIFAR-10-LT, at 16 pixels.
+"""Compares methods where the network can memorise its data: ResNet-18 on 1,396 images of CIFAR-10-LT at 16 pixels.
 
     python -m benchmarks.cifar10_small --data cifar10.npz --work FOLDER [--splits 1] [--runs simclr bcl-i] [--jobs 2]
     python -m benchmarks.cifar10_small --table
 
-The second arm of benchmarks/cifar10_study.py, in the regime that the papers are about: the published recipe (its views,
-rates and probes) with every eighth image of the authors' long-tailed list. The list is sorted by class, and so each
-class keeps an eighth, the rarest one 5 or 6 images. The linear probe trains on every eighth labelled image, 5,625,
-since all of them would take half an hour of two; the few-shot probe on the authors' whole list of 450; validation and
-test are whole. Groups are by the class sizes of the thinned list, which is written into FOLDER alone.
+The counterpart of benchmarks/cifar10_study.py in the regime that the papers study: the published recipe (its views,
+learning rates and probes) with every eighth image of the authors' long-tailed list. The list is sorted by class, so
+each class keeps an eighth of its images, the rarest one 5 or 6. The linear probe trains on every eighth labelled image,
+5,625, because all of them would take half an hour; the few-shot probe trains on the authors' whole list of 450;
+validation and test sets are whole. The groups follow from the class sizes of the thinned list, which is written into
+FOLDER only.
 
-What a run leaves in `results/cifar10_small/splitN/RUN/`: results.json of both probes, metrics.jsonl of pre-training
+Results of a run in `results/cifar10_small/splitN/RUN/`: results.json of both probes, metrics.jsonl of the pre-training
 with the loss of Many, Medium and Few by epoch, times in run.json. The encoder of 11 million weights (45 MB) stays in
-FOLDER. What is there is not run again; what was interrupted goes on, where FOLDER still has it.
+FOLDER. A run with results is not repeated; an interrupted one continues if FOLDER still has its files.
 """
 
 import argparse
@@ -48,22 +49,22 @@ PROTOCOLS = ("sdclr-linear", "sdclr-fewshot")
 
 
 def shape(options: argparse.Namespace) -> str:
-    """What tells the names of thinned lists from those of whole ones."""
+    """The part of a thinned list's name that distinguishes it from the whole list's."""
     return f"thin{options.thin}"
 
 
 def thinned_list(split: int, options: argparse.Namespace) -> Path:
-    """Where the thinned long-tailed list of a split lies."""
+    """The path of a split's thinned long-tailed list."""
     return options.work / "lists" / f"{CIFAR.list_of(Split(split, True, shape(options)))}.npy"
 
 
 def labelled_list(options: argparse.Namespace) -> Path:
-    """Where the thinned list of the linear probe lies."""
+    """The path of the linear probe's thinned list."""
     return options.work / "lists" / f"{Path(CIFAR.train_list).stem}_{shape(options)}.npy"
 
 
 def thin(ids: np.ndarray, labels: np.ndarray, every: int) -> np.ndarray:
-    """The 1st, (every + 1)-th, ... image of a list of image numbers [N], whose labels are [N].
+    """The 1st, (every + 1)-th, ... of a list of image numbers [N] with labels [N].
 
     Raises:
         InputError: a class has no image left.
@@ -77,7 +78,7 @@ def write_lists(data: Opened, options: argparse.Namespace) -> None:
     """Write the thinned lists into the work folder.
 
     Raises:
-        InputError: a list is missing or bad, or a class would be lost.
+        InputError: a list is missing or bad, or a class would have no image left.
     """
     lists = {labelled_list(options): CIFAR.train_list}
     for split in options.splits:
@@ -88,7 +89,7 @@ def write_lists(data: Opened, options: argparse.Namespace) -> None:
 
 
 def commands_of(name: str, split: int, options: argparse.Namespace) -> list[list[str]]:
-    """The command lines of a run: those of the recipe, of the thinned lists."""
+    """The command lines of a run: those of the recipe, with the thinned lists."""
     settings = {
         "dataset": CIFAR.name, "data": options.data, "root": options.work, "model": options.model,
         "split": CIFAR.list_of(Split(split, True, shape(options))), "image_size": options.image_size,
@@ -99,29 +100,30 @@ def commands_of(name: str, split: int, options: argparse.Namespace) -> list[list
         settings["epochs"] = options.epochs
     given = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     pretraining, *probes = commands(parse_recipe([*given, *RUNS[name]], ""))
-    tailed, few = thinned_list(split, options), CIFAR.few_shot_list(Split(split, True, ""))
-    found = [_with_list(pretraining, tailed)]
-    for words, protocol, chosen in zip(probes, PROTOCOLS, (labelled_list(options), few), strict=True):
-        found.append([*_with_list(words, chosen), "--groupSplit", str(tailed), "--protocol", protocol])
-    return found
+    long_tailed, few_shot = thinned_list(split, options), CIFAR.few_shot_list(Split(split, True, ""))
+    steps = [_with_list(pretraining, long_tailed)]
+    for words, protocol, chosen in zip(probes, PROTOCOLS, (labelled_list(options), few_shot), strict=True):
+        steps.append([*_with_list(words, chosen), "--groupSplit", str(long_tailed), "--protocol", protocol])
+    return steps
 
 
 def _with_list(words: list[str], chosen: Path | str) -> list[str]:
+    """The command line with another training list."""
     at = words.index("--trainSplit") + 1
     return [*words[:at], str(chosen), *words[at + 1 :]]
 
 
 def run_one(name: str, split: int, options: argparse.Namespace) -> None:
-    """Run the steps of a run to their end with one thread, and keep what comes of it.
+    """Run all steps of a run with one thread, and keep its results.
 
     Raises:
-        InputError: one failed.
+        InputError: a step failed.
     """
     steps, seconds = commands_of(name, split, options), options.work / "seconds" / f"split{split}-{name}.json"
     run_steps(steps, seconds, f"{name} of split {split}")
-    told = {"name": name, "split": split, "epochs": 0 if name == "untrained" else options.epochs}
-    told |= {key: getattr(options, key) for key in ("model", "batch_size", "image_size", "thin")}
-    keep(options.out / f"split{split}" / name, told, *folders(steps), seconds)
+    record = {"name": name, "split": split, "epochs": 0 if name == "untrained" else options.epochs}
+    record |= {key: getattr(options, key) for key in ("model", "batch_size", "image_size", "thin")}
+    keep(options.out / f"split{split}" / name, record, *folders(steps), seconds)
 
 
 def write_table(folder: Path) -> str:
@@ -131,12 +133,12 @@ def write_table(folder: Path) -> str:
         InputError: there is no result yet.
     """
     results = some_results_in(folder)
-    one = next(iter(results.values()))
-    counts, epochs = one["linear"]["class_counts"], max(told["epochs"] for told in results.values())
+    first = next(iter(results.values()))
+    counts, epochs = first["linear"]["class_counts"], max(record["epochs"] for record in results.values())
     text = (
-        f"CIFAR-10-LT, every {one['thin']}th image of the authors' lists ({sum(counts):,} images, classes of "
-        f"{max(counts)} to {min(counts)}), {one['image_size']} pixels, {one['model']},\n"
-        f"batch {one['batch_size']}, {epochs} epochs, one thread; python -m benchmarks.cifar10_small\n"
+        f"CIFAR-10-LT, every {first['thin']}th image of the authors' lists ({sum(counts):,} images, classes of "
+        f"{max(counts)} to {min(counts)}), {first['image_size']} pixels, {first['model']},\n"
+        f"batch {first['batch_size']}, {epochs} epochs, one thread; python -m benchmarks.cifar10_small\n"
         "Test accuracy in percent, mean of the classes of each group, Std of the three, All; of several splits mean ± "
         "standard deviation. val: the linear probe's accuracy on the validation list\n"
         f"\n{table(results, RUNS)}\n"
@@ -144,13 +146,13 @@ def write_table(folder: Path) -> str:
     if losses := loss_table(results, RUNS):
         text += f"\nLoss of pre-training in nats, mean of the {LAST} epochs that end there\n\n{losses}\n"
     replace_file(folder.with_suffix(".txt"), text.encode())
-    title = f"{sum(counts):,} images of CIFAR-10-LT, {one['image_size']} pixels, {one['model']}, {epochs} epochs"
+    title = f"{sum(counts):,} images of CIFAR-10-LT, {first['image_size']} pixels, {first['model']}, {epochs} epochs"
     write_figures(results, RUNS, folder, title)
     return text
 
 
 def parse() -> argparse.Namespace:
-    """Flags; InputError for a bad one."""
+    """The options; raises InputError for a bad one."""
     parser = pretraining_parser(__doc__, RESULTS, RUNS, splits=[1, 2, 3], epochs=240, model="res18", batch_size=256)
     parser.add_argument("--image_size", type=number(int, 8, 32), default=16)
     parser.add_argument("--thin", type=positive, default=8, help="of so many images of a list, the first is taken")

@@ -1,13 +1,13 @@
-"""Methods side by side on photographs: CIFAR-10-LT, the authors' lists, a small ResNet, as many epochs for each.
+"""Compares methods on photographs: CIFAR-10-LT with the authors' lists, a small ResNet, equally many epochs for each.
 
     python -m benchmarks.cifar10_study --data cifar10.npz --work FOLDER [--splits 1] [--runs simclr bcl-i] [--jobs 2]
     python -m benchmarks.cifar10_study --table
 
 Each run is the recipe cmds/shell_scrips/cifar-10-LT.sh with one thread: pre-training, linear probe, few-shot probe.
-What it leaves in `results/cifar10_study/splitN/RUN/`: results.json of both probes, metrics.jsonl of pre-training, times
-in run.json, and the encoder for safetensors. What is there is not run again; what was interrupted goes on, where FOLDER
-still has it. The table is made of all that is there. SDCLR's share of pruned weights is the one whose linear probe has
-the best accuracy on the validation images of split 1; nothing is chosen by the test images.
+Results of a run in `results/cifar10_study/splitN/RUN/`: results.json of both probes, metrics.jsonl of the pre-training,
+times in run.json, and the encoder as safetensors. A run with results is not repeated; an interrupted one continues if
+FOLDER still has its files. The table shows all results that exist. SDCLR's share of pruned weights is the one whose
+linear probe has the best accuracy on the validation images of split 1; nothing is chosen by the test images.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CIFAR = data_set("cifar10")
 RESULTS = PROJECT / "results" / "cifar10_study"
 RECIPE = PROJECT / "cmds" / "shell_scrips" / "cifar-10-LT.sh"
 SDCLR = {f"sdclr-{share:g}": ["--method", "sdclr", "--prune_percent", f"{share:g}"] for share in (0.2, 0.5, 0.9)}
-# A run's name -> options of its recipe, and its label; all are on the long-tailed list but simclr-D_b.
+# A run's name -> options of its recipe. All pre-train on the long-tailed list but simclr-D_b, on the balanced one.
 RUNS = {
     "untrained": ["--method", "untrained"],
     "simclr": ["--method", "simclr"],
@@ -40,7 +40,7 @@ RUNS = {
 
 
 def recipe_of(name: str, split: int, options: argparse.Namespace) -> list[str]:
-    """The command of a run."""
+    """The command line of a run: the recipe's script with its options."""
     epochs = [] if name == "untrained" else ["--epochs", str(options.epochs)]
     usual = {
         "split": CIFAR.list_of(Split(split, not name.endswith("D_b"), "")), "data": options.data, "download": "False",
@@ -52,7 +52,7 @@ def recipe_of(name: str, split: int, options: argparse.Namespace) -> list[str]:
 
 
 def run_one(name: str, split: int, options: argparse.Namespace) -> None:
-    """Run a recipe to its end with one thread, and keep what comes of it.
+    """Run a recipe with one thread, and keep its results and its encoder.
 
     Raises:
         InputError: it failed.
@@ -63,12 +63,12 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
     steps = steps_of(command)
     write_encoder(Path(steps[1][steps[1].index("--checkpoint") + 1]), out / "encoder.safetensors")
     epochs = 0 if name == "untrained" else options.epochs
-    told = {"name": name, "split": split, "model": options.model, "epochs": epochs, "batch_size": options.batch_size}
-    keep(out, told, *folders(steps), seconds)
+    record = {"name": name, "split": split, "model": options.model, "epochs": epochs, "batch_size": options.batch_size}
+    keep(out, record, *folders(steps), seconds)
 
 
 def chosen_share(results: Results) -> str:
-    """The name of the SDCLR run of split 1 with the best linear validation accuracy; '' before all have been run."""
+    """The SDCLR run of split 1 with the best linear validation accuracy; '' until all of them have a result."""
     accuracies = {name: results[name, 1]["linear"]["best"]["val"] for name in SDCLR if (name, 1) in results}
     return max(accuracies, key=accuracies.get) if len(accuracies) == len(SDCLR) else ""
 
@@ -76,10 +76,10 @@ def chosen_share(results: Results) -> str:
 def write_table(folder: Path) -> str:
     """Write results/cifar10_study.txt and the figures beside the folder of results, and return the text."""
     results = some_results_in(folder)
-    one, epochs = next(iter(results.values())), max(told["epochs"] for told in results.values())
+    first, epochs = next(iter(results.values())), max(record["epochs"] for record in results.values())
     chosen = chosen_share(results)
     text = (
-        f"CIFAR-10-LT from JPEG files, the authors' lists, {one['model']}, batch {one['batch_size']}, "
+        f"CIFAR-10-LT from JPEG files, the authors' lists, {first['model']}, batch {first['batch_size']}, "
         f"{epochs} epochs, one thread; python -m benchmarks.cifar10_study\n"
         "Test accuracy in percent, mean of the classes of each group, Std of the three, All; of several splits mean ± "
         "standard deviation. val: the linear probe's accuracy on the validation list\n"
@@ -87,12 +87,12 @@ def write_table(folder: Path) -> str:
         + f"\n{table(results, RUNS)}\n"
     )
     replace_file(folder.with_suffix(".txt"), text.encode())
-    write_figures(results, RUNS, folder, f"CIFAR-10-LT, {one['model']}, {epochs} epochs")
+    write_figures(results, RUNS, folder, f"CIFAR-10-LT, {first['model']}, {epochs} epochs")
     return text
 
 
 def parse() -> argparse.Namespace:
-    """Flags; InputError for a bad one."""
+    """The options; raises InputError for a bad one."""
     return parsed(pretraining_parser(__doc__, RESULTS, RUNS, splits=[1], epochs=60, model="res20_s", batch_size=512))
 
 

@@ -1,12 +1,12 @@
-"""BCL's table 3 on photographs: CE, cRT and LA on CIFAR-10-LT, from random weights and from the study's encoders.
+"""BCL's table 3 on photographs: CE, cRT and LA on CIFAR-10-LT, from random weights and from pre-trained encoders.
 
     python -m benchmarks.cifar10_supervised --data cifar10.npz --work FOLDER [--splits 1] [--runs random bcl-i]
     python -m benchmarks.cifar10_supervised --table
 
-Each run is protocols ce, crt, la and la-posthoc (docs/supervised.md) with one thread, on the authors' long-tailed list,
-from random weights or from an encoder that benchmarks/cifar10_study.py has left, as many epochs for all. What it leaves
-in `results/cifar10_supervised/splitN/RUN/`: results.json of each protocol, and times in run.json. What is there is not
-run again; what was interrupted goes on, where FOLDER still has it.
+Each run is the protocols ce, crt, la and la-posthoc (docs/supervised.md) with one thread, on the authors' long-tailed
+list, from random weights or from an encoder of benchmarks/cifar10_study.py, with equally many epochs. Results of a run
+in `results/cifar10_supervised/splitN/RUN/`: results.json of each protocol, and times in run.json. A run with results is
+not repeated; an interrupted one continues if FOLDER still has its files.
 """
 
 import argparse
@@ -28,16 +28,16 @@ CIFAR = data_set("cifar10")
 RESULTS = PROJECT / "results" / "cifar10_supervised"
 RANDOM = "random"
 RUNS = (RANDOM, *(name for name in cifar10_study.RUNS if name != "untrained"))
-LEARNED = [name for name, protocol in PROTOCOLS.items() if protocol.supervised]  # ce is the first
+LEARNED = [name for name, protocol in PROTOCOLS.items() if protocol.supervised]  # ce first: others build on it
 
 
 def encoder_of(name: str, split: int, options: argparse.Namespace) -> Path | None:
-    """The encoder that a run begins with; None for random weights."""
+    """The file of the encoder that a run starts from; None for random weights."""
     return None if name == RANDOM else options.encoders / f"split{split}" / name / "encoder.safetensors"
 
 
 def commands_of(name: str, split: int, options: argparse.Namespace) -> list[list[str]]:
-    """The command lines of a run, one a protocol."""
+    """The command lines of a run, one for each protocol."""
     encoder, epochs = encoder_of(name, split, options), {"crt": options.crt_epochs, "la-posthoc": None}
     commands = []
     for protocol in LEARNED:
@@ -57,16 +57,17 @@ def commands_of(name: str, split: int, options: argparse.Namespace) -> list[list
 
 
 def run_one(name: str, split: int, options: argparse.Namespace) -> None:
-    """Run the protocols of a run to their end with one thread, and keep what comes of it.
+    """Run all protocols of a run with one thread, and keep its results.
 
     Raises:
-        InputError: one failed.
+        InputError: a protocol failed.
     """
     commands, seconds = commands_of(name, split, options), options.work / "seconds" / f"split{split}-{name}.json"
     run_steps(commands, seconds, f"{name} of split {split}")
-    told = {"name": name, "split": split, "model": options.model, "epochs": options.epochs}
+    record = {"name": name, "split": split, "model": options.model, "epochs": options.epochs}
+    record["crt_epochs"] = options.crt_epochs
     folders = dict(zip(LEARNED, map(folder_of, commands), strict=True))
-    keep(options.out / f"split{split}" / name, told | {"crt_epochs": options.crt_epochs}, None, folders, seconds)
+    keep(options.out / f"split{split}" / name, record, None, folders, seconds)
 
 
 def write_table(folder: Path) -> str:
@@ -76,11 +77,11 @@ def write_table(folder: Path) -> str:
         InputError: there is no result yet.
     """
     results = some_results_in(folder)
-    one, runs = next(iter(results.values())), {name: found for name in RUNS if (found := runs_of(results, name))}
+    first, runs = next(iter(results.values())), {name: records for name in RUNS if (records := runs_of(results, name))}
     parts = [f"{protocol}\n\n{groups_table(runs, protocol)}\n" for protocol in LEARNED]
     text = (
-        f"CIFAR-10-LT from JPEG files, the authors' long-tailed lists with their labels, {one['model']}, "
-        f"{one['epochs']} epochs (cRT's classifier: {one['crt_epochs']}), one thread;\n"
+        f"CIFAR-10-LT from JPEG files, the authors' long-tailed lists with their labels, {first['model']}, "
+        f"{first['epochs']} epochs (cRT's classifier: {first['crt_epochs']}), one thread;\n"
         "python -m benchmarks.cifar10_supervised\n"
         "Test accuracy in percent, mean of the classes of each group, Std of the three, All; of several splits mean ± "
         "standard deviation. run: what the network begins with, of python -m benchmarks.cifar10_study\n\n"
@@ -91,7 +92,7 @@ def write_table(folder: Path) -> str:
 
 
 def parse() -> argparse.Namespace:
-    """Flags; InputError for a bad one, or where an encoder is missing."""
+    """The options; raises InputError for a bad one, or if an encoder is missing."""
     parser = study_parser(__doc__, RESULTS, RUNS, splits=[1], epochs=30, model="res20_s")
     parser.add_argument("--crt_epochs", type=positive, default=10, help="of cRT's classifier")
     parser.add_argument("--encoders", type=Path, default=cifar10_study.RESULTS, help="what the study has left")

@@ -1,14 +1,14 @@
-"""Two procedures timed in turns, each in a process of its own; and what the processor could do at best.
+"""Times procedures in turns, each in a process of its own; and measures the best speed of the processor.
 
-A contender is a function, named by its module, that prepares its work and returns `step`, which does a unit of it.
-Allocators, threads and memory formats of one process do not reach the other one, and the one that is not asked is
-stopped, with its own children, such as a loader's workers. What else the computer does in a round slows both alike, so
-the ratio of a round says more than two separate times.
+A contender is a function, named by its module, that prepares its work and returns `step`, which does one unit of it.
+Allocators, threads and memory formats of one process do not affect the other. A process that is not asked for a step is
+stopped together with its children, such as a loader's workers. Other work of the computer during a round slows both
+alike, so the ratio of a round is more reliable than two separate times.
 
     with Contender("benchmarks.a", "prepare", batch=512) as theirs, Contender("benchmarks.b", "prepare") as ours:
         print(interleaved([theirs, ours], rounds=7, warmup=2)[0].ratio)
 
-The children are this file: `python -m benchmarks.compare FILE_DESCRIPTOR` serves requests on that pipe.
+The children run this file: `python -m benchmarks.compare FILE_DESCRIPTOR` serves requests on that pipe.
 """
 
 import contextlib
@@ -39,19 +39,19 @@ Step = Callable[[], float | None]
 
 
 class Contender:
-    """A procedure in a process of its own, ready to do one step at a time. A context manager: it ends the process.
+    """A procedure in a process of its own, which does one step at a time. As a context manager it ends the process.
 
     Args:
-        module, function: name of a function that returns the step; the step has done its work when it returns.
-        environment: variables of the process besides this one's, such as LD_PRELOAD or OMP_NUM_THREADS.
-        arguments: of the function; whatever pickles.
+        module, function: the function that returns the step; the step's work is complete when it returns.
+        environment: variables of the process in addition to this one's, such as LD_PRELOAD or OMP_NUM_THREADS.
+        arguments: of the function; anything that can be pickled.
 
     Attributes:
-        value: what the last step returned, None before the first one.
-        peak: bytes, the most memory that the process has had resident until then; its own children do not count.
+        value: what the last step returned; None before the first one.
+        peak: peak resident memory of the process so far, in bytes, without its children.
 
     Raises:
-        RuntimeError: the function raised, with its traceback; or the process has died.
+        RuntimeError: the function raised, with its traceback; or the process died.
     """
 
     def __init__(self, module: str, function: str, environment: dict[str, str] | None = None, **arguments: Any) -> None:
@@ -65,10 +65,10 @@ class Contender:
         self._ask((module, function, arguments))
 
     def step(self) -> float:
-        """One step; its seconds.
+        """Do one step; returns its seconds.
 
         Raises:
-            RuntimeError: it raised, with its traceback; or the process has died. The process has ended then.
+            RuntimeError: the step raised, with its traceback; or the process died. In both cases it has ended.
         """
         return self._ask("step")
 
@@ -86,12 +86,12 @@ class Contender:
         return seconds
 
     def _signal(self, number: int) -> None:
-        """To the process and its children, if they are still there."""
+        """Send a signal to the process and its children, if they still exist."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def close(self) -> None:
-        """End the process: at once where it waits for a request, by force where it is still busy after 5 seconds."""
+        """End the process: at once if it waits for a request, by SIGKILL if it is still busy after 5 seconds."""
         self._signal(signal.SIGCONT)
         self._pipe.close()
         try:
@@ -108,7 +108,7 @@ class Contender:
 
 
 class Pair(NamedTuple):
-    """Median seconds of a step; median over rounds of theirs / ours; peak bytes; the seconds of each round."""
+    """Median seconds of a step; median over rounds of theirs / ours; peak bytes; (theirs, ours) of each round."""
 
     theirs: float
     ours: float
@@ -119,26 +119,29 @@ class Pair(NamedTuple):
 
 
 def interleaved(contenders: Sequence[Contender], rounds: int, warmup: int) -> list[Pair]:
-    """A step of each in every round, each first in its turn; the Pair of the first contender with each other one.
+    """Let each contender do a step in every round; the one that begins changes from round to round.
 
     Args:
-        rounds: >= 1, that count. warmup: >= 0, rounds before them that do not.
+        rounds: >= 1, that are evaluated. warmup: >= 0, rounds before them that are not.
+
+    Returns:
+        The Pair of the first contender with each other one.
 
     Raises:
-        ValueError: there are no rounds to count.
+        ValueError: rounds < 1.
         RuntimeError: a step failed.
     """
     if rounds < 1:
         raise ValueError(f"there must be at least one round, not {rounds}")
-    taken = []
+    measured = []
     for i in range(warmup + rounds):
         first = i % len(contenders)
         seconds = {contender: contender.step() for contender in [*contenders[first:], *contenders[:first]]}
-        taken.append(seconds)
-    taken, (theirs, *others) = taken[warmup:], contenders
+        measured.append(seconds)
+    measured, (theirs, *others) = measured[warmup:], contenders
     pairs = []
     for ours in others:
-        both = [(seconds[theirs], seconds[ours]) for seconds in taken]
+        both = [(seconds[theirs], seconds[ours]) for seconds in measured]
         medians = [statistics.median(column) for column in zip(*both, strict=True)]
         ratio = statistics.median(a / b for a, b in both)
         pairs.append(Pair(*medians, ratio, theirs.peak, ours.peak, both))
@@ -149,7 +152,8 @@ def matmul_peak(dtype: torch.dtype, threads: int, sizes: Sequence[int] = (1024, 
     """Floating-point operations per second of the fastest square matrix product on the processor.
 
     Args:
-        dtype: of the matrices. threads: of torch, set back afterwards. sizes: rows. repeats: >= 1, the best counts.
+        dtype: of the matrices. threads: of PyTorch, restored afterwards. sizes: rows of the matrices.
+        repeats: >= 1, products of each size; the fastest counts.
     """
     before, best = torch.get_num_threads(), 0.0
     torch.set_num_threads(threads)
@@ -174,7 +178,7 @@ def flops(step: Step) -> int:
 
 
 def _peak() -> int:
-    """Bytes. Linux's getrusage would count the parent's peak in: it survives the start of another program."""
+    """Peak resident memory in bytes. Linux's getrusage would include the parent's: an exec does not reset it."""
     status = Path("/proc/self/status")
     for line in status.read_text().splitlines() if status.exists() else []:
         if line.startswith("VmHWM:"):
@@ -215,5 +219,5 @@ if __name__ == "__main__":
 
 
 def machine() -> str:
-    """Processor and cores, as a file's name."""
+    """Processor and number of cores, in the form of a file name."""
     return re.sub("[^a-z0-9]+", "-", f"{processor()} {cores()} cores".lower()).strip("-")

@@ -1,18 +1,12 @@
-"""The two sides of the comparison: each function prepares a procedure and returns its step (benchmarks/compare.py).
+"""The two sides of each comparison: every function prepares a procedure and returns its step (benchmarks/compare.py).
 
-`published_...` is benchmarks/published.py's work, `our_...` this project's own code, with the same images, networks and
-batch sizes.
+`published_...` runs benchmarks/published.py, `our_...` this project's code, with the same images, networks and batch
+sizes.
 """
 
 import itertools
-import math
-import subprocess
-import sys
-import tempfile
-import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -56,23 +50,22 @@ LR, TEMPERATURE, CLASSES = 0.01, 0.2, 100
 
 
 def patches(n: int, size: int = 32) -> np.ndarray:
-    """Square pieces of scikit-learn's two photographs, [n, size, size, 3] uint8."""
+    """Square crops of scikit-learn's two photographs, [n, size, size, 3] uint8."""
     photos, random = load_sample_images().images, np.random.RandomState(0)
     corners = [(i % 2, random.randint(427 - size), random.randint(640 - size)) for i in range(n)]
     return np.stack([photos[p][y : y + size, x : x + size] for p, y, x in corners])
 
 
 def encoder(method: str, model: str) -> torch.nn.Module:
-    """The network of `simclr` or `sdclr` for 32 pixels, with the published head."""
+    """The network of `simclr` or `sdclr` for 32 pixels, with the published projection head."""
     torch.manual_seed(0)
     return build_encoder(model, 128, *((3, "cifar", True, True) if method == "sdclr" else (2,)))
 
 
 def published_pretraining(method: str, pairs: int, model: str = "res18", workers: int = 5) -> Step:
     """A step of `simclr` or `sdclr` with its data, float32; the published recipes start 5 workers."""
-    warnings.filterwarnings(
-        "ignore", "This DataLoader will create", UserWarning
-    )  # more workers than cores, as published
+    # There may be more workers than cores, as published.
+    warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
     network = encoder(method, model).train()
     if method == "sdclr":
         for name, mask in published.pruning_masks(network, 0.9).items():
@@ -85,17 +78,17 @@ def published_pretraining(method: str, pairs: int, model: str = "res18", workers
 
 
 def settings(precision: str) -> Precision:
-    """How networks compute."""
+    """The precision settings of our networks."""
     return Precision(precision, "channels_last", tf32=False, deterministic=False)
 
 
 def quiet_reporter(every: int) -> Reporter:
-    """One that says nothing."""
+    """A reporter without output."""
     return Reporter(QUIET, progress(1, 0, "", False), _NoBadImages(), every)
 
 
 def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18", share: float = 0.9) -> Step:
-    """The same of this project: an epoch of one batch; `share` of the weights is pruned in SDCLR."""
+    """This project's step: an epoch of one batch. share: of the weights that SDCLR prunes."""
     compute = Compute(settings(precision), ALONE.device)
     network = encoder(method, model)
     learner = SDCLR(network, TEMPERATURE, share) if method == "sdclr" else SimCLR(network, TEMPERATURE)
@@ -103,9 +96,8 @@ def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18
     learner.start_epoch(1)
     optimizer = build_optimizer("sgd", learner.parameters(), LR)
     loader, epochs = _loader(patches(pairs), PretrainViews(32, True), 2, pairs), itertools.count(1)
-    training = pretrain.epoch.Training(
-        learner, loader, optimizer, pretrain.epoch.Schedule(10**6, LR, "constant"), compute, ALONE
-    )
+    schedule = pretrain.epoch.Schedule(10**6, LR, "constant")
+    training = pretrain.epoch.Training(learner, loader, optimizer, schedule, compute, ALONE)
 
     def step() -> None:
         epoch = next(epochs)
@@ -116,7 +108,7 @@ def our_pretraining(method: str, pairs: int, precision: str, model: str = "res18
 
 
 class _NoBadImages:
-    """What run.bad_images has to do where images are in memory."""
+    """In place of run.bad_images: images in memory are never bad."""
 
     def take(self, *_: object, **__: object) -> None:
         pass
@@ -132,7 +124,7 @@ def _loader(images: np.ndarray, transform: object, views: int, batch: int) -> Ba
 
 
 def published_views(images: int) -> Step:
-    """Two 32-pixel views of each image, one core, without the loader's processes."""
+    """Two 32-pixel views of each image, on one core, without worker processes."""
     torch.set_num_threads(1)
     data = published.TwoViews(patches(images))
 
@@ -144,7 +136,7 @@ def published_views(images: int) -> Step:
 
 
 def our_views(images: int) -> Step:
-    """The same, with an epoch's draws."""
+    """The same views by this project's loader, including an epoch's random order."""
     torch.set_num_threads(1)
     keep_memory()
     loader = _loader(patches(images), PretrainViews(32, True), 2, 128)
@@ -170,23 +162,23 @@ def _jpeg_views(transform: Callable, prepare: Callable) -> Step:
 
 
 def published_jpeg_views() -> Step:
-    """Two views of 224 pixels of 30 JPEG files of 500 x 375, one core."""
+    """Two views of 224 pixels of 30 JPEG files of 500 x 375, on one core."""
     return _jpeg_views(pretrain_transform(224, True, 1.0, 0.08, blur=True), lambda image: image)
 
 
 def our_jpeg_views() -> Step:
-    """This project's, of the same arguments and units as published_... above."""
+    """The same by this project."""
     return _jpeg_views(arrays.PretrainView(224), np.array)
 
 
 def published_masks(model: str) -> Step:
-    """The masks of a network, 90 % pruned."""
+    """The pruning masks of a network, with 90% of the weights pruned."""
     network = build_backbone(model)
     return lambda: published.pruning_masks(network, 0.9) and None
 
 
 def our_masks(model: str) -> Step:
-    """This project's, of the same arguments and units as published_... above."""
+    """The same by this project."""
     keep_memory()
     network = build_backbone(model).to(memory_format=torch.channels_last)
     return lambda: compute_masks(network, 0.9) and None
@@ -206,12 +198,12 @@ def _backward(loss: Callable[..., torch.Tensor], pairs: int, times: int) -> Step
 
 
 def published_loss(pairs: int, times: int = 1) -> Step:
-    """NT-Xent of 128 numbers, forward and backward, several times: a single one is too short to be timed."""
+    """NT-Xent of 128-dimensional projections, forward and backward; `times` times, as one is too short to be timed."""
     return _backward(published.nt_xent, pairs, times)
 
 
 def our_loss(pairs: int, times: int = 1) -> Step:
-    """This project's, of the same arguments and units as published_... above."""
+    """The same by this project."""
     keep_memory()
     return _backward(nt_xent, pairs, times)
 
@@ -220,14 +212,13 @@ def published_probe(train: int, val: int, epochs: int = 30) -> Step:
     """An epoch of the linear probe of res18."""
     torch.manual_seed(0)
     images, labels = patches(train + val), np.arange(train + val) % CLASSES
-    passes = published.probe(
-        build_classifier("res18", CLASSES), images[:train], labels[:train], images[train:], labels[train:], epochs
-    )
-    return lambda: next(passes)
+    model = build_classifier("res18", CLASSES)
+    accuracies = published.probe(model, images[:train], labels[:train], images[train:], labels[train:], epochs)
+    return lambda: next(accuracies)
 
 
 def our_probe(train: int, val: int, precision: str) -> Step:
-    """The same of this project."""
+    """The same by this project."""
     torch.manual_seed(0)
     images, labels = patches(train + val), np.arange(train + val) % CLASSES
     compute = Compute(settings(precision), ALONE.device)
@@ -247,7 +238,7 @@ def our_probe(train: int, val: int, precision: str) -> Step:
 
 
 def our_classifier(classes: int, images: int = 40_000, batch: int = 128) -> Step:
-    """An epoch of the probe's classifier alone, on 512 features of each image."""
+    """An epoch of the linear probe's classifier alone, on 512-dimensional features."""
     compute, features = Compute(settings("fp32"), ALONE.device), torch.rand(images, 512)
     layer, labels = torch.nn.Linear(512, classes), torch.arange(images) % classes
     optimizer = sgd(layer.parameters(), 30.0, 0.9, 0.0)
@@ -276,34 +267,11 @@ def _memory(memory: object, images: int, start: Callable[[int], None]) -> Step:
 
 
 def published_memory(images: int) -> Step:
-    """BCL's memory of losses over an epoch, one core."""
+    """An epoch of updates of BCL's memory of losses, on one core."""
     return _memory(Loop(images, epochs=100), images, lambda epoch: None)
 
 
 def our_memory(images: int) -> Step:
-    """This project's, of the same arguments and units as published_... above."""
+    """The same by this project."""
     method = BCL(SimCLR(torch.nn.Identity(), TEMPERATURE), images, BETA)
     return _memory(method, images, method.start_epoch)
-
-
-def first_step() -> Step:
-    """Seconds from the command to the line of the first step on digits, which it returns."""
-    options = "--dataset digits --model res20_s --batch_size 128 --optimizer sgd --epochs 1 --print_freq 1"
-    lists = ["--trainSplit", "digits_imbSub_with_subsets/digits_split1_D_i.npy"]
-
-    def step() -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "train_simCLR.py", "first", "--save-dir", folder, *options.split(), *lists]
-            start, seconds = time.perf_counter(), math.nan
-            root = Path(__file__).resolve().parents[1]
-            with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
-                for line in process.stdout:
-                    if line.startswith("Epoch: [1][0/"):
-                        seconds = time.perf_counter() - start
-                        break
-                process.stdout.read()
-            if process.returncode or math.isnan(seconds):
-                raise RuntimeError(f"no first step: exit code {process.returncode} of {' '.join(command)}")
-            return seconds
-
-    return step

@@ -1,13 +1,13 @@
-"""All methods side by side on scikit-learn's digits: five splits, one thread a run, as many images seen by each.
+"""Compares all methods on scikit-learn's digits: five splits, one thread a run, equally many training images for each.
 
     python -m benchmarks.digits_study --work FOLDER [--splits 1 2 3 4 5] [--runs simclr bcl-i] [--jobs 2]
     python -m benchmarks.digits_study --table
 
-Each run is the recipe cmds/shell_scrips/digits-LT.sh: pre-training, linear probe, few-shot probe. Besides, on split 1
-alone, BCL around MoCLR and around Focal, and SimCLR and SDCLR on lists of the same largest class, 10, 50 and 100 times
-as large as the smallest one. What a run leaves in `results/digits/splitN/RUN/`: results.json of both probes,
-metrics.jsonl of pre-training, with the loss, alignment and memorisation score of Many, Medium and Few, and times in
-run.json. What is there is not run again; what was interrupted goes on, where FOLDER still has it.
+Each run is the recipe cmds/shell_scrips/digits-LT.sh: pre-training, linear probe, few-shot probe. On split 1 also:
+BCL around MoCLR and around Focal, and SimCLR and SDCLR on lists with the same largest class, but 10, 50 and 100 times
+as large as the smallest one. Results of a run in `results/digits/splitN/RUN/`: results.json of both probes,
+metrics.jsonl of the pre-training, with the loss, alignment and memorisation score of Many, Medium and Few, and times in
+run.json. A run with results is not repeated; an interrupted one continues if FOLDER still has its files.
 """
 
 import argparse
@@ -30,16 +30,16 @@ from utils.text import align
 DIGITS = data_set("digits")
 RESULTS = PROJECT / "results" / "digits"
 RECIPE = PROJECT / "cmds" / "shell_scrips" / "digits-LT.sh"
-BATCH = 128  # of the recipe
+BATCH = 128  # the recipe's
 BASELINE = "simclr"
 AROUND = ("moclr", "moclr+bcl", "focal", "focal+bcl")
 IMBALANCES = (10, 50, 100)
 TAILS = [f"{method}-imb{factor}" for factor in IMBALANCES for method in ("simclr", "sdclr")]
-ONCE = ("moclr+bcl", "focal+bcl", *TAILS)  # on split 1 alone
+ONCE = ("moclr+bcl", "focal+bcl", *TAILS)  # on split 1 only
 
 
 def recipe_of(name: str, split: int, options: argparse.Namespace) -> list[str]:
-    """The command of a run."""
+    """The command line of a run: the recipe's script with its options."""
     method, _, factor = name.partition("-imb")
     shape = f"imb{factor}" if factor else ""
     usual = {
@@ -52,7 +52,7 @@ def recipe_of(name: str, split: int, options: argparse.Namespace) -> list[str]:
 
 
 def run_one(name: str, split: int, options: argparse.Namespace) -> None:
-    """Run a recipe to its end with one thread, and keep what comes of it.
+    """Run a recipe with one thread, and keep its results.
 
     Raises:
         InputError: it failed.
@@ -60,8 +60,8 @@ def run_one(name: str, split: int, options: argparse.Namespace) -> None:
     command, seconds = recipe_of(name, split, options), options.work / "seconds" / f"split{split}-{name}.json"
     run_steps([command], seconds, f"{name} of split {split}")
     epochs = 0 if name == "untrained" else options.epochs
-    told = {"name": name, "split": split, "model": options.model, "epochs": epochs, "batch_size": BATCH}
-    keep(options.out / f"split{split}" / name, told, *folders(steps_of(command)), seconds)
+    record = {"name": name, "split": split, "model": options.model, "epochs": epochs, "batch_size": BATCH}
+    keep(options.out / f"split{split}" / name, record, *folders(steps_of(command)), seconds)
 
 
 def write_table(folder: Path) -> str:
@@ -71,56 +71,57 @@ def write_table(folder: Path) -> str:
         InputError: there is no result yet.
     """
     results = some_results_in(folder)
-    one, names = next(iter(results.values())), [name for name in ORDER if runs_of(results, name)]
-    precisions = {told["linear"]["pretraining"].get("precision") for told in results.values()}
+    model, names = next(iter(results.values()))["model"], [name for name in ORDER if runs_of(results, name)]
+    precisions = {record["linear"]["pretraining"].get("precision") for record in results.values()}
+    epochs = max(record["epochs"] for record in results.values())
     parts = [
-        f"scikit-learn's digits, {one['model']}, batch {BATCH}, {max(told['epochs'] for told in results.values())} "
-        f"epochs, {'/'.join(sorted(filter(None, precisions)))}, one thread; python -m benchmarks.digits_study\n"
+        f"scikit-learn's digits, {model}, batch {BATCH}, {epochs} epochs, "
+        f"{'/'.join(sorted(filter(None, precisions)))}, one thread; python -m benchmarks.digits_study\n"
         "Test accuracy in percent, mean of the classes of each group, Std of the three, All; of several splits mean ± "
         "standard deviation",
         *_of_all(results, names),
         *_of_one_split(results, "BCL around other methods", AROUND),
         *_of_one_split(results, "Other imbalances than 20 (largest class by smallest)", (*TAILS, "simclr", "sdclr")),
-        f"How they were run\n\n{align(_costs(results, names, one['model']))}",
+        f"How they were run\n\n{align(_costs(results, names, model))}",
     ]
     text = "\n\n".join(parts) + "\n"
     replace_file(folder.with_suffix(".txt"), text.encode())
-    write_figures(results, names, folder, f"scikit-learn's digits, {one['model']}")
+    write_figures(results, names, folder, f"scikit-learn's digits, {model}")
     return text
 
 
 def _of_all(results: Results, names: list[str]) -> list[str]:
-    """Of each probe the accuracies of the methods, and what each has more than SimCLR."""
+    """For each probe: the accuracies of all methods, and their differences from the baseline."""
     runs, parts = {name: runs_of(results, name) for name in names}, []
     for probe in PROBES:
         parts.append(f"{probe} probe\n\n{groups_table(runs, probe)}")
         if BASELINE in runs:
-            told = f"{probe} probe, more than {BASELINE}: mean [95% interval] p (paired t-test over splits)"
-            parts.append(f"{told}\n\n{differences(runs, probe, BASELINE)}")
+            title = f"{probe} probe, more than {BASELINE}: mean [95% interval] p (paired t-test over splits)"
+            parts.append(f"{title}\n\n{differences(runs, probe, BASELINE)}")
     return parts
 
 
-def _of_one_split(results: Results, what: str, names: tuple[str, ...]) -> list[str]:
-    """Runs of split 1, where all of them are there."""
+def _of_one_split(results: Results, title: str, names: tuple[str, ...]) -> list[str]:
+    """The accuracies of these runs on split 1 by each probe; [] until all of them have a result."""
     runs: dict[str, list[dict[str, Any]]] = {name: [results[name, 1]] for name in names if (name, 1) in results}
     if len(runs) < len(names):
         return []
-    return [f"{what}, split 1, {probe} probe\n\n{groups_table(runs, probe)}" for probe in PROBES]
+    return [f"{title}, split 1, {probe} probe\n\n{groups_table(runs, probe)}" for probe in PROBES]
 
 
 def _costs(results: Results, names: list[str], model: str) -> list[tuple[str, ...]]:
-    """A row a method: minutes of a run, and the operations of its pre-training in those of SimCLR's."""
+    """A row a method: floating-point operations of its pre-training, SimCLR's being 1, and mean minutes of a run."""
     trained = [name for name in names if name != "untrained"]
     counts = operations(trained, BATCH, model)
-    lines = [("run", "compute", "minutes in all")]
+    rows = [("run", "compute", "minutes in all")]
     for name in names:
-        minutes = [told["minutes"] for told in runs_of(results, name)]
-        lines.append((name, f"{counts[name]:.2f}" if name in counts else "-", f"{sum(minutes) / len(minutes):.1f}"))
-    return lines
+        minutes = [record["minutes"] for record in runs_of(results, name)]
+        rows.append((name, f"{counts[name]:.2f}" if name in counts else "-", f"{sum(minutes) / len(minutes):.1f}"))
+    return rows
 
 
 def parse() -> argparse.Namespace:
-    """Flags; InputError for a bad one."""
+    """The options; raises InputError for a bad one."""
     names = (*ORDER, *ONCE)
     parser = study_parser(__doc__, RESULTS, names, data=False, splits=[1, 2, 3, 4, 5], epochs=100, model="res20_s")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="fp32 is the same anywhere")

@@ -1,11 +1,11 @@
-"""Own images: how long finding and decoding them takes, and their views from files beside those decoded once.
+"""A folder of images: the time to find and to decode them, and the speed of views with and without a decoded cache.
 
     python -m benchmarks.folder [--images 60000] [--size 32] [--rounds 5]
 
-Makes a temporary folder of JPEG files (scikit-learn's photographs, cut into pieces) and prints the seconds of a scan,
-of reading a kept scan and of decoding, then images per second of a pre-training's loader, two views each, on one core:
-from files by OpenCV without workers, decoded into memory, and into a memory-mapped file. Medians over rounds that take
-turns.
+Makes a temporary folder of JPEG files (pieces of scikit-learn's photographs) and prints the seconds of a scan, of
+reading a kept scan and of decoding, then the images per second of a pre-training's loader, two views each, on one core
+without workers: from files with OpenCV, from images decoded into memory, and from a memory-mapped file of them. Medians
+over rounds in which the three take turns.
 """
 
 import argparse
@@ -33,11 +33,11 @@ from data.tree import scan
 from utils.cli import Parser, number, positive
 
 PER_FOLDER, BATCH = 1000, 512
-DIFFERENT = 500  # files; the others are further names of them
+DIFFERENT = 500  # files with their own content; the others are copies of them
 
 
 def make(root: Path, images: int, size: int) -> None:
-    """Files in folders of a thousand; their times are set back, so that a scan of them can be kept."""
+    """Make files in folders of a thousand, with folder times that are old enough for a scan of them to be kept."""
     rng, photographs = np.random.default_rng(0), load_sample_images().images
     for i in range(images):
         path = root / f"{i // PER_FOLDER:04d}" / f"{i % PER_FOLDER:03d}.jpg"
@@ -55,14 +55,14 @@ def make(root: Path, images: int, size: int) -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Of one call."""
+    """The time of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def batches(root: Path, cache: str, size: int, kept_in: Path) -> Iterator[Batch]:
-    """Batches of a pre-training, without end."""
+    """Endless batches of a pre-training."""
     data = data_set("folder").open(str(root), opening=Opening(kept_in, cache, size))
     engine = data.dataset.engines[0]
     images = data.training(data.everything, Views(engine, size, seed=0, workers=0, skip_bad=True)).images
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> None:
-    """Print the measurements; `folder` is an empty one."""
+    """Print the measurements; `folder` is empty and takes the files."""
     root, run = folder / "own", folder / "checkpoints" / "run"
     root.mkdir()
     make(root, options.images, options.size)
@@ -95,13 +95,13 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
     keep(scan(root), run)
     print(f"a kept scan {seconds(lambda: kept(root, run)):.2f} s", flush=True)
     streams = {cache: batches(root, cache, options.size, run) for cache in ("none", "memory", "disk")}
-    for cache, stream in streams.items():  # the first batch comes when all is decoded
+    for cache, stream in streams.items():  # the first batch waits until all images are decoded
         print(f"cache {cache}: the first batch after {seconds(lambda s=stream: next(s)):.2f} s", flush=True)
-    taken = {cache: [] for cache in streams}
+    times = {cache: [] for cache in streams}
     for _ in range(options.rounds):
         for cache, stream in streams.items():
-            taken[cache].append(seconds(lambda s=stream: next(s)))
-    rates = {cache: BATCH / statistics.median(values) for cache, values in taken.items()}
+            times[cache].append(seconds(lambda s=stream: next(s)))
+    rates = {cache: BATCH / statistics.median(values) for cache, values in times.items()}
     print(f"images per second and core, two views of {options.size} pixels each:")
     for cache, rate in rates.items():
         print(f"cache {cache}: {rate:,.0f}, {rate / rates['none']:.1f} times that of files")

@@ -1,17 +1,19 @@
-"""SimCLR, SDCLR and BCL-D as published on a GPU, in the time that there is: CIFAR-10-LT, split 1, ResNet-18.
+"""Compares SimCLR, SDCLR and BCL-D on a GPU in a limited time: CIFAR-10-LT, split 1, ResNet-18, as published.
 
     python -m benchmarks.gpu_study --data images.tar.xz --lists FOLDER --work FOLDER [--minutes 9] [--calls 3]
     python -m benchmarks.gpu_study --table
 
-The recipe cmds/shell_scrips/cifar-10-LT.sh with its published settings but for the epochs: a trial of a few tells what
-an epoch of each method and each probe takes, and all methods get as many as fit into so many calls of so many minutes.
-The plan is told, and kept in the folder of --work. A call ends in time, within an epoch where it must, and the same
-command goes on from there. Another machine goes on from --carry, which has what is needed in files of at most 16 MiB:
-the weights, but not the optimizer's momentum, which begins anew; the table says so.
+Runs the recipe cmds/shell_scrips/cifar-10-LT.sh with its published settings but for the number of epochs. A short trial
+measures how long an epoch of each method and each probe takes; then all methods get the largest equal number of epochs
+that fits into --calls calls of --minutes minutes. This plan is printed, and kept in the folder of --work. A call ends
+in time, if necessary within an epoch, and the same command continues from there. Another machine continues from
+--carry, whose files of at most 16 MiB have the weights, but not the optimizer's momentum: it restarts from zero, which
+the table notes.
 
-`--data` is CIFAR-10 as .npz, or an archive of JPEG files, of which arrays are made in the order of
-FOLDER/cifar10_train_labels.npy; `--lists` is a folder with the authors' lists, copied into split/ where they are not.
-Needs a GPU (`--device cpu` tries the program itself), and of Python no more than make gpu does.
+`--data` is CIFAR-10 as .npz, or an archive of JPEG files, which is converted to arrays in the order of
+cifar10_train_labels.npy in the folder of --lists. `--lists` is a folder with the authors' lists, of which those that
+split/ lacks are copied there. Needs a GPU (`--device cpu` is for trying the program), and the Python packages of make
+gpu alone.
 """
 
 import argparse
@@ -47,11 +49,11 @@ RECIPE = PROJECT / "cmds" / "shell_scrips" / "cifar-10-LT.sh"
 METHODS = ("simclr", "sdclr", "bcl-d")
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SPLIT = Split(1, True, "")
-MOST = 2000  # epochs, as published
+MOST = 2000  # epochs: the published number
 
 
 def recipe_of(method: str, options: argparse.Namespace, **settings: int | str | Path) -> list[list[str]]:
-    """The command lines of a method: pre-training, linear probe, few-shot probe."""
+    """The command lines of a method's recipe: pre-training, linear probe, few-shot probe."""
     given = {
         "split": CIFAR.list_of(SPLIT), "data": options.data, "download": "False", "root": options.work,
         "resume": "True", "quiet": "True", "method": method, "model": options.model, **settings,
@@ -61,50 +63,53 @@ def recipe_of(method: str, options: argparse.Namespace, **settings: int | str | 
 
 
 def plan(options: argparse.Namespace, clock: Clock) -> Plan:
-    """Measure a few epochs, and find how many fit.
+    """Measure a few epochs of each method, and compute how many fit into the time.
 
     Raises:
         InputError: a trial fails, or not one epoch fits.
     """
     trial = options.work / "trial"
-    shutil.rmtree(trial, ignore_errors=True)  # times of one that was interrupted are of nothing
+    shutil.rmtree(trial, ignore_errors=True)  # a trial that resumes would not measure whole epochs
     epochs = {"epochs": TRIAL, "linear_epochs": PROBE_TRIAL, "few_shot_epochs": PROBE_TRIAL}
     trials = {method: recipe_of(method, options, root=trial, **epochs) for method in options.methods}
     pretraining, probes = measure(trials, clock)
     whole = recipe_of(options.methods[0], options, epochs=MOST)[1:]
-    of_probes = [int(words[words.index("--epochs") + 1]) for words in whole]
-    found = min(fit(pretraining, probes, of_probes, seconds_planned(pretraining, options.calls, clock)), MOST)
-    if not found:
-        time_there_is = f"{options.calls} calls of {options.minutes} minutes"
-        raise InputError(f"{time_there_is} are too short for one epoch of each method: give more --minutes or --calls")
-    return Plan(found, pretraining, probes)
+    probe_epochs = [int(words[words.index("--epochs") + 1]) for words in whole]
+    seconds = seconds_planned(pretraining, options.calls, clock)
+    possible = min(fit(pretraining, probes, probe_epochs, seconds), MOST)
+    if not possible:
+        limit = f"{options.calls} calls of {options.minutes} minutes"
+        raise InputError(f"{limit} are too short for one epoch of each method: give more --minutes or --calls")
+    return Plan(possible, pretraining, probes)
 
 
 def run_method(method: str, options: argparse.Namespace, epochs: int, clock: Clock) -> bool:
-    """Whether a method came to its end in time, with its results kept; else what another machine needs is packed.
+    """Run a method; returns whether it was complete in time.
+
+    If so, its results are kept; else its checkpoint is packed for another machine.
 
     Raises:
-        InputError: a step failed, or what was carried is damaged.
+        InputError: a step failed, or a packet from another machine is damaged.
     """
     steps = recipe_of(method, options, epochs=epochs)
     pretraining, probes = folders(steps)
     packet = options.carry and options.carry / method
-    noted, seconds = (options.work / f"{method}-{name}.json" for name in ("momentum-anew", "seconds"))
+    note, seconds = (options.work / f"{method}-{name}.json" for name in ("momentum-anew", "seconds"))
     if packet and not any(pretraining.glob("model*.pt")):
-        # Noted first: a run that is there without the note would pass for an undisturbed one.
-        replace_file(noted, json.dumps([epoch for epoch in momentum_anew(packet) if epoch < epochs]).encode())
+        # Before the checkpoint: if only that were written, the run would pass for one that kept its momentum.
+        replace_file(note, json.dumps([epoch for epoch in momentum_anew(packet) if epoch < epochs]).encode())
         if unpack(packet, pretraining):
             replace_file(seconds, json.dumps(seconds_before(packet)).encode())
-    anew = json.loads(noted.read_bytes()) if noted.exists() else []
+    anew = json.loads(note.read_bytes()) if note.exists() else []
     with counted(seconds):
         finished = all(run_step(words, os.environ, clock.left) for words in steps)
     if not finished:
         if packet:
             pack(pretraining, packet, anew, json.loads(seconds.read_bytes()))
         return False
-    told = {"name": method, "split": SPLIT.number, "epochs": epochs, "model": options.model, "batch_size": 512}
-    told["momentum_anew"] = anew
-    keep(options.out / f"split{SPLIT.number}" / method, told, pretraining, probes, seconds)
+    record = {"name": method, "split": SPLIT.number, "epochs": epochs, "model": options.model, "batch_size": 512}
+    record["momentum_anew"] = anew
+    keep(options.out / f"split{SPLIT.number}" / method, record, pretraining, probes, seconds)
     return True
 
 
@@ -112,14 +117,14 @@ def missing(options: argparse.Namespace, epochs: int) -> list[str]:
     """The methods that have no result yet.
 
     Raises:
-        InputError: one has a result of other epochs or another network, which would share a table with these.
+        InputError: there is a result with other epochs or another network, which must not share a table with these.
     """
-    there = results_in(options.out)
-    for (name, _), told in there.items():
-        if (told["epochs"], told["model"]) != (epochs, options.model):
-            of = f"{told['epochs']} epochs of {told['model']}"
-            raise InputError(f"{options.out} has a result of {name} of {of}: move it, or choose another --out")
-    return [method for method in options.methods if (method, SPLIT.number) not in there]
+    results = results_in(options.out)
+    for (name, _), record in results.items():
+        if (record["epochs"], record["model"]) != (epochs, options.model):
+            settings = f"{record['epochs']} epochs of {record['model']}"
+            raise InputError(f"{options.out} has a result of {name} of {settings}: move it, or choose another --out")
+    return [method for method in options.methods if (method, SPLIT.number) not in results]
 
 
 def write_table(folder: Path) -> str:
@@ -129,16 +134,16 @@ def write_table(folder: Path) -> str:
         InputError: there is no result yet.
     """
     results = some_results_in(folder)
-    one = next(iter(results.values()))
-    title = f"CIFAR-10-LT, split {SPLIT.number}, {one['model']}, {one['epochs']} epochs of {MOST}"
+    first = next(iter(results.values()))
+    title = f"CIFAR-10-LT, split {SPLIT.number}, {first['model']}, {first['epochs']} epochs of {MOST}"
     text = (
         f"{title}, the authors' lists; python -m benchmarks.gpu_study\n"
         "Test accuracy in percent, mean of the classes of each group, Std of the three, All\n"
         f"\n{table(results, METHODS)}\n\n{published_table()}\n"
     )
-    for (name, _), told in results.items():
-        if after := told["momentum_anew"]:
-            epochs = ", ".join(map(str, after))
+    for (name, _), record in results.items():
+        if anew := record["momentum_anew"]:
+            epochs = ", ".join(map(str, anew))
             text += f"\n{name} went on on another machine after epoch {epochs}: its momentum began anew there\n"
     replace_file(folder.with_suffix(".txt"), text.encode())
     write_figures(results, METHODS, folder, title)
@@ -146,17 +151,17 @@ def write_table(folder: Path) -> str:
 
 
 def published_table() -> str:
-    """The numbers of SDCLR's paper, means of five splits."""
-    lines: list[tuple[Any, ...]] = [("published, 2,000 epochs, five splits", *COLUMNS)]
+    """The accuracies in SDCLR's paper, means of five splits."""
+    rows: list[tuple[Any, ...]] = [("published, 2,000 epochs, five splits", *COLUMNS)]
     for probe, name in zip(PROBES, ("linear", "fewShot"), strict=True):
         for method in METHODS:
             if cells := published(CIFAR, method, name):
-                lines.append((f"{probe} {label_of(method)}", *(f"{cells[c][0]:.2f}" for c in COLUMNS)))
-    return align(lines)
+                rows.append((f"{probe} {label_of(method)}", *(f"{cells[c][0]:.2f}" for c in COLUMNS)))
+    return align(rows)
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Check the device, and put lists and images where the recipe finds them.
+    """Check the device, and put lists and images where the recipe expects them.
 
     Raises:
         InputError: there is no GPU, or lists or images are missing or bad.
@@ -173,30 +178,30 @@ def prepare(options: argparse.Namespace) -> None:
             raise InputError("--lists is missing: its cifar10_train_labels.npy has the published order of the images")
         if not options.data.is_file():
             raise InputError(f"{options.data} is not there")
-        about = options.data.stat()
-        arrays = options.work / f"cifar10-{about.st_size}-{about.st_mtime_ns}.npz"
+        stat = options.data.stat()
+        arrays = options.work / f"cifar10-{stat.st_size}-{stat.st_mtime_ns}.npz"
         if not arrays.exists():
             write_arrays(options.data, options.lists / "cifar10_train_labels.npy", CLASSES, arrays)
         options.data = arrays
 
 
 def copy_lists(folder: Path) -> None:
-    """Copy the authors' lists that split/ lacks.
+    """Copy those of the authors' lists that split/ lacks.
 
     Raises:
-        InputError: another list of that name is there: generated lists and the authors' do not go together.
+        InputError: split/ has another list of the same name; generated and authors' lists must not be mixed.
     """
     for name in (Path(CIFAR.split_list(CIFAR.list_of(SPLIT))).parent, Path(CIFAR.train_list).parent):
         for path in (folder / name).glob("*.npy"):
-            there = PROJECT / "split" / name / path.name
-            if not there.exists():
-                replace_file(there, path.read_bytes())
-            elif there.read_bytes() != path.read_bytes():
-                raise InputError(f"{there} is another list than {path}: move the lists of {there.parent} away")
+            target = PROJECT / "split" / name / path.name
+            if not target.exists():
+                replace_file(target, path.read_bytes())
+            elif target.read_bytes() != path.read_bytes():
+                raise InputError(f"{target} is another list than {path}: move the lists of {target.parent} away")
 
 
 def parse() -> argparse.Namespace:
-    """Flags; InputError for a bad one."""
+    """The options; raises InputError for a bad one."""
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--data", type=Path, help="CIFAR-10 as .npz, or an archive of JPEG files")
@@ -223,10 +228,10 @@ def main() -> None:
     if not options.table:
         clock = Clock(options.minutes)
         prepare(options)
-        found = planned([folder for folder in (options.work, options.carry) if folder], lambda: plan(options, clock))
-        print(found, flush=True)
-        for method in missing(options, found.epochs):
-            if not run_method(method, options, found.epochs, clock):
+        made = planned([folder for folder in (options.work, options.carry) if folder], lambda: plan(options, clock))
+        print(made, flush=True)
+        for method in missing(options, made.epochs):
+            if not run_method(method, options, made.epochs, clock):
                 print(f"the time is over within {method}; the same command goes on", flush=True)
                 break
     if options.table or results_in(options.out):

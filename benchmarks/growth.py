@@ -2,8 +2,8 @@
 
     python -m benchmarks.growth [--quick]
 
-Every row is measured in a process of its own; memory is the most that it had resident, its libraries included. On CUDA
-nothing was measured: the table is of the processor.
+Every row is measured in a process of its own; memory is the peak of its resident memory, libraries included. The table
+is of the CPU only: nothing is measured on CUDA.
 """
 
 import json
@@ -21,31 +21,31 @@ from utils.cli import Parser
 from utils.errors import run_main
 
 PROJECT = Path(__file__).resolve().parents[1]
-Line = tuple[str, str, str, str]
+Line = tuple[str, str, str, str]  # what grows, size, time, peak memory
 COMMON = {"precision": "auto"}
 
 
 def measured(function: str, steps: int, **arguments: Any) -> tuple[float, float]:
-    """Median seconds of a step of benchmarks.contenders.our_<function>, after a first one, and its peak GiB."""
+    """Median seconds of a step of benchmarks.contenders.our_<function> after a warm-up step, and peak memory in GiB."""
     with Contender("benchmarks.contenders", f"our_{function}", **arguments) as ours:
         ours.step()
         return statistics.median(ours.step() for _ in range(steps)), ours.peak / 2**30
 
 
-def line(what: str, value: object, seconds: float, gib: float, times: float = 1.0) -> Line:
-    """One row; the time in milliseconds, of `times` units."""
-    return what, str(value), f"{1e3 * seconds / times:.3g} ms", f"{gib:.2f} GiB"
+def line(name: str, size: object, seconds: float, gib: float, units: float = 1.0) -> Line:
+    """One row; the time is in milliseconds per unit, `seconds` being those of `units` units."""
+    return name, str(size), f"{1e3 * seconds / units:.3g} ms", f"{gib:.2f} GiB"
 
 
 def images(quick: bool) -> Iterator[Line]:
-    """An epoch's draws and views: both grow with the images, and nothing else does."""
+    """An epoch's order and views, which are all that grows with the number of images."""
     for n in (1_000, 10_000) if quick else (1_000, 10_000, 50_000):
         seconds, gib = measured("views", 1, images=n)
         yield line("images: draws and 32 px views, one core, each 1,000 images", f"{n:,}", seconds, gib, n / 1000)
 
 
 def batches(quick: bool) -> Iterator[Line]:
-    """A step of pre-training."""
+    """A step of pre-training, and the loss alone."""
     for pairs in (32, 128) if quick else (32, 64, 128, 256):
         seconds, gib = measured("pretraining", 2, method="simclr", pairs=pairs, **COMMON)
         yield line("batch: SimCLR res18, 32 px, a step, each pair", f"{pairs} pairs", seconds, gib, pairs)
@@ -69,7 +69,7 @@ def classes(quick: bool) -> Iterator[Line]:
 
 
 def processes(quick: bool) -> Iterator[Line]:
-    """Pre-training on digits, one thread a process: the batch is shared out, negatives and gradients are sent."""
+    """Pre-training on digits, one thread a process: the batch is divided, projections and gradients are exchanged."""
     for n in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
             words = [f"--nproc_per_node={n}", "train_simCLR.py", "grow", "--save-dir", folder, "--dataset", "digits"]

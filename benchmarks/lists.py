@@ -1,13 +1,13 @@
-"""Memory that a long list of image files costs a run and the workers of its loader; the table of docs/speed.md.
+"""How much memory a long list of image files takes in a run and its loader's workers; the table of docs/speed.md.
 
     python -m benchmarks.lists [--images 1280000] [--workers 10] [--starts fork spawn forkserver]
 
-A list with names as long as ImageNet's is read as a run reads it, and a loader goes through one epoch of it; all of its
-names lead to one file, which is looked up each time and not decoded: that would only take longer. The memory is the sum
-over the run's process and all below it of the proportional set size (PSS: a page that n processes share counts 1/n in
-each), with the workers started and one batch done, and after the epoch. The same with a short list is what everything
-else costs, so the difference is the long list's. Each is measured in a process of its own. The workers of a run on
-Linux are forked; those on macOS are spawned, and get the list by pickling.
+A list with names as long as ImageNet's is read as a run reads it, and a loader goes through one epoch of it. All of its
+names lead to one file, which is looked up each time, but not decoded: that takes time, not memory. Memory is the
+proportional set size (PSS: a page that n processes share counts 1/n in each), summed over the run's process and all its
+descendants, when the workers have started and made one batch, and after the epoch. A short list shows what everything
+else takes, so the difference is due to the long list. Each is measured in a process of its own. The workers of a run
+are forked on Linux; on macOS they are spawned, and get a pickled copy of the list.
 """
 
 import os
@@ -32,18 +32,18 @@ from utils.cli import Parser, positive
 from utils.errors import InputError, run_main
 from utils.files import replace_file
 
-SHORT = 1000  # images of the other list
+SHORT = 1000  # images of the short list
 STARTS = ("fork", "spawn", "forkserver")
 BATCH = 256
 
 
 def make_tree(folder: Path, images: int) -> None:
-    """A list of `images` lines, `list.txt`, of files in `train/<class>/`.
+    """Make `list.txt` with `images` lines, of files in `train/<class>/`.
 
-    One folder has a link to one empty file for each file of a class, and every class is a link to that folder.
+    All class folders are links to one folder, whose files are links to one empty file.
     """
-    classes, of_class = IMAGENET.classes, -(-images // IMAGENET.classes)
-    names = [f"n00000000_{i:05}.JPEG" for i in range(of_class)]
+    classes, per_class = IMAGENET.classes, -(-images // IMAGENET.classes)
+    names = [f"n00000000_{i:05}.JPEG" for i in range(per_class)]
     (folder / "files").mkdir()
     (folder / "train").mkdir()
     (folder / "image.jpg").touch()
@@ -57,7 +57,7 @@ def make_tree(folder: Path, images: int) -> None:
 
 
 def processes(root: int) -> Iterator[int]:
-    """A process and all below it, by Linux's /proc."""
+    """A process and all its descendants, from Linux's /proc."""
     yield root
     for task in Path(f"/proc/{root}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -65,7 +65,7 @@ def processes(root: int) -> Iterator[int]:
 
 
 def memory_of(root: int) -> tuple[float, float]:
-    """(a process and all below it, the process alone): their proportional set size, MB."""
+    """Proportional set size in MB: of a process with all its descendants, and of the process alone."""
     sizes = []
     for process in processes(root):
         rows = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
@@ -74,31 +74,31 @@ def memory_of(root: int) -> tuple[float, float]:
 
 
 class LookedUp(ImageFiles):
-    """Image files that are there; what is in them is not read."""
+    """Image files that are looked up, but not read."""
 
     def __getitem__(self, index: int) -> int:
-        """Bytes of the file."""
+        """The size of the file in bytes."""
         return (self.root / self.images.paths[index]).stat().st_size
 
 
 def an_epoch(folder: str, workers: int, start: str) -> Callable[[], tuple[float, float]]:
-    """For Contender: its first step starts the workers, the second one ends the epoch; both return memory_of."""
-    keep_memory()  # as a run on the CPU does before it reads its list
+    """For Contender: the first step starts the workers, the second finishes the epoch; both return memory_of."""
+    keep_memory()  # as in a run on the CPU, before its list is read
     torch.set_num_threads(1)
     chosen = read_path_list(Path(folder) / "list.txt", IMAGENET, (), folder)
     images = AugmentedImages(LookedUp(folder, chosen, as_array=True), chosen.labels, torch.tensor, seed=0)
     sampler = EpochSampler(images, 1, 0, shuffle=True, seed=0)
     loader = make_loader(images, sampler, BATCH, workers, torch.device("cpu"))
-    loader.num_workers = workers  # make_loader starts no more than there are cores
+    loader.num_workers = workers  # make_loader limits them to the number of cores
     loader.multiprocessing_context = start
     warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
     batches = None
 
     def step() -> tuple[float, float]:
         nonlocal batches
-        wanted = None if batches else 1
+        count = None if batches else 1  # None: all that remain
         batches = batches or iter(loader)
-        for _ in islice(batches, wanted):
+        for _ in islice(batches, count):
             pass
         return memory_of(os.getpid())
 
@@ -106,23 +106,23 @@ def an_epoch(folder: str, workers: int, start: str) -> Callable[[], tuple[float,
 
 
 def measured(folder: Path, workers: int, start: str) -> list[tuple[float, float]]:
-    """memory_of at the start and after an epoch."""
+    """memory_of after the first batch and after the epoch."""
     arguments = {"folder": str(folder), "workers": workers, "start": start}
     with Contender("benchmarks.lists", "an_epoch", **arguments) as contender:
-        found = []
+        sizes = []
         for _ in range(2):
             contender.step()
-            found.append(contender.value)
-    return found
+            sizes.append(contender.value)
+    return sizes
 
 
 def compared(folders: tuple[Path, Path], workers: int, start: str) -> Iterator[tuple[str, list[float]]]:
-    """What each row is of, and its MB: the sum at the start, the run alone, the sum after an epoch, the run alone."""
-    found = []
-    for what, folder in zip(("short", "long"), folders, strict=True):
-        found.append([mb for pair in measured(folder, workers, start) for mb in pair])
-        yield what, found[-1]
-    yield "difference", [b - a for a, b in zip(*found, strict=True)]
+    """The table's rows: name, and MB at the start and after the epoch, each of all processes and of the run alone."""
+    rows = []
+    for name, folder in zip(("short", "long"), folders, strict=True):
+        rows.append([mb for sizes in measured(folder, workers, start) for mb in sizes])
+        yield name, rows[-1]
+    yield "difference", [long - short for short, long in zip(*rows, strict=True)]
 
 
 def main() -> None:
@@ -139,16 +139,14 @@ def main() -> None:
         "workers     list        at the start  run alone  after an epoch  run alone",
     ]
     print(*lines, sep="\n", flush=True)
-    with tempfile.TemporaryDirectory() as name:
-        folders = Path(name) / "short", Path(name) / "long"
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = Path(scratch) / "short", Path(scratch) / "long"
         for folder, images in zip(folders, (SHORT, args.images), strict=True):
             folder.mkdir()
             make_tree(folder, images)
         for start in args.starts:
-            for what, found in compared(folders, args.workers, start):
-                lines.append(
-                    f"{start:10}  {what:10}  {found[0]:12.0f}  {found[1]:9.0f}  {found[2]:14.0f}  {found[3]:9.0f}"
-                )
+            for name, mb in compared(folders, args.workers, start):
+                lines.append(f"{start:10}  {name:10}  {mb[0]:12.0f}  {mb[1]:9.0f}  {mb[2]:14.0f}  {mb[3]:9.0f}")
                 print(lines[-1], flush=True)
     made = provenance()
     lines.append(f"{machine()}, revision {made['git']}, torch {made['torch']}")

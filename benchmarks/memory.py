@@ -1,7 +1,7 @@
-"""BCL's memory of losses as published: benchmarks/run.py compares it with methods/bcl.py.
+"""BCL's memory of losses as published, which benchmarks/run.py compares with methods/bcl.py.
 
-The loop does for each sample what BCL's train.py does: the moving average, its write to the memory, and its write to
-the table of all epochs. Both end with the same memory (tests/methods/test_bcl.py).
+For each sample, the loop does what BCL's train.py does: it updates the moving average and writes it to the memory and
+to the table of all epochs. Both implementations end with the same memory (tests/methods/test_bcl.py).
 """
 
 import torch
@@ -10,13 +10,13 @@ BATCH, BETA = 512, 0.97
 
 
 class Loop:
-    """The published procedure: one average at a time."""
+    """The published procedure: one image's moving average at a time."""
 
     def __init__(self, images: int, epochs: int) -> None:
         self.shadow, self.table = torch.zeros(images), torch.zeros(epochs, images)
 
     def remember(self, epoch: int, index: torch.Tensor, loss: torch.Tensor) -> None:
-        """Take in the losses [n] of the images `index` [n] in an epoch (1-based)."""
+        """Update the memory with the losses [n] of the images `index` [n] in an epoch (1-based)."""
         for i in range(len(index)):
             average = loss[i].clone()
             if epoch > 1:

@@ -1,10 +1,10 @@
-"""What a step of each method costs, in steps of SimCLR, beside what its forwards and backwards cost.
+"""The time of a step of each method relative to SimCLR's, and the share of it that its network passes explain.
 
     python -m benchmarks.methods [--methods sdclr moclr] [--pairs 128] [--rounds 7]     or, with the rest, `make bench`
 
-A step is that of pre-training, without its data, at the end of each phase: warm-ups are over, weights and clusters are
-there. "allowed" is the ratio of the floating-point operations of all forwards and backwards of
-the step, counted; what a step takes beyond it is the method's own work: masks, averages, transport, weights.
+A step is one of pre-training without its data, at the end of each phase, when warm-ups are over and weights and
+clusters exist. "allowed" is the counted floating-point operations of all forward and backward passes of the step,
+divided by SimCLR's. What a step takes beyond that is the method's other work: masks, averages, transport, weights.
 """
 
 import argparse
@@ -35,12 +35,12 @@ from utils.cli import Parser, positive
 from utils.errors import run_main
 from utils.text import align
 
-EPOCHS = 100  # of the training that the step is of
-FEATURES = 512  # numbers of an image's features
+EPOCHS = 100  # of the pre-training whose steps are measured
+FEATURES = 512  # dimensions of a feature vector
 
 
 class Work(NamedTuple):
-    """A phase of a method, most often the only one; share: of all epochs."""
+    """A phase of a method; most methods have one. share: of all epochs."""
 
     method: str
     phase: int
@@ -49,7 +49,7 @@ class Work(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Of a phase: seconds of its step, and this in steps of SimCLR: measured, and as its operations allow."""
+    """Of a phase: seconds of a step; this relative to SimCLR's, as measured (ratio) and by operations (allowed)."""
 
     work: Work
     seconds: float
@@ -60,7 +60,7 @@ class Cost(NamedTuple):
 
 @contextmanager
 def command_line(words: list[str]) -> Iterator[None]:
-    """Inside, this is the command line."""
+    """Inside, `sys.argv` is `words`."""
     before, sys.argv = sys.argv, words
     try:
         yield
@@ -69,7 +69,7 @@ def command_line(words: list[str]) -> Iterator[None]:
 
 
 def built(method: str, images: int, model: str, stem: str = "cifar") -> Method:
-    """A method for a list of so many images; stem: of the network, `cifar` for 32-pixel views."""
+    """A method for a list of this many images; stem: of the network, `cifar` for 32-pixel views."""
     words = ["train_simCLR.py", "x", "--model", model, "--method", method, "--epochs", EPOCHS, "--output_ch", 128]
     with command_line([str(word) for word in (*words, "--temperature", 0.2, "--optimizer", "sgd", "--lr", 0.01)]):
         options = parse_pretraining("")
@@ -80,16 +80,16 @@ def built(method: str, images: int, model: str, stem: str = "cifar") -> Method:
 def works(method: str) -> list[Work]:
     """The phases of a method."""
     made, label = built(method, 128, "res20_s"), label_of(method)
-    lengths, found = list(made.phases(EPOCHS)), []
+    lengths, phases = list(made.phases(EPOCHS)), []
     for number, length in enumerate(lengths):
         made.start_phase(number)
-        named = f"{label}, {made.measures()['phase']}" if len(lengths) > 1 else label
-        found.append(Work(method, number, named, length / EPOCHS))
-    return found
+        phase_label = f"{label}, {made.measures()['phase']}" if len(lengths) > 1 else label
+        phases.append(Work(method, number, phase_label, length / EPOCHS))
+    return phases
 
 
 def in_training(method: Method, images: int, phase: int) -> Method:
-    """The method as it is at the end of a phase."""
+    """The method in its state at the end of a phase."""
     generator, lengths = torch.Generator().manual_seed(0), list(method.phases(EPOCHS))
 
     def features() -> torch.Tensor:
@@ -104,7 +104,7 @@ def in_training(method: Method, images: int, phase: int) -> Method:
 
 
 def our_step(method: str, phase: int, pairs: int, precision: str = "fp32", model: str = "res18") -> Step:
-    """A step of pre-training with 32-pixel views."""
+    """A step of pre-training on random 32-pixel views, without a loader."""
     compute = Compute(settings(precision), ALONE.device)
     learner = compute.on_device(in_training(built(method, pairs, model), pairs, phase)).train()
     trained = [p for p in learner.parameters() if p.requires_grad]
@@ -112,44 +112,47 @@ def our_step(method: str, phase: int, pairs: int, precision: str = "fp32", model
     training = Training(learner, [], optimizer, Schedule(EPOCHS, 0.01, "constant"), compute, ALONE)
     batch = Batch(torch.rand(pairs, 2, 3, 32, 32), torch.arange(pairs), torch.zeros(pairs, dtype=torch.long), [], 0)
 
-    def take() -> None:
+    def train_step() -> None:
         learner.start_step(EPOCHS - 0.5)
         step(training, batch)
 
-    return take
+    return train_step
 
 
 def costs(methods: list[str], pairs: int, precision: str, rounds: int, model: str = "res18") -> list[Cost]:
-    """Of each phase of each method, with SimCLR taking turns."""
+    """The cost of each phase of each method; SimCLR takes turns with them."""
     wanted = [Work("simclr", 0, "SimCLR", 1.0), *(work for name in methods for work in works(name))]
     counts = [flops(our_step(work.method, work.phase, pairs, "fp32", model)) for work in wanted]
     contenders: list[Contender] = []
     try:
         for work in wanted:
-            how = {"method": work.method, "phase": work.phase, "pairs": pairs, "precision": precision, "model": model}
-            contenders.append(Contender("benchmarks.methods", "our_step", **how))
-        found = interleaved(contenders, rounds, warmup=1)
+            common = {"pairs": pairs, "precision": precision, "model": model}
+            contenders.append(
+                Contender("benchmarks.methods", "our_step", method=work.method, phase=work.phase, **common)
+            )
+        compared = interleaved(contenders, rounds, warmup=1)
     finally:
         for contender in contenders:
             contender.close()
-    return [
-        Cost(work, pair.ours, statistics.median(b / a for a, b in pair.rounds), count / counts[0], rounds)
-        for work, pair, count in zip(wanted[1:], found, counts[1:], strict=True)
-    ]
+    measured = []
+    for work, pair, count in zip(wanted[1:], compared, counts[1:], strict=True):
+        ratio = statistics.median(ours / simclr for simclr, ours in pair.rounds)
+        measured.append(Cost(work, pair.ours, ratio, count / counts[0], rounds))
+    return measured
 
 
 def operations(names: Iterable[str], pairs: int, model: str) -> dict[str, float]:
-    """Floating-point operations of a training by each method, all its phases, in those of SimCLR."""
+    """Method -> floating-point operations of a training, all phases together, divided by SimCLR's."""
 
-    def of_steps(name: str) -> float:
+    def mean_of_steps(name: str) -> float:
         return sum(work.share * flops(our_step(name, work.phase, pairs, "fp32", model)) for work in works(name))
 
-    usual = of_steps("simclr")
-    return {name: of_steps(name) / usual for name in names}
+    simclr = mean_of_steps("simclr")
+    return {name: mean_of_steps(name) / simclr for name in names}
 
 
 def between_steps(quick: bool) -> dict[str, float]:
-    """What methods do now and then: what it is -> seconds."""
+    """Work that methods do between steps, once in some epochs: its name -> seconds."""
     images = 1_000 if quick else 10_000
     features = torch.randn(images, FEATURES, generator=torch.Generator().manual_seed(0))
     similar = GH(SimCLR(torch.nn.Identity(), 0.2), images, simplex(100, 128, 0), Plan(0))
@@ -160,37 +163,37 @@ def between_steps(quick: bool) -> dict[str, float]:
         "GH: shares of the directions": lambda: similar.start_epoch(21),
         "DnC: clusters": lambda: cosine_k_means(features.numpy(), 5, images, 0),
     }
-    found = {}
-    for name, do in work.items():
+    seconds = {}
+    for name, function in work.items():
         start = time.perf_counter()
-        do()
-        found[f"{name} of {images:,} images"] = time.perf_counter() - start
-    return found
+        function()
+        seconds[f"{name} of {images:,} images"] = time.perf_counter() - start
+    return seconds
 
 
 def tabled() -> list[str]:
-    """The methods that tables have, but SimCLR and what is not trained."""
+    """The methods of the tables except SimCLR and the untrained network."""
     return [name for name in (*method_names(), "simclr+gh") if name not in ("untrained", "simclr")]
 
 
-def table(found: list[Cost]) -> str:
-    """A line a phase, and one of all phases of a method that has several."""
-    lines = [("method", "of the epochs", "ms a step", "SimCLR's steps", "allowed", "beyond it")]
-    for name in dict.fromkeys(cost.work.method for cost in found):
-        own = [cost for cost in found if cost.work.method == name]
-        lines += [_line(c.work.label, c.work.share, f"{1e3 * c.seconds:.0f}", c.ratio, c.allowed) for c in own]
-        if len(own) > 1:
-            ratio, allowed = (sum(c.work.share * getattr(c, key) for c in own) for key in ("ratio", "allowed"))
-            lines.append(_line(label_of(name), 1.0, "", ratio, allowed))
-    return align(lines)
+def table(phases: list[Cost]) -> str:
+    """A row a phase, and one for all phases together of a method with several."""
+    rows = [("method", "of the epochs", "ms a step", "SimCLR's steps", "allowed", "beyond it")]
+    for name in dict.fromkeys(cost.work.method for cost in phases):
+        of_method = [cost for cost in phases if cost.work.method == name]
+        rows += [_row(c.work.label, c.work.share, f"{1e3 * c.seconds:.0f}", c.ratio, c.allowed) for c in of_method]
+        if len(of_method) > 1:
+            ratio, allowed = (sum(c.work.share * getattr(c, key) for c in of_method) for key in ("ratio", "allowed"))
+            rows.append(_row(label_of(name), 1.0, "", ratio, allowed))
+    return align(rows)
 
 
-def _line(label: str, share: float, ms: str, ratio: float, allowed: float) -> tuple[str, ...]:
+def _row(label: str, share: float, ms: str, ratio: float, allowed: float) -> tuple[str, ...]:
     return label, f"{share:.0%}", ms, f"{ratio:.2f}", f"{allowed:.2f}", f"{100 * (ratio / allowed - 1):+.0f}%"
 
 
 def parse() -> argparse.Namespace:
-    """Flags; InputError for a bad one."""
+    """The options; raises InputError for a bad one."""
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--methods", nargs="+", type=lambda word: choose(word).name, default=tabled())
@@ -204,7 +207,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     print(table(costs(args.methods, args.pairs, args.precision, args.rounds, args.model)))
-    print(align([("between steps", "s"), *((what, f"{s:.2f}") for what, s in between_steps(False).items())]))
+    print(align([("between steps", "s"), *((name, f"{s:.2f}") for name, s in between_steps(False).items())]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The published procedure, written plainly, for benchmarks and tests to set beside this project's.
+"""The published procedure, written plainly, as the reference of benchmarks and tests.
 
 Sources: SDCLR's train_simCLR.py (views, loader, steps of SimCLR), utils.py (loss), prune/prune_simCLR.py (steps of
 SDCLR), prune/mask.py (masks) and train_cifar.py (linear probe); SimCLR (Chen et al., ICML 2020), section 2.1; SDCLR
-(Jiang et al., ICML 2021), section 3. It does the work that these do, in their order, with no code of theirs. All is
-float32 in the default memory format, without autocast; nothing sets threads, allocators or global seeds. BCL's memory
-update is `Loop` in benchmarks/memory.py.
+(Jiang et al., ICML 2021), section 3. It does the same operations in the same order, but has none of their code. All is
+float32 in the default memory format, without autocast; nothing here sets threads, allocators or global seeds. BCL's
+memory update is `Loop` in benchmarks/memory.py.
 """
 
 import copy
@@ -52,8 +52,8 @@ def view_loader(images: np.ndarray, batch: int, workers: int, seed: int) -> Data
     """Shuffled batches of views [n, 2, 3, S, S] in [0, 1]; the last one may be short (SDCLR's train_simCLR.py).
 
     Args:
-        images: [N, S, S, 3] uint8. batch: images. workers: processes, started anew in each epoch.
-        seed: of the order, and of the views when there are workers; else they come from torch's global generator.
+        images: [N, S, S, 3] uint8. batch: images. workers: processes, restarted in each epoch.
+        seed: of the order and, with workers, of the views; without workers these use PyTorch's global generator.
     """
     return _loader(TwoViews(images), batch, workers, torch.Generator().manual_seed(seed))
 
@@ -71,31 +71,31 @@ def nt_xent(view1: torch.Tensor, view2: torch.Tensor, temperature: float) -> tor
 def anchor_losses(view1: torch.Tensor, view2: torch.Tensor, temperature: float) -> torch.Tensor:
     """NT-Xent [2N] of the anchors, those of view 1 first.
 
-    Every similarity is exponentiated without a shift; a mask cuts self and positive out of the matrix, and the
-    positive is added back to the sum of the rest. The exponentials overflow float32 below t = 0.0113.
+    The similarities are exponentiated without subtracting their maximum; a mask removes the anchor itself and its
+    positive from the matrix, and the positive is added to the sum of the rest. Below t = 0.0113 float32 overflows.
 
     Args:
         view1, view2: projections [N, D], any scale. temperature: t > 0.
     """
     n = len(view1)
-    both = F.normalize(torch.cat([view1, view2]), dim=1)
-    similarities = torch.exp(both @ both.T / temperature)
-    image = torch.arange(n, device=both.device).repeat(2)
-    others = image[:, None] != image[None, :]
-    negatives = similarities.masked_select(others).view(2 * n, 2 * n - 2).sum(1)
-    positives = torch.exp((both[:n] * both[n:]).sum(1) / temperature).repeat(2)
+    z = F.normalize(torch.cat([view1, view2]), dim=1)
+    similarities = torch.exp(z @ z.T / temperature)
+    image = torch.arange(n, device=z.device).repeat(2)
+    is_negative = image[:, None] != image[None, :]
+    negatives = similarities.masked_select(is_negative).view(2 * n, 2 * n - 2).sum(1)
+    positives = torch.exp((z[:n] * z[n:]).sum(1) / temperature).repeat(2)
     return -torch.log(positives / (positives + negatives))
 
 
 def simclr_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, views: torch.Tensor, temperature: float) -> float:
-    """One update of SimCLR: a forward of the 2n interleaved views, so that batch norm mixes them, and a backward.
+    """One update of SimCLR: a forward of all 2n views, interleaved, so that they share batch statistics; a backward.
 
     Args:
         encoder: in training mode, [2n, 3, H, W] -> [2n, D]. optimizer: of its parameters.
         views: [n, 2, 3, H, W] in [0, 1]. temperature: t > 0.
 
     Returns:
-        The loss in nats, read at each step as published (SDCLR's train_simCLR.py).
+        The loss in nats, copied from the device at each step as published (SDCLR's train_simCLR.py).
     """
     projections = encoder(views.flatten(0, 1))
     loss = nt_xent(projections[0::2], projections[1::2], temperature)
@@ -106,7 +106,7 @@ def simclr_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, views: tor
 
 
 def sdclr_step(encoder: nn.Module, optimizer: torch.optim.Optimizer, views: torch.Tensor, temperature: float) -> float:
-    """One update of SDCLR; the dense branch's loss in nats, the pruned branch's has the same value. See half_steps."""
+    """One update of SDCLR, see half_steps; returns the dense branch's loss in nats, equal to the pruned branch's."""
     return half_steps(encoder, optimizer, views, temperature).mean().item()
 
 
@@ -115,15 +115,16 @@ def half_steps(
 ) -> torch.Tensor:
     """One update of SDCLR as published (prune/prune_simCLR.py): three forwards, two backwards.
 
-    A forward of the pruned branch without a gradient serves the dense branch's loss; a second one, of the same views
-    with the same weights, has a loss and a backward of its own. It moves the pruned branch's running statistics twice.
+    The dense branch's loss uses a forward of the pruned branch (the self-competitor) without gradient; then the pruned
+    branch has a forward with gradient, of the same views with the same weights, and a loss and a backward of its own.
+    So the running statistics of its batch norms are updated twice.
 
     Args:
         encoder: in training mode, prunable (models.mask) with its masks set, [n, 3, H, W] -> [n, D].
         optimizer: of its parameters. views: [n, 2, 3, H, W] in [0, 1]. temperature: t > 0.
 
     Returns:
-        The dense branch's losses [2n] of the anchors in nats, without a graph.
+        The losses [2n] of the anchors in nats, of the dense branch's loss, detached.
     """
     view1, view2 = views[:, 0], views[:, 1]
     optimizer.zero_grad()
@@ -132,7 +133,7 @@ def half_steps(
     dense = encoder(view1)
     losses = anchor_losses(dense, competitor, temperature)
     losses.mean().backward()
-    # The backward stays inside: whatever it computes again must be of the pruned branch.
+    # The backward stays inside: if it recomputes activations, they must be those of the pruned branch.
     with pruned(encoder):
         nt_xent(dense.detach(), encoder(view2), temperature).backward()
     optimizer.step()
@@ -144,13 +145,13 @@ def pruning_masks(encoder: nn.Module, fraction: float) -> Masks:
 
     Args:
         encoder: its n convolution weights are read, not changed.
-        fraction: p; kept are |w| >= the element ceil(p n), counted from 0, of the ascending |w|.
+        fraction: p; a weight is kept if |w| >= element ceil(p n) of the ascending |w|, counted from 0.
 
     Returns:
-        Module name -> boolean mask of the weight's shape, on the weight's device: True is kept.
+        Module name -> boolean mask of the weight's shape, on the weight's device; True: kept.
 
     Raises:
-        IndexError: p is so near to 1 that there is no such element.
+        IndexError: p is so close to 1 that there is no such element.
     """
     sizes = {name: m.weight.detach().abs() for name, m in encoder.named_modules() if isinstance(m, nn.Conv2d)}
     ascending = torch.cat([size.flatten() for size in sizes.values()]).sort().values
@@ -189,20 +190,20 @@ def probe(
     lr: float = 30.0,
     milestones: Sequence[int] = (10, 20),
 ) -> Iterator[float]:
-    """The linear probe as published (SDCLR's train_cifar.py), an epoch for each item that is asked for.
+    """The linear probe as published (SDCLR's train_cifar.py); the iterator trains one epoch for each item.
 
     Before the first epoch, a pass over the augmented training set counts the classes. An epoch trains the classifier
-    on live augmented images through the whole network, evaluates it on the augmented training set, then on the
-    validation set. SGD with momentum 0.9 and no weight decay; a tenth of the rate from each milestone on, which
-    holds at the start of that epoch. After the last epoch the model has the weights of the best one.
+    on freshly augmented images through the whole network, evaluates it on the augmented training set, then on the
+    validation set. SGD with momentum 0.9 and no weight decay; the learning rate is divided by 10 at the start of each
+    milestone's epoch. After the last epoch the model has the weights of the best one.
 
     Args:
-        model: of models.build_classifier; all but its `fc` is frozen, batch norm too.
+        model: of models.build_classifier; all of it but `fc` is frozen, including batch norm.
         train_images, val_images: [N, S, S, 3] uint8. train_labels, val_labels: [N], from 0.
-        epochs: >= 1, published 30. batch: images, of evaluation too.
+        epochs: >= 1, published 30. batch: images, also in evaluation.
         workers: of the training set's loader; the validation set has none.
-        seed: of the order, and of the augmentation when there are workers; else that is of torch's global generator.
-        lr, milestones: of the first epoch, and the epochs (1-based) that lower it.
+        seed: of the order and, with workers, of the augmentation; without, that uses PyTorch's global generator.
+        lr: learning rate of the first epoch. milestones: the epochs (1-based) that lower it.
 
     Yields:
         Top-1 accuracy on the validation set in [0, 1], after each epoch.
@@ -210,12 +211,13 @@ def probe(
     transform, generator = shifted_crop_and_flip(train_images.shape[1]), torch.Generator().manual_seed(seed)
     train = _loader(Labelled(train_images, train_labels, transform), batch, workers, generator)
     val = _loader(Labelled(val_images, val_labels, T.ToTensor()), batch, 0, None)
-    count_classes(train, model.fc.out_features)  # published for the log alone, but its time is the procedure's
+    count_classes(train, model.fc.out_features)  # only for the log, but its time is part of the procedure's
     model.requires_grad_(False).fc.requires_grad_(True)
     optimizer = torch.optim.SGD(model.fc.parameters(), lr, momentum=0.9)
     best, kept = -1.0, {}
     for epoch in range(1, epochs + 1):
-        optimizer.param_groups[0]["lr"] = lr * 0.1 ** sum(epoch >= milestone for milestone in milestones)
+        passed = sum(epoch >= milestone for milestone in milestones)
+        optimizer.param_groups[0]["lr"] = lr * 0.1**passed
         train_probe(model, train, optimizer)
         evaluate(model, train)
         accuracy = evaluate(model, val)[1]
@@ -226,16 +228,16 @@ def probe(
 
 
 def count_classes(loader: DataLoader, classes: int) -> torch.Tensor:
-    """Images of each class, [classes], by a pass over a loader of (images, labels [n])."""
+    """Number of images of each class, [classes], by a pass over a loader of (images, labels [n])."""
     return sum((labels.bincount(minlength=classes) for _, labels in loader), torch.zeros(classes, dtype=torch.long))
 
 
 def train_probe(model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer) -> float:
-    """One epoch of cross-entropy, the network in evaluation mode; its mean loss over the steps, in nats.
+    """One epoch of cross-entropy with the network in evaluation mode; returns the mean loss of the steps, in nats.
 
     Args:
         model: [n, 3, S, S] -> [n, classes]. loader: (images [n, 3, S, S] in [0, 1], labels [n]).
-        optimizer: of what is to move.
+        optimizer: of the parameters to train.
     """
     model.eval()
     device, total = model.fc.weight.device, 0.0
@@ -250,7 +252,7 @@ def train_probe(model: nn.Module, loader: DataLoader, optimizer: torch.optim.Opt
 
 @torch.no_grad()
 def evaluate(model: nn.Module, loader: DataLoader) -> tuple[float, float]:
-    """Mean cross-entropy in nats and top-1 accuracy in [0, 1] over a loader's images (see train_probe)."""
+    """Mean cross-entropy in nats and top-1 accuracy in [0, 1] over the images of a loader like train_probe's."""
     model.eval()
     device, loss, hits = model.fc.weight.device, 0.0, 0
     for images, labels in loader:

@@ -1,12 +1,12 @@
-"""Accuracy of Many, Medium and Few against the strength of augmentation: what strong views give to which classes.
+"""Accuracy of Many, Medium and Few against the strength of augmentation: which classes gain from stronger views.
 
     python -m benchmarks.strength --dataset digits --work FOLDER [--strengths 0 0.5 1 1.5 2] [--splits 1 2 3] [--jobs 2]
 
 BCL's paper (Zhou et al., ICML 2022, section 3) argues that rare classes need stronger augmentation than frequent ones
-to be learnt as well, an "information discrepancy", and so boosts it by image. Here SimCLR is trained with the same
-strength for all images: the factor on the colour jitter of train_simCLR.py, 1 as published. The recipe of the data set
-does the rest. Writes results/strength_DATASET.txt and .png; results of single runs stay in FOLDER, and what is there is
-not run again.
+to be learnt as well, an "information discrepancy", and so sets the strength for each image. Here SimCLR is trained with
+one strength for all images: the factor on the colour jitter of train_simCLR.py, published as 1. All else is the recipe
+of the data set. Writes results/strength_DATASET.txt and .png; results of single runs stay in FOLDER, and a run with
+results is not repeated.
 """
 
 import argparse
@@ -30,12 +30,12 @@ SCRIPTS = {"digits": "digits", "fashion_mnist": "fashion-mnist", "cifar10": "cif
 
 
 def name_of(strength: float) -> str:
-    """What a run of a strength is called."""
+    """The name of the run with a strength."""
     return f"strength-{strength:g}"
 
 
 def commands_of(strength: float, split: int, options: argparse.Namespace) -> list[list[str]]:
-    """The command lines of the script of SimCLR, with another strength, in experiments of their own."""
+    """The command lines of SimCLR's recipe with this strength; their experiments have names of their own."""
     dataset = data_set(options.dataset)
     settings = {
         "split": dataset.list_of(Split(split, True, "")), "root": options.work, "workers": 1, "resume": True,
@@ -51,29 +51,29 @@ def commands_of(strength: float, split: int, options: argparse.Namespace) -> lis
 
 
 def run_one(strength: float, split: int, options: argparse.Namespace) -> None:
-    """Run the steps of a run to their end with one thread, and keep what comes of it.
+    """Run all steps of a run with one thread, and keep its results.
 
     Raises:
-        InputError: one failed.
+        InputError: a step failed.
     """
     steps, kept = commands_of(strength, split, options), kept_in(options)
     seconds = kept / "seconds" / f"split{split}-{name_of(strength)}.json"
     run_steps(steps, seconds, f"{name_of(strength)} of split {split}")
-    told = {"name": name_of(strength), "split": split, "strength": strength}
-    keep(kept / f"split{split}" / name_of(strength), told, *folders(steps), seconds)
+    record = {"name": name_of(strength), "split": split, "strength": strength}
+    keep(kept / f"split{split}" / name_of(strength), record, *folders(steps), seconds)
 
 
 def kept_in(options: argparse.Namespace) -> Path:
-    """Where results of these settings are kept: those of others do not stand for them."""
+    """The folder of the results with these settings; results with other settings are not mixed with them."""
     return options.work / "kept" / f"{options.dataset}-{options.model or 'usual'}-{options.epochs or 'usual'}"
 
 
 def write_results(results: Results, options: argparse.Namespace) -> str:
     """Write the table and the figure to options.out, and return the table."""
-    names = [name_of(strength) for strength in sorted({told["strength"] for told in results.values()})]
-    what = f"SimCLR on {options.dataset}, by the strength of the colour jitter"
+    names = [name_of(strength) for strength in sorted({record["strength"] for record in results.values()})]
+    title = f"SimCLR on {options.dataset}, by the strength of the colour jitter"
     text = (
-        f"{what}; python -m benchmarks.strength\n"
+        f"{title}; python -m benchmarks.strength\n"
         "Test accuracy in percent, mean of the classes of each group, Std of the three, All: mean ± standard deviation "
         f"over splits\n\n{table(results, names)}\n"
     )
@@ -81,19 +81,19 @@ def write_results(results: Results, options: argparse.Namespace) -> str:
     figure, looks = new_panels(len(PROBES), sharey=True), styles(list(GROUPS))
     for axis, probe in zip(figure.axes, PROBES, strict=True):
         for group in GROUPS:
-            at = {each[0]["strength"]: each for each in (runs_of(results, name) for name in names)}
-            values = [[told[probe]["groups"][group] for told in each] for each in at.values()]
+            by_strength = {records[0]["strength"]: records for records in (runs_of(results, name) for name in names)}
+            values = [[record[probe]["groups"][group] for record in records] for records in by_strength.values()]
             means, deviations = [np.mean(v) for v in values], [np.std(v) for v in values]
-            axis.errorbar(list(at), means, deviations, capsize=2, **looks[group].line(group))
+            axis.errorbar(list(by_strength), means, deviations, capsize=2, **looks[group].line(group))
         axis.set_title(f"{probe} probe", fontsize=8)
         axis.set_xlabel("strength of the colour jitter (1: published)")
-    finish(figure, what, "test accuracy (%)")
+    finish(figure, title, "test accuracy (%)")
     write_figure(figure, options.out.with_suffix(".png"))
     return text
 
 
 def parse() -> argparse.Namespace:
-    """Flags; InputError for a bad one."""
+    """The options; raises InputError for a bad one."""
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--dataset", default="digits", choices=SCRIPTS)
@@ -115,8 +115,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     kept = kept_in(options)
-    there = results_in(kept)
-    wanted = [(s, split) for split in options.splits for s in options.strengths if (name_of(s), split) not in there]
+    results = results_in(kept)
+    wanted = [(s, split) for split in options.splits for s in options.strengths if (name_of(s), split) not in results]
     run_all(wanted, lambda strength, split: run_one(strength, split, options), options.jobs)
     print(write_results(results_in(kept), options), end="")
 

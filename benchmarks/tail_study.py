@@ -1,10 +1,10 @@
-"""How well the three tail scores find the tail, over methods, splits and seeds: one table.
+"""How well the three tail scores find the images of rare classes, over methods, splits and seeds: one table.
 
     python -m benchmarks.tail_study FOLDER ... [--data DIR] [--draws 10] [--out results/tail.txt]
 
-Each FOLDER is one of pre-training; its newest checkpoint is scored as `python -m tail` does, with the settings it was
-trained with. Runs of one data set, method and share of pruned weights are a row: mean and population standard
-deviation over them.
+Each FOLDER is that of a pre-training; the images are scored with its newest checkpoint as `python -m tail` does, with
+the settings of the training. Runs with the same data set, method and share of pruned weights share a row: mean and
+population standard deviation over them.
 """
 
 import argparse
@@ -27,10 +27,13 @@ from utils.text import align
 
 
 def study(folder: Path, options: argparse.Namespace) -> tuple[tuple[str, str], str, dict[str, dict]]:
-    """Of the newest checkpoint in a folder: its row (data set, method), its list and seed, score -> evaluate's numbers.
+    """Score the images with the newest checkpoint in a folder.
+
+    Returns:
+        Its row (data set, method); its list and seed; score -> the numbers of tail.ranks.evaluate.
 
     Raises:
-        InputError: there is none, or it cannot be scored.
+        InputError: there is no checkpoint, or its images cannot be scored.
     """
     newest = newest_checkpoint(folder)
     if newest is None or not isinstance(newest[1].get("config"), dict):
@@ -44,24 +47,24 @@ def study(folder: Path, options: argparse.Namespace) -> tuple[tuple[str, str], s
     ranked, _ = rank(setup)
     data = f"{args.dataset}, {len(setup.data):,} images, epoch {source.content.get('epoch')}"
     method = f"{choose(method_of(config)).label}, {100 * args.prune_percent:g}% pruned"
-    of = f"{Path(args.trainSplit).stem}, seed {args.seed}"
-    return (data, method), of, {name: evaluate(values, setup.groups) for name, values in ranked.items()}
+    run = f"{Path(args.trainSplit).stem}, seed {args.seed}"
+    return (data, method), run, {name: evaluate(values, setup.groups) for name, values in ranked.items()}
 
 
 def cell(values: list[float | None]) -> str:
-    """Mean and standard deviation, '-' for none."""
+    """Mean and standard deviation; '-' if no value is known."""
     values = [v for v in values if v is not None]
     return f"{np.mean(values):.3f} ± {np.std(values):.3f}" if values else "-"
 
 
 def table(results: dict[tuple[str, str], list[dict[str, dict]]], key: str) -> str:
-    """A row for each data set and method: runs, and the number `key` of evaluate's for each score."""
-    lines = [("data set", "method", "n", *SCORES, "by chance")]
+    """A row for each data set and method: the number of runs, and the number `key` of evaluate's for each score."""
+    rows = [("data set", "method", "n", *SCORES, "by chance")]
     for (data, method), runs in results.items():
         chance = [next(iter(r.values()))["chance"] for r in runs] if key == "precision" else [0.5] * len(runs)
         cells = [cell([r[s][key] for r in runs if s in r]) for s in SCORES]
-        lines.append((data, method, str(len(runs)), *cells, f"{np.mean(chance):.3f}"))
-    return align(lines)
+        rows.append((data, method, str(len(runs)), *cells, f"{np.mean(chance):.3f}"))
+    return align(rows)
 
 
 def main() -> None:
@@ -72,20 +75,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/tail.txt"))
     options = parser.parse_args()
     results: dict[tuple[str, str], list[dict[str, dict]]] = {}
-    each = []
+    lines = []
     for folder in options.folders:
-        key, of, found = study(folder, options)
-        results.setdefault(key, []).append(found)
-        scores = ", ".join(f"{name} {v['auc']:.3f}" for name, v in found.items() if v["auc"] is not None)
-        each.append(f"{', '.join(key)}, {of}: {scores}")
+        row, run, scores = study(folder, options)
+        results.setdefault(row, []).append(scores)
+        aucs = ", ".join(f"{name} {v['auc']:.3f}" for name, v in scores.items() if v["auc"] is not None)
+        lines.append(f"{', '.join(row)}, {run}: {aucs}")
         if not options.quiet:
-            print(each[-1], flush=True)
+            print(lines[-1], flush=True)
     results = dict(sorted(results.items()))
     text = (
         "Few against Many by the scores of python -m tail, mean ± population standard deviation over splits or seeds\n"
         f"python -m benchmarks.tail_study FOLDER ... --draws {options.draws}; float32, settings as in training\n\n"
         f"ROC AUC\n\n{table(results, 'auc')}\n\nPrecision at k, the number of images of Few\n\n"
-        f"{table(results, 'precision')}\n\nAUC of each run\n\n" + "\n".join(sorted(each)) + "\n"
+        f"{table(results, 'precision')}\n\nAUC of each run\n\n" + "\n".join(sorted(lines)) + "\n"
     )
     replace_file(options.out, text.encode())
     print(f"\n{text}")

@@ -1,8 +1,8 @@
-"""Two 224-pixel views of a JPEG file: the published Pillow pipeline beside this project's, on one core, in one run.
+"""Two 224-pixel views of a JPEG file: the speed of the published Pillow pipeline and of this project's, on one core.
 
     python -m benchmarks.views [--rounds 15]
 
-Prints each operation's time both ways with the difference of their output (in levels of 0 to 255), then images per
+Prints for each operation both times and the difference of the outputs (in grey levels of 0 to 255), then images per
 second of the whole pipelines: medians over rounds that alternate between the two. The files are scikit-learn's two
 photographs at 500 x 375 pixels, ImageNet's usual size.
 """
@@ -38,7 +38,7 @@ def jpegs() -> list[bytes]:
 
 
 def decode(file: bytes) -> Image.Image:
-    """As ImageFiles does."""
+    """Decode as data.images.ImageFiles does."""
     return Image.open(io.BytesIO(file)).convert("RGB")
 
 
@@ -50,14 +50,14 @@ def seconds(work: Callable[[], object], times: int) -> float:
     return (time.perf_counter() - start) / times
 
 
-def interleaved(works: list[Callable[[], object]], rounds: int, times: int) -> list[float]:
-    """Median seconds of a call of each, in rounds that take turns."""
-    taken = [[seconds(work, times) for work in works] for _ in range(rounds + 1)][1:]
-    return [statistics.median(column) for column in zip(*taken, strict=True)]
+def interleaved(functions: list[Callable[[], object]], rounds: int, times: int) -> list[float]:
+    """Median seconds of one call of each function, over rounds in which they take turns."""
+    measured = [[seconds(function, times) for function in functions] for _ in range(rounds + 1)]
+    return [statistics.median(column) for column in zip(*measured[1:], strict=True)]  # the first round is a warm-up
 
 
 def operations(file: bytes) -> list[tuple[str, Callable[[], Image.Image], Callable[[], np.ndarray]]]:
-    """(name, Pillow's, the other one); the other one is in data/views/arrays.py unless the name says what it is."""
+    """(name, with Pillow, without); without Pillow it is of data/views/arrays.py unless the name says otherwise."""
     image, array, raw = decode(file), np.array(decode(file)), np.frombuffer(file, np.uint8)
     small = P.resized_crop(image, *BOX, [224, 224], BICUBIC)
     view = np.array(small)

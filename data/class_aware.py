@@ -1,12 +1,12 @@
-"""Class-aware sampling: each class is drawn equally often, whatever its images.
+"""Class-aware sampling: each class is drawn equally often, however many images it has.
 
-Shen et al., "Relay backpropagation" (ECCV 2016), section 4.1, as decoupled training uses it to train a classifier anew
-(Kang et al., ICLR 2020, section 4.1). An epoch is a sequence of rounds: a round has all classes in random order, and of
-each EACH images one after another, as the code of Kang et al. has it. A class takes its images in random order, all of
-them before one comes again.
+Shen et al., "Relay backpropagation" (ECCV 2016), section 4.1, as decoupled training uses it to retrain the classifier
+(Kang et al., ICLR 2020, section 4.1). An epoch is a sequence of rounds. A round has all classes in random order, and
+EACH images of a class one after another, as in the code of Kang et al. The images of a class come in random order, and
+none comes again before all have come.
 
-Chosen here: an epoch has as many draws as the list has images, so that its last round may be a part of one; it is a
-function of seed and epoch alone, so that a resumed run needs nothing of what came before.
+Chosen here: an epoch has as many draws as the list has images, so its last round may be cut short; and its order is a
+function of seed and epoch alone, so a resumed run needs no state of the sampler.
 """
 
 import torch
@@ -18,27 +18,29 @@ EACH = 4  # images of a class in a row
 
 
 def class_aware_order(labels: torch.Tensor, draws: int, *seeds: int) -> torch.Tensor:
-    """Sample ids [draws] of an epoch; fewer draws are the beginning of more, as several processes need them.
+    """Sample ids [draws] of an epoch. A smaller number of draws gives the beginning of the order of a larger one.
 
     Args:
-        labels: [N] int64, of all samples; classes without a sample are not drawn. seeds: of the epoch.
+        labels: [N] int64, of all samples; classes without a sample are not drawn. seeds: of the run, and the epoch.
     """
     classes = labels.unique()
     rounds = -(-draws // (EACH * len(classes)))
     generator = torch.Generator().manual_seed(mixed_seed(*seeds, 0))
-    orders = torch.stack([classes[torch.randperm(len(classes), generator=generator)] for _ in range(rounds)])
-    drawn = orders.flatten().repeat_interleave(EACH)[:draws]
-    found = torch.empty(draws, dtype=torch.long)
+    class_orders = torch.stack([classes[torch.randperm(len(classes), generator=generator)] for _ in range(rounds)])
+    drawn_classes = class_orders.flatten().repeat_interleave(EACH)[:draws]
+    order = torch.empty(draws, dtype=torch.long)
     for c in classes:
-        places, own = (drawn == c).nonzero()[:, 0], (labels == c).nonzero()[:, 0]
-        times, generator = -(-len(places) // len(own)), torch.Generator().manual_seed(mixed_seed(*seeds, 1 + int(c)))
-        cycles = [own[torch.randperm(len(own), generator=generator)] for _ in range(times)]
-        found[places] = torch.cat([own[:0], *cycles])[: len(places)]
-    return found
+        places, members = (drawn_classes == c).nonzero()[:, 0], (labels == c).nonzero()[:, 0]
+        generator = torch.Generator().manual_seed(mixed_seed(*seeds, 1 + int(c)))
+        cycles = -(-len(places) // len(members))
+        shuffled = [members[torch.randperm(len(members), generator=generator)] for _ in range(cycles)]
+        order[places] = torch.cat([members[:0], *shuffled])[: len(places)]
+    return order
 
 
 class ClassAwareSampler(EpochSampler):
-    """An EpochSampler whose epochs have all classes equally often; several processes share the order of one."""
+    """An EpochSampler whose epochs draw all classes equally often. Several processes share the order of a single one:
+    process r of R takes draws r, r + R, r + 2 R, ..."""
 
     def __init__(self, dataset: AugmentedImages, replicas: int, rank: int, seed: int) -> None:
         super().__init__(dataset, replicas, rank, shuffle=True, seed=seed)

@@ -1,4 +1,4 @@
-"""Flags of data, views and image files, the same in every script; those of data.imagenet_extract."""
+"""Command-line flags of data, views and image files, the same in every script; those of the programs in data/."""
 
 import argparse
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ GIVE_TREE = "give by --data the one that holds train/ and val/ of the images"
 MORE_SHARED_MEMORY = "give a container more (docker run --shm-size=8g)"
 NO_WORKERS = "choose --num_workers 0"
 FEWER_IMAGES = "choose a smaller one by --batch_size"
-DECODED = "decoded_images"  # folder of what --cache disk writes
+DECODED = "decoded_images"  # folder that --cache disk writes to
 SKIP_BAD = "leave out such images with --on_bad_image skip"
 
 
@@ -32,7 +32,7 @@ def add_data_options(parser: Parser) -> None:
 
 
 def add_augment(parser: Parser) -> None:
-    """--augment: who makes the views."""
+    """--augment: which implementation makes the views."""
     how = (
         "pillow: views as published, one by one; batched: whole batches on the device, images in memory; "
         "opencv: one by one, over twice as fast, image files; auto: batched or opencv"
@@ -41,7 +41,7 @@ def add_augment(parser: Parser) -> None:
 
 
 def add_image_size(parser: Parser) -> None:
-    """--image_size: pixels of a side."""
+    """--image_size: side of a view in pixels."""
     how = "pixels of a view, and of images in memory, which are resized; default as published, 224 for image files"
     parser.add_argument("--image_size", type=number(int, 8, 4096), help=how)
 
@@ -57,18 +57,18 @@ def add_image_file_options(parser: Parser) -> None:
 
 
 def check_augment(args: argparse.Namespace, dataset: DataSet) -> None:
-    """Fill in what --augment auto stands for, and the usual --image_size.
+    """Replace --augment auto by an implementation, and a missing --image_size by the usual one.
 
     Raises:
-        InputError: --augment is not for this data set.
+        InputError: --augment or --cache is not for this data set.
     """
     args.image_size = args.image_size or dataset.size
     if args.augment not in ("auto", *dataset.engines):
-        what = {"batched": "images in memory", "opencv": "image files"}[args.augment]
+        needs = {"batched": "images in memory", "opencv": "image files"}[args.augment]
         if dataset.own:
-            what += ", and --cache memory decodes them once" if args.augment == "batched" else ", by --cache none"
+            needs += ", and --cache memory decodes them once" if args.augment == "batched" else ", by --cache none"
         raise InputError(
-            f"--augment {args.augment} is for {what}, not for {args.dataset}: choose {' or '.join(dataset.engines)}"
+            f"--augment {args.augment} is for {needs}, not for {args.dataset}: choose {' or '.join(dataset.engines)}"
         )
     if getattr(args, "cache", "auto") != "auto" and not dataset.own:
         raise InputError(f"--cache is for own images, not for {args.dataset}")
@@ -80,11 +80,11 @@ def check_augment(args: argparse.Namespace, dataset: DataSet) -> None:
 class Views:
     """How images become views.
 
-    engine: what makes them: 'batched', 'opencv' or 'pillow'. size: pixels of a side, of images in memory also before
-    they become views. seed: of all draws. workers: processes that make views of single images. skip_bad: images that
-    cannot be read are left out, in training replaced; else they are errors. strength: factor on the colour jitter of
-    pre-training. smallest_crop: of its crops, share of the area. jitter: of the images of files that a probe trains on,
-    how far brightness, contrast and saturation go.
+    engine: the implementation: 'batched', 'opencv' or 'pillow'. size: side in pixels, to which images in memory are
+    also resized before augmentation. seed: of all random draws. workers: processes that make views of single images.
+    skip_bad: images that cannot be read are left out, or replaced in training; else they are errors. strength: factor
+    on the colour jitter of pre-training. smallest_crop: of pre-training, as a share of the image's area. jitter: range
+    of brightness, contrast and saturation in a probe's training on image files.
     """
 
     engine: str
@@ -98,17 +98,17 @@ class Views:
 
 
 def opening_of(args: argparse.Namespace, kept: Path | None = None) -> Opening:
-    """How a command line wants images to be opened.
+    """How the images are opened by the options of a command line.
 
     Args:
-        kept: folder of the run, None where nothing is to be kept, as by --check.
+        kept: folder of the run, where a scan of the images is kept; None keeps nothing, and so does --check.
     """
     kept = None if getattr(args, "check", False) else kept
     return Opening(kept, getattr(args, "cache", "auto"), args.image_size or 0, not args.quiet, _skips_bad(args))
 
 
 def views_of(args: argparse.Namespace) -> Views:
-    """The settings of a command line, after check_augment."""
+    """How images become views by the options of a command line, after check_augment."""
     how = {"strength": args.strength, "smallest_crop": args.resizeLower} if hasattr(args, "resizeLower") else {}
     how |= {"jitter": args.jitter} if getattr(args, "jitter", None) else {}
     return Views(args.augment, args.image_size, args.seed, args.num_workers, _skips_bad(args), **how)
@@ -119,7 +119,7 @@ def _skips_bad(args: argparse.Namespace) -> bool:
 
 
 def parse_extract(description: str) -> argparse.Namespace:
-    """Flags of data.imagenet_extract; `archives` has those that are given, by their kind.
+    """Flags of data.imagenet_extract; `archives` has those that are given: 'train', 'val', 'devkit' -> path.
 
     Raises:
         InputError: an unknown flag, a file that does not exist, or nothing to unpack.

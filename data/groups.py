@@ -10,8 +10,8 @@ COLUMNS = (*GROUPS, "Std", "All")
 def thirds(counts: list[int]) -> dict[str, list[int]]:
     """Classes of each group for the in-memory data sets, as published (SDCLR's exp_analyse.py).
 
-    Classes sorted by their images in the long-tailed list: the lowest third (rounded down) is Few, the next as many
-    Medium, the rest Many; so 4/3/3 of 10 classes and 34/33/33 of 100. Ties go by class number.
+    Of the classes sorted by their images in the long-tailed list, the lowest third (rounded down) is Few, the next as
+    many are Medium, and the rest Many; so 4/3/3 of 10 classes and 34/33/33 of 100. Ties go by class number.
     """
     order = np.argsort(counts, kind="stable").tolist()
     third = len(counts) // 3
@@ -29,7 +29,7 @@ def thresholds(counts: list[int]) -> dict[str, list[int]]:
 
 
 def group_of_each(labels: np.ndarray, groups: dict[str, list[int]]) -> np.ndarray:
-    """The place in GROUPS, [N] int64, of the group of each image, from labels [N] and the classes of each group."""
+    """The index in GROUPS, [N] int64, of the group of each image, from labels [N] and the classes of each group."""
     of_class = np.zeros(1 + max(map(max, filter(None, groups.values()))), np.int64)
     for number, name in enumerate(GROUPS):
         of_class[groups[name]] = number

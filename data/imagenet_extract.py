@@ -30,13 +30,13 @@ NEEDS = {"val": ("devkit", "val"), "train": ("train",)}  # the devkit has the cl
 
 
 def _count(folder: Path) -> tuple[int, int]:
-    """Images and classes of a part."""
+    """Number of images and number of classes in the folder of a part."""
     images = Counter(path.parent for path in folder.glob("*/*.JPEG"))
     return images.total(), len(images)
 
 
 def _parse(kind: str, archive: Path, work: Path) -> None:
-    """torchvision's parser of an archive ('devkit', 'train', 'val') writes into `work`, given as its `root`."""
+    """Unpack an archive ('devkit', 'train' or 'val') into `work` by torchvision's parser, whose `root` that is."""
     from torchvision.datasets import imagenet  # takes seconds
 
     with reading(archive):
@@ -50,13 +50,13 @@ def _parse(kind: str, archive: Path, work: Path) -> None:
 
 
 def sort_flat(folder: Path, devkit: Path) -> str:
-    """Move ILSVRC2012_val_00000001.JPEG, ... of a folder into folders of their classes; what is in one stays.
+    """Move ILSVRC2012_val_00000001.JPEG, ... of a folder into folders of their classes; those in one already stay.
 
     Returns:
         A line that says what was done.
 
     Raises:
-        InputError: the devkit is not the published one, or other images are there or some are missing.
+        InputError: the devkit is not the published one, or the folder has other images or misses some.
     """
     from torchvision.datasets import imagenet
 
@@ -91,7 +91,7 @@ def extract(part: str, archives: dict[str, Path], out: Path) -> str:
         counts = "{:,} images in {:,} classes, not {:,} in {:,}".format(*found, *wanted)
         raise InputError(f"{target} holds {counts}: remove it, and run it again")
     if work.exists():
-        shutil.rmtree(work)  # of an interrupted run
+        shutil.rmtree(work)  # an interrupted run has left it
     check_space(out, archives[part].stat().st_size, archives[part])
     work.mkdir()
     try:
@@ -108,7 +108,7 @@ def extract(part: str, archives: dict[str, Path], out: Path) -> str:
 
 def main() -> None:
     args = parse_extract(__doc__)
-    # torchvision names no filter, which before Python 3.14 means none; this is the default of the whole process.
+    # torchvision sets no extraction filter, and before Python 3.14 none is the default; this sets the process's.
     tarfile.TarFile.extraction_filter = staticmethod(plain)
     with locked(args.out):
         for part in PUBLISHED:

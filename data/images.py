@@ -29,15 +29,15 @@ class ImageSet:
     source: str = "published"
 
 
-LONGEST = 200  # times its shorter side is an image's longer one at most
+LONGEST = 200  # largest ratio of an image's longer side to its shorter one
 
 
 @dataclass(frozen=True)
 class ImageList:
     """The images that a list names: ids [N] of a data set in memory, or paths [N] below the data folder.
 
-    labels [N] int64, of ids only where the data set's are known. path: the list's file. sha1: git's id of it. source:
-    'published', 'generated' or 'own'.
+    labels: [N] int64; of ids only if the labels of the data set were given. path: of the list's file. sha1: git's blob
+    id of that file. source: 'published', 'generated' or 'own'.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class ImageList:
         return len(self.paths if self.ids is None else self.ids)
 
 
-SOME = 300  # files of a list that are opened before a run
+SOME = 300  # files of a list that are opened as a check before a run
 
 
 class BadImage(Exception):
@@ -60,20 +60,20 @@ class BadImage(Exception):
 
 # Folders that other programs leave among images. Hidden ones, such as .ipynb_checkpoints, are no classes either.
 LEFT_BEHIND = {"__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
-PROFILE = 64 * 2**20  # most bytes of a colour profile or a text of an image, unpacked
+PROFILE = 64 * 2**20  # most bytes of an image's colour profile or text, decompressed
 
 
 def class_folders(folder: Path) -> list[str]:
-    """The names of the folders of classes in a folder, in the order of the alphabet."""
+    """The names of the folders of classes in a folder, sorted."""
     names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
     return sorted(n for n in names if n.isprintable() and not n.startswith(".") and n not in LEFT_BEHIND)
 
 
 def folder_of(given: str | Path, paths: Iterable[str]) -> Path | None:
-    """The folder that relative paths begin in: the given one, or its parent, where somebody gave `.../train` itself.
+    """The folder that relative paths begin in: the given one, or its parent if `.../train` itself was given.
 
     Args:
-        paths: relative; one that exists below a folder tells that it is the right one.
+        paths: relative; the folder is the right one if any of them exists below it.
 
     Returns:
         None if no path exists below either.
@@ -83,14 +83,14 @@ def folder_of(given: str | Path, paths: Iterable[str]) -> Path | None:
 
 
 def _rgb(file: Image.Image) -> Image.Image:
-    if file.mode.startswith("I"):  # 16 bits of grey, which Pillow's conversion would cut off at 255
+    if file.mode.startswith("I"):  # grey of 16 bits, which Pillow's convert would clip at 255
         return Image.fromarray((np.asarray(file) / 257 + 0.5).astype(np.uint8)).convert("RGB")
     return file.convert("RGB")
 
 
 @contextmanager
 def _with_large_profiles() -> Iterator[None]:
-    """Pillow refuses a PNG whose colour profile or text has more than 1 MiB; the pixels are whole."""
+    """Let Pillow read a PNG whose colour profile or text has more than 1 MiB; its pixels may still be whole."""
     before = PngImagePlugin.MAX_TEXT_CHUNK
     PngImagePlugin.MAX_TEXT_CHUNK = PROFILE
     try:
@@ -100,7 +100,7 @@ def _with_large_profiles() -> Iterator[None]:
 
 
 def _what_it_is(path: Path, formats: tuple[str, ...]) -> str:
-    """Why a file that Pillow does not know is of none of these: a web server's images are often WebP, named .jpg."""
+    """Why Pillow cannot read a file as one of `formats`. Images from the web are often WebP files named .jpg."""
     with path.open("rb") as file:
         start = file.read(12)
     if start.startswith(b"\xff\xd8\xff"):
@@ -111,11 +111,11 @@ def _what_it_is(path: Path, formats: tuple[str, ...]) -> str:
 
 
 PUBLISHED_FORMATS = ("JPEG", "PNG")
-OWN_FORMATS = (*PUBLISHED_FORMATS, "WEBP", "BMP", "GIF", "TIFF")  # of a moving picture, its first
+OWN_FORMATS = (*PUBLISHED_FORMATS, "WEBP", "BMP", "GIF", "TIFF")  # of an animation, the first frame
 
 
 def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb, formats: tuple[str, ...] = OWN_FORMATS) -> Any:
-    """What `read` takes of an image file. Other formats are refused: Pillow gives EPS, a program, to Ghostscript.
+    """`read` of an opened image file. Formats are restricted because Pillow runs EPS, a program, in Ghostscript.
 
     Raises:
         Exception: it is missing, no plain file, damaged, or would take gigabytes of memory, decoded or resized.
@@ -123,21 +123,21 @@ def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb, formats: t
     if path.exists() and not path.is_file():
         raise OSError("it is no plain file")  # a pipe would never end
     with warnings.catch_warnings(), _with_large_profiles():
-        warnings.simplefilter("ignore")  # of odd metadata, say
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels
+        warnings.simplefilter("ignore")  # such as those about unusual metadata
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels on
         try:
             file = Image.open(path, formats=formats)
         except UnidentifiedImageError as error:
             raise OSError(_what_it_is(path, formats)) from error
         with file:
-            # A centre crop is of the image resized by its shorter side.
+            # The centre crop resizes by the shorter side first: a long, narrow image would become huge.
             if max(file.size) > LONGEST * min(file.size):
                 raise OSError(f"{file.width} x {file.height} pixels are too narrow")
             return read(file)
 
 
 def _check_encoding(images: ImageList) -> None:
-    """Refuse names that the locale has no letters for: the files are there, and would be taken for missing ones."""
+    """Refuse names that the locale's encoding cannot express: these files would be reported as missing."""
     encoding = sys.getfilesystemencoding()
     other = next((path for path in images.paths if not path.isascii()), None) if encoding != "utf-8" else None
     if other:
@@ -151,21 +151,21 @@ class ImageFiles:
     """The images of a list, decoded by Pillow when asked for: a PIL image, or an array [H, W, 3] uint8.
 
     Args:
-        root: the data folder. images: the list. as_array: for data.views.arrays.
-        skip_bad: off, SOME of the files are opened. own: they may have other formats than the published JPEG and PNG.
+        root: the data folder. images: the list. as_array: give arrays, which data.views.arrays takes.
+        skip_bad: False: SOME of the files are opened as a check. own: formats besides the published JPEG and PNG.
 
     `names` [N] are the paths of the list.
 
     Raises:
-        InputError: root is no folder, or another one: none of the images is there; or one that was opened is bad; or
-            the locale has no letters for their names.
+        InputError: root is no folder, or none of the images is below it; a file that was opened is bad; or the locale's
+            encoding cannot express a name.
     """
 
     def __init__(self, root: str, images: ImageList, as_array: bool, skip_bad: bool = True, own: bool = False) -> None:
         if not root or not Path(root).is_dir():
             raise InputError(f"{root!r} is not a folder: {GIVE_TREE}")
         _check_encoding(images)
-        # Some may be missing; where none of a hundred is there, it is another folder.
+        # Single images may be missing; but if none of a hundred exists, it is the wrong folder.
         some = images.paths[:: max(1, len(images.paths) // 100)]
         folder = folder_of(root, some)
         if folder is None:
@@ -183,7 +183,7 @@ class ImageFiles:
 
     @property
     def identity(self) -> np.ndarray:
-        """What tells them from other images: the names of the files, bytes [n]."""
+        """Bytes [n] that identify the images: the names of their files."""
         return self.images.paths.text
 
     def __getitem__(self, index: int) -> Image.Image | np.ndarray:
@@ -196,7 +196,7 @@ class ImageFiles:
         return np.array(image) if self.as_array else image
 
     def _bad(self) -> list[str]:
-        """Messages on those of SOME files, evenly spread over the list, that are missing or have no image's header.
+        """Messages on missing files and files without an image's header, among SOME that are evenly spread in the list.
 
         Pixels are not decoded: 0.03 ms a file on a local disk, 10 ms for SOME.
         """
@@ -215,7 +215,7 @@ class ImageFiles:
         except Exception as error:
             # On a damaged file Pillow raises anything from OSError to SyntaxError and struct.error.
             why = f"is not a whole image ({error})"
-            if reason := getattr(error, "strerror", ""):  # no rights, say, or the network's disk is gone
+            if reason := getattr(error, "strerror", ""):  # no permission, say, or a network drive that is gone
                 why = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason})"
             raise BadImage(f"{path} (line {index + 1} of {self.images.path}) {why}") from error
 
@@ -224,9 +224,9 @@ class ImageArrays:
     """Images [N, H, W, 3] uint8 in memory as PIL images.
 
     Args:
-        numbers: [N], of each within its data set, where they are only a part of it. names: [N], of the files that they
-            were decoded from. bad: number -> message on those that could not be read. by_pixels: names do not tell them
-            from others.
+        numbers: [N], ids within the data set, where the images are only a part of it. names: [N], of the files that
+            they were decoded from. bad: number -> message on those that could not be read. by_pixels: `identity` is
+            the pixels, although there are names.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class ImageArrays:
 
     @property
     def identity(self) -> np.ndarray:
-        """What tells them from other images: their pixels, or as of ImageFiles the names of the files."""
+        """Bytes that identify the images: their pixels, or the names of their files as in ImageFiles."""
         return np.ascontiguousarray(self.images) if self.by_pixels else self.paths.text
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""A scan of a folder, kept in a file beside a run: the next start reads it where no folder has changed since."""
+"""A scan of a folder of images, kept in a file of the run: the next start reads it if no folder has changed since."""
 
 import io
 import json
@@ -11,16 +11,18 @@ from data.tree import Part, Tree
 from utils.files import replace_file
 
 NAME = "images.npz"
-JUST_NOW = 3 * 10**9  # ns: what changed so shortly before a scan may change again and keep its time, by a coarse clock
+# ns. File systems store times of change coarsely: a folder that changed so shortly before the scan may change again
+# after it and still show the same time, so such a scan is not used.
+JUST_NOW = 3 * 10**9
 
 
 def keep(tree: Tree, folder: Path) -> None:
-    """Write a scan of folders to folder/images.npz; other trees are read as quickly as that."""
+    """Write a scan of folders to folder/images.npz. Text files of paths and .npz files are as quick to read again."""
     if not tree.folders:
         return
-    told = {"root": str(tree.root.absolute()), "classes": tree.classes, "told": tree.told, "unlisted": tree.unlisted,
-            "folders": tree.folders, "taken": tree.taken, "parts": list(tree.parts)}  # fmt: skip
-    arrays = {"told": np.frombuffer(json.dumps(told).encode(), np.uint8)}
+    record = {"root": str(tree.root.absolute()), "classes": tree.classes, "told": tree.notes, "unlisted": tree.unlisted,
+              "folders": tree.folders, "taken": tree.taken, "parts": list(tree.parts)}  # fmt: skip
+    arrays = {"told": np.frombuffer(json.dumps(record).encode(), np.uint8)}
     for name, part in tree.parts.items():
         arrays[f"{name}_paths"] = part.paths.text
         arrays[f"{name}_labels"] = part.labels
@@ -30,20 +32,20 @@ def keep(tree: Tree, folder: Path) -> None:
 
 
 def kept(root: Path, folder: Path) -> Tree | None:
-    """The scan of `root` that is kept in a folder; None where there is none, or it may no longer be right."""
+    """The scan of `root` that is kept in a folder; None if there is none, or folders may have changed since."""
     try:
         with np.load(folder / NAME, allow_pickle=False) as arrays:
-            told = json.loads(arrays["told"].tobytes())
+            record = json.loads(arrays["told"].tobytes())
             parts = {
                 name: Part(Paths(arrays[f"{name}_paths"].tobytes().decode().split("\n")), arrays[f"{name}_labels"])
-                for name in told["parts"]
+                for name in record["parts"]
             }
-        folders = tuple((str(name), int(changed)) for name, changed in told["folders"])
-        same = told["root"] == str(root.absolute()) and all(
-            (root / name).stat().st_mtime_ns == changed < told["taken"] - JUST_NOW for name, changed in folders
+        folders = tuple((str(name), int(changed)) for name, changed in record["folders"])
+        same = record["root"] == str(root.absolute()) and all(
+            (root / name).stat().st_mtime_ns == changed < record["taken"] - JUST_NOW for name, changed in folders
         )
-        tree = Tree(root, tuple(told["classes"]), parts, tuple(told["told"]), tuple(told["unlisted"]), folders,
-                    told["taken"])  # fmt: skip
-    except Exception:  # a damaged one raises anything; the folder itself is there to be read
+        tree = Tree(root, tuple(record["classes"]), parts, tuple(record["told"]), tuple(record["unlisted"]), folders,
+                    record["taken"])  # fmt: skip
+    except Exception:  # a damaged file raises anything; then the images' folder is scanned again
         return None
     return tree if same else None

@@ -1,4 +1,4 @@
-"""Augmented images and loaders: batches of views with sample ids and labels."""
+"""Augmented images and their loaders: batches of views with sample ids and labels."""
 
 import hashlib
 import math
@@ -22,7 +22,8 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 class Batch(NamedTuple):
-    """views [n, V, 3, H, W] in [0, 1], sample ids [n], labels [n]; messages on bad images; samples without an image."""
+    """views [n, V, 3, H, W] in [0, 1]; index [n]: sample ids; labels [n]; bad: messages on images that could not be
+    read; lost: number of samples that are missing because of them."""
 
     views: torch.Tensor
     index: torch.Tensor
@@ -32,7 +33,7 @@ class Batch(NamedTuple):
 
 
 def collate(samples: list[tuple[torch.Tensor | None, int, int, list[str]]]) -> Batch:
-    """Samples of AugmentedImages as a Batch; those without an image are left out, and holes."""
+    """Samples of AugmentedImages as a Batch; holes and samples without an image are left out."""
     samples = [sample for sample in samples if sample[1] != HOLE]
     whole = [sample for sample in samples if sample[0] is not None]
     views = torch.stack([sample[0] for sample in whole]) if whole else torch.empty(0)
@@ -46,23 +47,23 @@ def on_device(
 ) -> Iterator[Batch]:
     """The loader's Batches with views, ids and labels on the device.
 
-    On CUDA they are copied, or made, on `stream`, the run's stream for data, one ahead of the step that is computed.
+    On CUDA they are copied, or made, on `stream`, the run's stream for data, one batch ahead of the training step.
     """
     if device.type != "cuda":
         yield from loader
         return
     for batch, ready in one_ahead(_sent_batches(loader, device, stream)):
         computing = torch.cuda.current_stream(device)
-        computing.wait_event(ready)  # for this batch alone: the next one is being made
+        computing.wait_event(ready)  # not for the whole stream, which is already at the next batch
         for tensor in batch[:3]:
-            tensor.record_stream(computing)  # so that its memory is not taken again before it was read
+            tensor.record_stream(computing)  # so that the allocator does not reuse its memory while the step reads it
         yield batch
 
 
 def _sent_batches(
     loader: Iterable[Batch], device: torch.device, stream: torch.cuda.Stream | None
 ) -> Iterator[tuple[Batch, torch.cuda.Event]]:
-    """Batches on a CUDA device, each with the event behind which it is there."""
+    """Batches on a CUDA device, each with the event that is recorded when its tensors are complete."""
     iterator = iter(loader)
     while True:
         with torch.cuda.stream(stream):
@@ -76,7 +77,7 @@ def _sent_batches(
 
 
 def one_ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """The items in order; before one is handed out, the next one is asked for."""
+    """The items in order; the next one is requested before one is yielded."""
     nothing = object()
     held = next(items, nothing)
     while held is not nothing:
@@ -85,24 +86,24 @@ def one_ahead(items: Iterator[Any]) -> Iterator[Any]:
         held = coming
 
 
-TRIES = 100  # images that are tried in place of a bad one, before the sample is left out
+TRIES = 100  # images that are tried in place of a bad one before the sample is left out
 
 
 def mixed_seed(*numbers: int) -> int:
-    """A generator's seed of 64 bits that depends on all of the numbers, each at least 0."""
+    """A 64-bit seed of a generator that depends on all of the numbers, each at least 0."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 class AugmentedImages(Dataset):
-    """`views` random draws of `transform` for each image, reproducible per (epoch, sample id).
+    """`views` random views of each image by `transform`, reproducible per (epoch, sample id).
 
     Args:
-        images: [N, H, W, 3] uint8, as such or ImageArrays, or image files. labels: [N] int64. transform: one view.
-        seed: of all draws. views: per image. fill: another image, drawn for this epoch and sample, takes a bad one's
-            place, so that batches keep their size; else there is none.
+        images: [N, H, W, 3] uint8 as an array or ImageArrays, or image files. labels: [N] int64. transform: makes one
+            view. seed: of all draws. views: per image. fill: replace an image that cannot be read by another one, drawn
+            for this epoch and sample, so that batches keep their size; else the sample is left out.
 
-    `boost`: RandAugment between the transform's pixels and its tensor, as strong as `scores` [N] in [0, 1] say; a
-    tensor in shared memory, so that workers that persist see what the training writes there.
+    `boost`: RandAugment between the transform's pixels and its tensor, whose strength follows the memorisation `scores`
+    [N] in [0, 1]. These are a tensor in shared memory, so that persistent workers see what the training process writes.
     """
 
     boost: Boost | None = None
@@ -127,7 +128,7 @@ class AugmentedImages(Dataset):
         """Take the memorisation scores [N] of the coming epoch, in [0, 1].
 
         Raises:
-            InputError: they are not one for each image, or out of range.
+            InputError: there is not one score for each image, or one is out of range.
         """
         if scores.shape != self.scores.shape:
             raise InputError(f"there are {list(scores.shape)} memorisation scores for {len(self)} images")
@@ -138,7 +139,7 @@ class AugmentedImages(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, int, list[str]]:
         """(epoch, sample id) -> views [views, 3, H, W] in [0, 1], sample id, label, messages on bad images.
 
-        Where another image takes a bad one's place, id and label are of that image. A hole has no views.
+        Where another image replaces a bad one, id and label are of that image. A hole has no views.
         """
         epoch, index = key
         if index == HOLE:
@@ -147,7 +148,7 @@ class AugmentedImages(Dataset):
         if image is None:
             return None, index, int(self.labels[index]), bad
         state = torch.get_rng_state()
-        # torch.manual_seed would also queue a call for CUDA, in every worker, for every sample.
+        # Not torch.manual_seed, which would also queue a call for CUDA, in every worker for every sample.
         torch.default_generator.manual_seed(mixed_seed(self.seed, *key))
         try:
             score, boost = float(self.scores[index]), self.boost
@@ -158,12 +159,12 @@ class AugmentedImages(Dataset):
         return views, index, int(self.labels[index]), bad
 
     def sample_bytes(self) -> int:
-        """Bytes of the views of one sample, measured on the first image that can be read; 0 if none of TRIES can."""
+        """Bytes of the views of one sample, of the first image that can be read; 0 if none of TRIES can."""
         samples = (self[0, index][0] for index in range(min(len(self), TRIES)))
         return next((views.nbytes for views in samples if views is not None), 0)
 
     def good_image(self, epoch: int, index: int) -> tuple[Any, int, list[str]]:
-        """The image, or one in its place, its number, and messages on those that were bad; None if there is none."""
+        """The image or its replacement, its number, and messages on those that were bad; no image after TRIES."""
         bad, others = [], None
         while True:
             try:
@@ -172,16 +173,16 @@ class AugmentedImages(Dataset):
                 bad.append(str(error))
             if not self.fill or len(bad) > TRIES:
                 return None, index, bad
-            # Drawn at random: a neighbour would replace all images of a missing folder, many times in an epoch.
+            # Drawn at random: the next good one would replace all images of a missing folder, many times in an epoch.
             others = others or np.random.RandomState([self.seed, epoch, index])
             index = int(others.randint(len(self)))
 
 
 def fingerprint(data: AugmentedImages) -> str:
     """SHA-256 of the labels and of the images, or of the names of their files, in order."""
-    found = hashlib.sha256(np.ascontiguousarray(data.labels).tobytes())
-    found.update(data.images.identity)
-    return found.hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(data.labels).tobytes())
+    digest.update(data.images.identity)
+    return digest.hexdigest()
 
 
 def make_loader(
@@ -191,12 +192,12 @@ def make_loader(
     workers: int,
     device: torch.device,
 ) -> DataLoader:
-    """Batches of `batch` images, the last one short, or those of ShardedBatches; at most one worker per core.
+    """Batches of `batch` images, of which the last may be short, or those of ShardedBatches; at most a worker per core.
 
     Raises:
-        InputError: there is no room for batches of so many workers.
+        InputError: shared memory has no room for the batches of so many workers.
     """
-    workers = min(workers, cores())  # their number changes no sample
+    workers = min(workers, cores())  # samples do not depend on their number
     if isinstance(sampler, ShardedBatches):
         largest, how = max(map(len, sampler.batches), default=0), {"batch_sampler": sampler}
     else:
@@ -204,7 +205,8 @@ def make_loader(
     how |= {
         "collate_fn": collate,
         "pin_memory": device.type == "cuda",
-        "generator": torch.Generator(),  # it draws once for each epoch that it begins, again where one is resumed
+        # A DataLoader draws a number at the start of every epoch, also of a resumed one: not from the global generator.
+        "generator": torch.Generator(),
     }
     workers, ahead = workers_that_fit(workers, largest * dataset.sample_bytes()) if workers else (0, 0)
     if not workers:
@@ -213,11 +215,11 @@ def make_loader(
 
 
 class BatchedLoader:
-    """Batches of a data set whose transform is for batches; a DataLoader's stand-in, without workers.
+    """Batches of a data set whose transform makes views of whole batches: used like a DataLoader, without workers.
 
     Args:
-        dataset: images as an array [N, H, W, 3] uint8, in memory or memory-mapped; on CUDA, one in memory is copied
-            there once. sampler: the process's share of each epoch. batch: images, the last one short.
+        dataset: images as an array [N, H, W, 3] uint8, in memory or memory-mapped; an array in memory is copied to a
+            CUDA device once. sampler: the process's share of each epoch. batch: images; the last batch may be short.
         device: where views are made.
     """
 
@@ -243,13 +245,13 @@ class BatchedLoader:
                 yield Batch(torch.empty(0), chosen, chosen, bad, lost)
                 continue
             images = self._of(chosen).repeat_interleave(data.views, 0)
-            each = chosen.repeat_interleave(data.views)
-            views = data.transform(images, table[chosen].flatten(0, 1), data.scores[each], shared[each])
+            ids = chosen.repeat_interleave(data.views)  # of each view
+            views = data.transform(images, table[chosen].flatten(0, 1), data.scores[ids], shared[ids])
             labels = torch.from_numpy(data.labels[chosen.numpy()])
             yield Batch(views.unflatten(0, (len(chosen), data.views)), chosen, labels, bad, lost)
 
     def _good(self, epoch: int, chosen: torch.Tensor) -> tuple[torch.Tensor, list[str], int]:
-        """Sample ids whose images could be read, of some; messages on the others, and how many have no replacement."""
+        """The ids `chosen` with unreadable images replaced; messages on these, and how many have no replacement."""
         data, messages, good = self.dataset, [], []
         if not data.images.bad:
             return chosen, [], 0
@@ -275,7 +277,8 @@ class BatchedLoader:
 def view_loader(
     dataset: AugmentedImages, sampler: EpochSampler, batch: int, workers: int, device: torch.device
 ) -> DataLoader | BatchedLoader:
-    """Batches of `batch` images, the last one short; `workers` make them where the transform is for single images."""
+    """Batches of `batch` images, of which the last may be short; `workers` make them if the transform takes single
+    images."""
     if getattr(dataset.transform, "of_batches", False):
         return BatchedLoader(dataset, sampler, batch, device)
     return make_loader(dataset, sampler, batch, workers, device)
@@ -284,7 +287,7 @@ def view_loader(
 def whole_batches(
     loader: DataLoader | BatchedLoader, device: torch.device, stream: "torch.cuda.Stream | None"
 ) -> Iterator[Batch]:
-    """Batches of an epoch, over and over, on the device; short ones only where the epoch has no other."""
+    """Batches of an epoch, again and again, on the device; short ones only if the epoch has no others."""
     whole = min(loader.batch_size, loader.sampler.largest)
     while True:
         yield from (batch for batch in on_device(loader, device, stream) if len(batch.index) + batch.lost == whole)

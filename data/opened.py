@@ -1,4 +1,4 @@
-"""The images of a data set, opened: as pre-training and probes augment them, and as a frozen network reads them."""
+"""The images of a data set, opened: augmented for pre-training and probes, and without augmentation for features."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -30,41 +30,41 @@ from utils.errors import InputError
 class Opened(ABC):
     """A data set together with the folder of its images.
 
-    Where a list may be None, that is the test images of a data set in memory, which have no list.
+    Where a list may be None, None stands for the test images of a data set in memory, which have no list.
 
     Raises:
         InputError: from each method, the images are missing or damaged.
     """
 
     dataset: DataSet
-    lists_from: np.ndarray | str  # what missing lists are made of: labels [N] of all training images, or the folder
+    lists_from: np.ndarray | str  # what missing lists are made from: labels [N] of all training images, or the folder
     pixels: dict[str, str] | None = None  # of images in memory: SHA-256 of 'train' and 'test', and 'source'
 
     def count(self, chosen: ImageList | None) -> int:
-        """The images of a list."""
+        """The number of images of a list."""
         return len(chosen)
 
     def listed(self, name: str) -> ImageList | None:
-        """The list of this name where the images bring it along; None where it is a file of its own."""
+        """The list of this name if it comes with the images; None if it is a file below split/."""
         return None
 
     @property
     def told(self) -> list[str]:
-        """What was found, in lines for the log; nothing of published data sets."""
+        """Lines for the log on the images that were found; none for published data sets."""
         return []
 
     def keep(self, folder: Path) -> None:  # noqa: B027 - most have nothing to keep
-        """Keep in a run's folder what takes long to find, for its next start."""
+        """Keep the result of a slow scan in the run's folder, for its next start."""
 
     def training(self, chosen: ImageList, views: Views, boost: Boost | None = None) -> "TrainingImages":
-        """Two augmented views of each image, of a sample [2, 3, S, S] in [0, 1], and what they are of.
+        """Two augmented views of each image, [2, 3, S, S] in [0, 1] for a sample, with the list and its class sizes.
 
         Args:
-            boost: RandAugment of BCL, as strong as the images' memorisation scores say.
+            boost: RandAugment of BCL, whose strength follows the images' memorisation scores.
         """
         transform, fill = self._pretrain_transform(views, boost), views.skip_bad
         images = AugmentedImages(self._images(chosen, views), chosen.labels, transform, views.seed, 2, fill)
-        if views.engine != "batched":  # batched transforms boost by themselves
+        if views.engine != "batched":  # batched transforms contain the boost
             images.boost = boost
         counts = np.bincount(chosen.labels, minlength=self.dataset.classes).tolist()
         return TrainingImages(images, counts, chosen, self)
@@ -78,16 +78,16 @@ class Opened(ABC):
     def plain(
         self, chosen: ImageList | None, views: Views, batch: int, world: World, numbers: np.ndarray | None = None
     ) -> Iterable[Batch]:
-        """This process's Batches of un-augmented images, views [n, 1, 3, S, S] in [0, 1]; of files centre crops.
+        """This process's Batches of un-augmented images, views [n, 1, 3, S, S] in [0, 1]; centre crops of files.
 
         All processes together have each image once, in order.
 
         Args:
-            numbers: [n], of the images that are asked for, counted from 0 within the list; default all.
+            numbers: [n], indices within the list of the images wanted, from 0; default all.
         """
 
     def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
-        """Batches as those of `plain`, of the labelled images from which BCL's probes extract features."""
+        """Batches as of `plain`, of the labelled images whose features train the classifiers of BCL's probes."""
         return self.plain(chosen, views, batch, world)
 
     @abstractmethod
@@ -101,7 +101,7 @@ class Opened(ABC):
 
 
 class TrainingImages(NamedTuple):
-    """images: of the list `chosen`, two augmented views each. counts: images per class. data: the data set."""
+    """images: two augmented views of each image of the list `chosen`. counts: images per class. data: the data set."""
 
     images: AugmentedImages
     counts: list[int]
@@ -137,13 +137,13 @@ class OpenedArrays(Opened):
 
     @cached_property
     def pixels(self) -> dict[str, str]:
-        """SHA-256 of all training and all test images as given, in whatever size they are used, and whether they are
-        the published ones, or others."""
+        """SHA-256 of all training and all test images as read, before any resizing; and their source, 'published' or
+        'own'."""
         hashes = {part: hashlib.sha256(getattr(self, part).images).hexdigest() for part in ("train", "test")}
         return {**hashes, "source": self.train.source}
 
     def of(self, chosen: ImageList | None, size: int) -> ImageSet:
-        """The images of a list, `size` pixels a side; those of another size than they have are made once."""
+        """The images of a list at `size` x `size` pixels; resized ones are made once and kept."""
         if size == self.dataset.size:
             return self._as_given(chosen)
         key = size, None if chosen is None else chosen.ids.tobytes()
@@ -177,7 +177,7 @@ class OpenedArrays(Opened):
 
 
 class OpenedFiles(Opened):
-    """Image files; `root` is the folder that the paths of lists begin from."""
+    """Image files; the paths of lists are relative to the folder `root`."""
 
     def __init__(self, dataset: Files, root: str) -> None:
         self.dataset, self.lists_from = dataset, root
@@ -191,7 +191,7 @@ class OpenedFiles(Opened):
         return make_loader(images, batches, batch, views.workers, world.device)
 
     def labelled(self, chosen: ImageList, views: Views, batch: int, world: World) -> Iterable[Batch]:
-        """Cropped at random, as published."""
+        """With the random crops of a probe's training, as published, in place of centre crops."""
         images = self.probing(chosen, views)
         images.fill = False
         batches = ShardedBatches(np.arange(len(images)), batch, world)
@@ -210,7 +210,7 @@ class OpenedFiles(Opened):
 
 
 class OpenedTransfer(OpenedFiles):
-    """A set that a frozen network is transferred to; `lists` come with it. Classifiers learn from centre crops."""
+    """A set for transfer of a frozen network; `lists` come with the images. Its features are of centre crops."""
 
     def __init__(self, dataset: Files, root: str, lists: Mapping[str, ImageList]) -> None:
         super().__init__(dataset, root)
@@ -225,7 +225,7 @@ class OpenedTransfer(OpenedFiles):
 
 
 class ArrayBatches:
-    """This process's Batches of images in memory as they are, views [n, 1, 3, H, W] in [0, 1].
+    """This process's Batches of un-augmented images in memory, views [n, 1, 3, H, W] in [0, 1].
 
     Args:
         bad: number -> message on those that could not be read, which are left out.
@@ -251,5 +251,5 @@ class ArrayBatches:
 
 
 def to_batch(images: np.ndarray) -> torch.Tensor:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1]: the evaluation's whole transform."""
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1]: the whole transform of evaluations."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255)

@@ -1,4 +1,4 @@
-"""Own images, opened: files, or small ones that are decoded once and then are images in memory."""
+"""The user's own images, opened: files that are decoded each time, or images that are decoded once into an array."""
 
 import hashlib
 import os
@@ -17,18 +17,18 @@ from data.loader import Batch, Transform
 from data.opened import ArrayBatches, OpenedFiles
 from data.sets.base import Opening
 from data.sets.folder import ALL, SMALL, FolderSet
-from data.tree import some
+from data.tree import first_few
 from data.views.batches import PretrainViews, ShiftedViews
 from data.views.boost import Boost
 from data.views.published import pretrain_transform, probe_transform
 from utils.distributed import World
 from utils.errors import InputError
 
-SHARE = 4  # a quarter of the machine's memory at most is taken by images that nobody asked to be there
+SHARE = 4  # with cache 'auto', images take at most a quarter of the machine's memory
 
 
 class OpenedFolder(OpenedFiles):
-    """Own images. `dataset.cached`: they are decoded once.
+    """Own images. `dataset.cached`: whether they are decoded once.
 
     Args:
         dataset: with its tree.
@@ -53,25 +53,26 @@ class OpenedFolder(OpenedFiles):
 
     @cached_property
     def pixels(self) -> dict[str, str] | None:
-        """Of an .npz file alone: SHA-256 of its training and its test images."""
+        """SHA-256 of the training and the test images of an .npz file; None for image files."""
         hashes = {part: hashlib.sha256(images).hexdigest() for part, images in self.tree.pixels.items()}
         return {**hashes, "source": "own"} if hashes else None
 
     @property
     def told(self) -> list[str]:
-        """What was found, in lines."""
         parts, classes = self.tree.parts, len(self.tree.classes)
-        found = ", ".join(f"{len(part):,} in {name}" for name, part in parts.items()) if len(parts) > 1 else ""
-        count = f"{sum(map(len, parts.values())):,} images{f' ({found})' if found else ''}"
+        by_part = ", ".join(f"{len(part):,} in {name}" for name, part in parts.items()) if len(parts) > 1 else ""
+        count = f"{sum(map(len, parts.values())):,} images{f' ({by_part})' if by_part else ''}"
         kind = f"{classes} classes" if classes else "no classes"
-        how = "in memory" if self.tree.pixels else {"memory": "decoded once into memory", "none": "files"}.get(
+        where = "in memory" if self.tree.pixels else {"memory": "decoded once into memory", "none": "files"}.get(
             self.where, "decoded once into a memory-mapped file")  # fmt: skip
-        left = len(self.tree.unlisted)
-        odd = [f"{left:,} images have names that no list can hold, and are left out: {some(self.tree.unlisted)}"]
-        return [f"{count}, {kind}, {how}", *self.tree.told, *(odd if left else [])]
+        lines = [f"{count}, {kind}, {where}", *self.tree.notes]
+        if left := len(self.tree.unlisted):
+            names = first_few(self.tree.unlisted)
+            lines.append(f"{left:,} images have names that no list can hold, and are left out: {names}")
+        return lines
 
     def keep(self, folder: Path) -> None:
-        """Keep in a run's folder what was found, for its next start."""
+        """Keep the scan in the run's folder, for its next start."""
         keep(self.tree, folder)
 
     def plain(
@@ -89,12 +90,13 @@ class OpenedFolder(OpenedFiles):
         return ImageArrays(decoded.images, None, chosen.paths, decoded.bad, by_pixels=bool(self.tree.pixels))
 
     def _decoded(self, chosen: ImageList, views: Views) -> Decoded:
-        # Asked for again by monitors, and by methods that look at features. The list is kept so that its id stays its.
+        # Monitors, and methods that look at features, ask for the same images again. The list is kept with them so that
+        # no other list gets its id().
         _, decoded = self._kept.get((id(chosen), views.size), (None, None))
         if decoded is None:
             decoded = self._decode(chosen, views)
         if decoded.bad and not views.skip_bad:
-            raise InputError(f"{some(list(decoded.bad.values()), '; ')}: get again, or {SKIP_BAD}")
+            raise InputError(f"{first_few(list(decoded.bad.values()), '; ')}: get again, or {SKIP_BAD}")
         self._kept[id(chosen), views.size] = chosen, decoded
         return decoded
 
@@ -107,20 +109,20 @@ class OpenedFolder(OpenedFiles):
         return decode(files, views.size, self.opening.show, folder, disk, views.skip_bad)
 
     def _pixels(self, chosen: ImageList, views: Views) -> np.ndarray:
-        """Images [N, S, S, 3] of an .npz file, by their names."""
+        """Images [N, S, S, 3] of an .npz file, by their names in a list: `train/3/000041`, part, label and number."""
         places = [path.split("/") for path in chosen.paths]
         parts = {place[0] for place in places}
         if len(parts) > 1 or not parts <= self.tree.pixels.keys() or not all(map(_of_an_array, places)):
             raise InputError(f"list {chosen.path} names images that are not of this .npz file: make it again")
         part = parts.pop()
-        of = self.tree.pixels[part]
+        images = self.tree.pixels[part]
         numbers = np.array([int(place[2]) for place in places])
-        if numbers.max() >= len(of):
-            raise InputError(f"list {chosen.path} names image {numbers.max()} of {len(of)}: make it again")
+        if numbers.max() >= len(images):
+            raise InputError(f"list {chosen.path} names image {numbers.max()} of {len(images)}: make it again")
         labels = self.tree.parts[part].labels[numbers]
         if not np.array_equal(labels, [int(place[1]) for place in places]):
             raise InputError(f"list {chosen.path} has other labels than this .npz file: make it again")
-        return squares(of[numbers], views.size)
+        return squares(images[numbers], views.size)
 
     def _pretrain_transform(self, views: Views, boost: Boost | None) -> Transform:
         if not self.dataset.cached:
@@ -135,7 +137,7 @@ class OpenedFolder(OpenedFiles):
 
 
 def _of_an_array(place: list[str]) -> bool:
-    """Whether a name in a list is that of an image in an .npz file: part, class, number."""
+    """Whether a name in a list, split at its slashes, is that of an image in an .npz file: part, label, number."""
     return len(place) == 3 and place[1].isdecimal() and place[2].isdecimal()
 
 

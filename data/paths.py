@@ -1,8 +1,8 @@
 """Millions of paths in little memory, which a loader's workers share, forked or spawned.
 
-A Python list of strings takes about 100 bytes a path. Reading a string counts a reference to it, which is a write: in
-time every forked worker has copied the whole list (pytorch#13246), and a spawned one gets a copy at its start. Here the
-bytes of all paths are one file without a name, in memory where the system has such files, which every process maps.
+A Python list of strings takes about 100 bytes a path. Reading a string writes to its reference count, so that in time
+every forked worker has copied the whole list (pytorch#13246), and a spawned one gets a copy at its start. Here the
+bytes of all paths are in one unnamed file, in memory if the system has such files, which every process maps.
 """
 
 import array
@@ -17,20 +17,21 @@ from typing import Any
 
 import numpy as np
 
-CODING = ("utf-8", "surrogateescape")  # of names of files, those that are not UTF-8 included
-END = b"\n"  # after each path, for `text`; offsets tell where a path ends, as names of files may have it, too
+CODING = ("utf-8", "surrogateescape")  # for all names of files, also those that are not UTF-8
+END = b"\n"  # after each path, for `text`; where a path ends is told by offsets, as a file's name may contain it, too
 AT_ONCE = 4096  # paths that become Python objects together
 BUFFER = 2**16  # bytes
-CONTROL = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's kinds of what ends a line, steers a terminal, or is no character
+CONTROL = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories: control characters, surrogates, line and paragraph separators
 
 
 def has_control(text: str) -> bool:
-    """Whether a file of lines cannot hold it as it is. Odd spaces and parts of emoji are not printable, but text."""
+    """Whether a text has characters that a line of a file cannot hold. str.isprintable would also reject unusual spaces
+    and parts of emoji, which are allowed."""
     return not text.isprintable() and any(unicodedata.category(c) in CONTROL for c in text)
 
 
 def _new_file() -> int:
-    """Descriptor of a file without a name: in memory on Linux, whatever the size of /dev/shm, else on the disk."""
+    """Descriptor of an unnamed file: in memory on Linux, not limited by the size of /dev/shm, else on the disk."""
     try:
         return os.memfd_create("paths")
     except (AttributeError, OSError):
@@ -39,13 +40,13 @@ def _new_file() -> int:
 
 
 class Paths(Sequence[str]):
-    """N paths, of which only those that are asked for are Python strings. They cannot be changed.
+    """N immutable paths, which become Python strings only when they are read.
 
-    A number gives a string; a slice, or an array [n] of numbers, gives Paths. Equal to another sequence of the same
-    strings. Pickled to a process that multiprocessing starts, it is as good as free.
+    An index gives a string; a slice, or an array [n] of indices, gives Paths. Equal to another sequence of the same
+    strings. A process that multiprocessing starts gets no copy, only the file.
 
     Args:
-        paths: read once, none of them is kept.
+        paths: iterated over once; its strings are not kept.
 
     Raises:
         OSError: there is no room for them.
@@ -64,7 +65,7 @@ class Paths(Sequence[str]):
 
     @classmethod
     def _received(cls, file: Any, count: int) -> "Paths":
-        """In a process that was started with it: `count` paths of a file that multiprocessing has sent."""
+        """In a process that multiprocessing has started: `count` paths of the file that was sent to it."""
         paths = cls.__new__(cls)
         paths._take(file.detach())
         paths._map(count)
@@ -75,7 +76,7 @@ class Paths(Sequence[str]):
         weakref.finalize(self, os.close, descriptor)
 
     def _map(self, count: int) -> None:
-        """The file has the text, padded to 8 bytes, and where each path begins, [count + 1] int64."""
+        """Map the file: the text, padded to 8 bytes, then the offsets of the paths in it, [count + 1] int64."""
         content = np.frombuffer(mmap.mmap(self._file, 0, access=mmap.ACCESS_READ), np.uint8)
         self._offsets = content[-8 * (count + 1) :].view(np.int64)
         self._text = content[: self._offsets[-1]]
@@ -114,16 +115,16 @@ class Paths(Sequence[str]):
 
     @property
     def text(self) -> np.ndarray:
-        """All paths as bytes [n] uint8, with a newline between two: `"\\n".join(paths).encode()`."""
+        """All paths as bytes [n] uint8, joined by newlines: `"\\n".join(paths).encode()`."""
         return self._text[:-1]
 
     def repeated(self) -> str | None:
-        """The first path that was there before; None where each is there once."""
+        """The first path that occurs a second time; None if each occurs once."""
         hashes = self._hashes()
         order = np.argsort(hashes, kind="stable")
         same = hashes[order[1:]] == hashes[order[:-1]]
         seen = set()
-        # Hashes may be equal by chance; paths are what counts.
+        # Hashes may be equal by chance, so the paths themselves are compared.
         for i in np.union1d(order[1:][same], order[:-1][same]).tolist():
             path = self._path(i)
             if path in seen:
@@ -134,12 +135,12 @@ class Paths(Sequence[str]):
     def shared(self, other: "Paths") -> int:
         """How many different paths are in both."""
         mine, theirs = self._hashes(), other._hashes()
-        here = _found(mine, theirs)
-        there = _found(theirs, mine[here])
+        here = _indices_among(mine, theirs)
+        there = _indices_among(theirs, mine[here])
         return len(set(map(self._path, here.tolist())).intersection(map(other._path, there.tolist())))
 
     def places_in(self, other: "Paths") -> np.ndarray:
-        """The number of each path in `other`, [N] int64; -1 where it is not there. Equal hashes count as equal."""
+        """The index of each path in `other`, [N] int64, -1 if it is not in it; by hashes, without comparing paths."""
         mine, theirs = self._hashes(), other._hashes()
         if not len(theirs):
             return np.full(len(mine), -1)
@@ -148,7 +149,7 @@ class Paths(Sequence[str]):
         return np.where(theirs[place] == mine, place, -1)
 
     def _hashes(self) -> np.ndarray:
-        """Numbers [N] int64 that are equal for equal paths, and by chance, of one in 10^19, for others."""
+        """Hashes [N] int64: equal for equal paths, and for two different ones with probability 1 in 10^19."""
         return np.fromiter(map(hash, self._bytes()), np.int64, len(self))
 
     def _path(self, i: int) -> str:
@@ -163,8 +164,8 @@ class Paths(Sequence[str]):
             yield from (text[a : b - len(END)] for a, b in zip(ends, ends[1:], strict=False))
 
 
-def _found(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Numbers of those `values` that are among `others`; NumPy's isin would sort the values, too."""
+def _indices_among(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Indices of those `values` that are among `others`; NumPy's isin would sort the values, too."""
     others = np.sort(others)
     place = np.searchsorted(others, values)
     return np.flatnonzero(others[np.minimum(place, len(others) - 1)] == values) if len(others) else place[:0]

@@ -1,4 +1,4 @@
-"""The size of own images' views where none is asked for."""
+"""The default size of the views of the user's own images."""
 
 from pathlib import Path
 from statistics import median
@@ -14,7 +14,8 @@ SMALLEST = 8  # pixels, as of --image_size
 
 
 def usual_size(tree: Tree) -> int:
-    """Pixels of a view: the median of the images' shorter sides up to 64; above that, a usual size no larger."""
+    """Side of a view in pixels: the median shorter side of the images if it is below 96, at most 64 and at least 8;
+    else the largest of STEPS that does not exceed it."""
     if tree.pixels:
         shorter = min(tree.pixels["train"].shape[1:3])
     else:
@@ -26,12 +27,12 @@ def usual_size(tree: Tree) -> int:
 
 
 def _shorter_side(path: Path) -> int:
-    """0 of an image that cannot be read; its pixels are not decoded."""
+    """In pixels, without decoding the image; 0 if it cannot be read."""
 
     def side(file: Image.Image) -> int:
         return min(file.size)
 
     try:
         return read_image(path, side)
-    except Exception:  # Pillow raises anything; what is bad is told where it is used
+    except Exception:  # Pillow raises anything; bad images are reported where they are used
         return 0

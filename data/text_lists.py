@@ -1,4 +1,4 @@
-"""The lines of a text file of paths, one at a time: a list of a million strings takes ten times the file's bytes."""
+"""The lines of a text file of paths, one at a time: as a list of strings they would take ten times the file's bytes."""
 
 import io
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from itertools import repeat
 
 
 def lines_of(content: bytes) -> Iterator[str]:
-    """The lines of a text in UTF-8, without the mark that some editors put before the first, and blank ones at the end.
+    """The lines of a UTF-8 text, without a byte order mark and without blank lines at the end.
 
-    Names may have what str.splitlines takes for a line's end.
+    Not by str.splitlines, which splits at characters that names of files may have.
 
     Raises:
         UnicodeDecodeError: it is no text.
@@ -27,10 +27,10 @@ def count_lines(content: bytes) -> int:
     """How many lines `lines_of` gives.
 
     Raises:
-        UnicodeDecodeError: it is no text; the message has the place in the file.
+        UnicodeDecodeError: it is no text; the message has the position in the file.
     """
     try:
         return sum(1 for _ in lines_of(content))
     except UnicodeDecodeError:
-        content.decode("utf-8-sig")  # the error above has the place in a part of the file
+        content.decode("utf-8-sig")  # raises with the position in the file; the error above has that in a chunk of it
         raise

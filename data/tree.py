@@ -1,6 +1,6 @@
-"""All images below a folder of one's own, found by their names, or those of a text file of paths or an .npz file.
+"""The user's own images: all below a folder, by their file names, or those of a text file of paths or an .npz file.
 
-Sub-folders are classes where each image lies in one of at least two: those of `train/`, or of the folder itself.
+The sub-folders of `train/`, or of the folder itself, are classes if there are at least two and each image is in one.
 """
 
 import os
@@ -19,7 +19,7 @@ from data.sets.npz import read_npz
 from utils.errors import InputError
 
 ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-# Parts of a data set -> what their folders are called, in small or capital letters.
+# Parts of a data set -> names of their folders, in lower or upper case.
 PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 FEW = 3  # files that a message names
 LONGEST_LINE = 4096
@@ -39,18 +39,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Tree:
-    """What was found.
+    """The images that were found.
 
-    root: the folder that paths begin in. classes: names in the order of labels, () where there are none. parts: the
-    images of 'train', and of 'test' and 'val' where these have folders of their own. told: what else was there, in
-    lines. unlisted: files whose names no list can hold. folders: (path below root, its last change in ns) of all that
-    were read. taken: when, in ns. pixels: of an .npz file part -> images [N, H, W, 3] uint8; its paths are names alone.
+    root: the folder that paths begin in. classes: names in the order of labels, () if there are none. parts: the images
+    of 'train', and of 'test' and 'val' if these have folders. notes: lines on what was not taken. unlisted: files whose
+    names no list can hold. folders: (path below root, time of its last change in ns) of all that were read. taken: time
+    of the scan in ns. pixels: of an .npz file, part -> images [N, H, W, 3] uint8; its paths are no files, names alone.
     """
 
     root: Path
     classes: tuple[str, ...]
     parts: dict[str, Part]
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
     folders: tuple[tuple[str, int], ...] = field(default=(), repr=False)
     taken: int = 0
@@ -59,16 +59,16 @@ class Tree:
 
 @dataclass
 class _Walk:
-    """A walk through folders; `show`: a bar on a terminal where it takes longer than a second."""
+    """A walk through folders; `show`: a progress bar on a terminal if it takes longer than a second."""
 
     root: Path
     show: bool
-    others: Counter[str] = field(default_factory=Counter)  # by the ends of their names
+    others: Counter[str] = field(default_factory=Counter)  # files that are no images, by the endings of their names
     unlisted: list[str] = field(default_factory=list)
     folders: list[tuple[str, int]] = field(default_factory=list)
 
     def images(self, part: str = "") -> Iterator[str]:
-        """The images below root/part, by their paths below root, folder by folder in the order of the alphabet."""
+        """The images below root/part, as paths below root, folder by folder and sorted within each."""
         with tqdm(desc=f"looking for images in {self.root}", unit=" images", unit_scale=True, delay=1,
                   disable=None if self.show else True) as bar:  # fmt: skip
             for path in self._below(part, ()):
@@ -77,7 +77,7 @@ class _Walk:
 
     def _below(self, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
         """Args:
-        folder: its path below root. above: device and number of the folders that it is in.
+        folder: its path below root. above: (device, inode) of the folders that it is in, against endless links.
         """
         place = self.root / folder
         try:
@@ -104,7 +104,7 @@ class _Walk:
 
 
 def can_be_listed(path: str) -> bool:
-    """Whether a line of a list can hold it: UTF-8, without line ends or other control characters."""
+    """Whether a line of a list can hold a path: UTF-8, without backslash, leading space or control characters."""
     return not has_control(path) and "\\" not in path and not path[0].isspace()
 
 
@@ -112,8 +112,8 @@ def scan(given: str | Path, show: bool = False) -> Tree:
     """All images below a folder; links are followed, hidden files and what other programs leave behind are not taken.
 
     Args:
-        given: with `train/` in it, beside `val/` or `test/` perhaps, these are its parts, and other folders are named
-            and not read. show: a bar on a terminal.
+        given: the folder. If it has `train/`, and perhaps `val/` or `test/`, these are its parts, and other folders are
+            noted but not read. show: a progress bar on a terminal.
 
     Raises:
         InputError: there is no image, a folder cannot be read, or a link leads to a folder that it lies in.
@@ -121,33 +121,34 @@ def scan(given: str | Path, show: bool = False) -> Tree:
     root, taken = Path(given), time.time_ns()
     if not root.is_dir():
         raise InputError(f"{str(given)!r} is neither a folder nor a file")
-    walk, told = _Walk(root, show), []
-    there = _folders_of_parts(root)
-    if "train" in there:
-        paths = {part: Paths(walk.images(name)) for part, name in there.items()}
+    walk, notes = _Walk(root, show), []
+    folders = _folders_of_parts(root)
+    if "train" in folders:
+        paths = {part: Paths(walk.images(name)) for part, name in folders.items()}
         walk.folders.append(("", root.stat().st_mtime_ns))
-        if beside := sorted(e.name for e in os.scandir(root) if _is_other(e) and e.name not in there.values()):
-            told.append(f"beside {', '.join(f'{n}/' for n in there.values())} these are not read: {', '.join(beside)}")
+        if beside := sorted(e.name for e in os.scandir(root) if _is_other(e) and e.name not in folders.values()):
+            read = ", ".join(f"{name}/" for name in folders.values())
+            notes.append(f"beside {read} these are not read: {', '.join(beside)}")
     else:
         paths = {"train": Paths(walk.images())}
     if not paths["train"]:
-        where, known = root / there.get("train", ""), ", ".join(sorted(ENDINGS))
+        where, known = root / folders.get("train", ""), ", ".join(sorted(ENDINGS))
         raise InputError(f"there is no image below {str(where)!r}: files that end in {known} are taken")
     if walk.others:
-        told.append(f"{walk.others.total():,} files are no images by their names: "
-                    + ", ".join(f"{count:,} {ending}" for ending, count in walk.others.most_common(FEW)))  # fmt: skip
-    depth = 1 if "train" in there else 0
-    classes, parts = _labelled(root, {part: of for part, of in paths.items() if of}, depth)
-    if len(parts) == 2 and "val" in parts:  # as ImageNet's, whose labelled images for tests are in val/
+        most = ", ".join(f"{count:,} {ending}" for ending, count in walk.others.most_common(FEW))
+        notes.append(f"{walk.others.total():,} files are no images by their names: {most}")
+    depth = 1 if "train" in folders else 0
+    classes, parts = _labelled(root, {part: listed for part, listed in paths.items() if listed}, depth)
+    if len(parts) == 2 and "val" in parts:  # without test/, val/ is the test set, as in ImageNet
         parts["test"] = parts.pop("val")
-    return Tree(root, classes, parts, tuple(told), tuple(walk.unlisted), tuple(walk.folders), taken)
+    return Tree(root, classes, parts, tuple(notes), tuple(walk.unlisted), tuple(walk.folders), taken)
 
 
 def _folders_of_parts(root: Path) -> dict[str, str]:
-    """Part -> the name of its folder, of those that are there.
+    """Part -> the name of its folder, for the parts that exist.
 
     Raises:
-        InputError: a part has two.
+        InputError: a part has two folders.
     """
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     found = {part: [name for name in folders if name.lower() in names] for part, names in PARTS.items()}
@@ -163,33 +164,36 @@ def _is_other(entry: os.DirEntry) -> bool:
 
 
 def _labelled(root: Path, paths: dict[str, Paths], depth: int) -> tuple[tuple[str, ...], dict[str, Part]]:
-    """Classes, and the parts with labels. depth: of the folders of classes, in words of a path."""
+    """Classes, and the parts with labels. depth: the folder of a class is this component of a path, from 0."""
 
-    def name(path: str) -> str:
-        words = path.split("/", depth + 1)
-        return words[depth] if len(words) > depth + 1 else ""
+    def class_of(path: str) -> str:
+        components = path.split("/", depth + 1)
+        return components[depth] if len(components) > depth + 1 else ""
 
-    classes = tuple(sorted(set(map(name, paths["train"]))))
+    classes = tuple(sorted(set(map(class_of, paths["train"]))))
     if len(classes) < 2 or "" in classes:
-        return (), {part: Part(of, np.zeros(len(of), np.int64)) for part, of in paths.items()}
-    number = {each: i for i, each in enumerate(classes)}
-    for part, of in paths.items():
-        unknown = next((each for each in map(name, of) if each not in number), None)
+        return (), {part: Part(listed, np.zeros(len(listed), np.int64)) for part, listed in paths.items()}
+    number = {name: i for i, name in enumerate(classes)}
+    for part, listed in paths.items():
+        unknown = next((name for name in map(class_of, listed) if name not in number), None)
         if unknown is not None:
             where = f"the class {unknown!r}, which" if unknown else "an image in no folder of a class, where"
             raise InputError(f"{str(root / part)!r} has {where} train/ does not have it: "
                              "both must have the same folders of classes")  # fmt: skip
-    labels = {part: np.fromiter((number[name(path)] for path in of), np.int64, len(of)) for part, of in paths.items()}
-    return classes, {part: Part(of, labels[part]) for part, of in paths.items()}
+
+    def labelled(listed: Paths) -> Part:
+        return Part(listed, np.fromiter((number[class_of(path)] for path in listed), np.int64, len(listed)))
+
+    return classes, {part: labelled(listed) for part, listed in paths.items()}
 
 
 def read_paths(given: Path) -> Tree:
-    """The images that a text file names, a path a line, which may be followed by a label.
+    """The images that a text file names, one path in each line, which may be followed by a label.
 
-    Paths are absolute, or begin in the file's folder, or in the working folder.
+    Paths are absolute, or relative to the file's folder or to the working folder.
 
     Raises:
-        InputError: it is no text, a line cannot be, is there twice, or none of the images is there.
+        InputError: it is no text, a line is no path, a path is there twice, or none of the images exists.
     """
     try:
         with given.open(encoding="utf-8-sig", newline=None) as file:
@@ -202,11 +206,13 @@ def read_paths(given: Path) -> Tree:
     for number, line in enumerate(lines, 1):
         if not can_be_listed(line) or len(line) > LONGEST_LINE:
             raise InputError(f"{given}, line {number}: {line[:80]!r} is no path of an image")
+    # A last word of digits is a label, unless a whole line names a file: names may end in a space and digits.
+    last_words = [line.rpartition(" ")[2] for line in lines]
     labelled = not any(_exists(given, line) for line in lines[:100]) and all(
-        line.rpartition(" ")[2].isdecimal() and len(line.rpartition(" ")[2]) < 8 for line in lines
+        word.isdecimal() and len(word) < 8 for word in last_words
     )
     paths = [line.rpartition(" ")[0].strip() for line in lines] if labelled else lines
-    labels = np.array([int(line.rpartition(" ")[2]) for line in lines] if labelled else [0] * len(lines), np.int64)
+    labels = np.array([int(word) for word in last_words] if labelled else [0] * len(lines), np.int64)
     root, below = _rooted(given, paths)
     if not any((root / path).exists() for path in below[:100]):
         raise InputError(f"{given} names images that are not there, {paths[0]} say: paths are absolute, or begin in "
@@ -219,7 +225,7 @@ def read_paths(given: Path) -> Tree:
 
 
 def _rooted(given: Path, paths: list[str]) -> tuple[Path, list[str]]:
-    """The folder that the paths of a text file begin in, and the paths below it, each spelt in one way."""
+    """The folder that the paths of a text file begin in, and the paths below it, normalised to compare equal."""
     relative = [path for path in paths[:100] if not path.startswith("/")]
     folder = next((folder for folder in (given.parent, Path()) if folder_of(folder, relative) == folder), given.parent)
     if not any(path.startswith("/") or ".." in path.split("/") for path in paths):
@@ -228,7 +234,7 @@ def _rooted(given: Path, paths: list[str]) -> tuple[Path, list[str]]:
 
     def below(path: str) -> str:
         place = absolute / path
-        # Where a link leads is not where its name says that it is.
+        # `..` is resolved in the folders alone: an image that is itself a link keeps its name.
         place = place.parent.resolve() / place.name if ".." in place.parts else place
         return str(place).lstrip("/")
 
@@ -236,10 +242,10 @@ def _rooted(given: Path, paths: list[str]) -> tuple[Path, list[str]]:
 
 
 def _numbered(given: Path, labels: np.ndarray) -> tuple[str, ...]:
-    """Names of classes that are numbers.
+    """The class names '0', '1', ... up to the largest label.
 
     Raises:
-        InputError: a label is larger than numbers of classes are.
+        InputError: the largest label is MOST_CLASSES or more.
     """
     if (last := int(labels.max())) >= MOST_CLASSES:
         raise InputError(f"{given} has a label {last}: labels are the numbers of classes from 0 on, of at most "
@@ -252,7 +258,7 @@ def _exists(given: Path, line: str) -> bool:
 
 
 def arrays_of(given: Path) -> Tree:
-    """The images of an .npz file (data/sets/npz.py) under names such as `train/3/000041`: part, label, number.
+    """The images of an .npz file (data/sets/npz.py), with names such as `train/3/000041`: part, label, number.
 
     Raises:
         InputError: it is no such file.
@@ -270,7 +276,7 @@ def arrays_of(given: Path) -> Tree:
     return Tree(Path(), classes if len(classes) > 1 else (), parts, pixels=pixels)
 
 
-def some(names: Sequence[str], between: str = ", ") -> str:
-    """The first few of many names, in words."""
+def first_few(names: Sequence[str], between: str = ", ") -> str:
+    """The first few of many names and how many more there are, as text."""
     more = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""
     return between.join(map(repr, names[:FEW]) if between == ", " else names[:FEW]) + more

@@ -1,4 +1,5 @@
-"""A DataLoader's worker processes: they outlive the signals that a run saves on, and none makes it wait for ever."""
+"""A DataLoader's worker processes: they survive the signals at which a run saves its state, and if one of them dies,
+the run ends instead of waiting for it."""
 
 import errno
 import multiprocessing.queues
@@ -23,31 +24,31 @@ from utils.errors import CODES, InputError, warn
 from utils.text import size
 
 SHARED_MEMORY = Path("/dev/shm")  # through which workers pass batches
-SMALL_TENSORS = 3 * 4096  # bytes of a batch but its views: a page of ids, of labels, and one that is begun
+SMALL_TENSORS = 3 * 4096  # bytes of a batch in addition to its views: a page of ids, one of labels, one begun by views
 LONGEST_SOCKET = 107  # bytes of a socket's path on Linux
 SOCKET_IN_TMPDIR = len("/pymp-xxxxxxxx/listener-xxxxxxxx")
-PATIENCE = 1800  # seconds for one batch
+PATIENCE = 1800  # seconds that the run waits for a batch
 AHEAD = 2  # batches that each worker makes ahead
-HELD = 2  # batches that a run holds: the one it works on, and the next one
+HELD = 2  # batches that a run holds: that of the current step, and the next one
 
 
 class WorkerLoader(DataLoader):
     """A DataLoader with persistent workers.
 
-    A signal to the whole process group, as schedulers, service managers and terminals send it, is for the run alone,
-    which needs the workers until its state is saved. So workers take SIGTERM from the run only, by which torch ends
-    them. Where a worker dies, torch raises a RuntimeError in the run; utils.errors.run_main makes a line of it.
+    Schedulers, service managers and terminals send signals to the whole process group, but the run needs its workers
+    until its state is saved. So workers react to SIGTERM only if it comes from the run, as torch ends them by it. If a
+    worker dies, torch raises a RuntimeError in the run, of which utils.errors.run_main makes one line.
     """
 
     def __init__(self, *args: Any, **how: Any) -> None:
-        # Forked workers share the images; those of Python 3.14's default would each have a copy.
+        # Forked workers share the images; with the default of Python 3.14, forkserver, each would have a copy.
         context = "fork" if sys.platform == "linux" else None
         begin = partial(_begin, os.getpid())
         how |= {"persistent_workers": True, "multiprocessing_context": context, "worker_init_fn": begin}
         super().__init__(*args, timeout=PATIENCE, **how)
 
     def __iter__(self) -> Iterator[Any]:
-        # Workers that are started here inherit that signals are blocked, so that none meets one at its start.
+        # Workers inherit the blocked signals: one that came while a worker starts would end it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, CODES)
         try:
             return super().__iter__()
@@ -56,13 +57,13 @@ class WorkerLoader(DataLoader):
 
 
 def workers_that_fit(workers: int, view_bytes: int) -> tuple[int, int]:
-    """(workers, batches that each makes ahead) for which there is shared memory; a container has 64 MB by default.
+    """(workers, batches that each makes ahead) that shared memory has room for; a container has 64 MB by default.
 
     Args:
         workers: as asked for, at least 1. view_bytes: of one batch's views.
 
     Raises:
-        InputError: not even one batch of each worker fits, or the folder of temporary files has too long a name.
+        InputError: not even one batch of each worker fits, or the path of the folder of temporary files is too long.
     """
     _check_sockets()
     if not SHARED_MEMORY.is_dir():
@@ -71,13 +72,13 @@ def workers_that_fit(workers: int, view_bytes: int) -> tuple[int, int]:
     fitting = free // (batch * local_processes())
     if fitting >= AHEAD * workers + HELD:
         return workers, AHEAD
-    told = f"{SHARED_MEMORY} has {size(free)} free, for {workers} workers with batches of {size(batch)}"
-    told += f" in each of {local_processes()} processes" if local_processes() > 1 else ""
+    message = f"{SHARED_MEMORY} has {size(free)} free, for {workers} workers with batches of {size(batch)}"
+    message += f" in each of {local_processes()} processes" if local_processes() > 1 else ""
     advice = f"{MORE_SHARED_MEMORY}, or {NO_WORKERS}"
     if fitting < workers:
-        raise InputError(f"{told}: {advice}")
+        raise InputError(f"{message}: {advice}")
     fewer = max(min(workers, fitting - HELD), 0)
-    warn(f"{told}: {fewer or 'no'} workers make one batch ahead each; {advice}")
+    warn(f"{message}: {fewer or 'no'} workers make one batch ahead each; {advice}")
     return fewer, 1
 
 
@@ -95,21 +96,20 @@ def _begin(owner: int, worker: int) -> None:
         threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
     else:  # macOS
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    # What fails on the way to the run would else be printed, and the run would wait for the batch.
+    # By default an error in passing a batch on is only printed, and the run would wait for the batch in vain.
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_by)
-    cv2.setNumThreads(0)  # it would start a thread for each core, which would keep the memory of its largest image
+    cv2.setNumThreads(0)  # else OpenCV has a thread for each core, which keeps the memory of its largest image
     return_memory()
 
 
 def _end_with(owner: int) -> None:
-    """End this process at the owner's SIGTERM; others' are for the run."""
+    """End this process at a SIGTERM of `owner`, and at nobody else's."""
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != owner:
         pass
     os._exit(0)
 
 
 def _end_by(error: Exception, batch: Any) -> None:
-    """End this process, as a batch cannot be passed on; the exit code is the error's number, 1 where it has none."""
-    numbers = [errno.ENOSPC, errno.EMFILE]
-    told = [number for number in numbers if os.strerror(number) in str(error)]
-    os._exit((told or [getattr(error, "errno", None) or 1])[0])
+    """End this process, as a batch cannot be passed on; the exit code is the error's errno, 1 if it has none."""
+    named = [number for number in (errno.ENOSPC, errno.EMFILE) if os.strerror(number) in str(error)]
+    os._exit((named or [getattr(error, "errno", None) or 1])[0])

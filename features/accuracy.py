@@ -13,7 +13,7 @@ from utils.distributed import sum_over_processes
 
 
 def count_hits(logits: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """[3, classes] int64 per class: images, those right at first guess, those right within the first five.
+    """[3, classes] int64: for each class its images, those correct by top-1, and those correct by top-5.
 
     Counts of parts of a test set add up to the counts of the whole.
 
@@ -46,7 +46,7 @@ def evaluate(model: nn.Module, images: Images, classes: int, compute: Compute) -
 
 @torch.no_grad()
 def accuracy_on(classifier: nn.Module, features: Images, classes: int, device: torch.device) -> dict[str, Any]:
-    """The same, of a classifier [C] -> [classes] on batches (features, labels, sample ids)."""
+    """As evaluate, of a classifier [n, C] -> [n, classes] on batches (features, labels, sample ids)."""
     hits = np.zeros((3, classes), np.int64)
     for batch, labels, _ in features:
         hits += count_hits(classifier(batch).float().cpu().numpy(), labels.numpy(), classes)

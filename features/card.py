@@ -1,7 +1,6 @@
-"""The model card of an exported encoder, in Markdown: what its checkpoint tells of it, and how it is used.
+"""The model card of an exported encoder, in Markdown: what its checkpoint says of it, and how it is used.
 
-What the checkpoint does not tell is said to be unknown; nothing is guessed from its name. No path of the machine is in
-it.
+What the checkpoint does not say is "unknown"; nothing is guessed from its name. A card names files without their paths.
 """
 
 import re
@@ -16,14 +15,14 @@ from utils.errors import InputError
 from utils.text import one_line
 
 UNKNOWN = "unknown"
-WHAT = "The encoder of images in a checkpoint, without projection head and classifier."
+SUMMARY = "The encoder of images in a checkpoint, without projection head and classifier."
 STEMS = {
     "cifar": "CIFAR's stem (3x3 convolution, no max-pool)",
     "imagenet": "ImageNet's stem",
     "cifar-padded": "CIFAR's stem (3x3 convolution, padded by 2 pixels, no max-pool)",
     "cifar-linear": "CIFAR's stem (3x3 convolution, no max-pool) without ReLU",
 }
-OF_PRETRAINING = {"temperature", "epochs"}  # settings that pre-training has, but no probe has both
+OF_PRETRAINING = {"temperature", "epochs"}  # settings of pre-training; no probe has both
 LICENCE = (
     "The code that made this file is under the MIT licence; the checkpoint does not tell a licence of the weights."
 )
@@ -31,24 +30,24 @@ LICENCE = (
 
 def is_card(text: str) -> bool:
     """Whether a text is a model card of this program."""
-    return WHAT in text
+    return SUMMARY in text
 
 
 def _word(value: Any) -> str:
-    """A setting in a file that may be anybody's, as text for a cell of a table."""
+    """A setting in a file that is not trusted, as text for a cell of a Markdown table."""
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         return UNKNOWN
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", one_line(str(value))[:200])
 
 
 def _list(config: dict[str, Any]) -> tuple[str, str]:
-    """Data set and list of a pre-training with these settings."""
+    """Data set and list of a pre-training run with these settings."""
     try:
         dataset, name = trained_on(config)
     except InputError:
         return UNKNOWN, UNKNOWN
-    own = " (images of the user's own)" if dataset.name == "folder" else ""
-    return _word(dataset.name) + own, _word(Path(name).name)
+    remark = " (images of the user's own)" if dataset.name == "folder" else ""
+    return _word(dataset.name) + remark, _word(Path(name).name)
 
 
 def _is_zero(value: object) -> bool:
@@ -56,7 +55,7 @@ def _is_zero(value: object) -> bool:
 
 
 def _epochs(source: Source, config: dict[str, Any]) -> str:
-    """Epochs of the pre-training that are done."""
+    """The number of pre-training epochs that are done."""
     done = source.content.get("epoch")
     if isinstance(done, bool) or not isinstance(done, int) or done < 0:
         return UNKNOWN
@@ -67,7 +66,7 @@ def _epochs(source: Source, config: dict[str, Any]) -> str:
 
 
 def _beginning(config: dict[str, Any]) -> str:
-    """What weights the pre-training began with."""
+    """The weights that pre-training began with."""
     if not config:
         return UNKNOWN
     given = config.get("checkpoint")
@@ -75,7 +74,7 @@ def _beginning(config: dict[str, Any]) -> str:
 
 
 def facts(source: Source) -> dict[str, str]:
-    """What the checkpoint tells of the pre-training, for people; 'unknown' for what it does not tell."""
+    """What the checkpoint says of the pre-training, for readers; 'unknown' for what it does not say."""
     config = source.content.get("config")
     config = config if isinstance(config, dict) and config.keys() >= OF_PRETRAINING else {}
     dataset, name = _list(config) if config else (UNKNOWN, UNKNOWN)
@@ -100,13 +99,14 @@ def card(out: str, source: Source, network: Network, target: Target, difference:
     """The model card.
 
     Args:
-        out: name of the file. difference: the largest one to our own features, on random images.
+        out: name of the file. difference: largest one between its features and ours, of random images.
     """
-    told, encoder = network.description, source.encoder
-    read_as = {} if encoder.ours else {"checkpoint's format": one_line(f"{encoder.form.what} ({encoder.form.name})")}
+    description, encoder = network.description, source.encoder
+    form = one_line(f"{encoder.form.description} ({encoder.form.name})")
+    read_as = {} if encoder.ours else {"checkpoint's format": form}
     rows = {
-        "architecture": f"{_word(told['architecture'])}, {STEMS[network.stem]}",
-        "features": f"{told['features']} numbers per image, before any head",
+        "architecture": f"{_word(description['architecture'])}, {STEMS[network.stem]}",
+        "features": f"{description['features']} numbers per image, before any head",
         **facts(source),
         "weights": "float32",
         **_batch_norm(source),
@@ -120,7 +120,7 @@ def card(out: str, source: Source, network: Network, target: Target, difference:
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"""# {_word(out)}
 
-{WHAT}
+{SUMMARY}
 
 | | |
 |---|---|

@@ -22,7 +22,7 @@ from data.groups import GROUPS
 from data.opened import Opened
 from data.sets.registry import data_set
 from features.flags import SHOW_GROUPS, parse_embed
-from features.setup import set_up, some
+from features.setup import set_up, subset
 from split.lists import group_sizes
 from split.open import Lists
 from utils.errors import InputError, run_main
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 LEAST, MOST_CLASSES = 4, 10
 MARKERS = "os^DvPX<>p"
-# Light, middle and dark without colour, too; Few is drawn last, hence on top.
+# Light, middle and dark also in greyscale; Few is drawn last, hence on top.
 OF_GROUPS = dict(zip(GROUPS, (STYLES[0]._replace(colour="#CCCCCC"), STYLES[1], STYLES[3]), strict=True))
 
 
 def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """`features` [N, C] float32 and `labels` [N] of a file that features.save wrote; InputError of another one."""
+    """`features` [N, C] float32 and `labels` [N] of a file that features.save wrote; InputError for other files."""
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{path} does not exist: python -m features.save writes it")
     try:
         with zipfile.ZipFile(file) as archive:
-            # They are not compressed, but NumPy expands what is.
+            # features.save compresses nothing, but NumPy would decompress a file of any expanded size.
             if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
                 raise ValueError("its parts are larger than it is")
         with warnings.catch_warnings(action="ignore"), np.load(file, allow_pickle=False) as arrays:
@@ -59,7 +59,7 @@ def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_groups(name: str, data: Opened) -> dict[str, list[int]]:
-    """The classes of Many, Medium and Few; raises InputError if the list is bad, or its classes are of one size."""
+    """The classes of Many, Medium and Few; InputError if the list is bad, or all its classes have the same size."""
     sizes = group_sizes(Lists().open(name, data), data.dataset.classes)
     if min(sizes) == max(sizes):
         raise InputError(f"all classes of {name} have {sizes[0]} images: give a long-tailed list")
@@ -67,7 +67,7 @@ def find_groups(name: str, data: Opened) -> dict[str, list[int]]:
 
 
 def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Points [N, 2] of features [N, C], and the names of the axes; InputError where there is nothing to see."""
+    """Points [N, 2] of features [N, C], and the names of the axes; InputError if the features allow no figure."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -77,23 +77,23 @@ def plane(values: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, list[
         raise InputError(f"{count} images of {channels} features are too few for {method}: {LEAST} of 2 at least")
     if not np.isfinite(values).all() or (values == values[0]).all():
         raise InputError("the features are not finite, or the same for all images: there is nothing to see")
-    with threadpool_limits(1):  # sums of several threads have no order
-        # The automatic choice of a solver takes a random, approximate one of some shapes.
+    with threadpool_limits(1):  # several threads add in varying order
+        # For some shapes the automatic choice is a randomised, approximate solver.
         pca = PCA(2 if method == "pca" else min(50, count, channels), svd_solver="covariance_eigh")
         values = values.astype(np.float64)
-        points = pca.fit_transform(values - values.mean(0))  # so that a far-off mean costs no digits
+        points = pca.fit_transform(values - values.mean(0))  # centred here, as a large mean would cost digits
         if method == "pca":
             shares = enumerate(pca.explained_variance_ratio_, 1)
             return points, [f"PCA {i} ({share:.1%} of the variance)" for i, share in shares]
         tsne = TSNE(perplexity=min(30, (count - 1) / 3), init="pca", random_state=seed)
-        # Of any scale: it works in float32, and its perplexity fits the scale.
+        # At a fixed scale, as t-SNE works in float32; its perplexity adapts to any scale.
         return tsne.fit_transform(points / points.std()), ["t-SNE 1", "t-SNE 2"]
 
 
 def class_styles(classes: list[int]) -> dict[int, Style]:
     """A style for each class: Petroff's ten colours for colour-blind readers (arXiv:2107.02270), and markers.
 
-    More classes have the colours of the rainbow: that classes are apart can be seen, but not which ones.
+    More than ten classes have the colours of a rainbow, which show whether classes are apart, but not which ones.
     """
     from matplotlib import colormaps, style
     from matplotlib.colors import to_hex
@@ -102,7 +102,7 @@ def class_styles(classes: list[int]) -> dict[int, Style]:
         rainbow = colormaps["turbo"](np.linspace(0, 1, len(classes)))
         return {c: Style(to_hex(colour), "", "o", "-") for c, colour in zip(classes, rainbow, strict=True)}
     colours = style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
-    # By the class where there are so few, so that figures of one data set agree.
+    # Up to ten classes have a style by their number, so that figures of one data set agree.
     places = classes if max(classes, default=0) < MOST_CLASSES else range(len(classes))
     return {c: Style(colours[i], "", MARKERS[i], "-") for c, i in zip(classes, places, strict=True)}
 
@@ -111,7 +111,7 @@ def draw(points: np.ndarray, axes: list[str], parts: list[tuple[str, np.ndarray,
     """The figure of points [N, 2].
 
     Args:
-        axes: their names. parts: (label, which of the points [N] bool, style), the last on top.
+        axes: their names. parts: (label, mask of its points [N] bool, style), the last on top.
     """
     figure = new_figure(height=3.4)
     axis, size = figure.axes[0], float(np.clip(6000 / len(points), 4, 20))
@@ -123,7 +123,7 @@ def draw(points: np.ndarray, axes: list[str], parts: list[tuple[str, np.ndarray,
     legend_below(figure, columns=5 if len(parts) > len(GROUPS) else len(GROUPS))
     for legend in figure.legends:
         for handle in legend.legend_handles:
-            handle.set_sizes([20])  # of many images, the points are small
+            handle.set_sizes([20])  # as points are small in a figure of many images
     return figure
 
 
@@ -132,7 +132,7 @@ def main() -> None:
     dataset = data_set(args.dataset)
     if args.features:
         values, labels = read_features(args.features)
-        listed, chosen = len(labels), some(len(labels), args.images, args.seed)
+        listed, chosen = len(labels), subset(len(labels), args.images, args.seed)
         values, labels = values[chosen], labels[chosen]
     else:
         extraction = set_up(args)
@@ -145,7 +145,7 @@ def main() -> None:
     note = ""
     if args.colour == "class":
         styles = class_styles(np.unique(labels).tolist())
-        mark = "_" if len(styles) > MOST_CLASSES else ""  # what begins with it is not in the legend
+        mark = "_" if len(styles) > MOST_CLASSES else ""  # Matplotlib leaves labels that begin with it out of legends
         parts = [(f"{mark}{c}", labels == c, style) for c, style in styles.items()]
         note = mark and f" ({len(styles)}, too many for a legend: {SHOW_GROUPS})"
     else:

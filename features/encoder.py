@@ -18,9 +18,9 @@ ONLY = "only encoders that are ResNets are read"
 
 
 class Source(NamedTuple):
-    """An encoder, and the file that it is of.
+    """An encoder, and the file that it was read from.
 
-    path: the file. content: what else the file holds by its keys; of other libraries' the number of epochs alone.
+    path: the file. content: its other entries by their keys; for other libraries' files only the number of epochs.
     """
 
     path: str
@@ -29,32 +29,32 @@ class Source(NamedTuple):
 
     @property
     def model(self) -> str:
-        """Which of models.MODELS another library's encoder is; '' where it is none of them, and of ours."""
+        """Which of models.MODELS another library's encoder is; '' if it is none of them, and for our own files."""
         return "" if self.encoder.ours else model_of(self.encoder.state)
 
     def record(self) -> dict[str, Any]:
-        """What results keep of how the file was read."""
+        """How the file was read, for results: format, stem, mean and standard deviation."""
         mean, std = (self.encoder.state.get(name) for name in sorted(NORMALIZE))
         numbers = {"mean": None if mean is None else mean.tolist(), "std": None if std is None else std.tolist()}
         return {"format": self.encoder.form.name, "stem": self.encoder.stem, **numbers}
 
     def tell(self, quiet: bool) -> None:
-        """Say as what another library's file was read, on one line of standard output."""
+        """Print how another library's file was read, as one line."""
         if not quiet and not self.encoder.ours:
             print(one_line(f"{self.path}: {self.encoder}"), file=sys.stdout, flush=True)
 
 
 def read_encoder(path: str | Path, how: Reading) -> Source:
-    """The encoder of a checkpoint, by the format that is asked for, or else the one that all its keys are of.
+    """The encoder of a checkpoint, in the format that is given, or else in the one that all its keys fit.
 
     Raises:
-        InputError: the file is missing, damaged or unsafe; it is of no format, or of several ones that are different
-            networks; or it has a mean and a deviation of its own, and others are given.
+        InputError: the file is missing, damaged or unsafe; it fits no format, or several that give different networks;
+            or a mean and a standard deviation are given, but the file has its own.
     """
     content = read_content(path)
-    encoder = _asked(path, content, how.format) if how.format else _found(path, content)
-    if (told := _stem_in(content)) and encoder.stem != "imagenet":  # a kernel of 3x3 is that of several stems
-        encoder = encoder._replace(stem=told)
+    encoder = _read_as_given(path, content, how.format) if how.format else _recognised(path, content)
+    if (stem := _stem_in(content)) and encoder.stem != "imagenet":  # several stems have a kernel of 3x3
+        encoder = encoder._replace(stem=stem)
     normalised = NORMALIZE & encoder.state.keys()
     given = how.mean is not None or how.std is not None
     if given and normalised:
@@ -72,37 +72,39 @@ def _stem_in(content: dict[str, Any]) -> str:
     """The stem that features.export or a probe has written; '' for none."""
     config = content.get("config")
     probed = config.get("encoder") if isinstance(config, dict) else None
-    for told in (content.get("stem"), probed.get("stem") if isinstance(probed, dict) else None):
-        if isinstance(told, str) and told in STEMS and told != "imagenet":
-            return told
+    for stem in (content.get("stem"), probed.get("stem") if isinstance(probed, dict) else None):
+        if isinstance(stem, str) and stem in STEMS and stem != "imagenet":
+            return stem
     return ""
 
 
 def _normalisation(how: Reading, content: dict[str, Any]) -> dict[str, list[float]]:
-    """normalize.mean and normalize.std that are given, or that features.export has written; {} for neither."""
+    """normalize.mean and normalize.std as given, or as features.export has written them; {} if there are neither."""
     if how.mean is not None:
         return {"normalize.mean": how.mean, "normalize.std": how.std}
-    found = {f"normalize.{name}": content.get(name) for name in ("mean", "std")}
-    numbers = all(isinstance(v, list) and len(v) == 3 and all(isinstance(n, float) for n in v) for v in found.values())
-    return found if numbers else {}
+    values = {f"normalize.{name}": content.get(name) for name in ("mean", "std")}
+    valid = all(isinstance(v, list) and len(v) == 3 and all(isinstance(n, float) for n in v) for v in values.values())
+    return values if valid else {}
 
 
-def _asked(path: str | Path, content: dict[str, Any], name: str) -> Encoder:
+def _read_as_given(path: str | Path, content: dict[str, Any], name: str) -> Encoder:
+    """The encoder in the format `name`; InputError if it is not in that format."""
     encoder, unknown = read_as(FORMATS[name], content)
-    what = f"{path} has no encoder of format {name}"
+    problem = f"{path} has no encoder of format {name}"
     if encoder is None:
-        raise InputError(f"{what}: {_first(content)}; {ASK_FORMAT.format(', '.join(FORMATS))}")
+        raise InputError(f"{problem}: {_first(content)}; {ASK_FORMAT.format(', '.join(FORMATS))}")
     if unknown:
-        raise InputError(f"{what} alone: {unknown[0]} is of no part of it that is known")
+        raise InputError(f"{problem} alone: {unknown[0]} is of no part of it that is known")
     return encoder
 
 
-def _found(path: str | Path, content: dict[str, Any]) -> Encoder:
+def _recognised(path: str | Path, content: dict[str, Any]) -> Encoder:
+    """The encoder in the only format that fits; InputError if none fits, or several with different networks."""
     found, closest = encoders_in(content)
     if len(found) == 1:
         return found[0]
     if found:
-        names = " or ".join(f"{encoder.form.name} ({encoder.form.what})" for encoder in found)
+        names = " or ".join(f"{encoder.form.name} ({encoder.form.description})" for encoder in found)
         raise InputError(f"{path} may be {names}, which are different networks: {ASK_FORMAT.format('one of them')}")
     if closest:
         form, key = closest
@@ -111,6 +113,6 @@ def _found(path: str | Path, content: dict[str, Any]) -> Encoder:
 
 
 def _first(content: dict[str, Any]) -> str:
-    """Of what a file has, so much that a reader knows it."""
+    """The number of a file's tensors and the first one's name, by which the reader of a message recognises the file."""
     names = list(keys_of(content))
     return f"its {len(names)} tensors begin with {names[0]}" if names else NO_WEIGHTS

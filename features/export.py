@@ -31,23 +31,23 @@ def network_of(source: Source, name: str | None, to: str) -> Network:
     """The encoder of a checkpoint, as it is exported.
 
     Args:
-        source: the encoder that was read. name: one of MODELS; default the one that the checkpoint says. to: one of
+        source: the encoder that was read. name: one of MODELS; default the checkpoint's. to: one of
             features.targets.TARGETS.
 
     Raises:
-        InputError: the checkpoint is bad or of another model, or the target has none like it.
+        InputError: the checkpoint is bad or of another model, or the target has no such network.
     """
     checkpoint, (_, state, stem, _), content = source
     config = content["config"] if isinstance(content.get("config"), dict) else {}
     name = name or config.get("model") or source.model or ("res50" if stem == "imagenet" else "res18")
     model = backbone_of(state, name, stem, checkpoint).eval()
     if not target(to).has(name):
-        what = f"{name}, a small ResNet" if name.endswith("_s") else name
-        raise InputError(f"{to} has no {what}: {OTHER_TARGETS.format(' or '.join(targets_of(name)))}")
-    # A checkpoint may hold others than ours: its network was trained with those.
+        label = f"{name}, a small ResNet" if name.endswith("_s") else name
+        raise InputError(f"{to} has no {label}: {OTHER_TARGETS.format(' or '.join(targets_of(name)))}")
+    # The checkpoint's, as its network was trained with these; ImageNet's are written without float32's rounding.
     mean, std = (
-        list(usual) if torch.equal(own, torch.tensor(usual)) else own.tolist()
-        for own, usual in ((model.normalize.mean, IMAGENET_MEAN), (model.normalize.std, IMAGENET_STD))
+        list(usual) if torch.equal(values, torch.tensor(usual)) else values.tolist()
+        for values, usual in ((model.normalize.mean, IMAGENET_MEAN), (model.normalize.std, IMAGENET_STD))
     )
     with Path(checkpoint).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -65,17 +65,17 @@ def main() -> None:
         raise InputError(f"{args.card}, where the model card would be, is another file: {OTHER_NAME}")
     content = chosen.encode(network)
     difference = largest_difference(chosen, content, network)
-    told = card(args.out.name, source, network, chosen, difference)
+    text = card(args.out.name, source, network, chosen, difference)
     replace_file(args.out, content)
-    replace_file(args.card, told.encode("utf-8", "backslashreplace"))
+    replace_file(args.card, text.encode("utf-8", "backslashreplace"))
     kind, stem = network.description["architecture"], STEMS[network.stem]
     print(f"{args.out}: {kind}, {stem}, {network.model.channels} features, by {args.checkpoint}")
     if args.quiet:
         return
     print(f"{args.card}: what the checkpoint tells of it, and how it is used")
     print(f"largest difference between its features and ours on random images: {difference:.2g}")
-    given = "normalised inside" if chosen.inside or network.small else "then (x - mean) / std"
-    print(f"input: RGB in [0, 1], {given}, mean {network.mean}, std {network.std}; to load it:")
+    how = "normalised inside" if chosen.inside or network.small else "then (x - mean) / std"
+    print(f"input: RGB in [0, 1], {how}, mean {network.mean}, std {network.std}; to load it:")
     print(chosen.lines(str(args.out), network))
 
 

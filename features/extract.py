@@ -14,12 +14,12 @@ from run.bad_images import BadImages
 from utils.distributed import gather_samples
 from utils.errors import warn
 
-# Batches of (images [n, 3, H, W] in [0, 1], or features [n, C]; labels [n]; sample ids [n]).
+# Batches (images [n, 3, H, W] in [0, 1], or features [n, C]; labels [n]; sample ids [n]).
 Images = Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 
 
 def images_of(batches: Iterable[Batch], bad: BadImages) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Images of Batches of one view; those that are bad are left out.
+    """Images of Batches that have one view of each; bad images are left out.
 
     Raises:
         InputError: an image is bad, and is not to be skipped.
@@ -31,13 +31,13 @@ def images_of(batches: Iterable[Batch], bad: BadImages) -> Iterator[tuple[torch.
 
 
 def features_of(backbone: FrozenBackbone, images: Images, device: torch.device) -> Images:
-    """The same with features [n, C] float32 on `device` in place of the images."""
+    """The same batches with features [n, C] float32 on `device` in place of the images."""
     for batch, labels, ids in images:
         yield backbone.features(batch.to(device, non_blocking=True)), labels, ids
 
 
 class Features(NamedTuple):
-    """values [N, C] float32, labels [N], sample ids [N], in the order of the ids."""
+    """values [N, C] float32, labels [N] and sample ids [N], in the order of the ids."""
 
     values: torch.Tensor
     labels: torch.Tensor
@@ -47,7 +47,7 @@ class Features(NamedTuple):
 def extract(backbone: FrozenBackbone, images: Images, device: torch.device) -> Features:
     """Features before the head of the images [n, 3, H, W] in [0, 1] of all processes, on `device`."""
     parts = [(ids.to(device), x, labels.to(device)) for x, labels, ids in features_of(backbone, images, device)]
-    # A process may have no image: these give the shapes.
+    # A process may have no image: empty tensors of the right shapes.
     parts.append((torch.empty(0, dtype=torch.long, device=device), torch.empty(0, backbone.channels, device=device),
                   torch.empty(0, dtype=torch.long, device=device)))  # fmt: skip
     ids, values, labels = gather_samples(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -55,11 +55,11 @@ def extract(backbone: FrozenBackbone, images: Images, device: torch.device) -> F
 
 
 def backbone_of(state: State, name: str, stem: str, source: str, batch_norm: int | None = None) -> nn.Module:
-    """A backbone with the weights of a checkpoint's state dict, whose keys are ours.
+    """A backbone with the weights of a checkpoint's state_dict, whose keys are ours.
 
     Args:
         source: the file's name, for messages.
-        batch_norm: of a checkpoint with dual batch norm alone, 0 or None for the dense branch's, 1 for the pruned's.
+        batch_norm: for dual batch norm only: 0 or None for the dense branch's, 1 for the pruned branch's.
 
     Raises:
         InputError: the checkpoint is of another model.

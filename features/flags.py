@@ -1,4 +1,4 @@
-"""Flags of features' programs."""
+"""Command-line flags of the programs in features/."""
 
 import argparse
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ SHOW_GROUPS = "--groupSplit LIST shows Many, Medium and Few"
 
 @dataclass(frozen=True)
 class Reading:
-    """How a checkpoint is read. format: one of models.formats.FORMATS, '' for the one that its keys tell. mean, std:
-    of red, green and blue in [0, 1], what images are normalised by; None for the file's, or else ImageNet's."""
+    """How a checkpoint is read. format: one of models.formats.FORMATS, '' for the one that its keys fit. mean, std: of
+    red, green and blue in [0, 1], by which images are normalised; None for the file's, or else ImageNet's."""
 
     format: str
     mean: list[float] | None
@@ -42,10 +42,10 @@ def add_reading_options(parser: Parser) -> None:
 
 
 def reading_of(args: argparse.Namespace) -> Reading:
-    """That of a command line.
+    """The Reading of a command line.
 
     Raises:
-        InputError: one of --mean and --std is given alone, or a deviation is 0.
+        InputError: one of --mean and --std is given without the other, or a standard deviation is not positive.
     """
     how = taken(Reading, args)
     if (how.mean is None) != (how.std is None):
@@ -57,22 +57,22 @@ def reading_of(args: argparse.Namespace) -> Reading:
 
 def _colours(word: str) -> list[float]:
     try:
-        found = [float(part) for part in word.split(",")]
+        values = [float(part) for part in word.split(",")]
     except ValueError:
-        found = []
-    if len(found) != 3 or not all(abs(value) < 1000 for value in found):
+        values = []
+    if len(values) != 3 or not all(abs(value) < 1000 for value in values):
         raise argparse.ArgumentTypeError(f"{word!r} is not three numbers such as 0.485,0.456,0.406")
-    return found
+    return values
 
 
 def add_feature_options(parser: Parser) -> None:
-    """Which features of which images: the same in every program that asks for them."""
+    """The options that select features and images: the same in every program that needs features."""
     add = parser.add_argument
     add("--dataset", required=True, choices=["cifar", *DATA_SETS])
     add_data_options(parser)
     add_augment(parser)
     add_image_file_options(parser)
-    add_compute_options(parser, precision="fp32")  # other programs read them
+    add_compute_options(parser, precision="fp32")  # full precision, as other programs read the features
     add("--checkpoint", default="", help="of pre-training or of a probe, or another library's")
     add_reading_options(parser)
     add("--model", choices=MODELS, help="default another library's as it is; of ours res18, of image files res50")

@@ -7,15 +7,16 @@ from features.extract import Features
 
 K, TEMPERATURE = 200, 0.1
 
-BLOCK = 2**24  # similarities that are held at once: 64 MiB
+BLOCK = 2**24  # similarities in memory at a time: 64 MiB
 
 
 def knn_scores(bank: Features, queries: torch.Tensor, classes: int, k: int = K) -> torch.Tensor:
-    """Sums of weights [n, classes] of the k nearest of the bank (of all, where it has fewer) to queries [n, C]."""
+    """Sums of weights [n, classes], by class, of the k nearest features of `bank` to each of the queries [n, C]; of all
+    if it has fewer than k."""
     values = F.normalize(bank.values, dim=1)
     parts = []
-    for some in F.normalize(queries, dim=1).split(max(1, BLOCK // max(1, len(values)))):
-        nearest = (some @ values.T).topk(min(k, len(values)), 1)
+    for block in F.normalize(queries, dim=1).split(max(1, BLOCK // max(1, len(values)))):
+        nearest = (block @ values.T).topk(min(k, len(values)), 1)
         weights = (nearest.values / TEMPERATURE).exp()
-        parts.append(weights.new_zeros(len(some), classes).scatter_add_(1, bank.labels[nearest.indices], weights))
+        parts.append(weights.new_zeros(len(block), classes).scatter_add_(1, bank.labels[nearest.indices], weights))
     return torch.cat(parts)

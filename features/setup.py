@@ -1,4 +1,4 @@
-"""From a command line to the features that it asks for."""
+"""The features that a command line asks for: data, list and backbone, then the extraction."""
 
 import argparse
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from utils.distributed import World, join
 
 
 class Extraction(NamedTuple):
-    """A frozen backbone and the images whose features it computes: Batches of some or all of the `listed` images."""
+    """A frozen backbone and the Batches whose features it computes, of some or all of the `listed` images of a list."""
 
     backbone: FrozenBackbone
     batches: Iterable[Batch]
@@ -34,15 +34,15 @@ class Extraction(NamedTuple):
     world: World
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What features.save writes; {} in other processes than the main one.
+        """The arrays that features.save writes; {} in processes other than the main one.
 
         Raises:
             InputError: an image is bad, and is not to be skipped.
         """
-        found = extract(self.backbone, images_of(self.batches, self.bad), self.world.device)
+        features = extract(self.backbone, images_of(self.batches, self.bad), self.world.device)
         self.bad.report()
-        arrays = {"features": found.values, "labels": found.labels, "ids": found.ids}
-        arrays = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+        tensors = {"features": features.values, "labels": features.labels, "ids": features.ids}
+        arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
         if self.chosen is not None and self.chosen.ids is not None:
             arrays["ids"] = self.chosen.ids[arrays["ids"]]
         elif self.chosen is not None:
@@ -51,7 +51,7 @@ class Extraction(NamedTuple):
 
 
 def set_up(args: argparse.Namespace) -> Extraction:
-    """Find images and list, load the backbone, and join the processes.
+    """Find images and list, load the backbone, and connect the processes.
 
     Raises:
         InputError: data set, list or checkpoint is bad, or an option is not for this data set.
@@ -69,13 +69,13 @@ def set_up(args: argparse.Namespace) -> Extraction:
     name = {"train": dataset.train_list, "val": dataset.val_list, "test": dataset.test_list}.get(args.list, args.list)
     chosen = None if name is None else Lists().open(name, data)
     bad, listed = BadImages(args.on_bad_image, Log(None, world.main)), data.count(chosen)
-    numbers = some(listed, args.images, args.seed)
+    numbers = subset(listed, args.images, args.seed)
     batches = data.plain(chosen, views, args.test_batch_size, world, numbers)
     return Extraction(frozen_backbone(model, *compute.placement), batches, chosen, listed, bad, world)
 
 
-def some(count: int, wanted: int | None, seed: int) -> np.ndarray:
-    """Numbers of the images that are taken of `count`: all, or so many as are wanted, a random subset in order."""
+def subset(count: int, wanted: int | None, seed: int) -> np.ndarray:
+    """Indices of the images that are taken of `count`: all, or a sorted random subset of `wanted`."""
     if wanted is None or wanted >= count:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, wanted, replace=False))

@@ -1,8 +1,8 @@
-"""The methods of pre-training, one line each, and their names; what reads them imports no torch.
+"""The methods of pre-training, one line each, and their names; without torch, so that tables need not import it.
 
 A method is one file beside this one: an nn.Module with forward(views, index) -> loss of each sample (methods/base.py).
-Its line says how it is called, where its class is, which options are set for it, and what an experiment's name has of
-it. A wrapper goes around any method: `simclr+bcl` is BCL around SimCLR, `simclr+bcl+other` another one around that.
+Its line has its name, its class, the options that are set for it, and what it adds to an experiment's name. A wrapper
+goes around any method: `simclr+bcl` is BCL around SimCLR, `simclr+bcl+other` another one around that.
 """
 
 import re
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Part(NamedTuple):
     """A part of an experiment's name: `text` with the value of `option` for {}.
 
-    A line's first part is in every name. Another one is left out where the option has the value `unless`, by default
-    the line's own of that option.
+    The first part of a line is in every name. Another one is left out if its option has the value `unless`, by default
+    the one that the line sets.
     """
 
     text: str
@@ -31,10 +31,10 @@ class Part(NamedTuple):
 class Line(NamedTuple):
     """A method or a wrapper.
 
-    label: in tables and figures. where: 'module:Class', imported where it is used. parts: what it adds to an
-    experiment's name; SimCLR adds nothing. options: option -> its default, as text, where the method is chosen by its
+    label: in tables and figures. where: 'module:Class', imported only if it is used. parts: what it adds to an
+    experiment's name; SimCLR adds nothing. options: option -> its default, as text, if the method is chosen by its
     name. papers: paper -> options that replace these in its recipes. flag: the published flag that chooses it
-    (`prune`), or an option of its own that does where it is given (`temperature_schedule`); '' where --method alone
+    (`prune`), or an option of its own that chooses it by having a value (`temperature_schedule`); '' if only --method
     chooses it.
     """
 
@@ -46,7 +46,7 @@ class Line(NamedTuple):
     papers: Mapping[str, Mapping[str, str]] = {}
 
     def part_of_name(self, settings: Mapping[str, str]) -> str:
-        """What an experiment's name has of it, with these settings."""
+        """What it adds to an experiment's name, with these settings."""
         shown = [part for part in self.parts if not part.option or settings[part.option] != self.left_out_at(part)]
         return "".join(part.text.format(_in_a_folder(settings.get(part.option, ""))) for part in shown)
 
@@ -58,12 +58,12 @@ class Line(NamedTuple):
 
 
 def _in_a_folder(value: str) -> str:
-    """A value as the name of a folder has it: colons and commas are trouble in paths."""
+    """A value as it is in the name of a folder, without colons and commas, which cause trouble in paths."""
     return re.sub("[:,]", "-", value)
 
 
 class Named(NamedTuple):
-    """A name for a composition: what it stands for, its label, and what it sets besides."""
+    """A name for a composition of methods: what it stands for, its label, and options that it sets besides."""
 
     composed: str
     label: str
@@ -115,7 +115,7 @@ WRAPPERS = {
     ),
 }  # fmt: skip
 
-# Compositions that have names of their own.
+# Compositions with their own names.
 NAMED = {
     "untrained": Named("simclr", "untrained", {"epochs": "0"}),
     "bcl-i": Named("simclr+bcl", "BCL-I"),
@@ -124,14 +124,14 @@ NAMED = {
     "rwsam": Named("simclr+rwsam", "rwSAM"),
 }
 
-# Of rows in tables and of bars in figures; other methods follow.
+# The order of rows in tables and of bars in figures; other methods follow.
 ORDER = (
     "untrained", "simclr", "focal", "moclr", "dnc", "sdclr", "bcl-i", "bcl-d", "rwsam", "ts", "simclr+gh",
 )  # fmt: skip
 
 
 class Chosen(NamedTuple):
-    """A method by its name: name and label as in tables, the lines it is composed of, inner first, its options."""
+    """A method by its name: name and label as in tables, the lines it is composed of, inner first, and its options."""
 
     name: str
     label: str
@@ -140,7 +140,7 @@ class Chosen(NamedTuple):
 
 
 def method_names() -> list[str]:
-    """The names that tables and recipes offer; compositions besides."""
+    """The names that tables and recipes list; further compositions are possible."""
     return list(dict.fromkeys((*ORDER, *METHODS, *NAMED)))
 
 
@@ -162,22 +162,22 @@ def choose(name: str) -> Chosen:
         raise InputError(f"method {name!r} has a wrapper twice")
     lines = (METHODS[base], *(WRAPPERS[wrapper] for wrapper in wrappers))
     options = {key: value for line in lines for key, value in line.options.items()}
-    # The longest beginning that has a name of its own is called by it: sdclr+bcl+gh is bcl-d+gh.
+    # A beginning that has its own name is replaced by it: sdclr+bcl+gh is bcl-d+gh.
     words, labels = [base, *wrappers], [line.label for line in lines]
-    for called, (composed, label, own) in NAMED.items():
+    for short, (composed, label, additional) in NAMED.items():
         covered = composed.split("+")
-        if words[: len(covered)] == covered and (called != "untrained" or name == called):
-            words[: len(covered)], labels[: len(covered)], options = [called], [label], options | own
+        if words[: len(covered)] == covered and (short != "untrained" or name == short):
+            words[: len(covered)], labels[: len(covered)], options = [short], [label], options | additional
     return Chosen("+".join(words), "+".join(labels), lines, options)
 
 
 def label_of(name: str) -> str:
-    """What tables and figures call a method, such as `BCL-D`."""
+    """The label of a method in tables and figures, such as `BCL-D`."""
     return choose(name).label
 
 
 def method_of(settings: Mapping[str, Any]) -> str:
-    """The name of the method that a pre-training with these settings has: those of its command line or checkpoint."""
+    """The name of a pre-training run's method, by the settings of its command line or checkpoint."""
     if settings.get("epochs") == 0:
         return "untrained"
     if name := settings.get("method"):
@@ -188,14 +188,14 @@ def method_of(settings: Mapping[str, Any]) -> str:
 
 
 def method_in(ending: str) -> str:
-    """The name of the method by the end of an experiment's name, `_pruneP0.9DualBN`, say."""
+    """The name of the method by the end of an experiment's name, such as `_pruneP0.9DualBN`."""
     base = next((name for name, line in METHODS.items() if line.parts and _begin(line) in ending), "simclr")
     around = [name for name, line in WRAPPERS.items() if line.parts and _begin(line) in ending]
     return choose("+".join([base, *sorted(around, key=lambda name: ending.index(_begin(WRAPPERS[name])))])).name
 
 
 def _begin(line: Line) -> str:
-    """How its part of an experiment's name begins."""
+    """The beginning of its part of an experiment's name."""
     return line.parts[0].text.partition("{}")[0]
 
 

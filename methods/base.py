@@ -1,4 +1,4 @@
-"""What the training asks of a method, and of a wrapper around one."""
+"""The interface between training and a method, and that of a wrapper around a method."""
 
 import argparse
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Features = Callable[[], torch.Tensor]  # [images, C] before the head, of all tra
 
 
 class BoostSettings(NamedTuple):
-    """RandAugment by the images' scores (data/views/boost.py): operations of a view, largest and smallest strength."""
+    """RandAugment by memorisation scores (data/views/boost.py): operations per view, largest and smallest strength."""
 
     k: int = 1
     strength: float = 30.0
@@ -23,7 +23,7 @@ class BoostSettings(NamedTuple):
 
 
 class News(NamedTuple):
-    """Lines for the log, and numbers that metrics.jsonl keeps in a line of their own."""
+    """Lines for the log, and numbers for a separate line of metrics.jsonl."""
 
     lines: list[str]
     numbers: dict[str, float | str]
@@ -35,22 +35,22 @@ class Method(nn.Module):
     State that a resumed run needs is in buffers, of three kinds:
 
     - a persistent buffer is in every checkpoint, such as BCL's momentum losses;
-    - one that is not persistent is filled by `start_epoch` and is in checkpoints that are written within an epoch, such
-      as BCL's scores;
+    - a non-persistent one is filled by `start_epoch`, and is in checkpoints that are written within an epoch, such as
+      BCL's scores;
     - one whose name begins with _ is working memory and is in none.
 
     Attributes:
         encoder: backbone and projection head; a checkpoint has its weights as those of the network.
         projections: [2, N, D], output of the head for views 1 and 2 of the last batch. They keep their autograd graph,
             so that a wrapper can add a loss of them.
-        smallest_batch: the fewest images that a step can use.
+        smallest_batch: the smallest number of images for a step.
         static_graph: whether every step of a phase gives a gradient to the same parameters, all that have
             requires_grad.
-        boost: settings of RandAugment by score, None for plain views.
+        boost: settings of RandAugment by memorisation score, None for plain views.
     """
 
     encoder: nn.Module
-    encoder_prefix = "encoder."  # of its names in the method's state_dict
+    encoder_prefix = "encoder."  # of the encoder's names in the method's state_dict
     projections: torch.Tensor
     smallest_batch: int = 1
     static_graph: bool = True
@@ -58,44 +58,44 @@ class Method(nn.Module):
 
     @classmethod
     def add_options(cls, parser: Parser) -> None:
-        """The command-line options that are its own."""
+        """Add the method's own command-line options."""
 
     @classmethod
     def encoder_options(cls, options: argparse.Namespace) -> dict[str, bool | int]:
-        """Keywords of models.build_encoder, head_layers unless the command line has another number."""
+        """Keyword arguments of models.build_encoder; the command line may change head_layers."""
         return {"head_layers": 2}
 
     @classmethod
     def build(cls, encoder: nn.Module, options: argparse.Namespace, images: int) -> "Method":
-        """The method with the options of a command line, for a training list of so many images."""
+        """The method with the options of a command line, for a training list of `images` images."""
         return cls(encoder, options.temperature)
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> the loss of each image [N], in nats.
 
-        A step may call it twice, so what changes once a step belongs into `remember`.
+        A step may call it twice, so state that changes once per step belongs in `remember`.
         """
         raise NotImplementedError
 
     def phases(self, epochs: int) -> list[int]:
-        """Epochs of each phase of a training of `epochs`, one after the other; they add up to `epochs`.
+        """Number of epochs of each phase in order; they add up to `epochs`.
 
-        Each phase has an optimizer and a learning rate schedule of its own.
+        Each phase has its own optimizer and learning rate schedule.
         """
         return [epochs]
 
     def start_phase(self, number: int) -> None:
-        """Called before the first epoch of phase `number`, from 0 on: makes the networks of the phase, and sets
-        requires_grad of what it trains.
+        """Called before the first epoch of phase `number`, from 0 on: makes the phase's networks, and sets
+        requires_grad for the parameters that it trains.
 
         A run that is resumed calls it for every phase up to its own; the checkpoint is loaded afterwards.
         """
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
-        """Called before each epoch, from 1 on, and once more for an epoch that is resumed.
+        """Called before each epoch, from 1 on, and again for an epoch that is resumed.
 
         Args:
-            features: computes the features of all training images by the network as it is now; None outside a training.
+            features: computes the features of all training images by the present network; None outside training.
         """
 
     def subset(self) -> torch.Tensor | list[torch.Tensor] | None:
@@ -107,17 +107,17 @@ class Method(nn.Module):
         return None
 
     def start_step(self, done: float) -> None:
-        """Called before each step: for settings that change with it. done: epochs so far, 0.5 in the first's middle."""
+        """Called before each step, for settings that change with it. done: epochs so far, 0.5 halfway in the first."""
 
     def loss_weights(self, index: torch.Tensor) -> torch.Tensor | None:
-        """Weights [N] of the images `index` [N] in the mean of the losses; None for a plain mean."""
+        """Weights [N] of the images `index` [N] in the mean of the losses; None for the unweighted mean."""
         return None
 
     def step(self, closure: Closure) -> None:
         """Leave in .grad the gradient that the optimizer uses, here that of one call of `closure`.
 
-        It may be called again, as sharpness-aware updates do: its first call alone moves running batch statistics, and
-        has the losses that are logged and passed to `remember`.
+        Sharpness-aware updates call it more than once. Only the first call updates running batch statistics, and only
+        its losses are logged and passed to `remember`.
         """
         closure()
 
@@ -125,18 +125,18 @@ class Method(nn.Module):
         """Called once after each step, with the losses [N] of the images `index` [N], without a graph."""
 
     def scores(self) -> torch.Tensor | None:
-        """Scores [images] in [0, 1] by which the views of the running epoch are boosted; None for plain views."""
+        """Memorisation scores [images] in [0, 1] that boost the running epoch's views; None for plain views."""
         return None
 
     def measures(self) -> dict[str, float | str]:
-        """More numbers for the running epoch's line of metrics.jsonl.
+        """Further numbers for the running epoch's line of metrics.jsonl.
 
-        Names of seconds end in _s: a run that is resumed or repeated has others there.
+        Names of times in seconds end in _s: these alone differ in a run that is resumed or repeated.
         """
         return {}
 
     def news(self) -> News | None:
-        """What start_epoch has done that the log and metrics.jsonl are to tell; None for nothing."""
+        """What start_epoch has done, for the log and metrics.jsonl; None for nothing."""
         return None
 
     def masks(self) -> Masks:
@@ -144,15 +144,15 @@ class Method(nn.Module):
         return {}
 
     def check_memory(self) -> None:
-        """Called when the persistent buffers of a checkpoint have been loaded.
+        """Called after the persistent buffers of a checkpoint have been loaded.
 
         Raises:
-            ValueError: they hold values that no training leaves.
+            ValueError: they hold values that training cannot have left.
         """
 
 
 class OfTheInner:
-    """An attribute or hook of a Delegate that is the inner method's, unless the delegate sets or defines it itself."""
+    """An attribute or hook of a Delegate that is taken from the inner method, unless the delegate defines its own."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -162,7 +162,7 @@ class OfTheInner:
 
 
 class Delegate(Method):
-    """A method that leaves to an inner one, `method`, all that it does not define; a phase may exchange it."""
+    """A method that takes all it does not define from an inner one, `method`, which may change with the phase."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class Delegate(Method):
 
 
 class Wrapper(Delegate):
-    """A method around any other one, `method`, some of whose hooks it changes."""
+    """A method around any other one, `method`, that overrides some of its hooks."""
 
     @classmethod
     def build(cls, method: Method, options: argparse.Namespace, images: int) -> "Wrapper":

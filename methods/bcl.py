@@ -1,6 +1,6 @@
 """BCL: images that are memorised late get stronger augmentation (Zhou et al., ICML 2022, section 3).
 
-Networks memorise frequent patterns first, so the loss of a tail image stays high for long. Over the epochs t, each
+Networks memorise frequent patterns first, so the loss of a tail image stays high for longer. Over the epochs t, each
 image i keeps a moving average of its contrastive loss (momentum loss), which gives its memorisation score in [0, 1]:
 
     Lm_{i,1} = L_{i,1};    Lm_{i,t} = beta Lm_{i,t-1} + (1 - beta) L_{i,t}
@@ -23,24 +23,24 @@ BCL_I = BoostSettings(k=1)
 
 
 def memorisation_score(momentum_loss: torch.Tensor) -> torch.Tensor:
-    """Score of each image from momentum losses [N]: [N] in [0, 1], mean 0.5; 0.5 for all where all losses are equal."""
+    """Memorisation scores [N] in [0, 1] from momentum losses [N], of mean 0.5; all 0.5 if all losses are equal."""
     centred = momentum_loss - momentum_loss.mean()
     extreme = centred.abs().max()
-    # Where they differ by no more than their mean is rounded, they are equal.
+    # Losses whose differences are within the rounding error of their mean count as equal.
     equal = extreme <= 8 * torch.finfo(momentum_loss.dtype).eps * momentum_loss.abs().max()
     return torch.where(equal, 0.0, centred / extreme) / 2 + 0.5
 
 
 class BCL(Wrapper):
-    """A method and the memory of its losses.
+    """A method whose views are boosted by the momentum losses of its images.
 
     Args:
         method: any; its forward gives the loss of each image.
         images: N, their number; sample ids are 0..N-1.
-        beta: share of the old momentum loss that stays, in [0, 1). boost: of the views; BCL-I's by default.
+        beta: weight of the old momentum loss, in [0, 1). boost: of the views; BCL-I's by default.
 
-    The memory is in buffers, [N] each: `momentum_loss`, in nats; `epochs`, how many an image has had; `score`, which
-    the augmentation of the running epoch uses.
+    Buffers of [N] each: `momentum_loss`, in nats; `epochs`, the last epoch with a loss of the image, 0 for none;
+    `score`, which the augmentation of the running epoch uses.
     """
 
     @classmethod
@@ -69,16 +69,16 @@ class BCL(Wrapper):
         self.epoch = 0
 
     def start_phase(self, number: int) -> None:
-        """Forget the losses: they are of another network."""
+        """Reset the losses, as they are of another network."""
         super().start_phase(number)
         self.momentum_loss.zero_()
         self.epochs.zero_()
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
-        """Fix the scores of `epoch` (1-based): a function of the momentum losses alone, 0 while there are none."""
+        """Set the scores of `epoch` (1-based): a function of the momentum losses alone, 0 while there are none."""
         super().start_epoch(epoch, features)
         self.epoch = epoch
-        # Share of its old value that an image's momentum loss keeps: all of it once it has had its turn in this epoch.
+        # Weight of the old value in an image's momentum loss: 1 if the image already has its loss of this epoch.
         self._keep.copy_(torch.where(self.epochs >= epoch, 1.0, torch.where(self.epochs > 0, self.beta, 0.0)))
         self.score.zero_()
         seen = self.epochs > 0  # an image that cannot be read has no loss
@@ -100,13 +100,13 @@ class BCL(Wrapper):
 
     @torch.no_grad()
     def remember(self, index: torch.Tensor, losses: torch.Tensor) -> None:
-        """Take in the losses [n] of the images `index` [n], in nats, of all processes.
+        """Update the momentum losses by the losses [n] of the images `index` [n], in nats, of all processes.
 
-        Of an image that comes twice in an epoch, because a sampler pads, the first loss counts.
+        If an image comes twice in an epoch, because a sampler pads, its first loss counts.
         """
         super().remember(index, losses)
         index, losses = gather_rows(index, losses)
-        # An image that comes twice in the batch has its first loss at both places, so both write the same.
+        # Both places of an image that comes twice in the batch get its first loss, so both write the same value.
         loss = losses.to(self.momentum_loss).index_select(0, first_of_each(index, self._first))
         old, keep = self.momentum_loss.index_select(0, index), self._keep.index_select(0, index)
         self.momentum_loss.scatter_(0, index, torch.lerp(loss, old, keep))

@@ -1,4 +1,4 @@
-"""The method that a command line chooses, built around its network."""
+"""Build the method that a command line chooses, around its network."""
 
 import argparse
 
@@ -9,10 +9,10 @@ from utils.errors import InputError
 
 
 def build_method(options: argparse.Namespace, stem: str, images: int = 0) -> Method:
-    """The method named by `options.method`, with the wrappers around it that the name has.
+    """The method named by `options.method`, with its wrappers.
 
     Args:
-        options: of pretrain.flags.parse. stem: of the network. images: of the training list, for memories.
+        options: of pretrain.flags.parse. stem: of the network. images: their number, for buffers of each image.
 
     Raises:
         InputError: an option is out of range.

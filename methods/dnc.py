@@ -1,27 +1,28 @@
 """DnC, divide and contrast: experts on clusters of the data, distilled into one network (Tian et al., 2021).
 
-arXiv 2105.08054, section 3.2. On uncurated data, most negatives differ from an anchor in all and teach little; those of
-its own cluster are hard. Four phases, the epochs of all of which are the budget that the command line gives:
+arXiv 2105.08054, section 3.2. On uncurated data most negatives have nothing in common with an anchor and teach little;
+those of its own cluster are hard negatives. There are four phases, whose epochs add up to those of the command line:
 
 1. base: a network learns from all images, by MoCLR.
-2. clusters: k-means with the cosine similarity on the hidden layer of its projection head (methods/clusters.py).
-3. experts: for each of the K clusters a network learns from its images alone, by the same method, from scratch. An
-   epoch takes each image once, in batches of one cluster each.
+2. clusters: k-means with cosine similarity on the hidden layer of its projection head (methods/clusters.py).
+3. experts: for each of the K clusters a new network learns by the same method from its images alone. An epoch takes
+   each image once, in batches of one cluster each.
 4. distillation: a new network f with head g learns to predict the projections of base b and of the expert k of the
-   image's cluster. With
-   z = g(f(x)) at length 1, z_b and z_k likewise of b and k, and regressors r,
+   image's cluster. With z = g(f(x)) normalised to length 1, z_b and z_k likewise of b and k, and regressors r,
 
        loss of a view = 1/2 |r_b(z) - z_b|^2 + 1/2 |r_k(z) - z_k|^2,    of an image the mean of its two views
 
    A regressor is a head without its last batch norm; its outputs are not normalised (table 19). f and g are the result.
 
-Chosen here, as the paper does not tell or as this bench needs: the budget is shared 1:3:1, as 200, 600 and 200 epochs
-are in the paper; each phase has the schedule and warm-up of a training of its own; small clusters join their nearest,
-for an expert needs negatives; teachers predict with their running statistics; f and g begin at random; each regressor
-takes the whole batch, so that its batch statistics do not depend on how many images of a cluster are there, and begins
-with outputs as long as the targets: with the usual weights they are several times as long, and at SGD's learning rates
-the first steps shrink them to nothing for good. SDCLR's experts are pruned like their base, and what is distilled is
-the dense branch.
+Chosen here, where the paper does not say or this project has other needs:
+
+- the epochs are shared 1:3:1, as the paper's 200, 600 and 200, and each phase has its own schedule and warm-up;
+- small clusters are merged into their nearest, as an expert needs negatives;
+- teachers predict with their running statistics; f and g have random initial weights;
+- each regressor takes the whole batch, so that its batch statistics do not depend on the batch's share of a cluster,
+  and its initial outputs have about the length of the targets: with usual initial weights they are several times as
+  long, and at SGD's learning rates the first steps shrink them to 0 for good;
+- SDCLR's experts are pruned like their base, and the dense branch is distilled.
 """
 
 import argparse
@@ -46,12 +47,12 @@ from utils.distributed import gather_rows, take_buffers
 from utils.errors import InputError
 
 BASES = {"simclr": SimCLR, "moclr": MoCLR, "sdclr": SDCLR}
-PHASES = ("base", "experts", "distillation")  # those that train; clusters are made as the experts begin
-Learner = Callable[[nn.Module, int], Method]  # of a network, for a training of so many epochs
+PHASES = ("base", "experts", "distillation")  # of training; clusters are made when the experts begin
+Learner = Callable[[nn.Module, int], Method]  # (network, epochs of its training) -> method
 
 
 class Division(NamedTuple):
-    """How images are divided: clusters, least images of one, images that k-means takes, its seed."""
+    """How images are divided: number of clusters, smallest size of one, most images for k-means, its seed."""
 
     clusters: int
     least: int
@@ -60,12 +61,12 @@ class Division(NamedTuple):
 
 
 class Experts(Method):
-    """A learner for each cluster of the images; the base network, which made the clusters, rests.
+    """A learner for each cluster of the images; the base network, by which clusters are made, is frozen.
 
     Args:
-        base: backbone and head. learners: one a cluster; those of clusters that are empty never learn. images: N.
+        base: backbone and head. learners: one for each cluster; those of empty clusters are not trained. images: N.
 
-    In buffers: `cluster` [N], the cluster of each image, -1 before they are made, and of one that could not be read.
+    Buffer: `cluster` [N], the cluster of each image; -1 before clusters are made, and for images that cannot be read.
     """
 
     static_graph = False  # a step trains one expert
@@ -90,7 +91,7 @@ class Experts(Method):
 
     @torch.no_grad()
     def divide(self, features: torch.Tensor) -> torch.Tensor:
-        """Clusters [N] by the base's features [N, C] before its head, -1 where they are NaN; equal on all processes.
+        """Clusters [N] by the base's features [N, C] before its head, -1 for those with NaN; equal on all processes.
 
         Raises:
             InputError: fewer images could be read than there are clusters.
@@ -99,13 +100,13 @@ class Experts(Method):
         take_buffers(head)
         known = features.isfinite().all(1)
         hidden = head.hidden(features[known]).float().cpu().numpy()
-        how = self.division
-        if len(hidden) < how.clusters:
-            raise InputError(f"{len(hidden)} images can be read, fewer than the {how.clusters} clusters")
-        found, self.joined = join_small(*cosine_k_means(hidden, how.clusters, how.sample, how.seed), how.least)
+        k, least, sample, seed = self.division
+        if len(hidden) < k:
+            raise InputError(f"{len(hidden)} images can be read, fewer than the {k} clusters")
+        of_known, self.joined = join_small(*cosine_k_means(hidden, k, sample, seed), least)
         clusters = self.cluster.clone()
-        clusters[known] = torch.from_numpy(found).to(clusters)
-        return gather_rows(clusters)[0][: len(clusters)]  # the main process's, should they differ by rounding
+        clusters[known] = torch.from_numpy(of_known).to(clusters)
+        return gather_rows(clusters)[0][: len(clusters)]  # the main process's, as others may differ by rounding
 
     def sizes(self) -> list[int]:
         """Images of each cluster."""
@@ -129,7 +130,7 @@ class Experts(Method):
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1] of images `index` [N] of one cluster -> its expert's losses [N]."""
-        # Another image may have taken the place of one that cannot be read.
+        # An image of another cluster, or of none, may have replaced one that cannot be read: the majority decides.
         known = self.cluster[index]
         known = known[known >= 0]
         self.running = int((known if len(known) else self.cluster).mode().values.clamp(min=0))
@@ -146,7 +147,7 @@ class Distillation(Method):
     """A student that learns to predict the projections of its teachers.
 
     Args:
-        student: backbone and head. teachers: base and experts, all with heads as wide. cluster: of each image, [N].
+        student: backbone and head. teachers: base, then experts, all with the student's head sizes. cluster: [N].
     """
 
     def __init__(self, student: nn.Module, teachers: list[nn.Module], cluster: torch.Tensor) -> None:
@@ -163,47 +164,48 @@ class Distillation(Method):
 
     def forward(self, views: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """views [N, 2, 3, H, W] in [0, 1], index [N] sample ids -> losses [N]."""
-        images, own = views.flatten(0, 1), self.experts_of(index).repeat_interleave(2)
+        images, expert = views.flatten(0, 1), self.experts_of(index).repeat_interleave(2)
         z = self.encoder(images)
         self.projections = z.unflatten(0, (-1, 2)).transpose(0, 1)
         z = F.normalize(at_least_float32(z), dim=1)
         predicted = torch.stack([at_least_float32(regress(z)) for regress in self.regressors])  # [K + 1, 2N, D]
         with torch.no_grad():
             base_target, expert_target = self.target(0, images), torch.empty_like(z)
-            for k in own.unique().tolist():
-                rows = (own == k).nonzero()[:, 0]
+            for k in expert.unique().tolist():
+                rows = (expert == k).nonzero()[:, 0]
                 expert_target[rows] = self.target(k + 1, images[rows])
-        of_expert = predicted[own + 1, torch.arange(len(own), device=own.device)]
-        losses = ((predicted[0] - base_target) ** 2).sum(1) / 2 + ((of_expert - expert_target) ** 2).sum(1) / 2
+        of_expert = predicted[expert + 1, torch.arange(len(expert), device=expert.device)]
+        of_base = predicted[0]
+        losses = ((of_base - base_target) ** 2).sum(1) / 2 + ((of_expert - expert_target) ** 2).sum(1) / 2
         return losses.view(-1, 2).mean(1)
 
     def experts_of(self, index: torch.Tensor) -> torch.Tensor:
-        """The expert of each image [n]. One of no cluster, which could not be read when clusters were made, has that of
-        the largest."""
-        own, largest = self.cluster[index], torch.bincount(self.cluster + 1)[1:].argmax()
-        return torch.where(own < 0, largest, own)
+        """The expert of each image [n], by its cluster; images without one, which could not be read when clusters were
+        made, have the expert of the largest cluster."""
+        cluster, largest = self.cluster[index], torch.bincount(self.cluster + 1)[1:].argmax()
+        return torch.where(cluster < 0, largest, cluster)
 
     def target(self, teacher: int, images: torch.Tensor) -> torch.Tensor:
-        """A teacher's projections of images [n, 3, H, W]: [n, D] at length 1."""
+        """A teacher's projections of images [n, 3, H, W], normalised: [n, D]."""
         return F.normalize(at_least_float32(self.teachers[teacher](images)), dim=1)
 
 
 def _regressor(head: ProjectionHead) -> ProjectionHead:
-    """A head of projections, D -> width -> D, without its last batch norm; at first its outputs have length 1 or so."""
+    """A head on projections, D -> width -> D, without its last batch norm; its initial outputs have length 1 or so."""
     out, width = head.widths[-1], head.widths[1]
-    found = ProjectionHead(out, out, head.layers, False, width)
-    setattr(found, f"bn{head.layers}", nn.Identity())
-    # A hidden number squared is 1/2 on average, behind batch norm and ReLU.
-    nn.init.normal_(getattr(found, f"fc{head.layers}").weight, std=(2 / (out * width)) ** 0.5)
-    return found
+    regressor = ProjectionHead(out, out, head.layers, False, width)
+    setattr(regressor, f"bn{head.layers}", nn.Identity())
+    # After batch norm and ReLU, the mean square of a hidden number is 1/2.
+    nn.init.normal_(getattr(regressor, f"fc{head.layers}").weight, std=(2 / (out * width)) ** 0.5)
+    return regressor
 
 
 class DnC(Delegate):
-    """The phases one after another, each a method of its own; the networks that the next one does not need are gone.
+    """The phases one after another, each a method; networks that the next phase does not need are dropped.
 
     Args:
-        learner: makes the method of base and experts. encoder: backbone and head, the base's.
-        epochs: of all phases. split: their shares. images: of the training list.
+        learner: makes the method of base and experts. encoder: backbone and head of the base. division: into clusters.
+        budget: epochs of all phases, and their shares. images: number of images in the training list.
 
     Raises:
         InputError: there are fewer images than clusters, or fewer epochs than phases.
@@ -221,16 +223,16 @@ class DnC(Delegate):
 
     @classmethod
     def encoder_options(cls, options: argparse.Namespace) -> dict[str, bool | int]:
-        """SDCLR's with dual batch norm; its head has 2 layers, as the others'."""
+        """For SDCLR prunable with dual batch norm, but with a head of 2 layers as the other bases'."""
         return {"head_layers": 2, **({"prune": True, "dual_bn": True} if options.dnc_base == "sdclr" else {})}
 
     @classmethod
     def build(cls, encoder: nn.Module, options: argparse.Namespace, images: int) -> "DnC":
-        how, kind = vars(options), BASES[options.dnc_base]
+        base = BASES[options.dnc_base]
 
         def learner(network: nn.Module, epochs: int) -> Method:
-            own = argparse.Namespace(**{**how, "epochs": epochs, "prune_percent": options.dnc_prune})
-            return kind.build(network, own, images)
+            changed = {"epochs": epochs, "prune_percent": options.dnc_prune}
+            return base.build(network, argparse.Namespace(**{**vars(options), **changed}), images)
 
         division = Division(options.dnc_clusters, options.dnc_min, options.dnc_sample, options.seed)
         return cls(learner, encoder, division, (options.epochs, parts_of(options.dnc_split)), images)
@@ -259,7 +261,7 @@ class DnC(Delegate):
 
     @property
     def before(self) -> int:
-        """Epochs of the phases before the running one."""
+        """Number of epochs before the running phase."""
         return sum(self.lengths[: self.phase])
 
     def start_phase(self, number: int) -> None:
@@ -272,7 +274,8 @@ class DnC(Delegate):
                 learner.start_phase(0)
             self.method = Experts(network, learners, self.division, self.images)
         else:
-            teachers = [with_single_batch_norm(net) for net in (network, *(x.encoder for x in self.method.learners))]
+            experts = [learner.encoder for learner in self.method.learners]
+            teachers = [with_single_batch_norm(net) for net in (network, *experts)]
             self.method = Distillation(renewed(teachers[0]), teachers, self.method.cluster)
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
@@ -282,5 +285,5 @@ class DnC(Delegate):
         self.method.start_step(done - self.before)
 
     def measures(self) -> dict[str, float | str]:
-        """The phase, and what it measures."""
+        """'phase', the name of the running one, and the measures of its method."""
         return {"phase": PHASES[self.phase], **self.method.measures()}

@@ -1,10 +1,10 @@
-"""The contrastive focal loss: SimCLR with the weight of easy anchors taken back (a baseline of BCL's paper).
+"""The contrastive focal loss: SimCLR with less weight on easy anchors (a baseline of BCL's paper).
 
-With p = exp(-l) for an anchor's NT-Xent l, the share of its positive in the softmax:
+With p = exp(-l) for an anchor's NT-Xent loss l, the probability of its positive in the softmax:
 
     l_focal = -(1 - p)^gamma log(p)        (Lin et al., ICCV 2017, eq. 4, on contrastive similarities)
 
-gamma = 2 and a gradient through the weight, as in Geometric-Harmonization, later code of BCL's authors (utils.py).
+gamma = 2, and gradients flow through the weight, as in later code of BCL's authors (Geometric-Harmonization, utils.py).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from utils.cli import Parser, not_negative
 
 def focal_loss(loss: torch.Tensor, gamma: float) -> torch.Tensor:
     """NT-Xent [2, N] of the anchors -> focal loss [N] of the images, in nats; gamma: at least 0, where 0 is NT-Xent."""
-    # 1 - exp(-l) loses its digits where l is small; expm1 does not. Its power has no slope at l = 0.
+    # expm1, as 1 - exp(-l) loses its digits for small l; l > 0, as the power's gradient may be infinite at 0.
     weight = -torch.expm1(-loss.clamp(min=torch.finfo(loss.dtype).tiny))
     return (weight**gamma * loss).mean(0)
 

@@ -1,4 +1,4 @@
-"""What methods share that remember something of each image."""
+"""A helper of the methods that keep a value for each image."""
 
 import torch
 
@@ -6,7 +6,7 @@ import torch
 def first_of_each(index: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
     """For each of the sample ids `index` [n] the first row that has it, [n]: [7, 3, 7] -> [0, 1, 0].
 
-    A sampler that pads repeats images.
+    Samplers repeat images as padding.
 
     Args:
         scratch: [images] int64, working memory of any values.

@@ -1,19 +1,19 @@
 """MoCLR: SimCLR whose keys come from a moving average of the network (Tian et al., "Divide and Contrast", 2021).
 
-The base learner of DnC (arXiv 2105.08054, section 3.1, eq. 1). The online network f with weights w gives the anchors
-q, a copy of it, whose weights v follow w, the keys k. With views 1 and 2 of N images, s the cosine similarity:
+The base learner of DnC (arXiv 2105.08054, section 3.1, eq. 1). The online network with weights w gives the anchors q; a
+copy of it, whose weights v follow w, gives the keys k. With views 1 and 2 of N images, s the cosine similarity:
 
     l(q1_i, k2) = -log( exp(s(q1_i, k2_i) / t) / sum_j exp(s(q1_i, k2_j) / t) )
     loss of image i = (l(q1_i, k2) + l(q2_i, k1)) / 2
     after each step  v <- m v + (1 - m) w,    m = 1 - (1 - 0.996) (1 + cos(pi x)) / 2
 
 where x is the share of the training that is done, so that m rises from 0.996 to 1 (appendix E, as in BYOL). Keys have
-no gradient. An anchor meets the other images' keys of the other view alone; there is neither predictor nor queue.
+no gradient. An anchor's negatives are the other images' keys of the other view only; there is no predictor or queue.
 
-Chosen here, as the paper does not tell: the temperature, which is that of the command line; the mean of the two
-directions, where a sum would need half the learning rate; both views of a batch go through either network together, as
-in SimCLR here, and the copy has batch statistics of its own. The head's hidden layer has 4096 numbers in the paper, and
-here those of the backbone unless the command line has others.
+Chosen here, as the paper does not say: the temperature is that of the command line; the loss is the mean of the two
+directions, as a sum would need half the learning rate; both views of a batch go through each network together, as in
+SimCLR here, and the copy has its own batch statistics. The head's hidden layer has 4096 units in the paper, and here as
+many as the backbone's features unless the command line says otherwise.
 """
 
 import argparse
@@ -33,25 +33,25 @@ MOMENTUM = 0.996  # of the moving average at the start
 
 
 def momentum_at(progress: float) -> float:
-    """m after a step; progress: share of the training that is done, in [0, 1]."""
+    """The momentum m after a step; progress: share of the training that is done, in [0, 1]."""
     return 1 - (1 - MOMENTUM) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def info_nce(anchors: torch.Tensor, keys: torch.Tensor, temperature: float, offset: int = 0) -> torch.Tensor:
-    """Losses [n] in nats of anchors [n, D] with keys [m, D] of the global batch, both of any scale.
+    """InfoNCE losses [n] in nats of anchors [n, D] with keys [m, D] of the global batch, both of any scale.
 
     Args:
-        offset: row of `keys` that is the first anchor's own. temperature: t > 0.
+        temperature: t > 0. offset: row in `keys` of the first anchor's positive.
     """
-    # A lower precision of the network does not reach the loss.
+    # The loss is not computed in the lower precision of the network.
     with torch.autocast(anchors.device.type, enabled=False):
         q, k = (F.normalize(at_least_float32(x), dim=1) for x in (anchors, keys))
-        own = torch.arange(len(q), device=q.device) + offset
-        return F.cross_entropy(q @ k.T / temperature, own, reduction="none")
+        positives = torch.arange(len(q), device=q.device) + offset
+        return F.cross_entropy(q @ k.T / temperature, positives, reduction="none")
 
 
 class MoCLR(Method):
-    """The online network, `encoder`, and `average`, the moving average of it; a checkpoint holds both.
+    """The online network, `encoder`, and its moving average, `average`; a checkpoint has both.
 
     Args:
         encoder: backbone and projection head, [2N, 3, H, W] -> [2N, D].
@@ -69,7 +69,7 @@ class MoCLR(Method):
         self.momentum = MOMENTUM  # of the running step
 
     def start_phase(self, number: int) -> None:
-        """The average begins where the network does, which may have been given weights to start from."""
+        """Begin the average with the network's weights, which may come from a checkpoint."""
         self.average.load_state_dict(self.encoder.state_dict())
 
     def start_step(self, done: float) -> None:
@@ -83,11 +83,11 @@ class MoCLR(Method):
             k = at_least_float32(self.average(images))
             (k1, k2), offset = all_gather(k[0::2], k[1::2])
         self.projections = q.unflatten(0, (-1, 2)).transpose(0, 1)
-        one, other = info_nce(q[0::2], k2, self.temperature, offset), info_nce(q[1::2], k1, self.temperature, offset)
-        return (one + other) / 2
+        loss1, loss2 = info_nce(q[0::2], k2, self.temperature, offset), info_nce(q[1::2], k1, self.temperature, offset)
+        return (loss1 + loss2) / 2
 
     @torch.no_grad()
     def remember(self, index: torch.Tensor, losses: torch.Tensor) -> None:
-        """Move the average towards the network as the step left it. Batch statistics are the average's own."""
+        """Move the average's weights towards the network's after the step; its batch statistics are its own."""
         move = get_ema_multi_avg_fn(self.momentum)
         move(list(self.average.parameters()), list(self.encoder.parameters()), None)

@@ -1,11 +1,11 @@
 """SDCLR: contrast the network with a pruned copy of itself (Jiang et al., ICML 2021, section 3).
 
-With weights w, mask m and the views x1, x2 of an image, the loss is NT-Xent between f(x1; w) and f(x2; m * w).
-What pruning makes a network forget are mostly tail images, so their two projections disagree, their loss grows, and
-training turns to them. The mask is magnitude pruning of the dense weights, made anew at the start of each epoch.
+With weights w, mask m and the views x1, x2 of an image, the loss is NT-Xent between f(x1; w) and f(x2; m * w). Pruning
+makes a network forget mostly tail images. So their two projections differ, their loss is larger, and training gives
+them more weight. The mask is magnitude pruning of the dense weights, computed anew at the start of each epoch.
 
-The authors run one half-step for each branch with the other one detached; the gradient of the one loss is
-exactly their sum, so one forward of each branch and one backward do the same work.
+The authors compute the loss twice, each time with the other branch detached, and add the gradients. Their sum is
+exactly the gradient of the one loss here, with one forward pass of each branch and one backward pass.
 """
 
 import argparse
@@ -20,20 +20,20 @@ from utils.cli import Parser
 
 
 class SDCLR(Method):
-    """View 1 goes through the dense branch, view 2 through the self-competitor; each with its batch norm.
+    """View 1 goes through the dense branch, view 2 through the self-competitor, each with its own batch norm.
 
     Args:
-        encoder: prunable backbone (single batch norm: both branches share it) and projection head.
+        encoder: prunable backbone and projection head; single batch norm is shared by both branches.
         temperature: t > 0 of NT-Xent.
-        prune_percent: share of the convolution weights that the self-competitor lacks, in [0, 1).
-        random_prune_percent: the part of that share that is set to zero at random, in [0, prune_percent].
-        seed: of the random part; equal on all processes, so that all prune alike.
+        prune_percent: share of the convolution weights that are pruned in the self-competitor, in [0, 1).
+        random_prune_percent: the part of that share that is pruned at random, in [0, prune_percent].
+        seed: of the random part; the same in all processes, so that all prune alike.
 
     Raises:
         InputError: a share is out of range.
     """
 
-    smallest_batch = 2  # each branch has one view of an image, and its batch norm needs two
+    smallest_batch = 2  # each branch gets one view of an image, and batch norm needs two samples
 
     @classmethod
     def add_options(cls, parser: Parser) -> None:
@@ -45,7 +45,7 @@ class SDCLR(Method):
 
     @classmethod
     def encoder_options(cls, options: argparse.Namespace) -> dict[str, bool | int]:
-        """Prunable; the published head has 3 layers with dual batch norm, else 2 (BCL's authors have 2 throughout)."""
+        """Prunable; as published, the head has 3 layers with dual batch norm, else 2 (BCL's authors always have 2)."""
         dual_bn = options.prune_dual_bn
         return {"prune": True, "dual_bn": dual_bn, "head_layers": 3 if dual_bn else 2}
 
@@ -67,13 +67,13 @@ class SDCLR(Method):
         self.prune_percent, self.random_prune_percent = prune_percent, random_prune_percent
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
-        """Prune anew: a function of the dense weights, the seed and the epoch (1-based) alone."""
+        """Compute new masks: a function of the dense weights, the seed and the epoch (1-based) alone."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         masks = compute_masks(self.encoder, self.prune_percent, self.random_prune_percent, generator)
         set_masks(self.encoder, masks)
 
     def masks(self) -> Masks:
-        """The masks, made of the weights that the epoch began with."""
+        """The running epoch's masks, by the weights at its beginning."""
         return get_masks(self.encoder)
 
     def measures(self) -> dict[str, float]:

@@ -25,12 +25,12 @@ def nt_xent(
     keys: tuple[torch.Tensor, torch.Tensor] | None = None,
     offset: int = 0,
 ) -> torch.Tensor:
-    """NT-Xent of every image: losses [N] in nats, of anchor_losses' arguments."""
+    """NT-Xent of every image: losses [N] in nats; arguments as of anchor_losses."""
     return mean_of_anchors(anchor_losses(view1, view2, temperature, keys, offset))
 
 
 def mean_of_anchors(losses: torch.Tensor) -> torch.Tensor:
-    """Losses [2, N] -> [N]."""
+    """Losses of anchors [2, N] -> losses of images [N]."""
     return losses.mean(0)
 
 
@@ -44,46 +44,47 @@ def anchor_losses(
     """NT-Xent of every anchor.
 
     Args:
-        view1, view2: projections [N, D] of this process's images, any scale; computed in float32 at least.
+        view1, view2: projections [N, D] of this process's images, of any scale; computed at least in float32.
         temperature: t > 0.
-        keys: projections (view 1, view 2) [M, D] of the global batch when it is larger than this process's.
+        keys: projections (view 1, view 2) [M, D] of the global batch, if it is larger than this process's.
         offset: row of this process's first image in `keys`.
 
     Returns:
         Losses [2, N] in nats of views 1 and 2, between 0 and log(2M - 1) + 2 / t.
     """
     n = len(view1)
-    # A lower precision of the network does not reach the loss.
+    # The loss is not computed in the lower precision of the network.
     with torch.autocast(view1.device.type, enabled=False):
         anchors = F.normalize(at_least_float32(torch.cat([view1, view2])), dim=1)
         others = anchors if keys is None else F.normalize(at_least_float32(torch.cat(keys)), dim=1)
         m = len(others) // 2
-        own = torch.arange(n, device=anchors.device) + offset
-        own = torch.cat([own, own + m])
+        first_view = torch.arange(n, device=anchors.device) + offset
+        own_rows = torch.cat([first_view, first_view + m])  # of the anchors among the keys
         anchors = anchors / temperature
-        positive = (anchors * others[(own + m) % (2 * m)]).sum(1)
-        return (LogSumExp.apply(anchors, others, own) - positive).view(2, n)
+        partners = others[(own_rows + m) % (2 * m)]
+        positive = (anchors * partners).sum(1)
+        return (LogSumExp.apply(anchors, others, own_rows) - positive).view(2, n)
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """The tensor in float32 where it is of a lower precision."""
+    """The tensor in float32 if it has a lower precision."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def contrast(z1: torch.Tensor, z2: torch.Tensor, temperature: float, loss: Loss = mean_of_anchors) -> torch.Tensor:
     """Losses [N] of this process's images with the negatives of all processes; gradients flow to all."""
-    z1, z2 = at_least_float32(z1), at_least_float32(z2)  # gradients of all processes are summed in it
+    z1, z2 = at_least_float32(z1), at_least_float32(z2)  # the gradients of all processes are summed in this type
     keys, offset = all_gather(z1, z2)
     return loss(anchor_losses(z1, z2, temperature, keys, offset))
 
 
 class SimCLR(Method):
-    """SimCLR as SDCLR's authors train it: all 2N views in one forward, so batch statistics mix both views.
+    """SimCLR as SDCLR's authors train it: all 2N views in one forward pass, so batch statistics are of both views.
 
     Args:
         encoder: backbone and projection head, [2N, 3, H, W] -> [2N, D].
         temperature: t > 0 of NT-Xent.
-        loss: makes an image's loss of those of its anchors.
+        loss: from the losses of anchors to those of images.
     """
 
     def __init__(self, encoder: nn.Module, temperature: float, loss: Loss = mean_of_anchors) -> None:

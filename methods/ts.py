@@ -1,13 +1,13 @@
-"""Temperature schedules: the temperature of the contrastive loss swings over the epochs (Kukleva et al., ICLR 2023).
+"""Temperature schedules: the contrastive loss's temperature oscillates over the epochs (Kukleva et al., ICLR 2023).
 
-A large temperature tells groups apart, as rare classes need; a small one tells images apart, as frequent classes can
-afford. Alternating gives both. In epoch e = 1, 2, ... (algorithm 1):
+A large temperature separates groups of images, which rare classes need; a small one separates single images, which
+frequent classes can afford. Alternating gives both. In epoch e = 1, 2, ... (algorithm 1):
 
     t(e) = low + (high - low) (1 + cos(2 pi e / period)) / 2,    low = 0.1, high = 1.0, period = 400 epochs
 
-It is constant within an epoch, and one for positives and negatives. The published trainings, of 2,000 epochs for CIFAR
-and of 800 for ImageNet-100, end where it is high. Chosen here: a period below 1 is a share of all epochs, by default a
-fifth, which of 2,000 is the published one.
+It is constant within an epoch, and the same for positives and negatives. The published runs, of 2,000 epochs for CIFAR
+and 800 for ImageNet-100, end at the high temperature. Chosen here: a period below 1 is a share of all epochs, by
+default a fifth, which for 2,000 epochs is the published one.
 """
 
 import argparse
@@ -21,20 +21,20 @@ from utils.errors import InputError
 
 
 class Schedule(NamedTuple):
-    """The temperatures between which it swings, both positive, and the epochs from one high to the next."""
+    """low, high: the temperatures between which it oscillates, both positive. period: epochs from high to high."""
 
     low: float
     high: float
     period: float
 
     def temperature(self, epoch: int) -> float:
-        """Of epoch 1, 2, ..."""
-        swing = (1 + math.cos(2 * math.pi * epoch / self.period)) / 2
-        return self.low + (self.high - self.low) * swing
+        """The temperature of epoch 1, 2, ..."""
+        share = (1 + math.cos(2 * math.pi * epoch / self.period)) / 2
+        return self.low + (self.high - self.low) * share
 
 
 def schedule(text: str) -> str:
-    """An argparse type: `LOW,HIGH,PERIOD`, which stays a text; '' for none."""
+    """An argparse type: `LOW,HIGH,PERIOD`, checked but kept as text; '' for none."""
     if text:
         read_schedule(text, 1)
     return text
@@ -47,21 +47,21 @@ def read_schedule(text: str, epochs: int) -> Schedule:
         argparse.ArgumentTypeError: it is not of that form, or a number is out of range.
     """
     try:
-        found = Schedule(*map(float, text.split(",")))
-    except (ValueError, TypeError):
+        low, high, period = map(float, text.split(","))
+    except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH,PERIOD such as 0.1,1.0,400") from None
-    if not 0 < found.low <= found.high < math.inf:
+    if not 0 < low <= high < math.inf:
         raise argparse.ArgumentTypeError(f"the temperatures of {text!r} are not 0 < LOW <= HIGH")
-    if not 0 < found.period < math.inf:
-        raise argparse.ArgumentTypeError(f"the period of {text!r} is {found.period:g}, neither epochs nor a share")
-    return found if found.period >= 1 else found._replace(period=max(1, epochs_of(found.period, epochs)))
+    if not 0 < period < math.inf:
+        raise argparse.ArgumentTypeError(f"the period of {text!r} is {period:g}, neither epochs nor a share")
+    return Schedule(low, high, period if period >= 1 else max(1, epochs_of(period, epochs)))
 
 
 class TemperatureSchedule(Wrapper):
     """A method with a temperature that changes from epoch to epoch.
 
     Args:
-        method: a part of it has a `temperature`. schedule: of that.
+        method: it or a part of it has a `temperature`. schedule: of that temperature.
 
     Raises:
         InputError: the method has no temperature.
@@ -83,7 +83,7 @@ class TemperatureSchedule(Wrapper):
             raise InputError(f"{type(method).__name__} has no temperature that could follow a schedule")
 
     def parts(self) -> list[Method]:
-        """What has a temperature in the running phase: one loss, or that of each expert."""
+        """The modules with a temperature in the running phase: the method, or each expert."""
         return [part for part in self.method.modules() if "temperature" in vars(part)]
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:

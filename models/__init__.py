@@ -13,8 +13,8 @@ def build_encoder(
     """Backbone and projection head for pre-training: [N, 3, H, W] in [0, 1] -> [N, out].
 
     Args:
-        name: one of MODELS. out: numbers per projection. head_layers: 2 or 3.
-        stem: 'cifar' or 'imagenet'. prune: the convolutions take masks. dual_bn: one batch norm per branch.
+        name: one of MODELS. out: dimensions of a projection. head_layers: 2 or 3.
+        stem: 'cifar' or 'imagenet'. prune: make the convolutions prunable. dual_bn: one batch norm per branch.
 
     Raises:
         InputError: unknown model or stem, or head_layers is neither 2 nor 3.

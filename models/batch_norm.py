@@ -11,7 +11,7 @@ DENSE, PRUNED = 0, 1
 
 
 class DualBatchNorm(nn.Module):
-    """Two batch norms behind one layer; `branch` selects the dense (0) or the pruned one (1).
+    """Two batch norms in place of one; `branch` selects that of the dense (0) or of the pruned branch (1).
 
     Pruned and dense features have different statistics, so SDCLR keeps one batch norm for each
     (SDCLR, ICML 2021, section 3.3). The keys `bn_list.0` and `bn_list.1` are those of the authors' checkpoints.
@@ -32,14 +32,14 @@ class DualBatchNorm(nn.Module):
 
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Inside, batch norms that train use the batch's statistics, and leave their running ones as they are."""
-    moving = [m for m in model.modules() if isinstance(m, BatchNorm) and m.training and m.track_running_stats]
-    for module in moving:
+    """A context in which batch norms in training mode use the batch's statistics without updating the running ones."""
+    tracking = [m for m in model.modules() if isinstance(m, BatchNorm) and m.training and m.track_running_stats]
+    for module in tracking:
         module.track_running_stats = False
     try:
         yield
     finally:
-        for module in moving:
+        for module in tracking:
             module.track_running_stats = True
 
 

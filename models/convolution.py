@@ -1,9 +1,9 @@
-"""3x3 convolutions of maps of 2x2 pixels as one matrix product.
+"""3x3 convolutions of feature maps of 2x2 pixels as one matrix product.
 
 The last stage of a ResNet has such maps for images of 16 pixels. CPU libraries block a convolution along the rows of a
-map and so leave most of a wide vector or matrix unit idle there: ResNet-18 spends half its time in that stage. Written
-as a product of matrices, forward and backward of that convolution took a fifth of the time (512 maps of 512 channels,
-bfloat16, one core with AMX).
+map, which leaves most of a wide vector or matrix unit idle there: ResNet-18 spends half its time in that stage. As a
+matrix product, forward and backward of that convolution took a fifth of the time (512 maps of 512 channels, bfloat16,
+one core with AMX).
 """
 
 import torch
@@ -12,13 +12,13 @@ from torch import nn
 
 
 class Conv2d(nn.Conv2d):
-    """torch's convolution, except that it trains on maps of 2x2 pixels, on a CPU, as `convolve_2x2`."""
+    """torch's convolution, but in training on a CPU `convolve_2x2` for maps of 2x2 pixels."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.convolve(x, self.weight)
 
     def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """As forward, x [N, inputs, H, W], with a weight of the same shape in place of this layer's."""
+        """As forward, x [N, inputs, H, W], but with another weight of the same shape."""
         if self.training and x.device.type == "cpu" and x.shape[-2:] == (2, 2) and self._keeps_size():
             return convolve_2x2(x, weight)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -31,8 +31,8 @@ class Conv2d(nn.Conv2d):
 def convolve_2x2(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """F.conv2d(x, weight, padding=1) of maps of 2x2 pixels.
 
-    Every pixel of the output sees all four of the input, so that the convolution is a full linear map of 4 * inputs to
-    4 * outputs numbers: input pixel (v, u) meets output pixel (y, x) at (1 + v - y, 1 + u - x) of the kernel.
+    Every output pixel depends on all four input pixels, so the convolution is a dense linear map from 4 * inputs to
+    4 * outputs numbers: from input pixel (v, u) to output pixel (y, x) by the weight at (1 + v - y, 1 + u - x).
 
     Args:
         x: [N, inputs, 2, 2]. weight: [outputs, inputs, 3, 3].
@@ -41,8 +41,8 @@ def convolve_2x2(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         [N, outputs, 2, 2], in channels-last memory.
     """
     outputs, inputs = weight.shape[:2]
-    # [outputs, inputs, y, x, v, u]: the window of the kernel that begins at (1 - y, 1 - x)
-    seen = weight.unfold(2, 2, 1).unfold(3, 2, 1).flip(2, 3)
-    matrix = seen.permute(2, 3, 0, 4, 5, 1).reshape(4 * outputs, 4 * inputs)
+    # [outputs, inputs, y, x, v, u]: for each (y, x) the 2x2 window of the kernel that begins at (1 - y, 1 - x)
+    windows = weight.unfold(2, 2, 1).unfold(3, 2, 1).flip(2, 3)
+    matrix = windows.permute(2, 3, 0, 4, 5, 1).reshape(4 * outputs, 4 * inputs)
     out = F.linear(x.permute(0, 2, 3, 1).reshape(-1, 4 * inputs), matrix)
     return out.view(-1, 2, 2, outputs).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Projection heads: the part of the network that pre-training needs and the probes drop."""
+"""Projection heads, which pre-training needs and the probes drop; the probes' linear classifier."""
 
 import torch
 from torch import nn
@@ -8,14 +8,14 @@ from utils.errors import InputError
 
 
 class ProjectionHead(nn.Module):
-    """Linear - BN - ReLU blocks and a last Linear - BN, as both papers use it.
+    """Linear - BN - ReLU blocks and a last Linear - BN, as in both papers.
 
     Two layers (SimCLR, and everything in BCL): C -> width -> out. Three layers (SDCLR): C -> width -> width -> out.
     Only the first linear layer has a bias; every batch norm is dual when the backbone's are
     (SDCLR's models/utils.py and models/resnet_prune_multibn.py). Input [N, C], output [N, out], not normalised.
 
     Args:
-        width: of the hidden layers; 0 for the input's, C, as in both papers.
+        width: of the hidden layers; 0 for that of the input, C, as in both papers.
 
     Raises:
         InputError: layers is neither 2 nor 3.
@@ -33,7 +33,7 @@ class ProjectionHead(nn.Module):
             self.add_module(f"bn{i}", norm(self.widths[i]))
 
     def of_width(self, width: int) -> "ProjectionHead":
-        """Itself where its hidden layers are so wide, or `width` is 0; else a new one that differs in this alone."""
+        """This head if its hidden layers have that width or `width` is 0; else a new one with that width."""
         if width in (0, self.widths[1]):
             return self
         return ProjectionHead(self.widths[0], self.widths[-1], self.layers, self.dual_bn, width)
@@ -43,7 +43,7 @@ class ProjectionHead(nn.Module):
         return getattr(self, f"bn{self.layers}")(getattr(self, f"fc{self.layers}")(x))
 
     def hidden(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, C] -> [N, width], the last hidden layer behind its ReLU."""
+        """[N, C] -> [N, width], the last hidden layer after its ReLU."""
         for i in range(1, self.layers):
             x = torch.relu(getattr(self, f"bn{i}")(getattr(self, f"fc{i}")(x)))
         return x

@@ -18,8 +18,8 @@ Masks = dict[str, torch.Tensor]
 class MaskedConv2d(Conv2d):
     """A convolution whose weight is multiplied by `mask` while `pruned` is set.
 
-    The mask acts in the forward pass, so the pruned branch's gradient is masked too; it is a plain buffer that
-    is not part of the state dict, as published.
+    The mask acts in the forward pass, so the pruned branch's gradient is masked, too. It is a buffer that is not in the
+    state_dict, as published.
     """
 
     pruned = False
@@ -58,14 +58,14 @@ def compute_masks(
 ) -> Masks:
     """Keep |w| >= t, with t the ceil(p n)-th smallest (0-based) of the n convolution weights together.
 
-    Global magnitude pruning over all convolutions, stem and 1x1 shortcuts included, linear layers and batch
-    norms not (SDCLR, section 3.2; its prune/mask.py). With `random_fraction` r the magnitude part is
-    p - r, and each survivor is set to zero with probability r n / (n - pruned).
+    Global magnitude pruning over all convolutions, stem and 1x1 shortcuts included, but no linear layers and batch
+    norms (SDCLR, section 3.2; its prune/mask.py). With `random_fraction` r, magnitude pruning takes p - r, and each
+    weight that is left is set to zero with probability r n / (n - pruned).
 
     Args:
         model: its convolution weights are read, not changed.
-        fraction: p in [0, 1), share of the weights that are dropped.
-        random_fraction: r in [0, p], the part of p that is dropped at random.
+        fraction: p in [0, 1), share of the weights that are pruned.
+        random_fraction: r in [0, p], the part of p that is pruned at random.
         generator: a CPU generator for the random part.
 
     Returns:
@@ -78,7 +78,7 @@ def compute_masks(
     weights = {name: conv.weight.detach() for name, conv in _convolutions(model).items()}
     magnitudes = torch.cat([w.abs().flatten() for w in weights.values()])
     n = magnitudes.numel()
-    # A fraction next to 1 would ask for element n: the largest weight always stays.
+    # For a fraction close to 1 the rank may be n, which is no element: the largest weight always stays.
     rank = min(math.ceil((fraction - random_fraction) * n), n - 1)
     threshold = _smallest(magnitudes, rank)
     masks = {name: w.abs() >= threshold for name, w in weights.items()}
@@ -116,7 +116,7 @@ def get_masks(model: nn.Module) -> Masks:
 
 @contextmanager
 def pruned(model: nn.Module) -> Iterator[None]:
-    """Inside, `model` is the self-competitor (masked weights, second batch norm); after it, dense again."""
+    """A context in which `model` is the self-competitor: masked weights, second batch norm; afterwards dense again."""
     _select(model, True)
     try:
         yield
@@ -134,6 +134,6 @@ def _select(model: nn.Module, prune: bool) -> None:
 
 @torch.no_grad()
 def apply_masks(model: nn.Module, masks: Masks) -> None:
-    """Multiply the weights by the masks for good, for probing the pruned network."""
+    """Multiply the weights by the masks permanently, to probe the pruned network."""
     for name, conv in _convolutions(model).items():
         conv.weight *= masks[name]

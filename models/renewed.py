@@ -1,4 +1,4 @@
-"""Networks like a given one: with new random weights, or with single batch norm in place of dual."""
+"""Networks like a given one: with new random weights, or with single in place of dual batch norm."""
 
 import copy
 
@@ -12,19 +12,19 @@ from models.resnet import draw_convolution
 
 @torch.no_grad()
 def renewed(network: nn.Module) -> nn.Module:
-    """A copy of a backbone with its head, on the same device, whose weights and statistics are new: drawn as
+    """A copy of a backbone with its head, on the same device, with new batch statistics and with random weights as
     models.build_encoder draws them."""
-    found = copy.deepcopy(network).requires_grad_(True)
-    for module in found.modules():
+    fresh = copy.deepcopy(network).requires_grad_(True)
+    for module in fresh.modules():
         if isinstance(module, nn.Conv2d):
             draw_convolution(module)
         elif isinstance(module, nn.Linear | BatchNorm):
             module.reset_parameters()
-    return found
+    return fresh
 
 
 def with_single_batch_norm(network: nn.Module) -> nn.Module:
-    """The network, each of whose dual batch norms is now the dense branch's."""
+    """The network, in which the dense branch's batch norm replaces each dual one, in place."""
     for name, module in network.named_children():
         if isinstance(module, DualBatchNorm):
             setattr(network, name, module.bn_list[DENSE])

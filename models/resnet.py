@@ -1,7 +1,7 @@
 """Backbones: torchvision's ResNet with a CIFAR or an ImageNet stem, and the small CIFAR ResNets.
 
-Every network takes RGB in [0, 1] and normalises it inside with the ImageNet mean and standard deviation,
-for all data sets (SDCLR's models/resnet.py). `features` is what the probes read, `fc` a head or a classifier.
+Every network takes RGB in [0, 1] and normalises it itself by the ImageNet mean and standard deviation, for all data
+sets (SDCLR's models/resnet.py). `features` gives the probes' input, `fc` is a head or a classifier.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,16 +35,16 @@ class Normalize(nn.Module):
 
 
 def draw_convolution(layer: nn.Conv2d) -> None:
-    """New weights, as torchvision's ResNets draw them: He et al., ICCV 2015, by the outputs."""
+    """Draw new weights as torchvision's ResNets do: He et al., ICCV 2015, with the fan-out."""
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
 class ResNet(TorchvisionResNet):
     """torchvision's ResNet with input normalisation.
 
-    Stem 'cifar' is a 3x3 convolution without max-pool. Two are other libraries': solo-learn pads that convolution by 2
-    pixels ('cifar-padded'); behind its batch norm there is no ReLU where lightly's ResNetGenerator is taken apart into
-    its children ('cifar-linear').
+    Stem 'cifar' is a 3x3 convolution without max-pool. Two variants are other libraries': solo-learn pads that
+    convolution by 2 pixels ('cifar-padded'); lightly's ResNetGenerator, as an nn.Sequential of its children, has no
+    ReLU after the stem's batch norm ('cifar-linear').
     """
 
     def __init__(self, block: type, layers: list[int], stem: str, norm: Norm, width: int = 64) -> None:
@@ -58,9 +58,9 @@ class ResNet(TorchvisionResNet):
             self.maxpool = nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                module.__class__ = Conv2d  # the same layer, quicker on small maps
+                module.__class__ = Conv2d  # the same layer, faster on small maps
         if stem == "cifar-linear":
-            self.relu = nn.Identity()  # the blocks have their own
+            self.relu = nn.Identity()  # of the stem alone: each block has its own
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """[N, 3, H, W] in [0, 1] -> [N, channels], the globally averaged output of layer4."""
@@ -72,14 +72,14 @@ class ResNet(TorchvisionResNet):
         return self.fc(self.features(x))
 
 
-@torch.fx.wrap  # as a whole: the torch.fx of torch 2.8 takes no shape for the size of a window
+@torch.fx.wrap  # not traced into: the torch.fx of torch 2.8 cannot trace a window whose size is a shape
 def global_average(x: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] -> [N, C]."""
     return F.avg_pool2d(x, x.shape[-2:]).flatten(1)
 
 
 class SmallBlock(nn.Module):
-    """Two 3x3 convolutions; where the shape changes, the shortcut subsamples and pads channels with zeros.
+    """Two 3x3 convolutions; if the shape changes, the shortcut subsamples and pads channels with zeros.
 
     The parameter-free shortcut is option A of He et al., CVPR 2016, section 4.2.
     """
@@ -145,7 +145,7 @@ def build_backbone(name: str, stem: str = "cifar", dual_bn: bool = False) -> Res
 
     Args:
         name: one of MODELS. res50w2 has 3x3 convolutions of twice the width (torchvision's wide_resnet50_2).
-        stem: one of STEMS: 'cifar' (32 px), 'imagenet' (224 px), or another library's; the small ResNets have one only.
+        stem: one of STEMS: 'cifar' (32 px), 'imagenet' (224 px), or another library's; ignored by the small ResNets.
         dual_bn: two batch norms per layer, for SDCLR.
 
     Raises:
@@ -163,10 +163,10 @@ def build_backbone(name: str, stem: str = "cifar", dual_bn: bool = False) -> Res
 
 
 def model_of(state: Mapping[str, torch.Tensor]) -> str:
-    """Which of MODELS has the blocks and widths of a state dict with torchvision's keys; '' for none.
+    """The one of MODELS with the blocks and widths of a state_dict with torchvision's keys; '' for none.
 
     Args:
-        state: name -> weight; what is no convolution of a block does not matter.
+        state: name -> weight; only the convolutions of blocks matter.
     """
     blocks = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
     width = state["layer1.0.conv2.weight"].shape[:1] if "layer1.0.conv2.weight" in state else ()

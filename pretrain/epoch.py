@@ -32,9 +32,9 @@ WARMUP_EPOCHS = 10
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate of so many epochs that begin with the epoch `first`.
+    """The learning rate of `epochs` epochs, the first of which is number `first` (1-based) of the run.
 
-    scheduler: 'cosine', 'constant' or 'two-stage', the first of which is `stage`.
+    lr: the highest rate. scheduler: 'cosine', 'constant' or 'two-stage'. stage: the first one of 'two-stage'.
     """
 
     epochs: int
@@ -44,15 +44,15 @@ class Schedule:
     stage: Stage | None = None
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
-        """Of step 0, 1, ... of an epoch of so many steps."""
+        """The learning rate of step 0, 1, ..., steps - 1 of an epoch."""
         if self.scheduler == TWO_STAGE:
             return two_stage_lr(epoch - self.first + 1, self.epochs, WARMUP_EPOCHS, self.lr, self.stage)
-        done, whole = (epoch - self.first) * steps + step, self.epochs * steps
-        return pretrain_lr(done, whole, WARMUP_EPOCHS * steps, self.lr, self.scheduler)
+        done, total = (epoch - self.first) * steps + step, self.epochs * steps
+        return pretrain_lr(done, total, WARMUP_EPOCHS * steps, self.lr, self.scheduler)
 
 
 class Training(NamedTuple):
-    """What steps are made with; model: the method, perhaps under DistributedDataParallel."""
+    """What a step needs. model: the method, under DistributedDataParallel where there are several processes."""
 
     model: nn.Module
     loader: Iterable[Batch]
@@ -63,12 +63,15 @@ class Training(NamedTuple):
 
     @property
     def method(self) -> Method:
-        """The method itself."""
+        """The method, without DistributedDataParallel."""
         return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
 
 
 class Step(NamedTuple):
-    """losses [n] of the images in nats; projections [2, n, D]; the gradient's norm where it was measured."""
+    """The result of a step.
+
+    losses: [n] of the images, in nats. projections: [2, n, D]. norm: of the gradient, where it was measured.
+    """
 
     losses: torch.Tensor
     projections: torch.Tensor
@@ -76,9 +79,9 @@ class Step(NamedTuple):
 
 
 class StepClock:
-    """Seconds of an epoch's steps, `in_all` and of these `waiting` for data; what is between two steps does not count.
+    """Measures the seconds of an epoch's steps: `in_all`, and `waiting` for data; time between steps does not count.
 
-    As text, the means of a step, as the published log has them.
+    str() gives the means over the steps in the format of the published log.
     """
 
     def __init__(self) -> None:
@@ -86,15 +89,15 @@ class StepClock:
         self._start = time.perf_counter()
 
     def start(self) -> None:
-        """A step begins; loading its batch is a part of it."""
+        """Called when a step begins, before its batch is loaded."""
         self._start = time.perf_counter()
 
     def loaded(self) -> None:
-        """The batch is there."""
+        """Called when the batch is loaded."""
         self.waiting += time.perf_counter() - self._start
 
     def stepped(self) -> None:
-        """The step has ended."""
+        """Called when the step has ended."""
         self.in_all += time.perf_counter() - self._start
         self.steps += 1
 
@@ -103,31 +106,37 @@ class StepClock:
 
 
 def step(training: Training, batch: Batch, measure: bool = False) -> Step:
-    """One update of the weights. The method may evaluate the batch again, as sharpness-aware updates do: then batch
-    statistics stay, and the losses and projections are those of the first time."""
+    """One update of the weights.
+
+    The method may evaluate the batch several times, as sharpness-aware updates do: the first evaluation alone changes
+    the running batch statistics, and has the losses and projections of the result.
+
+    Args:
+        measure: the gradient's norm, too.
+    """
     model, method, optimizer, compute = training.model, training.method, training.optimizer, training.compute
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    evaluations: list[tuple[torch.Tensor, torch.Tensor]] = []  # losses and projections
 
     def closure() -> torch.Tensor:
-        with compute.autocast(), statistics_kept(model) if found else nullcontext():
+        with compute.autocast(), statistics_kept(model) if evaluations else nullcontext():
             losses = model(batch.views, batch.index)
         weights = method.loss_weights(batch.index)
         compute.backward(losses.mean() if weights is None else (weights * losses).mean(), optimizer)
-        found.append((losses.detach(), method.projections.detach()))
-        return found[-1][0]
+        evaluations.append((losses.detach(), method.projections.detach()))
+        return evaluations[-1][0]
 
     method.step(closure)
     norm = compute.step(optimizer, measure)
-    losses, projections = found[0]
+    losses, projections = evaluations[0]
     method.remember(batch.index, losses)
     return Step(losses, projections, norm)
 
 
 def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter, run: Run | None = None) -> None:
-    """Train for one epoch (1-based); reads the losses and prints the published line every so many steps.
+    """Train for one epoch (1-based); every `reporter.every` steps it reads the losses and logs the published line.
 
     Args:
-        meters: with the part of the epoch that was done before an interruption. run: saves after steps.
+        meters: of the epoch, with the steps before an interruption. run: saves within the epoch, if given.
 
     Raises:
         InputError: the loss is not finite, or an image is bad and is not to be skipped.
@@ -139,7 +148,7 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
     steps, method = len(loader), training.method
     images_before, first = meters.images, meters.done
     watch, clock = Watch(world), StepClock()
-    _tell_news(log, method, epoch)
+    _log_news(log, method, epoch)
 
     def read() -> None:
         meters.read(world, lambda s: f"epoch {epoch}, step {s}, lr {schedule.rate(epoch, s, steps):g}")
@@ -150,17 +159,17 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
     for i, batch in enumerate(on_device(loader, world.device, compute.stream), first):
         bad.take(batch, training=True)
         if epoch == 1 and i == first:
-            _show(log, batch.views, first)
+            _write_first_views(log, batch.views, first)
         clock.loaded()
         lr = set_rate(optimizer, schedule.rate(epoch, i, steps))
         method.start_step(epoch - 1 + i / steps)
-        tell = i % every == 0
-        result = step(training, batch, measure=tell)
-        _note(meters, result, batch.index, measure=tell)
-        if tell or i == steps - 1 or watch.found(result.losses):
+        logged = i % every == 0
+        result = step(training, batch, measure=logged)
+        _add(meters, result, batch.index, measure=logged)
+        if logged or i == steps - 1 or watch.not_finite(result.losses):
             read()
         clock.stepped()
-        if tell:
+        if logged:
             log.detail(f"Epoch: [{epoch}][{i}/{steps}]\tLoss {meters.last:.3f} ({meters.loss:.3f})\t{clock}")
             bar.set_postfix(epoch=epoch, loss=f"{meters.loss:.3f}", lr=f"{lr:.4f}", refresh=False)
         bar.update(len(batch.index) * world.size)
@@ -170,50 +179,50 @@ def one_epoch(training: Training, epoch: int, meters: Meters, reporter: Reporter
     bad.report()
     log.detail(f"current lr is {lr:.6g}")
     rate = round((meters.images - images_before) * world.size / clock.in_all, 1) if clock.in_all else None
-    _record(log, epoch, lr, meters, method, images_per_s=rate, train_s=round(clock.in_all, 3))
+    _log_metrics(log, epoch, lr, meters, method, images_per_s=rate, train_s=round(clock.in_all, 3))
 
 
-def _show(log: Log, views: torch.Tensor, done: int) -> None:
-    """Show the first batch of a process: on the board and, where no step of the run is done, in views.png."""
+def _write_first_views(log: Log, views: torch.Tensor, done: int) -> None:
+    """Write the first batch of this process to the board and, unless the run has done steps, to views.png."""
     log.board.views(views, 1)
     if log.main and log.folder and not done:
         write_views(views, log.folder / VIEWS)
 
 
-def _tell_news(log: Log, method: Method, epoch: int) -> None:
-    """What the method has made of the epoch, in the log and as a line of metrics.jsonl."""
+def _log_news(log: Log, method: Method, epoch: int) -> None:
+    """Write what the method's start_epoch reports to the log, and as a line to metrics.jsonl."""
     if news := method.news():
         for line in news.lines:
             log.info(line)
         log.metrics(epoch=epoch, **news.numbers)
 
 
-def _note(meters: Meters, result: Step, index: torch.Tensor, measure: bool) -> None:
-    """Add a step of the images `index` to the meters; measure: gradient norm and how the features lie, too."""
+def _add(meters: Meters, result: Step, index: torch.Tensor, measure: bool) -> None:
+    """Add a step of the images `index` to the meters; measure: with gradient norm and statistics of projections."""
     meters.add(result.losses, index, {name: OF_IMAGES[name](result.projections) for name in meters.more})
     if measure:
         meters.measure("grad_norm", result.norm)
-        for name, of in MEASURES.items():
-            meters.measure(name, of(result.projections))
+        for name, statistic in MEASURES.items():
+            meters.measure(name, statistic(result.projections))
 
 
-def _record(log: Log, epoch: int, lr: float, meters: Meters, method: Method, **more: float | None) -> None:
-    """The epoch's line of metrics.jsonl, and a warning where the features have become all alike.
+def _log_metrics(log: Log, epoch: int, lr: float, meters: Meters, method: Method, **more: float | None) -> None:
+    """Write the epoch's line of metrics.jsonl, and a warning if the features have collapsed.
 
-    What is told of Many, Medium and Few, by the classes' sizes in the training list, changes nothing.
+    The values of Many, Medium and Few come from labels, and are for monitoring alone: training does not use them.
     """
     measured = {name: meters.mean(name) for name in ("grad_norm", *MEASURES)}
-    of_groups = meters.means_of_parts()
+    means = meters.means_of_parts()  # the parts are the groups
     if (scores := method.scores()) is not None:
         log.board.histogram("score", scores, epoch)
         if meters.more:
-            of_groups["score"] = meters.parts_of(scores)
-    told = {
+            means["score"] = meters.parts_of(scores)
+    of_groups = {
         f"{name}_{group.lower()}": value
-        for name, values in of_groups.items()
-        for group, value in zip(GROUPS, values, strict=False)  # of a list without groups, no parts
+        for name, values in means.items()
+        for group, value in zip(GROUPS, values, strict=False)  # a list without groups has no parts
     }
-    log.metrics(epoch=epoch, loss=meters.loss, **told, lr=lr, **more, **method.measures(), **measured)
+    log.metrics(epoch=epoch, loss=meters.loss, **of_groups, lr=lr, **more, **method.measures(), **measured)
     if measured["spread"] is not None and measured["spread"] < COLLAPSED:
         log.warn(
             f"warning: the features have collapsed in epoch {epoch}: their standard deviation is "

@@ -1,4 +1,4 @@
-"""Features of the network while it trains, of plain images: nothing of the training moves, and nothing is drawn."""
+"""Features of the network during training, of images without augmentation; the training itself is not affected."""
 
 from collections.abc import Iterable
 
@@ -16,35 +16,38 @@ from run.compute import Compute
 from run.randomness import undisturbed
 from utils.distributed import World, take_buffers
 
-BATCH = 256  # images that go through the network at once, whatever the processes: so features are the same
+BATCH = 256  # the same for any number of processes, so that the features are the same, too
 
 
 class Extractor:
-    """Features before the head, by a copy of the backbone with single batch norm, SDCLR's of the dense branch.
+    """Computes features before the projection head, with a copy of the backbone that has single batch norm; of dual
+    batch norm it has that of the dense branch.
 
     Args:
-        data: of the lists. views: how images are read. model: name of the backbone.
+        data: the data set of the lists. views: how images are read. model: name of the backbone.
     """
 
     def __init__(self, data: Opened, views: Views, model: str, compute: Compute, world: World) -> None:
         self.data, self.views, self.model, self.compute, self.world = data, views, model, compute, world
 
     def __call__(self, encoder: nn.Module, lists: Iterable[ImageList], bad: BadImages) -> list[Features]:
-        """Of each list, in all processes; images that cannot be read are left out.
+        """Features of the images of each list, in all processes; images that cannot be read are left out.
 
         Raises:
             InputError: an image is bad, and is not to be skipped.
         """
         with undisturbed(self.world.device):
-            # A network of its own: the one that trains may be synchronised, and has two branches.
-            own = backbone_of(encoder.state_dict(), self.model, self.data.dataset.stem(self.views.size), "the network")
-            own = self.compute.on_device(own)
-            take_buffers(own)  # else each process has statistics of its own where they are not synchronised
-            frozen = frozen_backbone(own, *self.compute.placement)
-            return [extract(frozen, images_of(self.batches(one), bad), self.world.device) for one in lists]
+            # A copy, as the network that trains may have synchronised or dual batch norm.
+            stem = self.data.dataset.stem(self.views.size)
+            backbone = self.compute.on_device(backbone_of(encoder.state_dict(), self.model, stem, "the network"))
+            take_buffers(backbone)  # without synchronised batch norm, the processes' statistics differ
+            frozen = frozen_backbone(backbone, *self.compute.placement)
+            return [extract(frozen, images_of(self.batches(chosen), bad), self.world.device) for chosen in lists]
 
     def batches(self, chosen: ImageList) -> Iterable[Batch]:
-        """This process's, plain: whole ones are dealt. A new loader each time: its workers would stay to the end.
+        """This process's share of the whole batches of a list, without augmentation.
+
+        The loader is made anew at each call, as the workers of one that is kept would stay until the run ends.
 
         Raises:
             InputError: the images are not there.
@@ -53,7 +56,7 @@ class Extractor:
 
     def of_training(self, encoder: nn.Module, chosen: ImageList, bad: BadImages) -> torch.Tensor:
         """Features [N, C] of the images of a list, in its order; NaN for those that cannot be read."""
-        (found,) = self(encoder, [chosen], bad)
-        values = found.values.new_full((len(chosen), found.values.shape[1]), torch.nan)
-        values[found.ids] = found.values
+        (features,) = self(encoder, [chosen], bad)
+        values = features.values.new_full((len(chosen), features.values.shape[1]), torch.nan)
+        values[features.ids] = features.values
         return values

@@ -21,10 +21,11 @@ MONITORS = ("knn", "groups")
 
 @dataclass(frozen=True)
 class Settings:
-    """How a pre-training goes.
+    """Settings of a pre-training's optimizer, schedule and monitoring.
 
-    lr: the highest. stage_epochs: of the first of two stages, as epochs_of takes them. stage_decay: what it leaves of
-    lr. compile: the network, by torch. monitor: names of MONITORS. monitor_freq, mask_save_freq: epochs between.
+    lr: the highest rate. stage_epochs: of the first of two stages, as epochs_of takes them. stage_decay: factor on lr
+    at the end of the first stage. compile: by torch.compile. monitor: names of MONITORS. monitor_freq: epochs between
+    kNN measurements. mask_save_freq: epochs between mask_<epoch>.pt.
     """
 
     epochs: int
@@ -41,7 +42,7 @@ class Settings:
 
 
 def add_view_options(parser: Parser, precision: str = "auto") -> None:
-    """Which images, views, network and loss: what training has in common with programs that look at its checkpoints."""
+    """Add the options of images, views, network and loss, which programs that evaluate checkpoints have, too."""
     add = parser.add_argument
     add("--dataset", default="cifar", choices=pretraining_names())
     add_data_options(parser)
@@ -60,10 +61,10 @@ def add_view_options(parser: Parser, precision: str = "auto") -> None:
 
 
 def fill_in_views(args: argparse.Namespace) -> None:
-    """Fill in what --resizeLower and --augment auto stand for.
+    """Fill in the defaults of --resizeLower and --augment auto, and check the shares.
 
     Raises:
-        InputError: one of them is out of range, or not for this data set.
+        InputError: a value is out of range, or not for this data set.
     """
     dataset, _ = pretraining_set(args.dataset)
     if args.resizeLower is None:
@@ -75,12 +76,12 @@ def fill_in_views(args: argparse.Namespace) -> None:
 
 
 def training_list(args: argparse.Namespace) -> str:
-    """The list that the command line names, or the data set's in pre-training."""
+    """The training list that the command line names, or the data set's default for pre-training."""
     return trained_on(vars(args))[1]
 
 
 def monitors(word: str) -> list[str]:
-    """An argparse type: `none`, or names of MONITORS with commas between."""
+    """An argparse type: `none`, or names of MONITORS separated by commas."""
     names = [] if word == "none" else word.split(",")
     if unknown := [name for name in names if name not in MONITORS]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not none, {' or '.join(MONITORS)}")
@@ -88,7 +89,7 @@ def monitors(word: str) -> list[str]:
 
 
 def parse(description: str) -> argparse.Namespace:
-    """The published flags of train_simCLR.py with their published defaults, and a few of ours.
+    """The command line of train_simCLR.py: the published flags with their published defaults, and a few new ones.
 
     Raises:
         InputError: an unknown flag, a value out of range, or flags that do not go together.
@@ -130,7 +131,7 @@ def parse(description: str) -> argparse.Namespace:
 
 
 def _add_schedule(parser: Parser) -> None:
-    """How the learning rate goes."""
+    """Add the options of the learning rate's schedule."""
     add = parser.add_argument
     add("--scheduler", default="cosine", choices=["cosine", "constant", TWO_STAGE])
     of_first = "of the first of two stages, or a share of all below 1"
@@ -139,20 +140,20 @@ def _add_schedule(parser: Parser) -> None:
 
 
 def _add_monitoring(parser: Parser) -> None:
-    """What is told while it runs."""
+    """Add the options of what is logged and measured during training."""
     add = parser.add_argument
     parser.add_flag("--tensorboard", help="write TensorBoard's events; default: where it is installed")
     parser.set_defaults(tensorboard=None)
     add("--wandb", default="", metavar="PROJECT", help="log to this project of Weights & Biases, too; offline with "
         "WANDB_MODE=offline")  # fmt: skip
-    what = "knn: accuracy on the validation list; groups: more of Many, Medium and Few; none; knn,groups: both"
-    add("--monitor", type=monitors, default=[], help=what)
+    choices = "knn: accuracy on the validation list; groups: more of Many, Medium and Few; none; knn,groups: both"
+    add("--monitor", type=monitors, default=[], help=choices)
     add("--monitor_freq", type=positive, default=25, help="epochs between; always after the last one")
     add("--print_freq", type=positive, default=50, help="steps")
 
 
 def _check_stages(args: argparse.Namespace, parser: Parser) -> None:
-    """Raises InputError: the stages of a schedule that has none, or no epoch for the second one."""
+    """Raise InputError if stages are given for a schedule without them, or the second stage has no epoch."""
     if args.scheduler != TWO_STAGE:
         given = (name for name in ("stage_epochs", "stage_decay") if getattr(args, name) != parser.get_default(name))
         if name := next(given, None):
@@ -162,19 +163,21 @@ def _check_stages(args: argparse.Namespace, parser: Parser) -> None:
 
 
 def _parse_method(parser: Parser) -> argparse.Namespace:
-    """The command line, with what --method stands for; `method` is then the name of what is trained.
+    """Parse the command line, and set the options that --method stands for; `method` becomes the method's full name.
 
     Raises:
-        InputError: flags choose two methods, or are of another one.
+        InputError: flags choose two methods, or an option belongs to another method.
     """
     args, lines = parser.parse_args(), (*METHODS.values(), *WRAPPERS.values())
     if args.method:
         chosen = choose(args.method)
-        # A wrapper's own flag puts it around the method that is named.
-        more = [name for name, line in WRAPPERS.items() if line.flag and getattr(args, line.flag)]
-        chosen = choose("+".join([args.method, *(name for name in more if WRAPPERS[name] not in chosen.lines)]))
+        # The flag of a wrapper, such as --bcl, wraps the named method.
+        flagged = [name for name, line in WRAPPERS.items() if line.flag and getattr(args, line.flag)]
+        wrappers = [name for name in flagged if WRAPPERS[name] not in chosen.lines]
+        chosen = choose("+".join([args.method, *wrappers]))
         flags = {line.flag: "True" for line in chosen.lines if line.flag}
-        parser.set_defaults(**flags | {k: v for k, v in chosen.options.items() if hasattr(args, k)})
+        options = {name: value for name, value in chosen.options.items() if hasattr(args, name)}
+        parser.set_defaults(**flags | options)
         args = parser.parse_args()
     given = {line.flag for line in lines if line.flag and getattr(args, line.flag)}
     if not args.method:
@@ -195,7 +198,7 @@ def _parse_method(parser: Parser) -> argparse.Namespace:
 
 
 def _own_options(line: Line) -> dict[str, Any]:
-    """The options of a method's own, with their defaults."""
+    """The options that a method adds, with their defaults."""
     parser, shared = Parser(None), set(vars(Parser(None).parse_args([])))
     load(line).add_options(parser)
     return {name: value for name, value in vars(parser.parse_args([])).items() if name not in shared}

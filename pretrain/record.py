@@ -1,4 +1,4 @@
-"""What a quiet pre-training says at its end."""
+"""The result line of a quiet pre-training."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ def outcome(experiment: str, epochs: int, done: int, seconds: float, folder: Pat
     """One line: the run, its loss (and kNN accuracy in percent, if it was measured) after the last epoch, its log.
 
     Args:
-        done: epochs that were done before. seconds: wall time of the run. folder: its.
+        done: epochs that were finished before this run began. seconds: wall time of the run. folder: the experiment's.
     """
     count, before = f"{epochs} epoch{'s' * (epochs != 1)}", done_before(done, epochs)
     took = "" if done == epochs > 0 else f" in {duration(seconds)}"
     numbers = last_metrics(folder, epochs)
-    found = [f"loss {numbers['loss']:.3f}"] if "loss" in numbers else []
-    found += [f"kNN {numbers['knn_all']:.2f}"] if "knn_all" in numbers else []
-    told = ", ".join([", ".join(filter(None, [count, before])) + took, *found])
-    return f"pre-trained {experiment}: {told}, log in {folder / 'log.txt'}"
+    results = [f"loss {numbers['loss']:.3f}"] if "loss" in numbers else []
+    results += [f"kNN {numbers['knn_all']:.2f}"] if "knn_all" in numbers else []
+    summary = ", ".join([", ".join(filter(None, [count, before])) + took, *results])
+    return f"pre-trained {experiment}: {summary}, log in {folder / 'log.txt'}"

@@ -51,9 +51,10 @@ from utils.errors import InputError
 
 @dataclass
 class Pretraining:
-    """All that a pre-training needs. `start`: epochs that are done when it begins.
+    """All that a pre-training needs.
 
-    It goes through the phases of its method, most often one: each has an optimizer, a schedule and a model of its own.
+    A method has one or more phases; each has its own optimizer, schedule and DistributedDataParallel model.
+    `start` is the number of epochs that are done when the run begins.
     """
 
     settings: Settings
@@ -67,17 +68,17 @@ class Pretraining:
     run: Run
     network: NetworkPart
     optimizer: OptimizerPart
-    group: torch.Tensor | None = None  # of each training image, its place in GROUPS: for monitoring alone
+    group: torch.Tensor | None = None  # [N] the index in GROUPS of each training image, for monitoring alone
     start: int = 0
     schedule: Schedule | None = None
-    phase: int = -1  # its number, -1 before the first
+    phase: int = -1  # number of the running phase, -1 before the first one
     _training: Training | None = field(default=None, repr=False)
 
     def enter_phase(self, epoch: int) -> None:
-        """Begin the phase that `epoch` (1-based) is of, where it has not begun.
+        """Begin the phase that `epoch` (1-based) belongs to, if it is not the running one.
 
         Raises:
-            InputError: a phase, this or another one, has no epoch for the second of two stages.
+            InputError: some phase has no epoch for the second of two stages.
         """
         lengths = self.method.phases(self.settings.epochs)
         ends = list(accumulate(lengths))
@@ -87,20 +88,21 @@ class Pretraining:
         if number == self.phase:
             return
         _check_stages(self.settings, lengths)
-        for each in range(self.phase + 1, number + 1):
-            self.method.start_phase(each)
-        first = ends[number] - lengths[number] + 1
-        self.phase, how = number, self.settings
+        for phase in range(self.phase + 1, number + 1):
+            self.method.start_phase(phase)
+        length, first = lengths[number], ends[number] - lengths[number] + 1
+        self.phase, settings = number, self.settings
         self._training = None
-        self.network.network = self.method.encoder  # whose weights checkpoints have from now on
+        self.network.network = self.method.encoder  # checkpoints have its weights from now on
         trained = [p for p in self.compute.on_device(self.method).parameters() if p.requires_grad]
-        self.optimizer.optimizer = build_optimizer(how.optimizer, trained, how.lr, how.weight_decay)
-        stage = Stage(epochs_of(how.stage_epochs, lengths[number]), how.stage_decay * how.lr)
-        self.schedule = Schedule(lengths[number], how.lr, how.scheduler, first, stage)
+        optimizer = build_optimizer(settings.optimizer, trained, settings.lr, settings.weight_decay)
+        self.optimizer.optimizer = optimizer
+        stage = Stage(epochs_of(settings.stage_epochs, length), settings.stage_decay * settings.lr)
+        self.schedule = Schedule(length, settings.lr, settings.scheduler, first, stage)
 
     @property
     def training(self) -> Training:
-        """What the steps of the running phase are made with; all processes have joined."""
+        """What the steps of the running phase need; made at the first call, after all processes have joined."""
         if self._training is None:
             model: nn.Module = self.method
             if self.world.size > 1 and self.world.device.type == "cuda":
@@ -114,14 +116,14 @@ class Pretraining:
         return self._training
 
     def begin_epoch(self, epoch: int, bad: BadImages) -> Meters:
-        """Make `epoch` ready: phase and epoch of the method, what was done of it before an interruption, its images.
+        """Start `epoch` in the method, load its state if it was interrupted, and choose its images.
 
         Raises:
-            InputError: what was done does not fit, or an image is bad and is not to be skipped.
+            InputError: the state does not fit, or an image is bad and is not to be skipped.
         """
         self.enter_phase(epoch)
         extract = partial(self.extractor.of_training, self.method.encoder, self.data.chosen, bad)
-        # An epoch that is resumed calls start_epoch again: its random numbers were drawn before the interruption.
+        # For a resumed epoch, start_epoch is called again, but its random numbers were drawn before the interruption.
         with undisturbed(self.world.device) if self.run.interrupted else nullcontext():
             self.method.start_epoch(epoch, extract)
 
@@ -140,26 +142,26 @@ class Pretraining:
         return meters
 
     def end_epoch(self, epoch: int, reporter: Reporter) -> None:
-        """Measure kNN where it is due, and save.
+        """Measure kNN accuracy if it is due, and save.
 
         Raises:
             InputError: an image is bad and is not to be skipped.
             Interrupted: a signal has come; model.pt is of this epoch.
         """
-        how = self.settings
-        if self.monitor and (epoch % how.monitor_freq == 0 or epoch == how.epochs):
+        settings = self.settings
+        if self.monitor and (epoch % settings.monitor_freq == 0 or epoch == settings.epochs):
             self.monitor.report(self.method.encoder, epoch, reporter.log, reporter.bad)
-        write_masks(self.run, self.method, epoch, how.mask_save_freq)
+        write_masks(self.run, self.method, epoch, settings.mask_save_freq)
         self.run.save(epoch)
 
 
 def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     """Find images and lists, build method and optimizer, load what --checkpoint and --resume ask for.
 
-    The processes have not joined yet: each meets the same errors by itself.
+    The processes have not joined yet; on bad input, each of them raises the same error.
 
     Args:
-        args: of pretrain.flags.parse; `precision` is filled in. lists: where they are looked for; default split/.
+        args: of pretrain.flags.parse; `precision` is filled in. lists: where lists are looked for; default split/.
 
     Raises:
         InputError: data, a list, a checkpoint or the experiment's folder is bad, or settings do not go together.
@@ -188,41 +190,43 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     parts = {"state_dict": network, "optim": optimizer, "random": Generators(world), "memory": Memory(method),
              "scaler": Scaler(compute.scaler), "provenance": Note(how_made())}  # fmt: skip
     run = Run(saving, world, parts, {"epoch_state": WithinEpoch(method)})
-    run.told += opened.told
-    made = Pretraining(
+    run.notes += opened.told
+    pretraining = Pretraining(
         taken(Settings, args), world, compute, data, loader, extractor, monitor, method, run, network, optimizer,
         _group_of_each(data, world)
     )  # fmt: skip
-    found = load(run, network, args.resume)
-    if found:
-        done, within = run.epoch_of(*found), found[1].get("within")
-        made.enter_phase(done + 1 if within else done)  # that its state is of
-        made.start = run.take_up(*found)
+    checkpoint = load(run, network, args.resume)
+    if checkpoint:
+        done, within = run.epoch_of(*checkpoint), checkpoint[1].get("within")
+        pretraining.enter_phase(done + 1 if within else done)  # the phase that the checkpoint was written in
+        pretraining.start = run.take_up(*checkpoint)
     else:
-        made.enter_phase(1)
-    return made
+        pretraining.enter_phase(1)
+    return pretraining
 
 
-def _check_stages(how: Settings, lengths: list[int]) -> None:
-    """Raises InputError: the first of two stages takes all epochs of a phase, whose numbers of epochs are `lengths`."""
-    if how.scheduler != TWO_STAGE or not how.epochs:
+def _check_stages(settings: Settings, lengths: list[int]) -> None:
+    """Raise InputError if the first of two stages takes all epochs of a phase; lengths: epochs of each phase."""
+    if settings.scheduler != TWO_STAGE or not settings.epochs:
         return
     for epochs in lengths:
-        if epochs_of(how.stage_epochs, epochs) >= epochs:
-            told = f"stage_epochs {how.stage_epochs:g} leaves none of a phase's {epochs} epochs for the second one"
-            raise InputError(f"{told}: choose a share")
+        if epochs_of(settings.stage_epochs, epochs) >= epochs:
+            share = settings.stage_epochs
+            problem = f"stage_epochs {share:g} leaves none of a phase's {epochs} epochs for the second one"
+            raise InputError(f"{problem}: choose a share")
 
 
 def trained_encoders(method: Method) -> list[nn.Module]:
-    """The networks with weights to train, of a method and of those inside it: one, or DnC's experts."""
-    found = {id(m.encoder): m.encoder for m in method.modules() if isinstance(m, Method) and hasattr(m, "encoder")}
-    return [encoder for encoder in found.values() if any(p.requires_grad for p in encoder.parameters())]
+    """The encoders that are trained, in a method and the methods inside it: one, or several such as DnC's experts."""
+    methods = [m for m in method.modules() if isinstance(m, Method) and hasattr(m, "encoder")]
+    encoders = {id(m.encoder): m.encoder for m in methods}  # each once, as a wrapper has that of its inner method
+    return [encoder for encoder in encoders.values() if any(p.requires_grad for p in encoder.parameters())]
 
 
 def _group_of_each(data: TrainingImages, world: World) -> torch.Tensor | None:
-    """The place in GROUPS of each training image's group, [N]; None of a list that is balanced, or lacks a group.
+    """The index in GROUPS of each training image's group, [N]; None for a list that is balanced or lacks a group.
 
-    Labels are used for monitoring only: the training sees images and their numbers.
+    It is for monitoring only: the training sees images and sample ids, no labels.
     """
     groups = data.data.dataset.groups(data.counts)
     if max(data.counts) == min(data.counts) or not all(groups.values()):
@@ -233,35 +237,36 @@ def _group_of_each(data: TrainingImages, world: World) -> torch.Tensor | None:
 def _loader(
     images: AugmentedImages, batch_size: int, views: Views, world: World, smallest: int
 ) -> DataLoader | BatchedLoader:
-    """This process's Batches of view pairs, views [n, 2, 3, H, W]; the last one may be short, as published.
+    """This process's Batches with two views of each image, [n, 2, 3, H, W]; the last one may be short, as published.
 
     Args:
-        batch_size: images of all processes. smallest: images of a batch that a step can take.
+        batch_size: images of all processes together. smallest: the fewest images that a step can use.
 
     Raises:
-        InputError: the batch size does not divide by the processes, or leaves a batch of one.
+        InputError: the batch size is not divisible by the processes, or leaves a batch of one, or of fewer images than
+            `smallest`.
     """
     if batch_size % world.size:
         raise InputError(f"the batch of {batch_size} images is not divisible by {world.size} processes")
     sampler = EpochSampler(images, world.size, world.rank, shuffle=True, seed=views.seed)
     batch = batch_size // world.size
-    left = len(sampler) % batch
-    if batch == 1 or left == 1 and smallest > 1:
+    last = len(sampler) % batch  # images of the last batch; 0 if it is full
+    if batch == 1 or last == 1 and smallest > 1:
         raise InputError(f"batch_size {batch_size} leaves a batch of one image, which batch norm cannot take")
-    if batch < smallest or 0 < left < smallest:
-        raise InputError(f"batch_size {batch_size} leaves a batch of {min(batch, left or batch)} images of a process, "
+    if batch < smallest or 0 < last < smallest:
+        raise InputError(f"batch_size {batch_size} leaves a batch of {min(batch, last or batch)} images of a process, "
                          f"fewer than the method's {smallest}")  # fmt: skip
     return view_loader(images, sampler, batch, views.workers, world.device)
 
 
 def board_of(args: argparse.Namespace, folder: Path, main: bool, first: int) -> Board:
-    """What shows the numbers of a run besides its own files: TensorBoard, Weights & Biases, both or none.
+    """The board that the run's numbers are written to: TensorBoard, Weights & Biases, both, or one that does nothing.
 
     Args:
-        folder: the experiment's. main: one process writes. first: epoch that comes next.
+        folder: the experiment's. main: whether this process writes. first: the epoch that comes next.
 
     Raises:
-        InputError: a package is missing or refuses to begin.
+        InputError: a package is missing, or cannot begin.
     """
     board = Board(folder if args.tensorboard and main else None, first)
     if not (args.wandb and main):

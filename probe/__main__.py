@@ -37,82 +37,83 @@ from utils.errors import run_main
 from utils.text import align
 
 SCRIPTS = {"cifar": parse_cifar, "imagenet": parse_imagenet}
-TOPS = {"top1": "Top-1", "top5": "Top-5"}  # columns where there are no groups
-LONGEST = 100  # characters of a checkpoint's name in a folder's
+TOPS = {"top1": "Top-1", "top5": "Top-5"}  # columns of the table where there are no groups
+LONGEST = 100  # characters that a folder's name takes from the checkpoint's
 
 
-def commands(args: argparse.Namespace, dataset: DataSet, source: Source) -> dict[str, argparse.Namespace]:
-    """Protocol -> the settings of its script, as its command line would give them.
+def parsed_commands(args: argparse.Namespace, dataset: DataSet, source: Source) -> dict[str, argparse.Namespace]:
+    """Protocol -> the parsed command line of its script.
 
     Raises:
         InputError: the data set has no lists for a protocol.
     """
     for name in args.protocol:
         if PROTOCOLS[name].classifier:
-            probe_lists(name, dataset)  # what is missing is told before the first one runs
+            probe_lists(name, dataset)  # raises before the first protocol runs
     config, state = source.content.get("config"), source.encoder.state
-    told = config.get("model") if isinstance(config, dict) else None
-    model = args.model or (told if told in MODELS else "") or model_of(state) or dataset.default_model
-    group, name = _group_of(args, dataset), args.name or _name_of(Path(args.checkpoint))
+    saved_model = config.get("model") if isinstance(config, dict) else None
+    model = args.model or (saved_model if saved_model in MODELS else "") or model_of(state) or dataset.default_model
+    group, name = _grouping_list(args, dataset), args.name or _folder_name(Path(args.checkpoint))
     shared = [*handed_on(args, dataset.style), "--cvt_state_dict", "--model", model]
     shared += ["--groupSplit", group] if group else []
     if args.bnNameCnt is not None or has_dual_batch_norm(state):
         shared += ["--bnNameCnt", str(args.bnNameCnt or 0)]
-    of_set = f"{dataset.name}_" if dataset.transfer else ""  # results of all such sets are side by side
+    prefix = f"{dataset.name}_" if dataset.transfer else ""  # one checkpoint is probed on several of these sets
     split = dataset.split_of(group) or Split(dataset.splits[0], True, "")
-    return {
-        protocol: SCRIPTS[dataset.style](
-            __doc__, [f"{name}__{of_set}{protocol}", *shared, *_words(PROTOCOLS[protocol], dataset, split, args.epochs)]
-        )
-        for protocol in dict.fromkeys(args.protocol)
-    }
+    commands = {}
+    for protocol in dict.fromkeys(args.protocol):
+        options = _options(PROTOCOLS[protocol], dataset, split, args.epochs)
+        words = [f"{name}__{prefix}{protocol}", *shared, *options]
+        commands[protocol] = SCRIPTS[dataset.style](__doc__, words)
+    return commands
 
 
-def _words(protocol: Protocol, dataset: DataSet, split: Split, epochs: int | None) -> list[str]:
-    """The options that make a protocol; epochs: in place of its own."""
+def _options(protocol: Protocol, dataset: DataSet, split: Split, epochs: int | None) -> list[str]:
+    """The options, as words, that a protocol gives its script; epochs: in place of the protocol's."""
     if protocol.supervised:
-        return _supervised_words(protocol, dataset, split, epochs)
-    found = {"protocol": protocol.name} | ({} if protocol.classifier else options_of(protocol, dataset.style))
+        return _supervised_options(protocol, dataset, split, epochs)
+    options = {"protocol": protocol.name} | ({} if protocol.classifier else options_of(protocol, dataset.style))
     if not protocol.classifier:
-        del found["weight-decay"]  # another name of wd
-        if dataset.style == "imagenet":  # whose script freezes the network of a checkpoint
-            del found["fixto"], found["fixbn"]
+        del options["weight-decay"]  # another name of wd
+        if dataset.style == "imagenet":  # train_imagenet.py itself freezes the network of a checkpoint
+            del options["fixto"], options["fixbn"]
         few = dataset.few_shot_list(split)
         lists = {"cifar": {"trainSplit": few if protocol.few_shot else dataset.train_list},
                  "imagenet": {"customSplit": few} if protocol.few_shot else {"fullset": "True"}}  # fmt: skip
-        found |= lists[dataset.style]
+        options |= lists[dataset.style]
     if epochs:
-        found["epochs"] = str(epochs)
-    return [word for name, value in found.items() for word in (f"--{name}", value)]
+        options["epochs"] = str(epochs)
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
-def _supervised_words(protocol: Protocol, dataset: DataSet, split: Split, epochs: int | None) -> list[str]:
-    option = {"cifar": "trainSplit", "imagenet": "customSplit"}[dataset.style]
-    found = {"protocol": protocol.name, option: dataset.tailed_list(split)}
+def _supervised_options(protocol: Protocol, dataset: DataSet, split: Split, epochs: int | None) -> list[str]:
+    """_options for a protocol of supervised learning."""
+    list_option = {"cifar": "trainSplit", "imagenet": "customSplit"}[dataset.style]
+    options = {"protocol": protocol.name, list_option: dataset.tailed_list(split)}
     if epochs:
-        found |= {"epochs": str(epochs)} if trains_on_images(protocol.name) else {}
-        found |= {"ce_epochs": str(epochs)} if protocol.after_ce else {}
-    return [word for name, value in found.items() for word in (f"--{name}", value)]
+        options |= {"epochs": str(epochs)} if trains_on_images(protocol.name) else {}
+        options |= {"ce_epochs": str(epochs)} if protocol.after_ce else {}
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
-def _group_of(args: argparse.Namespace, dataset: DataSet) -> str:
-    """The list whose class sizes make the groups: that of the pre-training, where a checkpoint of ours tells it."""
-    told = tailed_list_of({"checkpoint": args.checkpoint, "cvt_state_dict": True}, dataset)
-    return args.groupSplit or told or dataset.tailed_list(Split(dataset.splits[0], True, ""))
+def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
+    """The list whose class sizes define the groups: that of the pre-training, where a checkpoint of ours records it."""
+    pretrained_on = tailed_list_of({"checkpoint": args.checkpoint, "cvt_state_dict": True}, dataset)
+    return args.groupSplit or pretrained_on or dataset.tailed_list(Split(dataset.splits[0], True, ""))
 
 
-def _name_of(checkpoint: Path) -> str:
-    """Of the folders: the checkpoint's name, and so much of its SHA-256 that others of that name are apart."""
+def _folder_name(checkpoint: Path) -> str:
+    """How the folders' names begin: the checkpoint's name, and a part of its SHA-256, as files may share a name."""
     with checkpoint.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
     return f"{re.sub(r'[^A-Za-z0-9._+]', '_', checkpoint.stem)[:LONGEST]}-{digest}"
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """A row of accuracies in percent for each protocol, and where it departs from it.
+    """A row of accuracies in percent for each protocol, and notes on runs that depart from their protocol.
 
     Args:
-        results: protocol -> what its results.json holds.
+        results: protocol -> content of its results.json.
     """
     grouped = any(result["groups"] for result in results.values())
     rows, notes = [("", *(COLUMNS if grouped else TOPS.values()))], []
@@ -120,27 +121,28 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         values = (result["groups"] or {"All": result["top1"]}).get if grouped else result.get
         numbers = map(values, COLUMNS if grouped else TOPS)
         rows.append((name, *("-" if value is None else f"{value:.2f}" for value in numbers)))
-        departs = (f"{setting} {ours}, not {wanted}" for setting, (ours, wanted) in result["departs"].items())
-        if departs := ", ".join(departs):
-            notes.append(f"\nnote: {name} departs from its protocol: {departs}")
+        departures = [f"{setting} {ours}, not {wanted}" for setting, (ours, wanted) in result["departs"].items()]
+        if departures:
+            notes.append(f"\nnote: {name} departs from its protocol: {', '.join(departures)}")
     return align(rows) + "".join(notes)
 
 
 def main() -> None:
     args = parse_protocols(__doc__)
     dataset, world = data_set(args.dataset).at(args.data), world_from_environment(args.no_cuda)
-    found = commands(args, dataset, source := read_encoder(args.checkpoint, reading_of(args)))
+    source = read_encoder(args.checkpoint, reading_of(args))
+    commands = parsed_commands(args, dataset, source)
     source.tell(args.quiet or not world.main)
     results = {}
-    for name, settings in found.items():
+    for name, settings in commands.items():
         run_probe(settings)
         if world.main and not args.check:
             file = Path(settings.save_dir) / settings.experiment / "results.json"
             results[name] = json.loads(file.read_bytes())
     if results:
-        group = next(iter(found.values())).groupSplit
-        by = f", groups by {Path(group).stem}" if group else ""
-        print(f"\n{dataset.name}, {args.checkpoint}: test accuracy in %{by}\n")
+        group = next(iter(commands.values())).groupSplit
+        grouping = f", groups by {Path(group).stem}" if group else ""
+        print(f"\n{dataset.name}, {args.checkpoint}: test accuracy in %{grouping}\n")
         print(table(results))
 
 

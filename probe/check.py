@@ -1,4 +1,4 @@
-"""--check of a probe: real steps of it, what they took, and what the whole probe would take."""
+"""--check of a probe: times real steps of it and estimates the whole probe."""
 
 import argparse
 from pathlib import Path
@@ -22,18 +22,18 @@ from utils.distributed import join
 from utils.errors import InputError
 from utils.text import duration, size
 
-BATCH = 1000  # images that a classifier on features is tried on
+BATCH = 1000  # features that the classifier is evaluated on while it is timed
 
 
 def check(args: argparse.Namespace, dataset: DataSet) -> None:
-    """Do real steps of the probe, and tell what they took and what the probe would take. Nothing is written.
+    """Time real steps of the probe, and log their time and memory and an estimate for the probe. Nothing is written.
 
-    Of an evaluation alone, and of BCL's protocols, the step is a batch of images through the frozen backbone.
+    For an evaluation alone and for protocols on features, a step is a batch of images through the frozen backbone.
 
     Raises:
         InputError: as probe.setup.set_up; or the loss is not finite, or the disk is too full.
     """
-    args.download = None if args.download else False  # it would be written
+    args.download = None if args.download else False  # a download would write files
     missing = ""
     if args.untrained and not Path(args.checkpoint).exists():
         missing = args.checkpoint
@@ -56,32 +56,33 @@ def check(args: argparse.Namespace, dataset: DataSet) -> None:
 
 
 def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
-    """Steps of the training; returns the time that the probe would take."""
-    how, world, training = probe.settings, probe.world, probe.training()
-    network, loader, optimizer, each = training.network, training.loader, training.optimizer, training.batch
+    """Time steps of the training; returns the time that the probe would take, in words."""
+    settings, world, training = probe.settings, probe.world, probe.training()
+    network, loader, optimizer, step_size = training.network, training.loader, training.optimizer, training.batch
     network.train()
     loader.sampler.set_epoch(probe.done + 1)
-    following = whole_batches(loader, world.device, probe.compute.stream)
+    batches = whole_batches(loader, world.device, probe.compute.stream)
 
     def next_steps() -> int:
-        batch = next(following)
+        batch = next(batches)
         bad.take(batch, training=True)
         inputs = network.inputs(batch.views[:, 0])
-        for x, labels in zip(inputs.split(each), batch.labels.split(each), strict=True):
+        for x, labels in zip(inputs.split(step_size), batch.labels.split(step_size), strict=True):
             losses, _ = step(network, x, labels, optimizer, training.loss)
             if not torch.isfinite(losses).all():
                 raise InputError(f"the loss of a first step is {losses.mean().item()}: lower the learning rate")
         return len(batch.labels)
 
-    taken = measure_step(next_steps, world.device)
-    images, epochs = len(loader.sampler), how.epochs - probe.done
+    timed = measure_step(next_steps, world.device)
+    images, epochs = len(loader.sampler), settings.epochs - probe.done
     log.info(
-        f"{taken.images * world.size} images took {taken.seconds:.3g} s, the first ones {taken.first:.3g} s; "
+        f"{timed.images * world.size} images took {timed.seconds:.3g} s, the first ones {timed.first:.3g} s; "
         f"{memory_used(world.device)}"
     )
-    numbered = how.epochs // probe.script.numbered if probe.script.numbered else 0
-    needed = checkpoint_bytes(probe.run.content(probe.done)) * (4 + numbered)  # model, best model, those before them
-    time = duration(epochs * images / taken.images * taken.seconds)
+    numbered = settings.epochs // probe.script.numbered if probe.script.numbered else 0
+    files = 4 + numbered  # model.pt, best_model.pt, the previous one of each, and model_<epoch>.pt
+    needed = checkpoint_bytes(probe.run.content(probe.done)) * files
+    time = duration(epochs * images / timed.images * timed.seconds)
     log.info(
         f"the probe: {epochs} epochs of {images * world.size:,} images, about {time} without validation; "
         f"{size(needed)} of checkpoints in {probe.run.folder}, {check_folder(probe.run.folder, needed)}"
@@ -90,7 +91,7 @@ def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
 
 
 def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
-    """Batches through the frozen backbone, and steps of BCL's classifier; returns the time for all."""
+    """Time batches through the frozen backbone, and the classifier on features; returns the time for all, in words."""
     world, dataset, sources = probe.world, probe.dataset, probe.sources
     backbone = frozen_backbone(probe.model, *probe.compute.placement)
 
@@ -99,24 +100,24 @@ def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
         backbone.features(images.to(world.device))
         return len(labels)
 
-    taken = measure_step(next_batch, world.device)
+    timed = measure_step(next_batch, world.device)
     log.info(
-        f"features of {taken.images} images took {taken.seconds:.3g} s, the first ones {taken.first:.3g} s; "
+        f"features of {timed.images} images took {timed.seconds:.3g} s, the first ones {timed.first:.3g} s; "
         f"{memory_used(world.device)}"
     )
     training = [item for name, item in sources.lists.items() if name.startswith("train") and probe.on_features]
     images = sum(map(len, training)) + sources.test_images
-    seconds = images / world.size / taken.images * taken.seconds
+    seconds = images / world.size / timed.images * timed.seconds
     if probe.on_features:
         one_epoch = {"epochs": 1} if "epochs" in PROTOCOLS[probe.settings.protocol].takes else {}
         classify = classifier_of(probe.settings, **one_epoch)
         for item in training:
             values = torch.randn(len(item), backbone.channels, device=world.device)
             labels = torch.arange(len(item), device=world.device) % dataset.classes
-            few, known = values[:BATCH], Features(values, labels, labels)
-            taken = measure_step(lambda k=known, v=few: len(classify(k, v, dataset.classes)), world.device)
+            tested, train = values[:BATCH], Features(values, labels, labels)
+            timed = measure_step(lambda k=train, v=tested: len(classify(k, v, dataset.classes)), world.device)
             fits = 1 + len(DECAYS) * (1 - HELD_OUT) if probe.settings.select_wd else 1
-            seconds += taken.seconds * (probe.settings.epochs if one_epoch else 1) * fits
+            seconds += timed.seconds * (probe.settings.epochs if one_epoch else 1) * fits
     time = duration(seconds)
     log.info(f"the probe: {images:,} images, about {time}; {check_folder(probe.run.folder, 0)}")
     return time

@@ -1,11 +1,12 @@
-"""Weight decay of a classifier on features, chosen on a held-out tenth of the training images.
+"""Weight decay of a classifier on features, selected on a held-out tenth of the training images.
 
-BCL's probe has 5e-6 for CIFAR. Fine-grained sets have a tenth of CIFAR's images a class and features that nobody tuned
-it for, so it may be chosen; the test images have no part in it. All is chosen here: the paper does not say.
+BCL's probe uses 5e-6 for CIFAR. That value was not tuned for fine-grained sets, which have other features and a tenth
+of CIFAR's images per class, so it can be selected; test images are not used for it. The paper does not say how; this
+procedure is our choice:
 
-    the held-out tenth: of each class with n images round(n / 10), at least one where n > 1, drawn by a generator of its
-    own from the seed; the value with the highest top-1 accuracy on it, of equal ones the first of DECAYS; then the
-    classifier is trained anew with it, on all training images.
+    Of each class with n images, round(n / 10) are held out, at least one if n > 1, drawn by a separate generator from
+    the seed. The value with the highest top-1 accuracy on them is taken, the first of DECAYS among equal ones. Then the
+    classifier is trained again with it on all training images.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ DECAYS = (DECAY, 0.0, 5e-7, 5e-5, 5e-4)
 
 
 def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Which of the images with these labels [N] are held out, [N] bool."""
+    """Whether each of the images with labels [N] is held out, [N] bool."""
     chosen, rng = np.zeros(len(labels), bool), np.random.RandomState(seed)
     for label in np.unique(labels):
         images = rng.permutation(np.flatnonzero(labels == label))
@@ -29,20 +30,20 @@ def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def choose_decay(train: Features, classes: int, epochs: int, seed: int) -> tuple[float, dict[float, float]]:
-    """The weight decay, and value -> top-1 accuracy in percent on the held-out images, of all classifiers.
+    """The selected weight decay, and value -> top-1 accuracy in percent on the held-out images for all of DECAYS.
 
-    Each classifier starts as the one that is evaluated does: from the seed.
+    Each classifier starts from the seed, as the one that is evaluated does.
 
     Raises:
         InputError: no class has two training images.
     """
-    out = torch.from_numpy(held_out(train.labels.cpu().numpy(), seed)).to(train.labels.device)
-    fitted, tested = (Features(*(part[which] for part in train)) for which in (~out, out))
-    if not out.any():
+    is_out = torch.from_numpy(held_out(train.labels.cpu().numpy(), seed)).to(train.labels.device)
+    fitted, tested = (Features(*(part[chosen] for part in train)) for chosen in (~is_out, is_out))
+    if not is_out.any():
         raise InputError("no class has two training images: there is none to hold out for weight decay")
     scores = {}
     for decay in DECAYS:
         torch.manual_seed(seed)
-        found = linear(fitted, tested.values, classes, epochs, decay).argmax(1)
-        scores[decay] = 100 * (found == tested.labels).double().mean().item()
+        predicted = linear(fitted, tested.values, classes, epochs, decay).argmax(1)
+        scores[decay] = 100 * (predicted == tested.labels).double().mean().item()
     return max(scores, key=scores.get), scores

@@ -31,10 +31,13 @@ def step(
     loss: Loss = cross_entropy,
     measure: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """One update of what is trained, on `Network.inputs` and labels [n].
+    """One update of the trained parameters.
+
+    Args:
+        inputs: of Network.inputs. labels: [n]. measure: the gradient's norm, too.
 
     Returns:
-        The losses [n], and the gradient's norm where it is measured.
+        The losses [n], and the gradient's norm or None.
     """
     losses, compute = loss(network.logits(inputs), labels), network.compute
     compute.backward(losses.mean(), optimizer)
@@ -45,7 +48,7 @@ def step(
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate: cosine over so many epochs, or a tenth from each of the epochs `falls` on.
+    """The learning rate: with `cosine` a cosine over all epochs, else divided by ten at each of the epochs `falls`.
 
     step_at_end: it falls at the end of those epochs, not at their start.
     """
@@ -57,15 +60,17 @@ class Schedule:
     step_at_end: bool = False
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
-        """Of step 0, 1, ... of an epoch (1-based) of so many steps."""
+        """The learning rate of step 0, 1, ..., steps - 1 of an epoch (1-based)."""
         if self.cosine:
             return pretrain_lr((epoch - 1) * steps + step, self.epochs * steps, 0, self.lr)
         return probe_lr(epoch - self.step_at_end, self.lr, self.falls)
 
 
 class Training(NamedTuple):
-    """What steps are made with; batch: images of a step of this process, of which a Batch of the loader has several;
-    loss: of each image, of logits and labels."""
+    """What a step needs.
+
+    loader: each of its Batches may serve several steps. batch: images of a step in this process. loss: of each image.
+    """
 
     network: Network
     loader: DataLoader | BatchedLoader
@@ -80,7 +85,7 @@ def train_epoch(training: Training, epoch: int, reporter: Reporter, run: Run | N
     """One epoch (1-based) on augmented images.
 
     Args:
-        run: knows the part of the epoch that was done before an interruption, and saves after steps.
+        run: if given, continues the epoch after an interruption, and saves within it.
 
     Raises:
         InputError: the loss is not finite, or an image is bad and is not to be skipped.
@@ -92,13 +97,12 @@ def train_epoch(training: Training, epoch: int, reporter: Reporter, run: Run | N
     meters = run.begin_epoch(lambda: steps) if run else Meters(steps)
     i = 0
     if meters.done:
-        # A Batch of the loader serves several steps. It is loaded again as a whole, and its steps that are done are
-        # left out: the last bits of features depend on how many are computed at once.
-        steps_of_a_batch = max(1, loader.batch_size // size)
-        i = meters.done // steps_of_a_batch * steps_of_a_batch
+        # A Batch that was interrupted is loaded again as a whole, and its steps that are done are skipped: the last
+        # bits of the features depend on how many are computed at once.
+        steps_per_batch = max(1, loader.batch_size // size)
+        i = meters.done // steps_per_batch * steps_per_batch
     loader.sampler.set_epoch(epoch, i * size)
     had_before(bar, meters.images * world.size)
-
     lr = schedule.rate(epoch, steps - 1, steps)
 
     def read() -> None:
@@ -111,14 +115,14 @@ def train_epoch(training: Training, epoch: int, reporter: Reporter, run: Run | N
             i += 1
             if i <= meters.done:
                 continue
-            lr, told = set_rate(optimizer, schedule.rate(epoch, i - 1, steps)), (i - 1) % every == 0
-            losses, norm = step(network, x, labels, optimizer, loss, measure=told)
+            lr, logged = set_rate(optimizer, schedule.rate(epoch, i - 1, steps)), (i - 1) % every == 0
+            losses, norm = step(network, x, labels, optimizer, loss, measure=logged)
             meters.add(losses, index)
-            if told:
+            if logged:
                 meters.measure("grad_norm", norm)
-            if told or i == steps:
+            if logged or i == steps:
                 read()
-            if told:
+            if logged:
                 log.detail(f"Train Epoch: {epoch} [{i - 1}/{steps}]\tLoss: {meters.last:.6f}\tlr: {lr:g}")
                 bar.set_postfix(epoch=epoch, loss=f"{meters.loss:.3f}", lr=f"{lr:g}", refresh=False)
             bar.update(len(index) * world.size)

@@ -1,4 +1,4 @@
-"""Command lines of the two probes: the published flags with their published defaults, and a few of ours."""
+"""Command lines of the probes: the published flags with their published defaults, and a few new ones."""
 
 import argparse
 import os
@@ -21,13 +21,16 @@ CONVERT = "add --cvt_state_dict"
 
 @dataclass(frozen=True)
 class Settings:
-    """How a probe goes, by the names of its options. batch_size: images of all processes; fixto: the stage up to which
-    nothing is trained; decreasing_lr: epochs at which lr falls to a tenth, with step_at_end at their end; test_freq:
-    epochs between validations; log_interval: steps between lines.
+    """Settings of a probe, named as its options.
 
-    select: the epoch that counts, 'val' for the best in validation or 'last'; nesterov: momentum is Nesterov's; warmup:
-    epochs; init_lr_scale: factor of lr for a backbone from a checkpoint; tau: of logit adjustment; ce: folder of the
-    run of protocol ce that it begins with."""
+    batch_size: images of all processes. fixto: the stage up to which everything is frozen. decreasing_lr: epochs at
+    which lr is divided by ten, with step_at_end at their end. test_freq: epochs between validations. log_interval:
+    steps between lines of the log.
+
+    Of supervised learning: select: the epoch that is tested, 'val' for the best in validation or 'last'. warmup: in
+    epochs. init_lr_scale: factor on lr for a backbone from a checkpoint. tau: of logit adjustment. ce: folder of the
+    run of protocol ce that the probe begins with.
+    """
 
     experiment: str
     model: str
@@ -59,11 +62,11 @@ class Settings:
     ce: str
 
 
-_OF_SGD = ("lr", "wd", "batch_size", "momentum", "decreasing_lr", "cosineLr")  # options of probes that SGD trains
+_OF_SGD = ("lr", "wd", "batch_size", "momentum", "decreasing_lr", "cosineLr")  # not for classifiers on features
 
 
 def _parser(description: str, save_dir: str, batch: int, epochs: int) -> Parser:
-    """The flags that both scripts have; save_dir, batch and epochs: published defaults."""
+    """A parser with the flags of both scripts; save_dir, batch, epochs: the published defaults."""
     parser = Parser(description)
     add = parser.add_argument
     add_experiment(parser, save_dir)
@@ -100,14 +103,15 @@ def _parser(description: str, save_dir: str, batch: int, epochs: int) -> Parser:
 
 
 def _add_select_wd(parser: Parser) -> None:
+    """Add --select_wd, which the scripts and `python -m probe` have."""
     parser.add_flag("--select_wd", help="bcl-transfer: choose weight decay on a held-out tenth of the training images")
 
 
 def _check_kind(args: argparse.Namespace, protocol: str, dataset: DataSet) -> None:
-    """Refuse a protocol that is not for this kind of data set, and options that have no meaning with it.
+    """Check that protocol and options are for this kind of data set.
 
     Raises:
-        InputError: they do not go together.
+        InputError: they are not.
     """
     if dataset.transfer and protocol not in for_set(dataset):
         raise InputError(f"{dataset.name} is for transfer: choose --protocol {' or '.join(for_set(dataset))}")
@@ -120,15 +124,16 @@ def _check_kind(args: argparse.Namespace, protocol: str, dataset: DataSet) -> No
 
 
 def _parse(parser: Parser, epochs: int, words: list[str] | None) -> argparse.Namespace:
+    """Parse the command line of a script, check it, and fill in what depends on the protocol."""
     args = with_protocol(parser, words)
     dataset, features = data_set(args.dataset), on_features(args.protocol)
     check_augment(args, dataset)
     _check_kind(args, args.protocol, dataset)
     reading_of(args)
-    own = PROTOCOLS[args.protocol].settings.get(dataset.style, {}) if features else {}
-    args.epochs = args.epochs or own.get("epochs", epochs)
-    args.seed = own.get("seed", 1) if args.seed is None else args.seed
-    # What would be a part of the other probes, and goes unused here.
+    defaults = PROTOCOLS[args.protocol].settings.get(dataset.style, {}) if features else {}
+    args.epochs = args.epochs or defaults.get("epochs", epochs)
+    args.seed = defaults.get("seed", 1) if args.seed is None else args.seed
+    # Options that some protocols have no use for.
     given = given_in(parser, args, "test_only", "trainSplit", "customSplit", "fullset", "valiSplit")
     if of_last_epoch(args.protocol) and (unused := [name for name in given if name in ("customSplit", "valiSplit")]):
         raise InputError(f"--protocol {args.protocol} has a list of its own and no validation: leave out --{unused[0]}")
@@ -149,10 +154,10 @@ def _parse(parser: Parser, epochs: int, words: list[str] | None) -> argparse.Nam
 
 
 def parse_cifar(description: str, words: list[str] | None = None) -> argparse.Namespace:
-    """Flags of train_cifar.py.
+    """The command line of train_cifar.py.
 
     Args:
-        words: the command line; None for this program's.
+        words: the command line; None for sys.argv.
 
     Raises:
         InputError: an unknown flag or a value out of range.
@@ -171,16 +176,16 @@ def parse_cifar(description: str, words: list[str] | None = None) -> argparse.Na
     parser.add_flag("--fixbn", help="batch norm of the frozen stages in evaluation mode")
     parser.add_flag("--prune", help="probe the pruned network")
     add("--prune_percent", type=float, default=0.3, help="share of the weights it lacks, in [0, 1)")
-    # The published schedule moves at the start of an epoch here, at its end in train_imagenet.py.
+    # As published, the scheduler steps at the start of an epoch here, at its end in train_imagenet.py.
     parser.set_defaults(step_at_end=False, on_bad_image="error", wd=2e-4, lr=0.1, decreasing_lr="75,90,95")
     return _parse(parser, 100, words)
 
 
 def parse_imagenet(description: str, words: list[str] | None = None) -> argparse.Namespace:
-    """Flags of train_imagenet.py; `fixto` is filled in.
+    """The command line of train_imagenet.py; `fixto` is filled in.
 
     Args:
-        words: the command line; None for this program's.
+        words: the command line; None for sys.argv.
 
     Raises:
         InputError: an unknown flag, a value out of range, two lists at once, or processes without their ranks.
@@ -216,7 +221,7 @@ def parse_imagenet(description: str, words: list[str] | None = None) -> argparse
     return args
 
 
-# What `python -m probe` hands on to each protocol's script; image files have more.
+# Options that `python -m probe` passes on to each protocol's script; for image files OF_FILES, too.
 HANDED_ON = (
     "checkpoint", "format", "mean", "std", "dataset", "data", "download", "num_workers", "augment", "precision",
     "memory_format", "tf32", "deterministic", "save-dir", "resume", "overwrite", "accept_changes", "save_steps",
@@ -226,7 +231,7 @@ OF_FILES = ("cache", "on_bad_image")
 
 
 def parse_protocols(description: str) -> argparse.Namespace:
-    """Flags of `python -m probe`.
+    """The command line of `python -m probe`.
 
     Raises:
         InputError: an unknown flag, a value out of range, or flags that do not go together.
@@ -257,13 +262,14 @@ def parse_protocols(description: str) -> argparse.Namespace:
     check_augment(args, data_set(args.dataset))
     for protocol in args.protocol:
         _check_kind(args, protocol, data_set(args.dataset))
-    args.image_size = args.image_size or None  # own images have none before they are found
+    args.image_size = args.image_size or None  # unknown for own images until they are opened
     reading_of(args)
     return args
 
 
 def handed_on(args: argparse.Namespace, style: str) -> list[str]:
     """The options of `python -m probe` that a script for data sets of a style takes, as words."""
-    values = {name: getattr(args, name.replace("-", "_")) for name in (*HANDED_ON, *(OF_FILES * (style == "imagenet")))}
+    names = (*HANDED_ON, *OF_FILES) if style == "imagenet" else HANDED_ON
+    values = {name: getattr(args, name.replace("-", "_")) for name in names}
     texts = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in values.items()}
     return [f"--{name}={value}" for name, value in texts.items() if value not in ("", None) and value is not False]

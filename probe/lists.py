@@ -12,36 +12,37 @@ from utils.errors import InputError
 def find_lists(
     settings: Settings, data: Opened, lists: Lists, train: str, val: str, group: str
 ) -> dict[str, ImageList | None]:
-    """The checked lists: 'train', 'val', 'group' (None where none is named) and, of files, 'test'.
+    """The checked lists: 'train', 'val', 'group' (None where none is named) and, for image files, 'test'.
 
-    'val' is None where the test images of a data set in memory validate, and is not there where a protocol needs no
-    validation. Of protocols on features 'train1', ... in place of 'train' and 'val'. An evaluation alone of image files
-    needs no 'train' and 'val'.
+    'val' is None where the probe validates on the test images of a data set in memory; it is left out where the
+    protocol does not validate. Protocols on features have 'train1', ... in place of 'train' and 'val'. An evaluation
+    alone of image files has neither.
 
     Args:
-        train, val, group: their names; val: '' for the data set's, or the word test. group: '' where nothing tells it.
+        train, val, group: names of the lists. val: '' for the data set's, or 'test'. group: '' for none.
 
     Raises:
         InputError: a list is bad, or training, validation and test share an image.
     """
     dataset = data.dataset
 
-    def read(name: str, *apart: ImageList) -> ImageList:
-        return lists.open(name, data, apart)
+    def read(name: str, *disjoint: ImageList) -> ImageList:
+        """The list of this name, which shares no image with the lists `disjoint`."""
+        return lists.open(name, data, disjoint)
 
-    found = {} if dataset.test_list is None else {"test": read(dataset.test_list)}
-    test = tuple(found.values())
-    found["group"] = read(group) if group else None
+    checked = {} if dataset.test_list is None else {"test": read(dataset.test_list)}
+    test = tuple(checked.values())
+    checked["group"] = read(group) if group else None
     if on_features(settings.protocol):
-        # The published list of Places shares images with the validation list, which has no part in this.
+        # The validation list is not read, as it is not used: the published list of Places shares images with it.
         names = probe_lists(settings.protocol, dataset)
-        return found | {f"train{i}": read(name, *test) for i, name in enumerate(names, 1)}
+        return checked | {f"train{i}": read(name, *test) for i, name in enumerate(names, 1)}
     if settings.test_only and test:
-        return found
+        return checked
     if of_last_epoch(settings.protocol):
-        return {"train": read(train, *test), **found}
-    held_out = None if val == "test" and not test else read(val or dataset.val_list, *test)
-    return {"train": read(train, *filter(None, [held_out]), *test), "val": held_out, **found}
+        return {"train": read(train, *test), **checked}
+    validation = None if val == "test" and not test else read(val or dataset.val_list, *test)
+    return {"train": read(train, *filter(None, [validation]), *test), "val": validation, **checked}
 
 
 def probe_lists(protocol: str, dataset: DataSet) -> list[str]:
@@ -57,6 +58,6 @@ def probe_lists(protocol: str, dataset: DataSet) -> list[str]:
 def origin(lists: dict[str, ImageList | None]) -> dict[str, dict[str, str] | None]:
     """File name, hash and source of each list."""
     return {
-        k: {"path": v.path.name, "sha1": v.sha1, "source": v.source} if v is not None else None
-        for k, v in lists.items()
+        name: {"path": item.path.name, "sha1": item.sha1, "source": item.source} if item is not None else None
+        for name, item in lists.items()
     }

@@ -15,32 +15,33 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 class Frozen:
-    """What must not move: a copy of the frozen weights and buffers, taken before training."""
+    """A copy of the frozen weights and buffers, taken before training, to check that they do not change."""
 
     def __init__(self, state: dict[str, torch.Tensor]) -> None:
-        self.before = {k: v.detach().clone() for k, v in state.items()}
+        self.tensors = {k: v.detach().clone() for k, v in state.items()}
 
     def moved(self, model: nn.Module) -> list[str]:
-        """Names of the frozen tensors that have another value now."""
-        now = model.state_dict()
-        return [k for k, v in self.before.items() if not torch.equal(v, now[k].to(v.device))]
+        """Names of the frozen tensors whose values have changed."""
+        state = model.state_dict()
+        return [name for name, value in self.tensors.items() if not torch.equal(value, state[name].to(value.device))]
 
     def check(self, model: nn.Module) -> None:
-        """Raise RuntimeError if anything frozen has moved: the probe would not be linear."""
+        """Raise RuntimeError if a frozen tensor has changed: the probe would not be linear."""
         if moved := self.moved(model):
             raise RuntimeError(f"{len(moved)} frozen tensors moved during the probe, {moved[0]} first")
 
 
 def frozen_modules(model: nn.Module, fixto: str) -> dict[str, nn.Module]:
-    """Stem and stages up to `fixto`, by name; none for 'nothing'. The last stage of the small ResNets is layer3."""
+    """Stem and stages up to `fixto`, name -> module; none for 'nothing'. The small ResNets end with layer3."""
     names = ("conv1", "bn1", *STAGES[: STAGES.index(fixto) + 1]) if fixto in STAGES else ()
     return {name: module for name, module in model.named_children() if name in names}
 
 
 def freeze(model: nn.Module, fixto: str, fixbn: bool) -> Frozen:
-    """Stop gradients up to stage `fixto`; returns what to check.
+    """Freeze the parameters of the stages up to `fixto`; returns a copy of them to check.
 
-    With `fixbn` the running statistics of those stages stay, too: Network.train() keeps them in evaluation mode.
+    With `fixbn`, the batch-norm statistics of those stages are frozen, too: Network.train() keeps them in evaluation
+    mode.
     """
     fixed = {}
     for name, module in frozen_modules(model, fixto).items():
@@ -52,11 +53,11 @@ def freeze(model: nn.Module, fixto: str, fixbn: bool) -> Frozen:
 
 
 class Network:
-    """A model, and the part that the probe trains: all that is not frozen, or a classifier on a frozen backbone.
+    """A model, and the part that is trained: all that is not frozen, or only the classifier on a frozen backbone.
 
     Args:
-        model: after `freeze`. still: modules that stay in evaluation mode, of frozen_modules. fixbn: whether all
-            frozen stages are among them; only then can a FrozenBackbone compute their features.
+        model: after `freeze`. still: the frozen modules that stay in evaluation mode. fixbn: whether all frozen stages
+            are among them; only then can a FrozenBackbone compute their features.
     """
 
     def __init__(
@@ -67,36 +68,40 @@ class Network:
         self.backbone = frozen_backbone(model, *compute.placement) if fixbn and not trained else None
         self.trained = compute.distributed(model if self.backbone is None else model.fc, world)
         self._validation: list | None = None
-        moving = [] if self.backbone is not None or world.size == 1 else [*model.named_buffers()]
-        self._moving = [value for name, value in moving if name.endswith(("running_mean", "running_var"))]
+        buffers = [] if self.backbone is not None or world.size == 1 else [*model.named_buffers()]
+        self._statistics = [value for name, value in buffers if name.endswith(("running_mean", "running_var"))]
 
     def share_statistics(self) -> None:
-        """Let all processes have the mean of their batch norms' statistics, after each step: validation is shared out
-        among them, and a checkpoint has those of one. On CUDA synchronised ones are equal already."""
-        if self._moving:
-            means = mean_over_processes(torch.cat([value.flatten() for value in self._moving]))
-            for value, mean in zip(self._moving, means.split([v.numel() for v in self._moving]), strict=True):
+        """Set the running statistics of batch norm to their mean over the processes, after each step.
+
+        Validation images are divided among the processes, and a checkpoint has the statistics of one of them. On CUDA,
+        synchronised batch norm has made them equal already.
+        """
+        if self._statistics:
+            means = mean_over_processes(torch.cat([value.flatten() for value in self._statistics]))
+            sizes = [value.numel() for value in self._statistics]
+            for value, mean in zip(self._statistics, means.split(sizes), strict=True):
                 value.copy_(mean.view_as(value))
 
     def train(self) -> None:
-        """Training mode, but for `still`, whose batch norms keep their running statistics."""
+        """Set training mode, except for the modules `still`, whose batch norms keep their running statistics."""
         self.model.train()
         for module in self.still.values():
             module.eval()
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
-        """What `logits` reads, of images [n, 3, H, W] in [0, 1]: features [n, C] of a frozen backbone, else images."""
+        """The inputs of `logits`: of images [n, 3, H, W] in [0, 1] a frozen backbone's features [n, C], else images."""
         return images if self.backbone is None else self.backbone.features(images)
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[n, classes] float32, with a graph to what is trained."""
+        """[n, classes] float32, with the autograd graph to the trained parameters."""
         if self.backbone is not None:
             return self.trained(inputs)
         with self.compute.autocast():
             return self.trained(inputs).float()
 
     def evaluate(self, images: Images, classes: int) -> dict[str, Any]:
-        """Accuracy on the same validation images each time; features of a frozen backbone are extracted once."""
+        """Accuracy on the validation images, the same at each call, as features of a frozen backbone are kept."""
         if self.backbone is None:
             return evaluate(self.model, images, classes, self.compute)
         if self._validation is None:

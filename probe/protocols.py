@@ -1,4 +1,4 @@
-"""The protocols of the probes, one entry each, and where a run departs from its protocol."""
+"""The protocols of the probes, one entry each, and how a run departs from its protocol."""
 
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -6,7 +6,7 @@ from typing import Any
 
 from data.sets.base import DataSet, Split
 
-# Settings of the SDCLR paper's probes, as its scripts give them, by DataSet.style.
+# Settings of the SDCLR paper's probes, as in its scripts, by DataSet.style.
 _CIFAR = dict(
     lr=30.0, wd=0.0, momentum=0.9, batch_size=128, fixto="layer4", fixbn=True, seed=1, cosineLr=False, prune=False,
     start_epoch=0,
@@ -18,15 +18,15 @@ _LINEAR, _FEW = {"epochs": 30, "decreasing_lr": [10, 20]}, {"epochs": 100, "decr
 _FEATURES = {"epochs": 500, "seed": 10, "prune": False}
 _BCL = {"cifar": _FEATURES, "imagenet": _FEATURES}
 
-# Of transfer (BCL's table 4, whose paper gives no settings): chosen here. On features, BCL's own probe; on augmented
-# images, MoCo's linear classification (He et al., CVPR 2020, section 4.1).
+# Of transfer (BCL's table 4; the paper gives no settings): our choice. On features, it is BCL's other probe; on
+# augmented images, MoCo's linear classification (He et al., CVPR 2020, section 4.1).
 _TRANSFER = {"imagenet": {**_FEATURES, "select_wd": False}}
 _AUGMENTED = {"imagenet": {
     **_CIFAR, "batch_size": 256, "seed": 10, "epochs": 100, "decreasing_lr": [60, 80], "test_freq": 10,
 }}  # fmt: skip
 
 
-# Of supervised learning (probe/supervised/), options of the scripts that have these values unless others are given.
+# Of supervised learning (probe/supervised/): defaults of the scripts' options.
 _SHARED = {
     "momentum": 0.9, "wd": 5e-4, "init_lr_scale": 1.0, "select": "last", "test_freq": 10, "seed": 1, "prune": False,
     "start_epoch": 0,
@@ -38,33 +38,33 @@ _CE = {
     "cifar": {**_MEMORY, **_WHOLE, "epochs": 200, "warmup": 5},
     "imagenet": {**_FILES, **_WHOLE, "epochs": 90, "warmup": 0},
 }
-_AGAIN = {"epochs": 10, "warmup": 0, "fixto": "layer4", "fixbn": True, "crt_bn": "fixed"}
-_CRT = {style: {**how, **_AGAIN, "ce_epochs": how["epochs"]} for style, how in _CE.items()}
-_LA = {style: {**how, "tau": 1.0} for style, how in _CE.items()}
-_POSTHOC = {style: {**how, "tau": 1.0, "ce_epochs": how["epochs"]} for style, how in _CE.items()}
+_RETRAIN = {"epochs": 10, "warmup": 0, "fixto": "layer4", "fixbn": True, "crt_bn": "fixed"}
+_CRT = {style: {**settings, **_RETRAIN, "ce_epochs": settings["epochs"]} for style, settings in _CE.items()}
+_LA = {style: {**settings, "tau": 1.0} for style, settings in _CE.items()}
+_POSTHOC = {style: {**settings, "tau": 1.0, "ce_epochs": settings["epochs"]} for style, settings in _CE.items()}
 CHOSEN = "BCL's paper tells no settings of its table 3: all are chosen here"
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """One protocol: labelled images, what is trained on them and how, which epoch counts.
+    """A protocol: which labelled images are used, what is trained on them and how, and which epoch is tested.
 
-    name: in results and on command lines. label: in tables, as exp_analyse.py's --probe.
-    settings: by DataSet.style, options of the probe's script and their values: what is trained (fixto), optimizer (lr,
-    wd, momentum), schedule (epochs, decreasing_lr), how often epochs are validated to select the best (test_freq; by
-    Top-1, image files by Top-5). A run that has others says so in its result.
-    few_shot: on few labelled images. classifier: module and function of what is trained on features that are extracted
-    once, (features.extract.Features, values [n, C], classes) -> scores [n, classes]; its last state counts. Without
-    one, SGD trains on augmented images. takes: options of the script that the function has as keywords.
-    shots: with a classifier, labelled images of each class, 0 for all; accuracy is the mean over the lists of so many.
-    transfer: it is for the sets that a frozen network is transferred to, and for no others. last: without a classifier,
-    nothing validates, so that the last epoch counts.
-    supervised: '' for probes of a frozen network. Of supervised learning on a long-tailed list, what is trained: the
-    'whole' network, the 'classifier' anew, or 'nothing', where the logits alone are adjusted; the last two begin with a
-    finished run of protocol ce. `settings` are the options' defaults then.
+    name: in results and on command lines. label: in tables, as in exp_analyse.py's --probe.
+    settings: by DataSet.style, options of the probe's script and their values: what is frozen (fixto), optimizer (lr,
+    wd, momentum), schedule (epochs, decreasing_lr), epochs between the validations that select the best epoch
+    (test_freq; by Top-1, for image files by Top-5). A run with other values records them as departures in its result.
+    few_shot: whether few labelled images are used. classifier: module and function of a classifier on features that are
+    extracted once, (features.extract.Features, values [n, C], classes) -> scores [n, classes], without selection of an
+    epoch. With '', SGD trains on augmented images. takes: options of the script that the function takes as keywords.
+    shots: with a classifier, labelled images of each class, 0 for all; accuracy is the mean over all lists of that
+    size. transfer: whether it is for the sets that a frozen network is transferred to, and for no others. last: without
+    a classifier, whether the last epoch is tested, without validation.
+    supervised: '' for probes of a frozen network. For supervised learning on a long-tailed list, what is trained: the
+    'whole' network, a new 'classifier', or 'nothing', where only the logits are adjusted; the last two begin with a
+    finished run of protocol ce. Then `settings` are the defaults of the options.
     adjusted: whether the logits are adjusted by the classes' shares, with factor tau.
-    paper: whose recipes run it, on data sets of these styles. beside: of a few-shot protocol, labels of protocols with
-    all labels that figures show it against: the first that was run.
+    paper: whose recipes run it, on data sets of these `styles`. beside: of a few-shot protocol, labels of the protocols
+    with all labels that figures compare it with; the first one that was run is taken.
     """
 
     name: str
@@ -89,10 +89,10 @@ class Protocol:
 
 
 def _of_bcl(name: str, shots: int, **more: Any) -> Protocol:
-    """Table 1 of BCL's paper and its authors' README have the 100-shot one; of image files they have no other."""
-    how = {"classifier": "probe.on_features:linear", "takes": ("epochs",), "paper": "bcl"}
+    """A probe of BCL; 100-shot, the only one for image files, is in the paper's table 1 and in its authors' README."""
+    common = {"classifier": "probe.on_features:linear", "takes": ("epochs",), "paper": "bcl"}
     beside = ("bcl-full", "linear") if shots else ()
-    return Protocol(name, name, _BCL, bool(shots), shots=shots, beside=beside, **how, **more)
+    return Protocol(name, name, _BCL, bool(shots), shots=shots, beside=beside, **common, **more)
 
 
 PROTOCOLS = {protocol.name: protocol for protocol in (
@@ -114,10 +114,10 @@ PROTOCOLS = {protocol.name: protocol for protocol in (
     Protocol("la-posthoc", "la-posthoc", _POSTHOC, supervised="nothing", adjusted=True),
 )}  # fmt: skip
 
-# What exp_analyse.py calls the protocols.
+# exp_analyse.py's names of the protocols -> their names.
 PROBES = {protocol.label: name for name, protocol in PROTOCOLS.items()}
 
-# In place of what BestModel.load tells, where no epoch is chosen.
+# In place of the result of BestModel.load, where no epoch is selected.
 LAST_EPOCH = {"epoch": None, "val": None, "config": None, "lists": None}
 
 PROTOCOL_VERSION = 1
@@ -131,7 +131,7 @@ def for_set(dataset: DataSet) -> list[str]:
 
 
 def of_last_epoch(name: str) -> bool:
-    """Whether the last epoch counts in the protocol of this name, which then needs no validation images."""
+    """Whether the protocol of this name tests the last epoch, so that it needs no validation images."""
     return name in PROTOCOLS and PROTOCOLS[name].last
 
 
@@ -141,32 +141,32 @@ def on_features(name: str) -> bool:
 
 
 def supervised(name: str) -> Protocol | None:
-    """The protocol of this name where it is one of supervised learning."""
-    found = PROTOCOLS.get(name)
-    return found if found and found.supervised else None
+    """The protocol of this name if it is one of supervised learning, else None."""
+    protocol = PROTOCOLS.get(name)
+    return protocol if protocol and protocol.supervised else None
 
 
 def trains_on_images(name: str) -> bool:
-    """Whether a protocol has epochs on augmented images: not on features, nor a post-hoc adjustment alone."""
-    found = supervised(name)
-    return not on_features(name) and not (found and found.supervised == "nothing")
+    """Whether a protocol trains for epochs on augmented images: neither on features nor by post-hoc adjustment."""
+    protocol = supervised(name)
+    return not on_features(name) and not (protocol and protocol.supervised == "nothing")
 
 
 def options_of(protocol: Protocol, style: str) -> dict[str, str]:
-    """What a protocol that trains on images gives the options of its script, lists apart: name -> text.
+    """The options, except for lists, that a protocol on images gives its script: name -> text.
 
     Args:
         style: of the data set (DataSet.style).
     """
     settings = protocol.settings[style]
-    found = {name: f"{settings[name]:g}" for name in ("epochs", "lr", "wd", "test_freq", "seed")}
-    found |= {"weight-decay": found["wd"], "batch-size": str(settings["batch_size"]), "fixto": settings["fixto"]}
-    return found | {"fixbn": "True", "decreasing_lr": ",".join(map(str, settings["decreasing_lr"]))}
+    options = {name: f"{settings[name]:g}" for name in ("epochs", "lr", "wd", "test_freq", "seed")}
+    options |= {"weight-decay": options["wd"], "batch-size": str(settings["batch_size"]), "fixto": settings["fixto"]}
+    return options | {"fixbn": "True", "decreasing_lr": ",".join(map(str, settings["decreasing_lr"]))}
 
 
 def labelled_list(config: dict[str, Any], dataset: DataSet) -> str:
-    """The list of labelled images that a probe's settings name, or the data set's; of supervised learning that is the
-    long-tailed list of its first split."""
+    """The list of labelled images that a probe's settings name, or the data set's default; for supervised learning the
+    default is the long-tailed list of the first split."""
     if config.get("fullset"):
         return dataset.train_list
     given = config.get("customSplit") or config.get("trainSplit")
@@ -176,10 +176,10 @@ def labelled_list(config: dict[str, Any], dataset: DataSet) -> str:
 
 
 def protocol_of(config: dict[str, Any], dataset: DataSet) -> tuple[str, dict[str, list]]:
-    """The protocol's name, and where the run departs from it: setting -> [ours, the protocol's].
+    """The protocol's name, and the run's departures from it: setting -> [the run's value, the protocol's].
 
     Args:
-        config: train_cifar.py's or train_imagenet.py's settings of the training.
+        config: the settings of train_cifar.py or train_imagenet.py in the training.
     """
     train = labelled_list(config, dataset)
     few_shot, linear = dataset.is_few_shot(train), train.removesuffix(".txt") == dataset.train_list
@@ -187,11 +187,11 @@ def protocol_of(config: dict[str, Any], dataset: DataSet) -> tuple[str, dict[str
     if name not in PROTOCOLS:
         return name, {}
     wanted = PROTOCOLS[name].settings.get(dataset.style, {})
-    departs = {k: [config[k], v] for k, v in wanted.items() if config[k] != v}
+    departs = {setting: [config[setting], value] for setting, value in wanted.items() if config[setting] != value}
     split = dataset.split_of(train)
     if PROTOCOLS[name].supervised and not (split and split.long_tailed):
         departs["list"] = [PurePath(train).name, "a long-tailed one"]
-    size = config.get("image_size") or dataset.size  # older settings of images in memory have none
+    size = config.get("image_size") or dataset.size  # older runs on images in memory do not have the setting
     if size != dataset.size and not dataset.own:
         departs["image_size"] = [size, dataset.size]
     if config["valiSplit"] not in ("", dataset.val_list) and config.get("select") != "last":

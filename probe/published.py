@@ -8,8 +8,8 @@ class Script(NamedTuple):
 
     prefix: of the names in a checkpoint's state_dict. numbered: epochs between model_<epoch>.pt, 0 for none. still: the
     last stage whose batch norms --fixbn keeps in evaluation mode, '' for that of --fixto. per_class: how the line of
-    the accuracies of the classes begins; each is divided by `unit` (percent) and written in the format `number`.
-    results: the lines that follow it. tells_processes: its first line has their number.
+    per-class accuracies begins; each is divided by `unit` (in percent) and written in the format `number`. results: the
+    lines after it. tells_processes: whether the first line has the number of processes.
     """
 
     prefix: str
@@ -22,12 +22,12 @@ class Script(NamedTuple):
     tells_processes: bool = False
 
     def per_class_line(self, scores: dict[str, Any]) -> str:
-        """The line of accuracies by class."""
-        words = ("nan" if a is None else format(a / self.unit, self.number) for a in scores["per_class"])
-        return f"{self.per_class} is {' '.join(words)} "
+        """The line of per-class accuracies."""
+        numbers = ("nan" if a is None else format(a / self.unit, self.number) for a in scores["per_class"])
+        return f"{self.per_class} is {' '.join(numbers)} "
 
     def result_lines(self, scores: dict[str, Any]) -> list[str]:
-        """The lines of an evaluation."""
+        """The result lines of an evaluation."""
         return [self.per_class_line(scores), *(line.format(**scores) for line in self.results)]
 
 

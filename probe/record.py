@@ -18,43 +18,43 @@ from utils.files import replace_file
 
 
 def log_validation(log: Log, epoch: int, scores: dict[str, Any], script: Script) -> None:
-    """The published line of a validation during training, and its numbers."""
+    """Log the published line of a validation during training, and write its numbers to metrics.jsonl."""
     log.detail(f"Epoch: {epoch} {script.per_class_line(scores)}")
     log.detail(f"Epoch: {epoch} validation tacc is {scores['top1']:.2f}, top5 {scores['top5']:.2f}")
     log.metrics(epoch=epoch, val_top1=scores["top1"], val_top5=scores["top5"])
 
 
 def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: float, log: Log) -> dict[str, Any]:
-    """Print the published result lines and write results.json, the whole record of the evaluation; returns it.
+    """Log the published result lines, and write results.json, the record of the evaluation.
 
     Args:
         scores, best: from probe.stages.test. seconds: wall time of the run.
 
     Returns:
-        What results.json holds; {} in other processes than the main one.
+        The content of results.json; {} in other processes than the main one.
     """
-    how, dataset, lists = probe.settings, probe.dataset, probe.sources.lists
+    settings, dataset, lists = probe.settings, probe.dataset, probe.sources.lists
     for line in probe.script.result_lines(scores):
         log.info(line)
-    # An evaluation alone reports the settings of the training; the authors' files do not have theirs.
+    # An evaluation alone records the settings of the training, which the authors' files do not have.
     config = best["config"] or probe.run.saving.settings
     protocol, departs = _protocol(probe, config)
-    groups, test = None, lists.get("test")  # of files
+    groups, test = None, lists.get("test")  # only image files have a test list
     counts = group_sizes(lists["group"], dataset.classes)
     if counts is not None and None not in scores["per_class"]:
         groups = summarise(scores["per_class"], dataset.groups(counts))
         log.info(_numbers(groups))
     if not log.main:
         return {}
-    # An evaluation alone reports the lists of the training, too.
-    trained_on = {k: v for k, v in (best["lists"] or {}).items() if k in ("train", "val")}
+    # An evaluation alone records the lists of the training, too.
+    trained_on = {name: item for name, item in (best["lists"] or {}).items() if name in ("train", "val")}
     result = {
-        "experiment": how.experiment,
+        "experiment": settings.experiment,
         "protocol": protocol,
         "protocol_version": PROTOCOL_VERSION,
         "departs": departs,
         "dataset": dataset.name,
-        "model": how.model,
+        "model": settings.model,
         "lists": {**origin(lists), **trained_on},
         "pixels": probe.sources.data.pixels,
         "checkpoint": config["checkpoint"],
@@ -76,8 +76,8 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
 
 
 def _protocol(probe: Probe, config: dict[str, Any]) -> tuple[str, dict[str, list]]:
-    """protocol_of, and where BCL's lists are of another size, or the images are others, or were of another size in
-    pre-training."""
+    """protocol_of with more departures: of the run of protocol ce before it, other images, another size of the images
+    in pre-training, other numbers of shots."""
     protocol, departs = protocol_of(config, probe.dataset)
     departs |= departures(config["ce"]) if config.get("ce") else {}
     pixels = probe.sources.data.pixels
@@ -87,26 +87,27 @@ def _protocol(probe: Probe, config: dict[str, Any]) -> tuple[str, dict[str, list
     if trained_at not in (None, size):
         departs |= {"pretraining_image_size": [trained_at, size]}
     if on_features(protocol) and (wanted := PROTOCOLS[protocol].shots):
-        # Digits have smaller lists, and so have trees with fewer images; all classes have equally many.
+        # The lists of digits, and of folders with few images, are smaller; all classes have equally many images.
         shots = len(probe.sources.lists["train1"]) // probe.dataset.classes
         departs |= {"shots": [shots, wanted]} if shots != wanted else {}
     return protocol, departs
 
 
 def _supervised(probe: Probe, config: dict[str, Any]) -> dict[str, Any]:
-    """All settings of supervised learning, as nobody has published them."""
+    """All settings of supervised learning, which are recorded as none are published."""
     names = PROTOCOLS[config["protocol"]].settings[probe.dataset.style]
     return {"settings": {name: config.get(name) for name in names}, "ce": config.get("ce") or None, "note": CHOSEN}
 
 
 def _numbers(numbers: dict[str, float | None]) -> str:
+    """Accuracies in percent as a line: `Many 61.20  Medium -`."""
     return "  ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in numbers.items())
 
 
 def outcome(probe: Probe, result: dict[str, Any], folder: Path) -> str:
-    """What a quiet probe says at its end, one line: the run, its protocol, its accuracies in percent, its log."""
-    how = probe.settings
-    told = ", ".join(filter(None, [result["protocol"], done_before(probe.done, how.epochs)]))
-    found = _numbers(result["groups"] or {"top1": result["top1"], "top5": result["top5"]})
-    verb = "evaluated" if how.test_only else "probed"
-    return f"{verb} {how.experiment} ({told}): {found}, log in {folder / 'log.txt'}"
+    """The result line of a quiet probe: the run, its protocol, its accuracies in percent, its log."""
+    settings = probe.settings
+    summary = ", ".join(filter(None, [result["protocol"], done_before(probe.done, settings.epochs)]))
+    accuracies = _numbers(result["groups"] or {"top1": result["top1"], "top5": result["top5"]})
+    verb = "evaluated" if settings.test_only else "probed"
+    return f"{verb} {settings.experiment} ({summary}): {accuracies}, log in {folder / 'log.txt'}"

@@ -1,4 +1,4 @@
-"""A probe from its command line: images, lists, network and files, of images in memory and of image files alike."""
+"""Set up a probe from its command line: images, lists, network and files, for images in memory and for image files."""
 
 import argparse
 from collections.abc import Iterable
@@ -51,14 +51,13 @@ from utils.errors import InputError
 
 
 class Sources:
-    """Where a probe's images come from. All are looked for here, so that what is missing is told before the run begins.
+    """The images of a probe. All are looked for when it is made, so that missing ones are known before the run begins.
 
     Args:
-        settings: of the probe. views: how images become views. data: the opened data set. lists: the checked ones by
-            name (find_lists).
+        settings: of the probe. views: how images become views. data: the opened data set. lists: from find_lists.
 
     Raises:
-        InputError: images are not there, or the batch size does not divide by the processes.
+        InputError: images are missing, or the batch size is not divisible by the processes.
     """
 
     def __init__(
@@ -77,18 +76,18 @@ class Sources:
                 self._batches[name] = data.labelled(lists[name], self.views, batch, world)
 
     def images(self, name: str, bad: BadImages) -> Images:
-        """The images of 'val', 'test' or 'train1', ..., in batches, as they are evaluated."""
+        """Batches of the images of 'val', 'test' or 'train1', ..., for evaluation or extraction of features."""
         return images_of(self._batches[name], bad)
 
     def training(self, steps: int = 1) -> Iterable[Batch]:
-        """Shuffled Batches of augmented images for so many steps each, views [n, 1, 3, S, S]; the last may be short."""
+        """Shuffled Batches of augmented images, views [n, 1, 3, S, S], of `steps` steps each; the last may be short."""
         sampler = sampler_of(self.settings, self.train, self.world, self.views.seed)
         batch = self.batch // self.world.size * steps
         return view_loader(self.train, sampler, batch, self.views.workers, self.world.device)
 
 
 class Probe(NamedTuple):
-    """All that a probe needs, its weights loaded; `done` is the number of epochs that are."""
+    """All that a probe needs, with its weights loaded; `done` is the number of epochs that are done."""
 
     settings: Settings
     dataset: DataSet
@@ -104,85 +103,108 @@ class Probe(NamedTuple):
 
     @property
     def on_features(self) -> bool:
-        """Whether it trains on features that are extracted once (BCL's protocols)."""
+        """Whether the protocol trains on features that are extracted once."""
         return on_features(self.settings.protocol)
 
     @property
     def trains(self) -> bool:
-        """Whether it has epochs on images."""
+        """Whether it trains for epochs on augmented images."""
         return trains_on_images(self.settings.protocol) and not self.settings.test_only
 
     @property
     def counts(self) -> list[int]:
-        """Training images of each class."""
+        """Number of training images of each class."""
         return class_counts(self.sources.lists["train"], self.dataset.classes)
 
     @property
     def script(self) -> Script:
-        """Whose published lines and files it writes."""
+        """The published script whose log lines and files it writes."""
         return SCRIPTS[self.dataset.style]
 
     def training(self) -> Training:
-        """What its epochs are made with: of the loader's Batches, each has several steps where views are quickly made
-        and the backbone is frozen."""
-        how, script = self.settings, self.script
-        still = frozen_modules(self.model, script.still or how.fixto) if how.fixbn else {}
+        """What the epochs need.
+
+        With a frozen backbone, each Batch of the loader serves several steps, if the data set's views are made quickly:
+        the features of `dataset.at_once` images are computed together.
+        """
+        settings, script, world = self.settings, self.script, self.world
+        still = frozen_modules(self.model, script.still or settings.fixto) if settings.fixbn else {}
         model = self.model
-        if supervised(how.protocol) and self.world.size > 1 and self.world.device.type == "cuda":
+        if supervised(settings.protocol) and world.size > 1 and world.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        network = Network(model, still, how.fixbn, self.compute, self.world)
-        steps = 1 if network.backbone is None else max(1, self.dataset.at_once // how.batch_size)
-        each, loader = how.batch_size // self.world.size, self.sources.training(steps)
-        if supervised(how.protocol):
-            loss = loss_of(how, self.counts, self.world.device)
-            schedule = WarmUpCosine(how.epochs, how.lr, how.warmup)
-            return Training(network, loader, self.optimizer, schedule, each, self.world, loss)
-        schedule = Schedule(how.epochs, how.lr, how.decreasing_lr, how.cosineLr, how.step_at_end)
-        return Training(network, loader, self.optimizer, schedule, each, self.world)
+        network = Network(model, still, settings.fixbn, self.compute, world)
+        steps = 1 if network.backbone is None else max(1, self.dataset.at_once // settings.batch_size)
+        batch, loader = settings.batch_size // world.size, self.sources.training(steps)
+        if supervised(settings.protocol):
+            loss = loss_of(settings, self.counts, world.device)
+            schedule = WarmUpCosine(settings.epochs, settings.lr, settings.warmup)
+            return Training(network, loader, self.optimizer, schedule, batch, world, loss)
+        lr, falls = settings.lr, settings.decreasing_lr
+        schedule = Schedule(settings.epochs, lr, falls, settings.cosineLr, settings.step_at_end)
+        return Training(network, loader, self.optimizer, schedule, batch, world)
 
     def __str__(self) -> str:
-        """How it runs, for the log."""
+        """Processes, device, precision and views, for the log."""
         processes = f"{self.world.size} process(es) on " if self.script.tells_processes else ""
         return f"{processes}{self.world.device.type}, {self.compute}, {self.settings.augment} views"
 
 
 def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
-    """By its option, by the experiment's name, else the long-tailed list of the split that the checkpoint was
-    pre-trained on; '' where nothing tells it. Of supervised learning that of the list that is learned from."""
+    """The list whose class sizes define Many, Medium and Few; '' where none is known.
+
+    It is given by the option, or else by the experiment's name, or else it is the long-tailed list of the split that
+    the checkpoint was pre-trained on. Supervised learning takes that of its own split instead of the last two.
+    """
     if supervised(args.protocol):
         train = labelled_list(vars(args), dataset)
         split = dataset.split_of(train)
         return args.groupSplit or (dataset.tailed_list(split) if split else train)
-    if named := args.groupSplit or dataset.grouping_list(args.experiment):
-        return named
+    if given := args.groupSplit or dataset.grouping_list(args.experiment):
+        return given
     settings = vars(args)
-    if args.test_only:  # the training's
+    if args.test_only:  # then the settings of the training name the checkpoint
         settings, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
     return tailed_list_of(settings, dataset)
 
 
+def _checked_lists(
+    settings: Settings, args: argparse.Namespace, data: Opened, lists: Lists
+) -> dict[str, ImageList | None]:
+    """find_lists by a command line; supervised learning needs images of all classes, and the list of protocol ce."""
+    dataset, protocol = data.dataset, supervised(args.protocol)
+    train, group = labelled_list(vars(args), dataset), _grouping_list(args, dataset)
+    checked = find_lists(settings, data, lists, train, args.valiSplit, group)
+    if protocol and "train" in checked:
+        class_counts(checked["train"], dataset.classes)
+        check_list(protocol, result_of_ce(args.ce), checked["train"])
+    return checked
+
+
 def _start_of(args: argparse.Namespace) -> tuple[str, Reading]:
-    """The file that the network begins with, '' for none, and how it is read: that of a run of protocol ce, or the
-    checkpoint that is given."""
-    if first := network_of(args):
-        return first, Reading("", None, None)
+    """The file of the weights that the network starts from, '' for none, and how it is read: from the run of protocol
+    ce before it, or the checkpoint that is given."""
+    if ce_model := network_of(args):
+        return ce_model, Reading("", None, None)
     protocol = supervised(args.protocol)
     return "" if protocol and protocol.after_ce else args.checkpoint, reading_of(args)
 
 
 def _other_size(args: argparse.Namespace, dataset: DataSet, size: int) -> list[str]:
-    """A line where the encoder was pre-trained on views of another size, in pixels."""
+    """A note for the log, in a list, if the encoder was pre-trained on views of another size (in pixels); else []."""
     trained_at = size_of(pretraining_of(vars(args)), dataset)
-    other = trained_at not in (None, size)
-    return [f"it was pre-trained at {trained_at} pixels, and is probed at {size}"] if other else []
+    differs = trained_at not in (None, size)
+    return [f"it was pre-trained at {trained_at} pixels, and is probed at {size}"] if differs else []
 
 
-def _load_encoder(model: nn.Module, source: Source | None, args: argparse.Namespace) -> str:
-    """Load the network that a run begins with; returns what it is. Where protocol ce has trained it, all but a
-    classifier that is learned anew."""
+def _load_weights(model: nn.Module, source: Source | None, args: argparse.Namespace) -> str:
+    """Load the weights that the network starts from; returns a note on them for the log.
+
+    Of a run of protocol ce, the classifier is loaded, too, unless a new one is trained.
+    """
     pruned = args.prune_percent if args.prune else 0.0
-    if network_of(args):  # with single batch norm, whatever it began with
-        return load_backbone(model, source, supervised(args.protocol).supervised == "classifier", -1, pruned)
+    if network_of(args):  # protocol ce saves single batch norm, even if its own start had dual batch norm
+        new_classifier = supervised(args.protocol).supervised == "classifier"
+        return load_backbone(model, source, new_classifier, -1, pruned)
     return load_backbone(model, source, args.cvt_state_dict, args.bnNameCnt, pruned)
 
 
@@ -190,7 +212,7 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
     """Find images and lists, build the network, load what --checkpoint, --resume and --test_only ask for.
 
     Args:
-        args: of probe.flags; `precision` is filled in. lists: where they are looked for; default split/.
+        args: of probe.flags; `precision` is filled in. lists: where lists are looked for; default split/.
 
     Raises:
         InputError: data, a list, a checkpoint or the experiment's folder is bad, or settings do not go together.
@@ -201,20 +223,15 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
     data = dataset.open(args.data, args.download, opening_of(args, Path(args.save_dir) / args.experiment))
     dataset = data.dataset
     check_augment(args, dataset)
-    how, views = taken(Settings, args), views_of(args)
-    group = _grouping_list(args, dataset)
-    found = find_lists(how, data, lists or Lists(), labelled_list(vars(args), dataset), args.valiSplit, group)
-    protocol = supervised(args.protocol)
-    if protocol and "train" in found:
-        class_counts(found["train"], dataset.classes)
-        check_list(protocol, result_of_ce(args.ce), found["train"])
-    sources = Sources(how, views, data, found, world)
+    settings, views = taken(Settings, args), views_of(args)
+    checked = _checked_lists(settings, args, data, lists or Lists())
+    sources = Sources(settings, views, data, checked, world)
     seed_generators(args.seed)
     start, reading = _start_of(args)
     source = read_encoder(start, reading) if start and not args.test_only else None
     args.encoder = origin_of(args, source, dataset.stem(views.size))
     model = build_classifier(args.model, dataset.classes, args.encoder["stem"])
-    script, origins = SCRIPTS[dataset.style], origin(found)
+    script, origins = SCRIPTS[dataset.style], origin(checked)
     hashes = {name: item["sha1"] for name, item in origins.items() if item and name != "group"}
     saving = saving_of(args, processes=world.size, lists=hashes)
     saving = replace(saving, every=args.save_freq, numbered=script.numbered, checkpoint=start)
@@ -224,17 +241,17 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
              "best_prec1": best, "scaler": Scaler(compute.scaler), "lists": Note(origins)}  # fmt: skip
     # Classifiers on features are trained anew each time.
     run = Run(saving, world, parts, resumable=trains_on_images(args.protocol))
-    run.told += data.told
+    run.notes += data.told
     if args.test_only:
-        best.load(saving.settings)  # a bad one is reported before the log begins
-        run.told.append(f"evaluating {best.path}")
+        best.load(saving.settings)  # so that a bad file is an error before the log begins
+        run.notes.append(f"evaluating {best.path}")
     else:
-        run.told += [_load_encoder(model, source, args), *_other_size(args, dataset, views.size)]
+        run.notes += [_load_weights(model, source, args), *_other_size(args, dataset, views.size)]
     frozen = freeze(compute.on_device(model), args.fixto, args.fixbn)
     trained = parameter_groups(model, args.init_lr_scale)
     optimizer.optimizer = sgd(trained, args.lr, args.momentum, args.wd, args.nesterov)
     done = None if args.test_only else resume(run, model, frozen)
     if done is not None:
-        frozen = freeze(model, args.fixto, args.fixbn)  # without --checkpoint, its weights are the run's
+        frozen = freeze(model, args.fixto, args.fixbn)  # a copy of the weights that were just resumed
     done = (0 if args.test_only else args.start_epoch) if done is None else done
-    return Probe(how, dataset, world, compute, sources, model, run, best, optimizer.optimizer, frozen, done)
+    return Probe(settings, dataset, world, compute, sources, model, run, best, optimizer.optimizer, frozen, done)

@@ -28,18 +28,18 @@ from utils.distributed import join, wait_for_all
 
 
 def run_probe(args: argparse.Namespace) -> None:
-    """A probe from its command line to its result: what both scripts do.
+    """Run a probe from its command line to its result; both scripts call it.
 
     Args:
         args: of probe.flags.
 
     Raises:
-        InputError: something that is given is bad, or an image is; see probe.setup.set_up.
+        InputError: the input or an image is bad; see probe.setup.set_up.
         Interrupted: a signal has come; all is saved.
     """
-    if comes_first := run_before(args):
-        args.ce = str(Path(comes_first.save_dir) / comes_first.experiment)
-        run_probe(comes_first)
+    if ce_args := run_before(args):
+        args.ce = str(Path(ce_args.save_dir) / ce_args.experiment)
+        run_probe(ce_args)
     started, dataset = time.perf_counter(), data_set(args.dataset)
     if args.check or args.test_only or not trains_on_images(args.protocol):
         release_signals()
@@ -62,47 +62,48 @@ def run_probe(args: argparse.Namespace) -> None:
 
 
 def train(probe: Probe, log: Log) -> None:
-    """The epochs that are not done yet; keeps in best_model.pt the best one on the validation images, or the last.
+    """Train the epochs that are not done yet; best_model.pt becomes the best one in validation, or the last.
 
     Raises:
         InputError: the loss is not finite, or an image is bad and --on_bad_image is error.
         Interrupted: a signal has come; all is saved.
-        RuntimeError: what is frozen has moved.
+        RuntimeError: a frozen tensor has changed.
     """
-    how, world, files = probe.settings, probe.world, probe.run
-    training, dataset, validates = probe.training(), probe.dataset, not of_last_epoch(how.protocol)
-    each = len(training.loader.sampler) * world.size
-    bar = progress(how.epochs * each, probe.done * each, f"{dataset.name} probe", world.main and not how.quiet)
-    reporter = Reporter(log, bar, BadImages(how.on_bad_image, log), how.log_interval)
-    for epoch in files.epochs(probe.done):
-        train_epoch(training, epoch, reporter, files)
-        due, score = epoch % how.test_freq == 0 or epoch == how.epochs, -1.0
+    settings, world, run = probe.settings, probe.world, probe.run
+    training, dataset, validates = probe.training(), probe.dataset, not of_last_epoch(settings.protocol)
+    images = len(training.loader.sampler) * world.size
+    shown = world.main and not settings.quiet
+    bar = progress(settings.epochs * images, probe.done * images, f"{dataset.name} probe", shown)
+    reporter = Reporter(log, bar, BadImages(settings.on_bad_image, log), settings.log_interval)
+    for epoch in run.epochs(probe.done):
+        train_epoch(training, epoch, reporter, run)
+        due, score = epoch % settings.test_freq == 0 or epoch == settings.epochs, -1.0
         if due and validates:
             scores = training.network.evaluate(probe.sources.images("val", reporter.bad), dataset.classes)
             reporter.bad.report()
             log_validation(log, epoch, scores, probe.script)
-            score = scores["top1" if supervised(how.protocol) else dataset.best]
+            score = scores["top1" if supervised(settings.protocol) else dataset.best]
         if due:
-            probe.best.save(files, epoch, score)
-        files.save(epoch)
+            probe.best.save(run, epoch, score)
+        run.save(epoch)
     bar.close()
     probe.frozen.check(probe.model)
 
 
 def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores on the test images (features.accuracy), and what is known of the epoch that they are of (BestModel.load).
+    """Scores on the test images (features.accuracy), and the record of the tested epoch (BestModel.load).
 
     Raises:
-        InputError: the best model is not there, or an image is bad and --on_bad_image is error.
+        InputError: best_model.pt is missing, or an image is bad and --on_bad_image is error.
     """
     wait_for_all()
     if probe.on_features:
         return _test_on_features(probe, log), LAST_EPOCH
-    how, bad = probe.settings, BadImages(probe.settings.on_bad_image, log)
-    if probe.trains or how.test_only:
+    settings, bad = probe.settings, BadImages(probe.settings.on_bad_image, log)
+    if probe.trains or settings.test_only:
         best = probe.best.load(probe.run.saving.settings)
     else:  # post-hoc adjustment of a network that another run has trained
-        adjust(probe.model.fc, probe.counts, how.tau)
+        adjust(probe.model.fc, probe.counts, settings.tau)
         best = LAST_EPOCH
     scores = evaluate(probe.model, probe.sources.images("test", bad), probe.dataset.classes, probe.compute)
     bad.report()
@@ -110,19 +111,20 @@ def test(probe: Probe, log: Log) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _test_on_features(probe: Probe, log: Log) -> dict[str, Any]:
-    """Scores of a classifier that is trained here, on features of the frozen backbone."""
-    how, classes, bad = probe.settings, probe.dataset.classes, BadImages(probe.settings.on_bad_image, log)
+    """Extract features with the frozen backbone, train a classifier on them, and score it on the test images."""
+    settings, classes, bad = probe.settings, probe.dataset.classes, BadImages(probe.settings.on_bad_image, log)
     backbone, features = frozen_backbone(probe.model, *probe.compute.placement), []
     for name in (*(name for name in probe.sources.lists if name.startswith("train")), "test"):
         features.append(extract(backbone, probe.sources.images(name, bad), probe.world.device))
         bad.report()
     *training, testing = features
-    chosen, told = {}, {}
-    if how.select_wd:
-        decay, scores = choose_decay(training[0], classes, how.epochs, how.seed)
+    selected, record = {}, {}
+    if settings.select_wd:
+        decay, scores = choose_decay(training[0], classes, settings.epochs, settings.seed)
         for value, score in scores.items():
             log.info(f"weight decay {value:g}: {score:.2f}% of a held-out tenth of the training images")
-        chosen = {"decay": decay}
-        told = {"weight_decay": {"chosen": decay, "held_out_top1": {f"{k:g}": v for k, v in scores.items()}}}
-    show = probe.world.main and not how.quiet
-    return evaluate_classifier(training, testing, classes, classifier_of(how, **chosen), how.seed, show) | told
+        selected = {"decay": decay}
+        accuracies = {f"{value:g}": score for value, score in scores.items()}
+        record = {"weight_decay": {"chosen": decay, "held_out_top1": accuracies}}
+    classifier, shown = classifier_of(settings, **selected), probe.world.main and not settings.quiet
+    return evaluate_classifier(training, testing, classes, classifier, settings.seed, shown) | record

@@ -11,25 +11,25 @@ import sys
 from pathlib import Path
 
 from recipes.flags import parse_recipe
-from recipes.own import told
+from recipes.own import summary
 from recipes.running import Programs, dry_run
 from recipes.steps import commands
 from utils.errors import run_main
 
 
 def main() -> None:
-    """Run the steps of a recipe, the first that fails being the last; where they are checked, all of them.
+    """Run the steps of a recipe one after another, up to the first that fails; with --check True, run all of them.
 
-    Each command is printed, unless it is to be quiet, and noted in the folder of the pre-training.
+    Each command is printed, except with --quiet True, and logged in the folder of the pre-training, except in a check.
     """
     recipe = parse_recipe(sys.argv[1:], __doc__)
     if recipe.dataset.own and not recipe.on("quiet") and not dry_run():
-        print(told(recipe.dataset, recipe.values), flush=True)
+        print(summary(recipe.dataset, recipe.values), flush=True)
     check, folder = recipe.on("check"), Path(recipe.folder) / recipe.experiment
     with Programs() as programs:
         for words in commands(recipe):
             line = shlex.join(words)
-            # What a check has to say does not name the run.
+            # The output of a check does not name its run, so its command is always printed.
             if dry_run() or check or not recipe.on("quiet"):
                 print(line, flush=True)
             if dry_run():

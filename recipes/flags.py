@@ -1,4 +1,4 @@
-"""Options of the recipes, of recipes.reproduce and of recipes.pretrained."""
+"""Options of the recipes and of recipes.pretrained."""
 
 import argparse
 import os
@@ -12,8 +12,8 @@ from typing import NamedTuple, Never
 from data.sets.registry import data_set
 from methods import choose
 from probe.protocols import PROTOCOLS, for_set
-from recipes.effects import without_effect
-from recipes.settings import GENERAL, METHOD_OPTIONS, PAPERS, Recipe, settle
+from recipes.settings import GENERAL, LINES, METHOD_OPTIONS, OF_PROTOCOLS, PAPERS, Recipe, settle
+from run.schedule import TWO_STAGE
 from utils.cli import Parser, check_text, home_expanded, not_negative
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -30,82 +30,90 @@ WHOLE = {
     "epochs", "batch_size", "workers", "port", "GPU_NUM", "nodes", "linear_epochs", "few_shot_epochs", "image_size",
     "save_steps", "monitor_freq", "head_width", "supervised_epochs", "crt_epochs", "rdzv_wait",
 }  # fmt: skip
-# Names of their own that the published scripts have for some.
+# Options that the published scripts spell in another way than their settings.
 SPELLINGS = {
     "-e": "epochs", "-s": "split", "-p": "port", "-w": "workers", "-g": "GPU_NUM", "-n": "nodes",
     "--pretrain_batch_size": "batch_size", "--pretrain_lr": "lr", "--only_few_shot": "few_shot_only",
     "--init": "method",
 }  # fmt: skip
 PATHS = {"data", "root"}
-FIXED = {"output_ch", "print_freq"}
-OF_SCRIPTS = {"dataset", "resizeLower"}  # what a script says, and its user does not
+FIXED = {"output_ch", "print_freq"}  # settings that nobody can give
+OF_SCRIPTS = {"dataset", "resizeLower"}  # settings that only scripts give, not their users
 OPTIONS = [*(name for name in GENERAL if name not in FIXED | OF_SCRIPTS), *METHOD_OPTIONS]
 
 
 class Given(NamedTuple):
-    """What a command line says: setting -> value, and how its option was written."""
+    """The settings of a command line. values: setting -> value. written: setting -> its option as it was spelled."""
 
     values: dict[str, str]
     written: dict[str, str]
 
     def words(self, without: Collection[str] = ()) -> list[str]:
-        """The command line again, perhaps without some settings."""
+        """The command line again, without some of the settings."""
         return [word for name in self.values if name not in without for word in (self.written[name], self.values[name])]
 
 
 def parse_recipe(words: Sequence[str], description: str) -> Recipe:
-    """A recipe's settings: a script's, then `--`, then its user's; without `--`, all are the user's.
+    """A recipe by its command line: the script's settings, `--`, the user's; without `--`, all are the user's.
 
     Raises:
         InputError: a value is of the wrong kind, or settings do not go together or have no effect.
         SystemExit: help was asked for (0), or an option is unknown (125, as published).
     """
-    everything, at = [*OPTIONS, *OF_SCRIPTS], words.index("--") if "--" in words else None
-    script = {} if at is None else _read(words[:at], everything, description).values
-    user = _read(words, everything, description) if at is None else _read(words[at + 1 :], OPTIONS, description)
-    _from_the_callers_folder(user)
-    recipe = _settled(script, user)
-    if refused := refusals(recipe, user):
-        raise InputError(next(iter(refused.values())))
-    _check(recipe)
+    known = [*OPTIONS, *OF_SCRIPTS]
+    if "--" in words:
+        at = words.index("--")
+        script = read(words[:at], known, description).values
+        user = read(words[at + 1 :], OPTIONS, description)
+    else:
+        script, user = {}, read(words, known, description)
+    relative_to_caller(user)
+    recipe = recipe_of(script, user)
+    if messages := refusals(recipe, user):
+        raise InputError(next(iter(messages.values())))
+    check(recipe)
     return recipe
 
 
-def _read(words: Sequence[str], known: Collection[str], description: str) -> Given:
-    """Options and values in pairs; the last one of a setting counts."""
+def read(words: Sequence[str], known: Collection[str], description: str) -> Given:
+    """Options and their values; of an option that is given twice, the last value counts."""
     check_text(words)
     given, rest = Given({}, {}), [home_expanded(word) for word in words]
     while rest:
         option, value = rest[0], rest[1] if len(rest) > 1 else ""
         if option in ("-h", "--help"):
-            _help(description)
+            print_help(description)
         name = SPELLINGS.get(option, option[2:] if option.startswith("--") else "")
         if name not in known:
             print(f"{option} is not found", file=sys.stderr)
             raise SystemExit(125)
-        if name == "supervised" and value not in ("True", "False") and (not value or value.startswith("-")):
+        if name == "supervised" and (not value or value.startswith("-")):  # the one option without a value
             rest.insert(1, value := "True")
         value = "untrained" if (option, value) == ("--init", "none") else value
-        if name in BOOLEANS and value not in ("True", "False"):
-            raise InputError(f"{option} takes True or False, not '{value}'")
-        if not value:
-            raise InputError(f"{option} needs a value")
-        if name in WHOLE and not re.fullmatch("[0-9]+", value):
-            raise InputError(f"{option} takes a whole number, not '{value}'")
+        _check_value(option, name, value)
         given.values[name], given.written[name] = value, option
         rest = rest[2:]
     return given
 
 
-def _from_the_callers_folder(user: Given) -> None:
-    """Relative paths of a script's user mean the folder that the script was called in; it has gone to the project's."""
+def _check_value(option: str, name: str, value: str) -> None:
+    if name in BOOLEANS and value not in ("True", "False"):
+        raise InputError(f"{option} takes True or False, not '{value}'")
+    if not value:
+        raise InputError(f"{option} needs a value")
+    if name in WHOLE and not re.fullmatch("[0-9]+", value):
+        raise InputError(f"{option} takes a whole number, not '{value}'")
+
+
+def relative_to_caller(user: Given) -> None:
+    """Let the user's relative paths start at the folder that the script was called in: it has left that folder."""
     caller = Path(os.environ.get("RECIPE_CALLER", "."))
     if caller.resolve() != Path.cwd().resolve():
         for name in PATHS & user.values.keys():
             user.values[name] = str(caller / user.values[name])
 
 
-def _help(description: str | None) -> Never:
+def print_help(description: str | None) -> Never:
     """Print a description and all options; the scripts print the comment at their top themselves.
 
     Args:
@@ -118,33 +126,33 @@ def _help(description: str | None) -> Never:
     raise SystemExit(0)
 
 
-def _settled(script: Mapping[str, str], user: Given) -> Recipe:
-    """All settings, looked at together."""
-    said = {**script, **user.values}
-    if "dataset" not in said:
+def recipe_of(script: Mapping[str, str], user: Given) -> Recipe:
+    """The recipe with a script's and a user's settings; raises InputError where these have an unknown name."""
+    given = {**script, **user.values}
+    if "dataset" not in given:
         raise InputError("name a data set by --dataset (see --help)")
-    if data_set(said["dataset"]).transfer:
-        raise InputError(
-            f"{said['dataset']} is for transfer, by cmds/shell_scrips/transfer.sh --sets {said['dataset']}"
-        )
-    if said.get("paper", "sdclr") not in PAPERS:
-        raise InputError(f"unknown --paper {said['paper']}: choose {' or '.join(PAPERS)}")
-    protocols = said["protocols"].split(",") if "protocols" in said else []
-    if unknown := [name for name in protocols if name not in PROTOCOLS]:
+    name = given["dataset"]
+    if data_set(name).transfer:
+        raise InputError(f"{name} is for transfer, by cmds/shell_scrips/transfer.sh --sets {name}")
+    if given.get("paper", "sdclr") not in PAPERS:
+        raise InputError(f"unknown --paper {given['paper']}: choose {' or '.join(PAPERS)}")
+    protocols = given["protocols"].split(",") if "protocols" in given else []
+    if unknown := [protocol for protocol in protocols if protocol not in PROTOCOLS]:
         raise InputError(f"unknown protocol {unknown[0]!r}: choose from {','.join(PROTOCOLS)}")
     if len(set(protocols)) < len(protocols):
-        raise InputError(f"--protocols {said['protocols']} has one twice")
-    if "method" in said:
+        raise InputError(f"--protocols {given['protocols']} has one twice")
+    if "method" in given:
         try:
-            choose(said["method"])
+            choose(given["method"])
         except InputError as error:
-            raise InputError(f"--method {said['method']}: {error}") from error
-    if said.get("supervised") == "True" and "paper" not in said:  # whose table it is
-        script = {**script, "paper": "bcl"}
+            raise InputError(f"--method {given['method']}: {error}") from error
+    if given.get("supervised") == "True" and "paper" not in given:
+        script = {**script, "paper": "bcl"}  # supervised learning is a table of BCL's paper
     return settle(script, user.values)
 
 
-def _check(recipe: Recipe) -> None:
+def check(recipe: Recipe) -> None:
+    """Raise InputError where settings do not go together."""
     values, dataset, protocols = recipe.values, recipe.dataset, recipe.protocols
     _check_processes(recipe)
     if dataset.own and not dataset.tree.classes:
@@ -159,16 +167,22 @@ def _check(recipe: Recipe) -> None:
         raise InputError("--only_pretraining True and --only_finetuning True leave nothing to do: choose one")
     if not protocols:
         raise InputError(f"BCL's probes have no lists of {dataset.name}: leave out --paper bcl")
-    if without := [p.name for p in protocols if p.classifier and not dataset.probe_lists(p.shots)]:
-        raise InputError(f"{dataset.name} has no lists for protocol {without[0]}: choose other --protocols")
+    if without_lists := [p.name for p in protocols if p.classifier and not dataset.probe_lists(p.shots)]:
+        raise InputError(f"{dataset.name} has no lists for protocol {without_lists[0]}: choose other --protocols")
     if recipe.on("few_shot_only") and not any(protocol.few_shot for protocol in protocols):
         raise InputError(f"--few_shot_only True leaves nothing of --protocols {values['protocols']}")
-    if recipe.on("test_only") and any(protocol.classifier for protocol in protocols):
+    if recipe.on("test_only"):
+        _check_evaluation(recipe)
+
+
+def _check_evaluation(recipe: Recipe) -> None:
+    """Raise InputError where a protocol has no trained state that could be evaluated alone."""
+    if any(protocol.classifier for protocol in recipe.protocols):
         raise InputError(
             "probes on features train their classifier each time: --only_finetuning True, without --test_only"
         )
-    if recipe.on("test_only") and (anew := [p.name for p in protocols if p.supervised == "nothing"]):
-        raise InputError(f"{anew[0]} is evaluated anew each time: choose other --protocols with --test_only True")
+    if post_hoc := [p.name for p in recipe.protocols if p.supervised == "nothing"]:
+        raise InputError(f"{post_hoc[0]} is evaluated anew each time: choose other --protocols with --test_only True")
 
 
 def _check_processes(recipe: Recipe) -> None:
@@ -181,64 +195,60 @@ def _check_processes(recipe: Recipe) -> None:
 
 
 def refusals(recipe: Recipe, user: Given) -> dict[str, str]:
-    """Setting -> what to tell the user, of those that were given and have no effect in this recipe."""
-    reasons = {name: without_effect(recipe, name, value) for name, value in user.values.items()}
+    """Setting -> message, for each setting of the user's that has no effect in this recipe."""
+    reasons = {name: _without_effect(recipe, name, value) for name, value in user.values.items()}
     return {name: f"{user.written[name]} {reason}" for name, reason in reasons.items() if reason}
 
 
-# ---- recipes.reproduce
+def _without_effect(recipe: Recipe, name: str, value: str) -> str:
+    """Why a setting that the user gave has no effect: the end of a sentence that begins with its option.
 
-
-class Reproduction(NamedTuple):
-    """What recipes.reproduce is to run.
-
-    data: the data set as the user calls it. methods: as the user calls them, each with the options of its recipe.
-    recipe: of the first method, without a script.
+    Returns:
+        '' where it has an effect, or its value asks for nothing (the default, or False).
     """
+    dataset, values, method = recipe.dataset, recipe.values, recipe.method.name
+    if name in METHOD_OPTIONS:
+        taken = any(name in names for _, names in recipe.lines)
+        return "" if taken else _of_other_method(recipe, name, value)
+    pruned = any(line.flag == "prune" for line, _ in recipe.lines)
+    if name == "prune" and (value == "True") != pruned:
+        return f"{value} contradicts --method {method}"
+    if name == "epochs" and method == "untrained" and value != "0":
+        return "has no effect with --method untrained"
+    if name in recipe.style.without_effect and value != GENERAL[name]:
+        return f"is of {recipe.style.effective_for}, not of {dataset.name}"
+    owners = {protocol for protocol, settings in OF_PROTOCOLS.items() if name in settings}
+    if owners and not owners & {protocol.name for protocol in recipe.protocols}:
+        return f"has no effect {_chosen_protocols(recipe)}"
+    if name in ("stage_epochs", "stage_decay") and values["scheduler"] != TWO_STAGE:
+        return f"has no effect without --scheduler {TWO_STAGE}"
+    if name == "cache" and value != GENERAL[name] and not dataset.own:
+        return "is of own images"
+    if name in ("rdzv", "rdzv_wait") and recipe.count("nodes") < 2:
+        return "has no effect without -n 2 or more"
+    if name == "monitor_freq" and "knn" not in values["monitor"]:
+        return "has no effect without --monitor knn"
+    return ""
 
-    data: str
-    methods: dict[str, list[str]]
-    recipe: Recipe
 
-    def folder(self, kind: str) -> str:
-        """Where what is made of all runs goes: 'tables', 'figures', 'report' or 'tail'."""
-        return self.recipe.below(f"{kind}_{self.data}")
+def _chosen_protocols(recipe: Recipe) -> str:
+    """The option that chose the recipe's protocols, in words."""
+    if recipe.values["protocols"]:
+        return f"with --protocols {recipe.values['protocols']}"
+    if recipe.on("supervised"):
+        return "with --supervised True"
+    return "with --paper bcl" if recipe.values["paper"] == "bcl" else "without --supervised True"
 
 
-def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
-    """`DATASET [METHOD ...] [-- RECIPE OPTIONS]`; a method gets those of the options that it takes.
-
-    Raises:
-        InputError: as parse_recipe, or an unknown data set or method, or no method takes an option.
-        SystemExit: as parse_recipe.
-    """
-    if words[:1] in (["-h"], ["--help"]):
-        _help(description)
-    if not words:
-        raise InputError("name a data set (see --help)")
-    dataset, at = data_set(words[0]).name, words.index("--") if "--" in words else len(words)
-    methods = words[1:at] or ["simclr", "sdclr"]
-    try:
-        for name in methods:
-            choose(name)
-    except InputError as error:
-        raise InputError(f"{error}; recipe's options go behind --") from error
-    user = _read(words[at + 1 :], OPTIONS, description)
-    _from_the_callers_folder(user)
-    if "method" in user.values:
-        raise InputError("methods are named before --, not by --method")
-    if "split" in user.values and (len(data_set(dataset).splits) > 1 or data_set(dataset).own):
-        raise InputError("splits are named by SPLITS in the environment, not by --split: SPLITS='1 2', say")
-    recipes = {name: _settled({"dataset": dataset, "method": name}, user) for name in methods}
-    for recipe in recipes.values():
-        _check(recipe)
-    refused = {name: refusals(recipe, user) for name, recipe in recipes.items()}
-    first, *others = refused.values()
-    for name, message in first.items():
-        if all(name in other for other in others):
-            raise InputError(message)
-    options = {name: user.words(without=refused[name]) for name in methods}
-    return Reproduction(words[0], options, next(iter(recipes.values())))
+def _of_other_method(recipe: Recipe, name: str, value: str) -> str:
+    """Why an option of other methods than the recipe's has no effect; '' for a value that switches it off."""
+    owners = {owner: line for owner, line in LINES.items() if name in line.options}
+    off = [line.left_out_at(part) for line in owners.values() for part in line.parts if part.option == name]
+    if value in ("False", *off):
+        return ""
+    chosen = f"with --method {recipe.values['method']}" if recipe.values["method"] else "without --method"
+    hint = ", which --prune True chooses, too" if [line.flag for line in owners.values()] == ["prune"] else ""
+    return f"has no effect {chosen}: it is of {' and '.join(owners)}{hint}"
 
 
 # ---- recipes.pretrained
@@ -248,10 +258,10 @@ def parse(description: str, archives: list[str]) -> argparse.Namespace:
     """The command, the archives and where they go.
 
     Args:
-        archives: the names that there are.
+        archives: names of the known archives.
 
     Raises:
-        InputError: an unknown flag, archive or folder, or nothing to get.
+        InputError: a flag, archive or folder is unknown, or no archive is named.
     """
     parser = Parser(description)
     add = parser.add_argument

@@ -1,10 +1,10 @@
-"""torchrun for the recipes: the same launcher, but a script's exit code stays the script's, and a signal the script's.
+"""torchrun for the recipes: the same launcher, but its exit code is the script's, and signals go on to the script.
 
     python -m recipes.launch --nproc_per_node=2 --master_port=4833 train_simCLR.py ...
 
-torchrun answers every failure with a report of its own and exit code 1, which would bury the one line and the exit
-code 2 of a bad command line. It answers SIGTERM and SIGINT by ending the processes within 30 seconds, and dies of
-SIGUSR1; here each process gets the signal, and minutes to save and to end.
+torchrun answers every failure with a report of its own and exit code 1, which would hide the one line and the exit
+code 2 of a bad command line. On SIGTERM and SIGINT it ends the processes within 30 seconds, and SIGUSR1 ends torchrun
+itself; here each process gets the signal, and has minutes to save its state and to end.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from types import FrameType
 from typing import Any, Never
 
 if __name__ == "__main__":
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})  # until they can be handed on
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # no lines on machines whose address has no name
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})  # until there are processes to get them
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # no warnings about machines whose address has no name
 
 from torch.distributed.elastic import multiprocessing as elastic
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -39,15 +39,15 @@ from recipes.running import shell_code
 from utils.distributed import cores
 from utils.errors import CODES, InputError
 
-PATIENCE = 600  # seconds, from a signal to the end of the processes
-TELLING = 30  # seconds in which a process notices that the others are gone, where the network says so
+PATIENCE = 600  # seconds from a signal until the processes are killed
+NOTICE_TIME = 30  # seconds in which a process notices that the others are gone, where their connections were closed
 
 
 class Workers(elastic.SubprocessContext):
-    """torchrun's processes; signals go on to them, and those that save are not ended for those that have ended.
+    """torchrun's processes. They get this process's signals; those that still save go on when others have ended.
 
     Args:
-        meeting: of several machines, which is over when the processes start.
+        meeting: that of the machines where there are several; it is over when the processes start.
     """
 
     deadline: float | None = None
@@ -55,18 +55,19 @@ class Workers(elastic.SubprocessContext):
     meeting: Meeting | None = None
     heartbeats: Heartbeats | None = None
 
-    def __init__(self, *args: Any, meeting: Meeting | None = None, **how: Any) -> None:
-        super().__init__(*args, **how)
+    def __init__(self, *args: Any, meeting: Meeting | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
         self.meeting = meeting
 
     def _start(self) -> None:
-        for number in CODES:  # in place of torchrun's, which would leave behind what has been started
+        for number in CODES:  # torchrun's handlers would leave the processes running that have been started
             signal.signal(number, self._forward)
         super()._start()
         if self.meeting:
             self.meeting.end_wait()
             self.heartbeats = Heartbeats(self.meeting.place.local, self.envs[0], self._lost)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)  # the processes have begun with them held, and release them
+        # The processes began with these signals blocked, too, and unblock them themselves.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)
         if self.early is not None:
             self._forward(self.early, None)
 
@@ -79,34 +80,34 @@ class Workers(elastic.SubprocessContext):
 
     def _send(self, number: int) -> None:
         for handler in self.subprocess_handlers.values():
-            handler.proc.send_signal(number)  # not to its group, where the loader's workers are
+            handler.proc.send_signal(number)  # not to its process group, which has the data loader's workers
 
     def _lost(self, line: str) -> None:
-        # At once: torchrun would wait for the lost machine's answer, and the processes do for its tensors.
+        # Killed: torchrun would wait for an answer of the lost machine, and the processes for its tensors.
         self._send(signal.SIGKILL)
         end_at_once(f"error: {line}")
 
     def close(self, death_sig: signal.Signals | None = None, timeout: int = 30) -> None:
-        """As torchrun's, and the other machines are told."""
+        """As torchrun's; before it, the other machines learn whether this one's processes have done their work."""
         if self.meeting and self.heartbeats:
-            # Where torchrun has lost the machine of the meeting place, the processes will in a moment, and tell why.
-            soon = time.monotonic() + TELLING
-            while self._codes() == {None} and death_sig != signal.SIGKILL and time.monotonic() < soon:
+            # Where torchrun has lost the machine of the meeting place, the processes soon lose it, too, and report why.
+            deadline = time.monotonic() + NOTICE_TIME
+            while self._codes() == {None} and death_sig != signal.SIGKILL and time.monotonic() < deadline:
                 time.sleep(0.1)
             self.heartbeats.stop(done=self._codes() <= {0, *CODES.values()})
-            self.meeting.told = self.meeting.told or 2 in self._codes()
+            self.meeting.reported = self.meeting.reported or 2 in self._codes()
         super().close(death_sig, timeout)
 
     def _codes(self) -> set[int | None]:
-        """Exit codes of the processes; None of those that run."""
+        """Exit codes of the processes; None for those that still run."""
         return {handler.proc.poll() for handler in self.subprocess_handlers.values()}
 
     def _poll(self) -> elastic.RunProcsResult | None:
-        # Waits here: while torchrun's own loop runs, the end of another machine is an error.
+        # It waits here, since torchrun takes the end of another machine for an error while its own loop runs.
         while True:
             codes = self._codes()
             saved = codes & set(CODES.values())
-            if saved:  # perhaps without a signal here: another machine had it
+            if saved:  # perhaps without a signal to this process: another machine got it
                 self.deadline = self.deadline or time.monotonic() + PATIENCE
             if self.deadline and time.monotonic() > self.deadline:
                 self.close(signal.SIGKILL)
@@ -117,18 +118,18 @@ class Workers(elastic.SubprocessContext):
 
 
 def main() -> int:
-    """Run torchrun with this command line; returns the exit code of the first process that failed, as a shell's."""
-    processes = re.search(r"--nproc[-_]per[-_]node[= ](\d+)", " ".join(sys.argv[1:]))
-    if processes:
-        # Left alone, torchrun gives each process one thread, and warns that it did.
-        threads = max(cores() // max(int(processes.group(1)), 1), 1)
+    """Run torchrun with this command line; returns the exit code of the first process that failed, as a shell would."""
+    match = re.search(r"--nproc[-_]per[-_]node[= ](\d+)", " ".join(sys.argv[1:]))
+    if match:
+        # By default torchrun gives each process one thread, and warns about it.
+        threads = max(cores() // max(int(match[1]), 1), 1)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     meeting = None
     try:
         args = _parse()
         meeting = prepare(args)
-        elastic.SubprocessContext = partial(Workers, meeting=meeting)  # what torchrun starts
+        elastic.SubprocessContext = partial(Workers, meeting=meeting)  # torchrun starts its processes with this class
         _run(args, meeting)
     except ChildFailedError as error:
         return shell_code(error.get_first_failure()[1].exitcode)
@@ -140,10 +141,11 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except RendezvousError as error:
-        gone = f"lost the machine where the others meet ({type(error).__name__})"
-        told = meeting.over if meeting and isinstance(error, RendezvousTimeoutError) else gone
-        if not (meeting and meeting.told):
-            print(f"error: {told}", file=sys.stderr)
+        message = f"lost the machine where the others meet ({type(error).__name__})"
+        if meeting and isinstance(error, RendezvousTimeoutError):
+            message = meeting.timeout_message
+        if not (meeting and meeting.reported):
+            print(f"error: {message}", file=sys.stderr)
         return 2
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -153,7 +155,7 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace, meeting: Meeting | None) -> None:
-    """torchrun; begins again where the machines were about to meet at what is left of the step before."""
+    """Run torchrun; again where the machines tried to join the previous step's meeting, which was about to end."""
     while True:
         try:
             return torchrun(args)
@@ -169,10 +171,10 @@ def _refuse(message: str) -> Never:
 
 
 def _parse() -> argparse.Namespace:
-    """torchrun's own flags; its usage, which precedes what is wrong, is left out."""
+    """torchrun's own flags; a mistake is an InputError, without torchrun's usage before it."""
     parser = get_args_parser()
     parser.error = _refuse
-    # Up to Python 3.11 a script's flag that begins like two of torchrun's, as --monitor does, is else an error.
+    # Up to Python 3.11, a script's flag that abbreviates two of torchrun's, as --monitor does, would be an error.
     parser.allow_abbrev = False
     args = parser.parse_args(sys.argv[1:])
     if not args.module and not args.no_python and not Path(args.training_script).is_file():

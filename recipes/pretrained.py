@@ -22,8 +22,8 @@ from utils.archives import LOGS, check_space, place, reading, unpack
 from utils.errors import InputError, run_main
 
 MAX_FILES = 10_000
-LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began before it wrote zip files
-TABLE = "pretrained.tsv"  # lines of name, SHA-256, bytes, date; the last line of a name counts
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the first bytes of a torch.save file that is no zip file
+TABLE = "pretrained.tsv"  # lines of name, SHA-256, bytes, date; of several lines of a name the last counts
 _PRE = "SDCLR (Jiang et al., ICML 2021), pre-training"
 _TUNE = "SDCLR (Jiang et al., ICML 2021), fine-tuning"
 _BOTH = ", ImageNet-100 and ImageNet"
@@ -31,17 +31,20 @@ _BCL = "BCL (Zhou et al., ICML 2022), CIFAR-100 split 1, ResNet-18"
 
 
 class Archive(NamedTuple):
-    """A file of the authors' Google Drive; with `experiment`, it is the one checkpoint of that experiment."""
+    """A file of the authors' Google Drive; with `experiment`, it holds the one checkpoint of that experiment.
+
+    drive: the file's id there. folder: where its experiments go, below the root.
+    """
 
     name: str
-    what: str
+    description: str
     drive: str
     folder: str
     experiment: str = ""
 
     @property
     def url(self) -> str:
-        """Where a browser finds it."""
+        """Its address for a browser."""
         return f"https://drive.google.com/file/d/{self.drive}"
 
 
@@ -64,7 +67,7 @@ FOLDERS = {archive.folder for archive in ARCHIVES.values()}
 
 
 def place_of(archive: Archive, name: str) -> str | None:
-    """EXPERIMENT/FILE of a checkpoint or a log in an archive, whatever folders lead there; None for anything else."""
+    """EXPERIMENT/FILE of a checkpoint or a log in an archive, without the folders above; None for anything else."""
     parts = PurePosixPath(name).parts
     if any(part.startswith(".") or part == "__MACOSX" for part in parts):  # .DS_Store, ._model.pt
         return None
@@ -72,25 +75,25 @@ def place_of(archive: Archive, name: str) -> str | None:
     checkpoint = re.search(r"\.(pt|pth|pth\.tar|ckpt)$", file)
     if archive.experiment:
         return f"{archive.experiment}/model.pt" if checkpoint else None
-    wanted = checkpoint or file in LOGS
-    return f"{experiment}/{file}" if wanted and experiment not in ("", *FOLDERS) else None
+    taken = checkpoint or file in LOGS
+    return f"{experiment}/{file}" if taken and experiment not in ("", *FOLDERS) else None
 
 
 def _places(archive: Archive, file: Path, temporary: Path, max_bytes: int) -> tuple[dict[str, Path], int]:
-    """EXPERIMENT/FILE -> unpacked file, and how many others the archive has."""
+    """EXPERIMENT/FILE -> unpacked file, and the number of other files in the archive."""
     with reading(file), file.open("rb") as stream:
-        bare = bool(archive.experiment) and stream.read(len(LEGACY)) == LEGACY
-    members = [] if bare else unpack(file, temporary, max_bytes, MAX_FILES)
-    # torch.save's zip file is one folder with data.pkl in it: it is the checkpoint itself.
-    if bare or (archive.experiment and any(re.fullmatch(r"[^/]+/data\.pkl", name) for name, _ in members)):
+        legacy = bool(archive.experiment) and stream.read(len(LEGACY)) == LEGACY
+    members = [] if legacy else unpack(file, temporary, max_bytes, MAX_FILES)
+    # A zip file with data.pkl in its one folder is torch.save's: not an archive, but the checkpoint itself.
+    if legacy or (archive.experiment and any(re.fullmatch(r"[^/]+/data\.pkl", name) for name, _ in members)):
         return {f"{archive.experiment}/model.pt": Path(shutil.copyfile(file, temporary / "whole"))}, 0
     places: dict[str, Path] = {}
     for name, path in members:
-        if wanted := place_of(archive, name):
-            if wanted in places:
-                raise InputError(f"{file} holds {name!r} and another one for {wanted}: get the right archive")
-            places[wanted] = path
-    if all(wanted.endswith(".txt") for wanted in places):
+        if target := place_of(archive, name):
+            if target in places:
+                raise InputError(f"{file} holds {name!r} and another one for {target}: get the right archive")
+            places[target] = path
+    if all(target.endswith(".txt") for target in places):
         raise InputError(f"{file} has no experiment, a folder with model_2000.pt or the like in it: get the right one")
     return places, len(members) - len(places)
 
@@ -104,14 +107,14 @@ def get(
         quiet: without a progress bar.
 
     Returns:
-        A line that says what was done.
+        A line for the user: how many files were placed where, and the archive's SHA-256.
 
     Raises:
-        InputError: it cannot be had, is no such archive, has another hash than the recorded one, or other files are
-            where its files go. Nothing of it is left then.
+        InputError: it cannot be downloaded or unpacked, is no such archive, has another hash than the recorded one, or
+            there are other files where its files go. No file is placed then.
     """
     folder = root / archive.folder
-    # On the disk where the files go, which the folder may be a link to.
+    # Below the folder, which may be a link to another disk: files are then moved without a copy.
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder if folder.is_dir() else root) as name:
         file = source or Path(name) / archive.name
         try:
@@ -138,7 +141,7 @@ def get(
 
 
 def _download(archive: Archive, file: Path, max_bytes: int, quiet: bool) -> None:
-    def watch(done: int, total: int | None) -> None:
+    def check_size(done: int, total: int | None) -> None:
         if max(done, total or 0) > max_bytes:
             raise InputError(f"it is larger than {max_bytes / 1e9:g} GB: {RAISE_LIMIT}")
         check_space(file.parent, (total or 0) - done, "the rest of it")
@@ -147,7 +150,7 @@ def _download(archive: Archive, file: Path, max_bytes: int, quiet: bool) -> None
         import gdown  # nothing else needs it
 
         options = {"quiet": quiet, "use_cookies": False, "timeout": 60, "retries": 3}
-        gdown.download(id=archive.drive, output=str(file), progress=watch, **options)
+        gdown.download(id=archive.drive, output=str(file), progress=check_size, **options)
     except InputError:
         raise
     except Exception as error:  # gdown, requests and their dependencies raise anything
@@ -155,7 +158,7 @@ def _download(archive: Archive, file: Path, max_bytes: int, quiet: bool) -> None
 
 
 def recorded(folder: Path) -> dict[str, list[str]]:
-    """Name -> SHA-256, bytes, date of what was placed in a folder."""
+    """Name -> SHA-256, bytes and date of each archive that was placed in a folder."""
     file = folder / TABLE
     lines = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
     rows = (line.split("\t") for line in lines)
@@ -166,7 +169,7 @@ def _describe(archive: Archive, root: Path) -> str:
     row = recorded(root / archive.folder).get(archive.name)
     here = "here: {1} bytes, {2} UTC, SHA-256 {0}".format(*row) if row else "not here"
     where = f"{archive.folder}/{archive.experiment or '*'}"
-    return f"{archive.name}\n    {archive.what}\n    {archive.url} -> {where}\n    {here}"
+    return f"{archive.name}\n    {archive.description}\n    {archive.url} -> {where}\n    {here}"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Programs run one after the other; a signal to this process goes on to the one that runs, and ends what comes after.
+"""Programs run one after the other; a signal to this process goes on to the running one, and no other one starts then.
 
-SIGTERM and SIGUSR1 are handed on, and the program saves and ends. A terminal's Ctrl-C reaches both at once.
+SIGTERM and SIGUSR1 are handed on, so that the program saves and ends. A terminal's Ctrl-C reaches both by itself.
 """
 
 import os
@@ -20,12 +20,12 @@ def program() -> str:
 
 
 def dry_run() -> bool:
-    """Whether commands are only printed: DRY_RUN of the environment."""
+    """Whether commands are only printed, by DRY_RUN of the environment."""
     return os.environ.get("DRY_RUN", "") not in ("", "0")
 
 
 class Programs:
-    """`with Programs() as programs:` notes signals; outside, they are as they were."""
+    """`with Programs() as programs:` handles signals; afterwards their handlers are the previous ones."""
 
     def __init__(self) -> None:
         self.child: subprocess.Popen | None = None
@@ -35,9 +35,9 @@ class Programs:
         self.before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
-        # What was ignored from the start, as SIGINT in a shell's background, remains so, here and in what runs.
-        wanted = [number for number in CODES if signal.getsignal(number) != signal.SIG_IGN]
-        self.before = {number: signal.signal(number, self._note) for number in wanted}
+        # Signals that are ignored, as SIGINT in a shell's background, remain so, here and in the programs.
+        handled = [number for number in CODES if signal.getsignal(number) != signal.SIG_IGN]
+        self.before = {number: signal.signal(number, self._handle) for number in handled}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -45,15 +45,15 @@ class Programs:
             signal.signal(number, handler)
 
     def run(self, words: Sequence[str], go_on: bool = False) -> None:
-        """Run a program to its end, whatever signals come meanwhile.
+        """Run a program and wait for its end, also after a signal.
 
-        Where it fails or a signal came, this process ends as it did, with an exit code as a shell has it.
+        Where it fails or a signal came, this process ends, too, with the exit code that a shell would give.
 
         Args:
-            go_on: a failure is noted in `failed`, and does not end this process.
+            go_on: a failure sets `failed`, and does not end this process.
         """
         self.starting = True
-        # No standard input: a loop of a shell that reads lines keeps them.
+        # Without standard input: it would take the lines that a shell's loop around this process reads.
         self.child = subprocess.Popen(words, stdin=subprocess.DEVNULL)
         self.starting = False
         if self.code:  # it came too early to be handed on
@@ -62,11 +62,11 @@ class Programs:
         self.child = None
         if self.code == CODES[signal.SIGINT]:
             end(self.code)
-        if ended := self.code if go_on else code or self.code:
-            end(ended)
+        if final_code := self.code if go_on else code or self.code:
+            end(final_code)
         self.failed |= code != 0
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.code = CODES[signal.Signals(number)]
         if self.child is not None:
             if number != signal.SIGINT:
@@ -76,15 +76,15 @@ class Programs:
 
 
 def shell_code(code: int) -> int:
-    """The exit code for a program that ended with `code`, negative by a signal: as a shell has it, but UNSAVED where
-    that would say that it saved."""
+    """A shell's exit code for a program that ended with `code`, which is negative for a signal."""
     if code >= 0:
         return code
+    # 128 + n of these signals means that the state was saved, which a program killed by one has not done.
     return UNSAVED if -code in CODES else 128 - code
 
 
 def end(code: int) -> Never:
-    """End this process with an exit code; for 130 by SIGINT, since only then a shell ends its loop over recipes."""
+    """End this process with an exit code; with 130 by a SIGINT, since only then a shell ends its loop over recipes."""
     sys.stdout.flush()
     if code == CODES[signal.SIGINT]:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""The settings of a recipe: published ones by paper, data set and method, and what scripts and users say besides.
+"""The settings of a recipe: published ones by paper, data set and method, and those that scripts and users give.
 
-All values are texts, as they stand in command lines and names of experiments. What belongs to a method alone is in its
-line of methods/__init__.py.
+All values are texts, as in command lines and names of experiments. The options of a method and their defaults are in
+its line of methods/__init__.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from recipes.own import own_settings
 from recipes.styles import STYLES, Style
 from run.names import experiment_name, few_shot_split
 
-# Of every recipe; '' leaves a setting to the programs that are called.
+# Settings of every recipe and their defaults; '' leaves a setting to the programs that the recipe runs.
 GENERAL = {
     "paper": "sdclr", "method": "", "protocols": "", "prune": "", "model": "", "split": "", "data": "", "root": ".",
     "epochs": "", "batch_size": "", "lr": "0.5", "temp": "0.2", "seed": "", "weight_decay": "1e-4", "head_layers": "",
@@ -38,17 +38,18 @@ BY_STYLE = {
     "imagenet": {"epochs": "500", "batch_size": "256", "seed": "1", "workers": "10"},
 }
 
-# By paper and style. BCL's: its section 4.1; of its ImageNet code only a later one is known, which has 1e-4 throughout.
+# By paper and style. BCL's are from its section 4.1; its authors' code for ImageNet is known only in a later version,
+# which has weight decay 1e-4 throughout.
 PAPERS = {
     "sdclr": {"cifar": {}, "imagenet": {}},
     "bcl": {"cifar": {"weight_decay": "5e-4", "head_layers": "2"}, "imagenet": {"head_layers": "2"}},
 }
 
-# Of methods that are chosen by name, the exceptions to the options of their lines in methods/__init__.py.
-# By style: BCL as that later ImageNet code has it, with k = 2 and no floor throughout; GH as its authors have it. By
-# style and number of epochs, where the published number goes with the setting. By data set: on digits the networks are
-# small, and have fewer weights to spare; on ImageNet and Places a tenth, as in that code; on ImageNet-100 the command
-# of SDCLR's authors.
+# Exceptions to the options in methods/__init__.py, for methods that are chosen by name.
+# By style: BCL as in that later code for ImageNet, with k = 2 and no floor throughout; GH as in its authors' code.
+# By style and number of epochs: settings that were published for this number of epochs.
+# By data set, mostly the share of weights that SDCLR prunes: small on digits, where the networks are small; a tenth on
+# ImageNet and Places, as in that code; on ImageNet-100 as in the command of SDCLR's authors.
 OF_STYLE = {"cifar": {}, "imagenet": {"bcl": {"rand_k": "2", "rand_floor": "0"}, "gh": {"gh_add": "100"}}}
 OF_EPOCHS = {
     ("imagenet", "800"): {"ts": {"temperature_schedule": "0.1,1.0,400"}},
@@ -61,7 +62,7 @@ OF_DATA_SET = {
     "places": {"sdclr": {"prune_percent": "0.1"}},
 }
 
-# What has an effect on one protocol alone, and the option of its probe; '' where that is not one for all scripts.
+# Protocol -> settings that apply to it -> option of the probe's command; '' where that depends on the script.
 OF_PROTOCOLS = {
     "sdclr-linear": {"linear_epochs": "epochs", "linear_eval_seed": "seed"},
     "sdclr-fewshot": {"few_shot_epochs": "epochs", "few_shot_lr": "lr", "few_shot_split": ""},
@@ -77,10 +78,10 @@ METHOD_OPTIONS = {name: value for line in LINES.values() for name, value in line
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe runs.
+    """A data set, a method and all settings, from which the commands follow.
 
-    method: as chosen. lines: its lines, each with the names of its options in order. values: all settings by name, the
-    method's options among them.
+    lines: those of the method (methods/__init__.py), each with the names of its options in order. values: all settings
+    by name, the method's options among them.
     """
 
     dataset: DataSet
@@ -98,7 +99,7 @@ class Recipe:
 
     @property
     def style(self) -> Style:
-        """How the scripts of its family are called."""
+        """The family of the scripts that it runs."""
         return STYLES[self.dataset.style]
 
     @property
@@ -122,21 +123,21 @@ class Recipe:
 
     @property
     def protocols(self) -> list[Protocol]:
-        """Those that are asked for, those of supervised learning, or the paper's that the data set has lists for."""
-        if wanted := self.values["protocols"]:
-            return [PROTOCOLS[name] for name in wanted.split(",")]
+        """The given ones; else all of supervised learning; else the paper's that the data set has lists for."""
+        if given := self.values["protocols"]:
+            return [PROTOCOLS[name] for name in given.split(",")]
         if self.on("supervised"):
-            return [protocol for protocol in PROTOCOLS.values() if protocol.supervised]
-        found = [p for p in PROTOCOLS.values() if p.paper == self.values["paper"] and self.dataset.style in p.styles]
-        return [p for p in found if not p.classifier or self.dataset.probe_lists(p.shots)]
+            return [p for p in PROTOCOLS.values() if p.supervised]
+        of_paper = [p for p in PROTOCOLS.values() if p.paper == self.values["paper"] and self.dataset.style in p.styles]
+        return [p for p in of_paper if not p.classifier or self.dataset.probe_lists(p.shots)]
 
     def below(self, name: str) -> str:
-        """The path of a name in the folder of all checkpoints folders."""
+        """The path of a file or folder in `root`, which holds the folders of checkpoints."""
         return f"{self.values['root'].removesuffix('/')}/{name}"
 
 
 def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
-    """All settings of a recipe; what comes later counts: general, script's, paper's, method's, user's.
+    """The recipe with all its settings. Later ones override earlier ones: general, script's, paper's, method's, user's.
 
     Args:
         script, user: settings that the recipe's script and its user give; one of them names the data set, and a paper
@@ -145,46 +146,47 @@ def settle(script: Mapping[str, str], user: Mapping[str, str]) -> Recipe:
     Raises:
         InputError: an unknown data set or method.
     """
-    said = {**script, **user}
-    dataset = data_set(said["dataset"]).at(said.get("data", ""))
-    paper, name = said.get("paper", "sdclr"), said.get("method", "")
-    method = choose(name or method_of({"prune": said.get("prune") == "True"}))
-    values = _of_data_set(dataset) | own_settings(dataset, said) | script | _of_paper(paper, dataset)
+    given = {**script, **user}
+    dataset = data_set(given["dataset"]).at(given.get("data", ""))
+    paper, name = given.get("paper", "sdclr"), given.get("method", "")
+    method = choose(name or method_of({"prune": given.get("prune") == "True"}))
+    values = _of_data_set(dataset) | own_settings(dataset, given) | script | _of_paper(paper, dataset)
     options = _options(method, dataset, None if name else script)
     lines = []
     for line in method.lines:
         of_line = {key: options[key] for key in line.options} | line.papers.get(paper, {})
         if name:
-            of_line |= _published(line, dataset, said.get("epochs", values["epochs"]))
+            of_line |= _exceptions(line, dataset, given.get("epochs", values["epochs"]))
         values |= of_line
         lines.append((line, [key for key in of_line if key not in GENERAL]))
+    # A method's name may set more than the options of its lines: 'untrained' has 0 epochs.
     values |= {key: value for key, value in method.options.items() if key not in METHOD_OPTIONS} | user
     if values["image_size"] == str(dataset.size):
-        values["image_size"] = ""  # as usual
+        values["image_size"] = ""  # the default
     return Recipe(dataset, method, lines, values)
 
 
 def _of_data_set(dataset: DataSet) -> dict[str, str]:
-    """All settings but a method's, before anyone says anything."""
+    """All settings but a method's where neither script nor user gives any."""
     of_lists = {"split": dataset.list_of(Split(dataset.splits[0], True, "")), "few_shot_split": dataset.few_shot_name}
     of_images = {"model": dataset.default_model, "data": dataset.default_folder}
     return {**GENERAL, **BY_STYLE[dataset.style], **of_images, **of_lists}
 
 
 def _of_paper(paper: str, dataset: DataSet) -> dict[str, str]:
-    found = PAPERS[paper][dataset.style]
+    settings = PAPERS[paper][dataset.style]
     if paper == "bcl" and dataset.bcl_shape:
-        # What this paper calls ImageNet-LT is another list than that of the script.
-        return found | {"split": dataset.split_name(1, True, dataset.bcl_shape)}
-    return found
+        # BCL's ImageNet-LT is another list than the script's.
+        return settings | {"split": dataset.split_name(1, True, dataset.bcl_shape)}
+    return settings
 
 
 def _options(method: Chosen, dataset: DataSet, script: Mapping[str, str] | None) -> dict[str, str]:
     """A method's options by name.
 
     Args:
-        script: what the recipe's script says, where the authors' --prune chose the method: its values count then, and
-            no switch is on unless it is given.
+        script: None where the method is chosen by its name. Where the authors' --prune chooses it, the settings of the
+            recipe's script: they override the defaults, and switches are off unless they are given.
     """
     options = {**method.options, "prune_percent": str(dataset.prune_percent)}
     if script is None:
@@ -192,10 +194,10 @@ def _options(method: Chosen, dataset: DataSet, script: Mapping[str, str] | None)
     return {key: script.get(key, "False" if value == "True" else value) for key, value in options.items()}
 
 
-def _published(line: Line, dataset: DataSet, epochs: str) -> dict[str, str]:
-    """The exceptions that are published for a line with this data set and number of epochs."""
-    name, found = next(name for name, known in LINES.items() if known is line), {}
-    of_epochs = (dataset.style, epochs)
-    for table, at in ((OF_STYLE, dataset.style), (OF_EPOCHS, of_epochs), (OF_DATA_SET, dataset.name)):
-        found |= table.get(at, {}).get(name, {})
-    return found
+def _exceptions(line: Line, dataset: DataSet, epochs: str) -> dict[str, str]:
+    """Options of a method's line that differ from its defaults on this data set with this number of epochs."""
+    name = next(name for name, known in LINES.items() if known is line)
+    by_style = OF_STYLE.get(dataset.style, {})
+    by_epochs = OF_EPOCHS.get((dataset.style, epochs), {})
+    by_data_set = OF_DATA_SET.get(dataset.name, {})
+    return {key: value for table in (by_style, by_epochs, by_data_set) for key, value in table.get(name, {}).items()}

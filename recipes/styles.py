@@ -1,16 +1,16 @@
-"""How the papers' two families of scripts are called, by DataSet.style: options in the published order."""
+"""Command lines of the papers' two families of scripts, by DataSet.style: their options in the published order."""
 
 from typing import NamedTuple
 
 
 class Style(NamedTuple):
-    """One family of scripts. Options are in the order of the published commands; a step leaves out what it lacks.
+    """One family of scripts. Options are in the order of the published commands; a step omits those without a value.
 
-    script: of probes. pretraining, probe: options. end: those at the end of a probe on features. few_shot: the option
-    that names the few labelled images. processes: whether several processes run a probe.
-    always: options of images that are written even where they have their default. unsaid: options of methods and the
-    value at which they are not written, as in the published commands. other: options of recipes that have no effect for
-    this family. of: what these are for, in words, for the error message.
+    script: the probes' script. pretraining, probe: options of these steps. end: the last options of a probe on
+    features. few_shot: the option that names the list of few labelled images. processes: whether several processes can
+    run a probe. always: options of images that are written even at their default. omitted: option of a method -> the
+    value at which it is not written, as in the published commands. without_effect: options of recipes that have no
+    effect for this family; effective_for: what they are for, in the words of the error message.
     """
 
     script: str
@@ -20,9 +20,9 @@ class Style(NamedTuple):
     few_shot: str
     processes: bool
     always: tuple[str, ...]
-    unsaid: dict[str, str]
-    other: frozenset[str]
-    of: str
+    omitted: dict[str, str]
+    without_effect: frozenset[str]
+    effective_for: str
 
 
 STYLES = {

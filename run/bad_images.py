@@ -1,4 +1,4 @@
-"""What happens when an image is missing or cannot be decoded: the run ends, or goes on and reports it."""
+"""What a run does about an image that is missing or cannot be decoded: it ends, or goes on and reports the image."""
 
 from typing import Protocol
 
@@ -23,10 +23,10 @@ class BadImages:
     def __init__(self, policy: str, log: Log) -> None:
         self.policy, self.log = policy, log
         self.seen: set[str] = set()
-        self.told: set[str] = set()
+        self.reported: set[str] = set()
 
     def take(self, batch: Reported, training: bool) -> None:
-        """Take in the messages of a batch.
+        """Collect the messages of a batch.
 
         Raises:
             InputError: an image is bad and the policy is `error`, or no image could take its place in training.
@@ -41,9 +41,9 @@ class BadImages:
         """Log the bad images of all processes that are new since the last call; returns how many there are so far."""
         if self.policy == "skip":
             self.seen = union_over_processes(self.seen)
-            for message in sorted(self.seen - self.told):
+            for message in sorted(self.seen - self.reported):
                 self.log.warn(f"left out: {message}")
-            if self.seen - self.told:
+            if self.seen - self.reported:
                 self.log.warn(f"images left out so far: {len(self.seen)}")
-            self.told = set(self.seen)
+            self.reported = set(self.seen)
         return len(self.seen)

@@ -1,4 +1,4 @@
-"""TensorBoard's events of a run: the numbers of metrics.jsonl, which stays the record, and what is no number.
+"""TensorBoard events of a run: the numbers of metrics.jsonl, which remains the record, histograms, and images.
 
 tensorboard --logdir checkpoints
 """
@@ -23,38 +23,38 @@ def events(folder: Path) -> list[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what writing to a full disk raises, which names no file, into an InputError that does."""
+    """Turn an OSError, which on a full disk names no file, into an InputError that names `path`."""
     try:
         yield
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _in_a_thread(failed: threading.ExceptHookArgs) -> None:
-    """Say nothing of what fails in TensorBoard's thread: its next call here raises it again."""
-    if not type(failed.thread).__module__.startswith("tensorboard."):
-        threading.__excepthook__(failed)
+def _thread_excepthook(failure: threading.ExceptHookArgs) -> None:
+    """A threading.excepthook without a traceback for TensorBoard's writer thread: the next write raises its error."""
+    if not type(failure.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(failure)
 
 
 class Board:
-    """Writes events below `tensorboard/` of an experiment's folder; steps are epochs. A context manager.
+    """Writes events to `tensorboard/` in an experiment's folder; TensorBoard's steps are epochs. A context manager.
 
     Args:
-        folder: the experiment's; None writes nothing. first: epoch that comes next; events of it and of later ones,
-            which an interrupted run had written, are no longer shown.
+        folder: the experiment's; None writes nothing. first: the epoch that comes next; TensorBoard hides what an
+            interrupted run wrote of this epoch and later ones.
 
     Raises:
-        InputError: the package cannot be imported; from each method, the events cannot be written.
+        InputError: the package cannot be imported; any method: the events cannot be written.
     """
 
     def __init__(self, folder: Path | None, first: int = 1) -> None:
         self.writer = None
         if folder is not None:
             try:
-                from torch.utils.tensorboard import SummaryWriter  # takes a while, which others need not wait
-            except (ImportError, TypeError, AttributeError) as error:  # versions of other packages do not fit
+                from torch.utils.tensorboard import SummaryWriter  # here, as it is slow and not all runs need it
+            except (ImportError, TypeError, AttributeError) as error:  # the last two from versions that do not match
                 raise InputError(f"tensorboard cannot be imported ({error}): {INSTALL_BOARD}") from error
-            threading.excepthook, self.folder = _in_a_thread, folder / "tensorboard"
+            threading.excepthook, self.folder = _thread_excepthook, folder / "tensorboard"
             with writing(self.folder):
                 self.writer = SummaryWriter(str(self.folder), purge_step=first)
 
@@ -67,7 +67,7 @@ class Board:
                 self.writer.close()
 
     def metrics(self, epoch: int, **numbers: Any) -> None:
-        """The numbers among the values, each under its name; then all is on the disk, should the run be killed."""
+        """Write the values that are numbers, each under its name, and flush them to disk, as the run may be killed."""
         if self.writer:
             with writing(self.folder):
                 for name, value in numbers.items():
@@ -76,13 +76,14 @@ class Board:
                 self.writer.flush()
 
     def histogram(self, name: str, values: torch.Tensor, epoch: int) -> None:
-        """Of values [N]."""
+        """Write a histogram of values [N]."""
         if self.writer:
             with writing(self.folder):
                 self.writer.add_histogram(name, values.float().cpu(), epoch)
 
     def views(self, views: torch.Tensor, epoch: int) -> None:
-        """A grid of the views [n, V, 3, H, W] in [0, 1] of the first images: a column for each, a row for each view."""
+        """Write a grid of the first images' views [n, V, 3, H, W] in [0, 1]: a column per image, a row per view."""
+
         if self.writer:
             with writing(self.folder):
                 self.writer.add_images("views", views[:SHOWN].transpose(0, 1).flatten(0, 1).cpu(), epoch)

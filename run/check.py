@@ -1,4 +1,4 @@
-"""--check: what real steps of a run take, and what the whole run would take; nothing is written."""
+"""--check: time and memory of real steps of a run, an estimate for the whole run; nothing is written."""
 
 import io
 import os
@@ -16,11 +16,11 @@ import torch
 from utils.errors import InputError
 from utils.text import size
 
-STEPS = 3  # that are measured, after the first one
+STEPS = 3  # steps that are timed, after the first one
 
 
 class Step(NamedTuple):
-    """What a step took: seconds of the first one, the median of those after it, and images of a step."""
+    """The time of a step: seconds of the first one, the median of those after it, and the images of a step."""
 
     first: float
     seconds: float
@@ -28,38 +28,40 @@ class Step(NamedTuple):
 
 
 def measure_step(step: Callable[[], int], device: torch.device) -> Step:
-    """Do a step, which returns the number of its images, and STEPS more: the first one also loads and tunes kernels.
+    """Time 1 + STEPS steps; the first one also loads and tunes kernels. Making the batch is part of a step.
 
-    Making the batch is part of the step.
+    Args:
+        step: does one step and returns the number of its images.
     """
-    taken, images = [], 0
+    seconds, images = [], 0
     for _ in range(1 + STEPS):
         start = time.perf_counter()
         images = step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - start)
-    return Step(taken[0], statistics.median(taken[1:]), images)
+        seconds.append(time.perf_counter() - start)
+    return Step(seconds[0], statistics.median(seconds[1:]), images)
 
 
 def memory_used(device: torch.device) -> str:
-    """The most memory that this process has had so far, without workers; on CUDA also that of the GPU."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    told = f"{size(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)} of memory"
+    """Peak memory of this process so far, without its workers, in words; on CUDA also that of the GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    line = f"{size(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)} of memory"
     if device.type == "cuda":
-        told += f", {size(torch.cuda.max_memory_reserved(device))} of the GPU's"
-    return told
+        line += f", {size(torch.cuda.max_memory_reserved(device))} of the GPU's"
+    return line
 
 
 def checkpoint_bytes(content: dict[str, Any]) -> int:
-    """Size of a checkpoint's file in bytes; it is made in memory."""
+    """Size of a checkpoint's file in bytes, measured by saving it to memory."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getbuffer().nbytes
 
 
 def check_folder(folder: Path, needed: int) -> str:
-    """The free space of the disk that an experiment's folder is or will be on.
+    """The free space, in words, of the disk that an experiment's folder is or will be on.
+
 
     Args:
         needed: bytes that the run will write.

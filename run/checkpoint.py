@@ -1,6 +1,6 @@
-"""Checkpoints: written whole or not at all, with a checksum, read without executing anything.
+"""Checkpoints: written whole or not at all, with a checksum, and read without executing anything.
 
-The checksum is the comment of the zip archive that torch.save writes: every reader of checkpoints skips it.
+The checksum is stored as the comment of the zip archive that torch.save writes, which every reader skips.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from utils.errors import InputError
 from utils.files import replace_file
 from utils.safe_load import Refused, safe_load
 
-# What an optimizer keeps of each weight.
+# Entries of an optimizer's state for each weight.
 _STATE = {"SGD": {"momentum_buffer"}, "LARS": {"momentum_buffer"}, "Adam": {"step", "exp_avg", "exp_avg_sq"}}
-# What other people's checkpoints have beside the weights, by the names in the file.
+# What other people's checkpoints hold beside the weights, by the module in a pickle's GLOBAL.
 OBJECTS = {"numpy": "a NumPy array", "pathlib": "a path of pathlib"}
 NO_WEIGHTS = "it has no 'state_dict' of tensors"
 WEIGHTS_ALONE = "where you trust it, save its weights alone by torch.save({'state_dict': model.state_dict()}, FILE)"
@@ -30,10 +30,10 @@ _LENGTH = len(_MARK) + 64
 
 
 def write_checkpoint(path: Path, content: dict[str, Any], previous: Path | None = None) -> None:
-    """Save `content` so that `path` is never half-written; what was there goes to `previous`.
+    """Save `content` so that `path` is never half-written; the file that was there is moved to `previous`.
 
     Raises:
-        InputError: it cannot be written, because the disk is full, say; what was there is as it was.
+        InputError: it cannot be written, for example because the disk is full; the file that was there is unchanged.
     """
     replace_file(path, packed(content), previous)
 
@@ -49,16 +49,18 @@ def packed(content: dict[str, Any]) -> bytes:
 
 
 def _check(data: bytes) -> None:
-    """Raise ValueError if the file has a checksum, and another one than its bytes; other people's files have none."""
+    """Raise ValueError if the file has a checksum that is not that of its bytes; other people's files have none."""
     end = data.rfind(b"PK\5\6", -_LENGTH - 22)  # the archive's last record: 20 bytes, the comment's length, the comment
-    ours = _MARK + hashlib.sha256(data[: end + 20] + b"\0\0").hexdigest().encode()
-    found, seal = data[end + 20 :], _LENGTH.to_bytes(2, "little") + ours
-    if end >= 0 and (found[2:].startswith(_MARK) or found[:2] == seal[:2]) and found != seal:
+    expected = _MARK + hashlib.sha256(data[: end + 20] + b"\0\0").hexdigest().encode()
+    trailer, sealed = data[end + 20 :], _LENGTH.to_bytes(2, "little") + expected
+    # Either sign of a checksum is enough, as the other one may be the damage.
+    has_checksum = end >= 0 and (trailer[2:].startswith(_MARK) or trailer[:2] == sealed[:2])
+    if has_checksum and trailer != sealed:
         raise ValueError("checksum")
 
 
 def previous_of(path: Path) -> Path:
-    """Path of the previous checkpoint of the one at `path`: model.previous.pt beside model.pt."""
+    """Path of the checkpoint before the one at `path`: model.previous.pt beside model.pt."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
@@ -66,35 +68,35 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str] | None:
     """The newest whole checkpoint of an experiment: model.pt, model.previous.pt, or a newer model_<epoch>.pt.
 
     Returns:
-        Its path, its content, and a message on others that are damaged; None if there is none at all.
+        Its path, its content, and a message on damaged ones; None if there is none at all.
 
     Raises:
         InputError: all are damaged.
     """
-    reasons, found = [], None
+    problems = []
 
-    def whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    def read_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
         try:
             return (path, read_checkpoint(path)) if path.is_file() else None
         except InputError as error:
-            reasons.append(str(error))
+            problems.append(str(error))
             return None
 
-    own = folder / "model.pt"
-    found = whole(own) or whole(previous_of(own))
-    epoch = found[1].get("epoch") if found else -1
+    latest = folder / "model.pt"
+    newest = read_whole(latest) or read_whole(previous_of(latest))
+    epoch = newest[1].get("epoch") if newest else -1
     numbered = {int(p.stem[6:]): p for p in folder.glob("model_*.pt") if p.stem[6:].isdecimal()}
     for n in sorted(numbered, reverse=True):
-        if isinstance(epoch, int) and n > epoch and (newer := whole(numbered[n])):
-            found = newer
+        if isinstance(epoch, int) and n > epoch and (newer := read_whole(numbered[n])):
+            newest = newer
             break
-    if reasons and not found:
-        raise InputError("; ".join(reasons))
-    return (*found, "; ".join(reasons)) if found else None
+    if problems and not newest:
+        raise InputError("; ".join(problems))
+    return (*newest, "; ".join(problems)) if newest else None
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint on the CPU with weights_only=True: nothing in the file is executed.
+    """Load a checkpoint on the CPU with weights_only=True, so that nothing in the file is executed.
 
     Returns:
         A dict with at least 'state_dict', a dict of name -> tensor.
@@ -103,22 +105,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         InputError: the file is missing, truncated, damaged, unsafe, or not a checkpoint.
     """
     content = read_content(path)
-    what = content_kind(content)
-    if what or not _is_state(content.get("state_dict")):
-        raise InputError(f"{path} cannot be read as a checkpoint: {what or NO_WEIGHTS}")
+    foreign = content_kind(content)
+    if foreign or not _is_state(content.get("state_dict")):
+        raise InputError(f"{path} cannot be read as a checkpoint: {foreign or NO_WEIGHTS}")
     return content
 
 
 def read_content(path: str | Path) -> dict[str, Any]:
-    """What a file of any library holds, on the CPU, nothing in it executed; a state dict alone is at 'state_dict'.
+    """Load a file of any library on the CPU without executing anything in it; a bare state_dict is put at 'state_dict'.
 
     Raises:
-        InputError: the file is missing, truncated, damaged or unsafe, or holds something else than a dict.
+        InputError: the file is missing, truncated, damaged or unsafe, or holds no dict.
     """
     content = _load(Path(path))
     if not isinstance(content, dict):
         raise InputError(f"{path} cannot be read as a checkpoint: {NO_WEIGHTS}")
-    # BCL's test.py takes a state dict alone, too.
+    # BCL's test.py takes a bare state_dict, too.
     return {"state_dict": dict(content)} if _is_state(content) and content else content
 
 
@@ -151,28 +153,28 @@ def _load(path: Path) -> Any:
         # torch.load raises anything from EOFError to UnpicklingError on a bad file.
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
         if unsafe:
-            what = next((what for start, what in OBJECTS.items() if unsafe[1].startswith(start)), "")
-            has = what or f"an object of {unsafe[1]}, which would be run"
-            raise InputError(f"{path} has {has}, and only tensors and numbers are read: {WEIGHTS_ALONE}") from error
-        if what := file_kind(path):
-            raise InputError(f"{path} is {what}") from error
+            harmless = next((words for module, words in OBJECTS.items() if unsafe[1].startswith(module)), "")
+            item = harmless or f"an object of {unsafe[1]}, which would be run"
+            raise InputError(f"{path} has {item}, and only tensors and numbers are read: {WEIGHTS_ALONE}") from error
+        if kind := file_kind(path):
+            raise InputError(f"{path} is {kind}") from error
         raise InputError(f"{path} is not a checkpoint that can be read: truncated or damaged; get it again") from error
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
-    """Its tensors under 'state_dict', and 'stem', 'mean' and 'std' where features.export has written them."""
+    """Tensors of a safetensors file under 'state_dict', and 'stem', 'mean', 'std' where features.export wrote them."""
     try:
-        from safetensors import safe_open  # here, as only such files need it
+        from safetensors import safe_open  # here, as only such files need the package
         from safetensors.torch import load_file
     except ImportError as error:
         raise InputError(f"{path} needs the package safetensors, which is not installed: install it") from error
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-    told = {"stem": metadata["stem"]} if "stem" in metadata else {}
+    settings = {"stem": metadata["stem"]} if "stem" in metadata else {}
     for name in metadata.keys() & {"mean", "std"}:
         with suppress(ValueError, RecursionError):
-            told[name] = json.loads(metadata[name])
-    return {"state_dict": load_file(path), **told}
+            settings[name] = json.loads(metadata[name])
+    return {"state_dict": load_file(path), **settings}
 
 
 def _is_state(value: Any) -> bool:
@@ -180,33 +182,34 @@ def _is_state(value: Any) -> bool:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
-    """Put a checkpoint's optimizer state into `optimizer`; learning rate and decay stay the command line's.
+    """Load a checkpoint's state_dict into `optimizer`; learning rate and decay stay as the command line has them.
 
     Raises:
         InputError: it is of another kind of optimizer, or of other weights.
     """
-    ours = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     try:
-        theirs = [set(group) - {"params"} for group in state["param_groups"]]
+        names = [set(group) - {"params"} for group in state["param_groups"]]
         optimizer.load_state_dict(state)
-        fits = theirs == [set(group) for group in ours] and all(
+        fits = names == [set(group) for group in settings] and all(
             set(entries) in (set(), _STATE[type(optimizer).__name__])
             and all(v is None or v.ndim == 0 or v.shape == p.shape for v in entries.values())
             for p, entries in optimizer.state.items()
         )
-        # A weight without a state among others that have one would end the first step.
-        fits = fits and len({tuple(v is None for _, v in sorted(e.items())) for e in optimizer.state.values()}) <= 1
+        # The first step would fail where some weights have an entry and others do not.
+        missing = {tuple(v is None for _, v in sorted(entries.items())) for entries in optimizer.state.values()}
+        fits = fits and len(missing) <= 1
     except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError):
         fits = False
     if not fits:
         raise InputError("its optimizer is another one, or for other weights")
-    for group, values in zip(optimizer.param_groups, ours, strict=True):
+    for group, values in zip(optimizer.param_groups, settings, strict=True):
         group.update(values)
     for p, entries in optimizer.state.items():
         for name, value in entries.items():
             if not isinstance(value, torch.Tensor):
                 continue
-            # Fused steps go through memory in order: the state lies there as its weight does, steps' counts included.
+            # Fused steps read memory in order: the state needs the strides and the device of its weight, `step` too.
             if value.shape == p.shape and value.stride() != p.stride():
                 entries[name] = torch.empty_like(p).copy_(value)
             elif value.device != p.device:

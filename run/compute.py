@@ -1,4 +1,4 @@
-"""How a run computes: precision, memory allocator, library switches; the numbers stay what they are."""
+"""How a run computes: precision, memory format, allocator, and the switches of the libraries."""
 
 import contextlib
 import os
@@ -11,43 +11,44 @@ from run.versions import distributed
 from utils.allocator import keep_memory
 from utils.distributed import World
 
-BF16_FLAGS = {"avx512_bf16", "amx_tile"}  # either of them multiplies bfloat16
+BF16_FLAGS = {"avx512_bf16", "amx_tile"}  # a processor with either one multiplies bfloat16 matrices natively
 DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices itself, rather than by way of float32."""
+    """Whether the device multiplies bfloat16 matrices natively rather than by conversion to float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return bool(BF16_FLAGS & processor_flags())
 
 
 class Compute:
-    """A run's precision and its update step.
+    """A run's precision, backward pass and optimizer step.
 
     Args:
-        how: of the command line. device: the run's.
+        how: settings of the command line. device: the run's.
 
-    `precision` is fp32, bf16 or fp16, `dtype` its type; `stream` is CUDA's for data. Under `autocast`, convolutions and
-    linear layers take the precision; weights, batch-norm statistics and optimizer state stay float32.
+    `precision` is fp32, bf16 or fp16, `dtype` its type; `stream` is the CUDA stream that data is copied on. Under
+    `autocast`, convolutions and linear layers compute in the precision; weights, batch-norm statistics and optimizer
+    state stay float32.
     """
 
     def __init__(self, how: Precision, device: torch.device) -> None:
         automatic = "bf16" if has_bf16(device) else "fp32"
         self.device, self.precision = device, automatic if how.precision == "auto" else how.precision
         self.dtype, self.memory_format = DTYPES[self.precision], getattr(torch, how.memory_format)
-        # Gradients of fp16 fall below its smallest number unless they are scaled up.
+        # Without scaling, small gradients underflow in fp16.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.stream = None
         if device.type == "cpu":
             keep_memory()
         if how.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
         torch.use_deterministic_algorithms(how.deterministic)
         if device.type == "cuda":
             torch.cuda.set_device(device)
             self.stream = torch.cuda.Stream(device)
-            torch.backends.cudnn.allow_tf32 = how.tf32  # matrix products, so the loss, never take it
+            torch.backends.cudnn.allow_tf32 = how.tf32  # convolutions only: matrix products and the loss stay float32
             torch.backends.cudnn.benchmark = not how.deterministic
 
     def __str__(self) -> str:
@@ -55,46 +56,45 @@ class Compute:
 
     @property
     def placement(self) -> tuple[torch.dtype, torch.memory_format, torch.device]:
-        """Type, memory format and device of a network that only infers (models.frozen.frozen_backbone)."""
+        """Type, memory format and device of a network for inference (models.frozen.frozen_backbone)."""
         return self.dtype, self.memory_format, self.device
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """Inside, the network computes in the run's precision."""
+        """A context in which the network computes in the run's precision."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
 
     def backward(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Leave in .grad the gradient of a scalar loss alone; in fp16 times the run's scale."""
+        """Leave in .grad the gradient of this scalar loss alone; in fp16 it is multiplied by the scaler's scale."""
         optimizer.zero_grad()
         self.scaler.scale(loss).backward()
 
     def step(self, optimizer: torch.optim.Optimizer, measure: bool = False) -> torch.Tensor | None:
-        """One step down the gradient that `backward` left; nothing waits for the device but LARS in fp16.
+        """One optimizer step with the gradient that `backward` left. Only LARS in fp16 waits for the device.
 
         Returns:
-            The gradient's Euclidean norm over all weights, a scalar, where it is to be measured.
+            With `measure`, the gradient's Euclidean norm over all weights, a scalar; else None.
         """
         norm = None
         if measure:
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients)
-            norm = norm / self.scaler.scale(torch.ones_like(norm))
+            scaled_norm = torch.nn.utils.get_total_norm(gradients)
+            norm = scaled_norm / self.scaler.scale(torch.ones_like(scaled_norm))
         self.scaler.step(optimizer)
         self.scaler.update()
         return norm
 
     def on_device(self, module: torch.nn.Module) -> torch.nn.Module:
-        """The module on the device, its convolutions in the run's memory format: fast kernels read channels-last."""
+        """The module on the device, in the run's memory format: the fast convolution kernels read channels-last."""
         return module.to(self.device, memory_format=self.memory_format)
 
     def distributed(self, module: torch.nn.Module, world: World, same: bool = True) -> torch.nn.Module:
-        """The module under DistributedDataParallel where there are several processes.
-
-        Gradients live in the buffers that are sent.
+        """The module under DistributedDataParallel where there are several processes, else the module itself.
 
         Args:
-            same: whether the same layers run at each step (static graph); else they are looked for at each.
+            same: whether every step uses the same parameters (static_graph); else each step looks for unused ones.
         """
         if world.size == 1:
             return module
-        # Statistics are synchronised or per process, and masks are equal everywhere: no buffer needs sending.
+        # No buffer needs sending: batch statistics are synchronised or per process, and masks are equal everywhere.
+        # With gradient_as_bucket_view, gradients live in the buckets that are sent, which saves a copy.
         return distributed(module, gradient_as_bucket_view=True, static_graph=same, find_unused_parameters=not same)

@@ -26,43 +26,43 @@ LITTLE = 2**30  # bytes of disk or shared memory below which a warning is due
 
 
 class Report:
-    """Lines `ok|warning|error  what  detail` on the terminal, printed as they come; `counts` has how many of each.
+    """Prints lines `ok|warning|error  subject  detail`; `counts` has the number of lines of each level.
 
     Args:
-        quiet: without those that are ok.
+        quiet: print no lines of level ok.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self.counts: Counter[str] = Counter()
         self.quiet = quiet
 
-    def line(self, level: str, what: str, detail: str) -> None:
-        """Print one line of level ok, warning or error."""
+    def line(self, level: str, subject: str, detail: str) -> None:
+        """Count and print one line of level ok, warning or error."""
         self.counts[level] += 1
         if level == "ok" and self.quiet:
             return
-        print(f"{level:<9}{what:<14}{detail}", flush=True)
+        print(f"{level:<9}{subject:<14}{detail}", flush=True)
 
 
 def check_packages(report: Report, requirements: Path, level: str) -> None:
     """Compare the installed packages with the exact pins of a requirements file.
 
     Args:
-        level: of the line where one is missing; another version is a warning.
+        level: of the line on missing packages; other versions are a warning.
     """
     pins = dict(re.findall(r"^([\w-]+)==(\S+)", requirements.read_text(), re.M))
-    found = {name: _version(name) for name in pins}
-    if missing := [name for name, version in found.items() if not version]:
+    installed = {name: _version(name) for name in pins}
+    if missing := [name for name, version in installed.items() if not version]:
         fix = f"`python -m pip install -r {requirements.name}`"
         report.line(level, "packages", f"{', '.join(missing)} not installed: {fix}")
-    elif others := [f"{name} {found[name]}, not {pin}" for name, pin in pins.items() if found[name] != pin]:
+    elif others := [f"{name} {installed[name]}, not {pin}" for name, pin in pins.items() if installed[name] != pin]:
         report.line("warning", "packages", f"not as in {requirements.name}, nor tested: {'; '.join(others)}")
     else:
         report.line("ok", "packages", f"{len(pins)} as in {requirements.name}")
 
 
 def _version(package: str) -> str:
-    """Of an installed package, without the build's name (`+cu130`); '' where it is not installed."""
+    """The version of an installed package, without the build's name (`+cu130`); '' where it is not installed."""
     try:
         return metadata.version(package).split("+")[0]
     except metadata.PackageNotFoundError:
@@ -70,7 +70,7 @@ def _version(package: str) -> str:
 
 
 def check_imports(report: Report) -> bool:
-    """Import the compiled packages: a system library may be missing, or torchvision be built for another torch."""
+    """Whether the compiled packages import: a system library may be missing, or torchvision not fit torch."""
     try:
         import cv2  # noqa: F401
         import sklearn  # noqa: F401
@@ -107,7 +107,7 @@ def check_devices(report: Report) -> None:
 
 
 def check_gpus(report: Report) -> int:
-    """A line for each GPU, or for that there is none; returns how many can be used."""
+    """Report each GPU, or that there is none; returns how many can be used."""
     import torch
 
     from run.gpu import check_gpu, visible_gpus
@@ -142,16 +142,16 @@ def _convolution(device: "torch.device", dtype: "torch.dtype") -> None:  # noqa:
         raise ArithmeticError("the gradient of a convolution is not finite")
 
 
-def check_space(report: Report, what: str, folder: Path, advice: str) -> None:
-    """Free space where `folder` is; a warning below LITTLE."""
+def check_space(report: Report, subject: str, folder: Path, advice: str) -> None:
+    """Report the free space where `folder` is; below LITTLE it is a warning with advice."""
     free = shutil.disk_usage(folder).free
     level, more = ("ok", "") if free >= LITTLE else ("warning", f": {advice}")
-    report.line(level, what, f"{size(free)} free{more}")
+    report.line(level, subject, f"{size(free)} free{more}")
 
 
 def main() -> None:
     report = Report(Parser(__doc__).parse_args().quiet)
-    recent = sys.version_info >= (3, 11, 4)  # tarfile's data filter
+    recent = sys.version_info >= (3, 11, 4)  # the first one with tarfile's data filter
     needed = "" if recent else ": 3.11.4 or newer is needed"
     report.line("ok" if recent else "error", "python", f"{platform.python_version()}{needed}")
     check_packages(report, PROJECT / "requirements.txt", "error")

@@ -21,8 +21,11 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class Precision:
-    """How a network computes: precision, one of PRECISIONS or `auto`; memory_format of convolutions; tf32: on CUDA,
-    float32 convolutions in TF32; deterministic: only operations that give the same bits each time."""
+    """How a network computes.
+
+    precision: one of PRECISIONS, or `auto`. memory_format: of convolutions. tf32: on CUDA, float32 convolutions in
+    TF32. deterministic: only operations that give the same bits each time.
+    """
 
     precision: str
     memory_format: str
@@ -32,12 +35,12 @@ class Precision:
 
 @dataclass(frozen=True)
 class Saving:
-    """Where a run is kept, how it begins, and what it saves.
+    """Where a run is saved, how it begins, and what it saves.
 
-    folder: the experiment's. epochs: of the whole run. checkpoint: what it starts from, '' for nothing. settings: all
-    of them, which a checkpoint has as its 'config', and a run that is resumed must have again.
-    save_steps: steps between model.pt within an epoch, 0 for never. every: epochs between model.pt. numbered: epochs
-    between model_<epoch>.pt, 0 for none. last_numbered: the last epoch has one.
+    folder: the experiment's. epochs: of the whole run. checkpoint: file of the weights it starts from, '' for none.
+    settings: all of them; a checkpoint has them as 'config', and a resumed run must have the same.
+    save_steps: within an epoch, steps between savings of model.pt, 0 for never. every: epochs between savings of
+    model.pt. numbered: epochs between model_<epoch>.pt, 0 for none. last_numbered: whether the last epoch has one.
     """
 
     folder: Path
@@ -54,24 +57,24 @@ class Saving:
 
 
 def saving_of(args: argparse.Namespace, **settings: Any) -> Saving:
-    """That of a command line.
+    """The Saving of a command line.
 
     Args:
-        settings: of the run that change its result, besides the options: the processes, what its lists hold.
+        settings: what changes the result besides the options: number of processes, hashes of lists and images.
     """
-    folder, same = Path(args.save_dir) / args.experiment, ("epochs", "checkpoint", "resume", "overwrite")
-    taken = {name: getattr(args, name) for name in (*same, "accept_changes", "save_steps")}
-    return Saving(folder, **taken, settings={**vars(args), **settings})
+    names = ("epochs", "checkpoint", "resume", "overwrite", "accept_changes", "save_steps")
+    options = {name: getattr(args, name) for name in names}
+    return Saving(Path(args.save_dir) / args.experiment, **options, settings={**vars(args), **settings})
 
 
 def add_experiment(parser: Parser, save_dir: str) -> None:
-    """The positional experiment and --save-dir, the folder that holds its folder."""
+    """Add the positional `experiment`, and --save-dir, the folder that the experiment's folder is in."""
     parser.add_argument("experiment", type=run_name, help="name of the run: its folder below --save-dir")
     parser.add_argument("--save-dir", default=save_dir, help="where experiments are kept")
 
 
 def run_name(word: str) -> str:
-    """An argparse type: the name of a run, below the folder of all."""
+    """An argparse type: the name of a run, which is its folder's path below --save-dir."""
     parts = PurePath(word).parts
     if not word.strip() or not parts:
         raise argparse.ArgumentTypeError("the run needs a name")
@@ -81,7 +84,7 @@ def run_name(word: str) -> str:
 
 
 def add_compute_options(parser: Parser, precision: str = "auto") -> None:
-    """--precision, --memory_format, --tf32, --deterministic: the same in every script that runs a network."""
+    """Add --precision, --memory_format, --tf32, --deterministic: the same in every script that runs a network."""
     how = "of the network, but its loss, statistics and optimizer; auto: bf16 where the device has it, else fp32"
     parser.add_argument("--precision", default=precision, choices=["auto", *PRECISIONS], help=how)
     formats = ["channels_last", "contiguous_format"]
@@ -91,12 +94,12 @@ def add_compute_options(parser: Parser, precision: str = "auto") -> None:
 
 
 def precision_of(args: argparse.Namespace) -> Precision:
-    """That of a command line."""
+    """The Precision of a command line."""
     return taken(Precision, args)
 
 
 def add_resume(parser: Parser, source: str) -> None:
-    """--resume, --overwrite, --accept_changes, --save_steps: the same in every script that trains."""
+    """Add --resume, --overwrite, --accept_changes, --save_steps: the same in every script that trains."""
     parser.add_flag("--resume", help=f"go on from {source}")
     parser.add_flag("--overwrite", help="remove the run that the experiment's folder holds, and start over")
     parser.add_flag("--accept_changes", help="resume with settings that change the result")
@@ -104,7 +107,7 @@ def add_resume(parser: Parser, source: str) -> None:
 
 
 def add_check(parser: Parser) -> None:
-    """--check: the same in every script that trains."""
+    """Add --check: the same in every script that trains."""
     parser.add_flag(
         "--check",
         help="set everything up, do a few real steps, tell what they took and the run would take; write nothing",
@@ -112,10 +115,10 @@ def add_check(parser: Parser) -> None:
 
 
 def check_board(args: argparse.Namespace) -> None:
-    """Fill in --tensorboard where it is not given: on where the package is installed.
+    """Fill in --tensorboard where it is not given: on if the package is installed.
 
     Raises:
-        InputError: it is asked for, and not installed.
+        InputError: it is asked for, and the package is not installed.
     """
     installed = find_spec("tensorboard") is not None
     if args.tensorboard and not installed:

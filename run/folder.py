@@ -1,4 +1,4 @@
-"""An experiment's folder: what a run takes up from it, when it saves there, and how a signal ends it."""
+"""An experiment's folder: what a run resumes from it, when it saves there, and how a signal ends the run."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -28,18 +28,18 @@ RESULTS = re.compile(r"best_model(\.previous)?\.pt|mask_\d+\.pt|results\.json|me
 
 
 class Run:
-    """A run and its folder: model.pt every so many epochs and steps, model_<epoch>.pt, resumed to the bit.
+    """A run and its folder: model.pt and model_<epoch>.pt; a resumed run ends as an undisturbed one, to the bit.
 
-    A checkpoint is a dict: 'epoch', how many are finished, an entry for each named part, and 'config', all settings.
-    One that is written within epoch e has epoch e - 1, the parts as they are after its last step, and 'within': the
-    meters, and the parts that there are only during an epoch.
+    A checkpoint is a dict: 'epoch', the number of finished epochs, an entry for each named part, and 'config', all
+    settings. One that is written within epoch e has 'epoch' e - 1, the parts as they are after the last step, and
+    'within': the meters, and the parts that exist only during an epoch.
 
     Args:
-        parts: what a checkpoint holds, name -> part; they are taken up in this order.
-        within: those of 'within'; they are loaded when that epoch begins again.
-        resumable: whether --resume has a checkpoint of its own to go on from.
+        parts: what a checkpoint holds, name -> part; they are loaded in this order.
+        within: the parts of 'within'; they are loaded when that epoch begins again.
+        resumable: whether --resume can go on from a checkpoint of this run.
 
-    `told` has the parts of the message on what the run starts from.
+    `notes` has the parts of the message on what the run starts from.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class Run:
     ) -> None:
         self.saving, self.world, self.parts, self.parts_within = saving, world, parts, within or {}
         self.folder, self.resumable = saving.folder, resumable
-        self.told, self.signals = [], None
+        self.notes, self.signals = [], None
         self.interrupted: dict[str, Any] = {}  # 'within' of the checkpoint, until that epoch begins again
-        self._numbered: Path | None = None  # what is resumed, where it is newer than model.pt
+        self._numbered: Path | None = None  # the model_<epoch>.pt that is resumed, where it is newer than model.pt
         self._damaged, self._changed, self._stop = False, False, 0
         self._seen_files = self._run_files()
 
     @property
     def message(self) -> str:
         """What the run starts from."""
-        return "; ".join(self.told)
+        return "; ".join(self.notes)
 
     def tell(self, log: Log) -> None:
-        """Log what the run starts from; as a warning where that is not what was asked for."""
-        tell = log.warn if self._damaged or self._changed else log.info
-        tell(self.message)
+        """Log what the run starts from; as a warning where a checkpoint is damaged or settings have changed."""
+        write = log.warn if self._damaged or self._changed else log.info
+        write(self.message)
 
     def own(self) -> tuple[Path, dict[str, Any]] | None:
         """The experiment's newest whole checkpoint, where --resume asks for it.
@@ -75,50 +75,50 @@ class Run:
             InputError: the folder holds a run, and neither --resume nor --overwrite is given; or both are; or --resume
                 finds a finished run without its checkpoints, or all of them are damaged.
         """
-        how, self._seen_files = self.saving, self._run_files()
-        names = self._seen_files.keys()
-        if how.resume and how.overwrite:
+        saving, self._seen_files = self.saving, self._run_files()
+        names, start = self._seen_files.keys(), saving.checkpoint
+        if saving.resume and saving.overwrite:
             raise InputError("a run is either resumed or overwritten: choose one")
-        if how.overwrite and how.checkpoint and Path(how.checkpoint).parent.resolve() == self.folder.resolve():
-            raise InputError(f"overwriting would remove {how.checkpoint}: copy it to another folder")
-        if names and not how.resume and not how.overwrite:
+        if saving.overwrite and start and Path(start).parent.resolve() == self.folder.resolve():
+            raise InputError(f"overwriting would remove {start}: copy it to another folder")
+        if names and not saving.resume and not saving.overwrite:
             raise InputError(f"{self.folder} holds a run: {RESUME_OR_START_OVER}")
-        if not how.resume or not self.resumable:
+        if not saving.resume or not self.resumable:
             return None
-        found = newest_checkpoint(self.folder)
-        if found is None and "results.json" in names:
+        newest = newest_checkpoint(self.folder)
+        if newest is None and "results.json" in names:
             raise InputError(f"{self.folder} has results but no checkpoint to resume: {START_OVER}")
-        if found is None:
-            self.told.append(f"nothing to resume in {self.folder}")
+        if newest is None:
+            self.notes.append(f"nothing to resume in {self.folder}")
             return None
-        path, content, reasons = found
-        self._damaged, self._numbered = bool(reasons), path if path.stem[6:].isdecimal() else None
-        self.told += [reasons, f"using {path.name}"] if reasons else []
+        path, content, problems = newest
+        self._damaged, self._numbered = bool(problems), path if path.stem[6:].isdecimal() else None
+        self.notes += [problems, f"using {path.name}"] if problems else []
         return path, content
 
     def compare(self, path: Path, content: dict[str, Any], *harmless: str) -> None:
-        """Check that the run goes on with the settings it had.
+        """Check that the settings are those of the checkpoint.
 
         Args:
-            harmless: settings that are others without harm.
+            harmless: settings that may differ, besides those of run/changes.py.
 
         Raises:
-            InputError: they are others, and --accept_changes is not given or is no help.
+            InputError: others differ, and --accept_changes is not given, or they would divide an epoch that has begun.
         """
         changes = changed_settings(content, self.saving.settings, harmless)
-        told = f"cannot resume from {path} with other settings: {'; '.join(changes.values())}"
+        problem = f"cannot resume from {path} with other settings: {'; '.join(changes.values())}"
         if changes and not self.saving.accept_changes:
-            raise InputError(f"{told}; {ACCEPT_CHANGES}")
+            raise InputError(f"{problem}; {ACCEPT_CHANGES}")
         if content.get("within") and changes.keys() & OF_AN_EPOCH:
-            raise InputError(f"{told}: it stopped within an epoch, which they divide into other steps")
-        self.told += [f"{change} from here on" for change in changes.values()]
+            raise InputError(f"{problem}: it stopped within an epoch, which they divide into other steps")
+        self.notes += [f"{change} from here on" for change in changes.values()]
         self._changed = bool(changes)
 
     def epoch_of(self, path: Path, content: dict[str, Any]) -> int:
-        """The epochs that are done after a checkpoint.
+        """The number of epochs that are done at a checkpoint.
 
         Raises:
-            InputError: it does not say, or they are more than the run has.
+            InputError: the checkpoint does not say, or it is more than the run has.
         """
         epoch = content.get("epoch")
         if not isinstance(epoch, int | np.integer) or epoch < 0:
@@ -128,7 +128,7 @@ class Run:
         return int(epoch)
 
     def take_up(self, path: Path, content: dict[str, Any]) -> int:
-        """Load all parts, and what an epoch had done; returns the epochs that are done.
+        """Load all parts, and the state of an interrupted epoch; returns the number of epochs that are done.
 
         Raises:
             InputError: the file is of another run, or damaged.
@@ -141,11 +141,11 @@ class Run:
         except (InputError, *ODD) as error:
             raise InputError(f"cannot resume from {path}: {error}") from error
         finished = " (finished)" * (epoch == self.saving.epochs)
-        self.told.append(f"resuming from {path} after epoch {epoch}{self._steps_done()}{finished}")
+        self.notes.append(f"resuming from {path} after epoch {epoch}{self._steps_done()}{finished}")
         return epoch
 
     def _steps_done(self) -> str:
-        """Steps that are done of an interrupted epoch, in words."""
+        """The number of steps that are done of an interrupted epoch, in words; '' for none."""
         try:
             return f" and {int(self.interrupted['meters']['done'])} steps" if self.interrupted else ""
         except ODD:
@@ -154,13 +154,13 @@ class Run:
     def begin_epoch(
         self, steps: Callable[[], int], part_of: torch.Tensor | None = None, more: Sequence[str] = ()
     ) -> Meters:
-        """Meters of the coming epoch; takes up what was done of it before an interruption.
+        """Meters of the coming epoch; where it was interrupted, its state is loaded.
 
         Args:
-            steps: how many it has, asked once all else is taken up. part_of, more: as Meters takes them.
+            steps: gives its number of steps; called after the other parts are loaded. part_of, more: of Meters.
 
         Raises:
-            InputError: that does not fit.
+            InputError: the state does not fit.
         """
         within, self.interrupted = self.interrupted, {}
         try:
@@ -179,30 +179,30 @@ class Run:
 
     def _run_files(self) -> dict[str, tuple[int, int]]:
         """The files of a run that are in the folder: name -> time of the last change in ns, and size."""
-        found = {}
+        files = {}
         for path in self.folder.glob("*.*"):
             with suppress(FileNotFoundError):  # another run may be removing it
                 if RUN_FILES.fullmatch(path.name):
-                    found[path.name] = path.stat().st_mtime_ns, path.stat().st_size
-        return found
+                    files[path.name] = path.stat().st_mtime_ns, path.stat().st_size
+        return files
 
     @contextmanager
     def alone(self, prepare: Callable[[], None] | None = None) -> Iterator[None]:
-        """Inside, the folder is this run's, and with --overwrite what it held is gone.
+        """A context that holds the folder's lock; with --overwrite, the earlier run's files are removed first.
 
         Args:
-            prepare: what else the main process makes ready in the folder.
+            prepare: called by the main process, which makes more ready in the folder.
 
         Raises:
             InputError: another run has the folder, or the processes do not see the same files there.
         """
         with lock_for_all(self.folder, self.world):
-            # Each process has read the files by itself, before the folder was locked.
-            found = gather_objects((self.message, self._run_files() == self._seen_files))
-            if not all(unchanged for _, unchanged in found):
-                told = f"another run has written to {self.folder} while this one was set up: start it again"
-                raise InputError(told) if self.world.main else SystemExit(2)
-            if len({message for message, _ in found}) > 1:
+            # Each process read the folder on its own, before it was locked.
+            states = gather_objects((self.message, self._run_files() == self._seen_files))
+            if not all(unchanged for _, unchanged in states):
+                problem = f"another run has written to {self.folder} while this one was set up: start it again"
+                raise InputError(problem) if self.world.main else SystemExit(2)
+            if len({message for message, _ in states}) > 1:
                 raise InputError("the processes found different checkpoints") if self.world.main else SystemExit(2)
             if self.world.main:
                 self._prepare()
@@ -212,18 +212,18 @@ class Run:
             yield
 
     def _prepare(self) -> None:
-        """Before the run, of the main process alone: remove what --overwrite removes; let model.pt be the newest."""
+        """Before the run, in the main process: remove what --overwrite removes; make model.pt the newest checkpoint."""
         if self.saving.overwrite:
             for path in [*self.folder.iterdir(), *events(self.folder)]:
                 if path.parent != self.folder or CHECKPOINTS.fullmatch(path.name) or RESULTS.fullmatch(path.name):
                     path.unlink()
         if self._numbered:
-            # It is written before model.pt, and the run was killed in between, perhaps after its last epoch.
+            # model_<epoch>.pt is written before model.pt; the run was killed in between, perhaps after its last epoch.
             newest = self.folder / "model.pt"
             replace_file(newest, self._numbered.read_bytes(), None if self._damaged else previous_of(newest))
 
     def epochs(self, done: int) -> Iterator[int]:
-        """The epochs after `done`, 1-based; until they are over, a signal ends the run after a step, saved.
+        """The epochs after `done`, 1-based. Meanwhile a signal ends the run after the current step, which is saved.
 
         Raises:
             Interrupted: a signal has come after the last step.
@@ -232,49 +232,49 @@ class Run:
             forget_metrics(self.folder, done)
         with Signals(self.world) as self.signals:
             yield from range(done + 1, self.saving.epochs + 1)
-            # Several processes hear at the second call of what one of them had at the first.
+            # With several processes, a call returns the signals up to the call before, so it takes two.
             _ = self.signalled() or self.signalled()
         self.signals = None
         self._end_if_signalled("the last epoch")
 
     def signalled(self) -> int:
-        """Exit code of a signal that has come, or 0; to be asked by all processes at the same place."""
+        """Exit code of a signal that has come, or 0; all processes must call it at the same place."""
         if self.signals and not self._stop:
             self._stop = self.signals.requested()
         return self._stop
 
     def stepped(self, epoch: int, meters: Meters, read: Callable[[], None]) -> None:
-        """To be called after each step of `epoch` by all processes: saves where it is time to.
+        """Called after each step of `epoch` by all processes: saves if a signal has come or save_steps are done.
 
         Args:
-            read: reads the meters, which precedes saving.
+            read: reads the meters; called before saving.
 
         Raises:
             Interrupted: a signal has come; all is saved.
         """
-        stopping, last = self.signalled(), meters.done == meters.steps  # then the epoch's own checkpoint comes next
-        every = self.saving.save_steps
-        if stopping or not last and every and meters.done % every == 0:
+        stopping, every, done = self.signalled(), self.saving.save_steps, meters.done
+        due = every and done % every == 0 and done != meters.steps  # after the last one, the epoch's own is written
+        if stopping or due:
             read()
             within = {"meters": meters.state_dict(), **{name: p.state_dict() for name, p in self.parts_within.items()}}
             self.write({**self.content(epoch - 1), "within": within}, "model.pt")
         self._end_if_signalled(f"epoch {epoch}, step {meters.done} of {meters.steps}")
 
     def save(self, epoch: int) -> None:
-        """Write what is due after `epoch`, in all processes; the main one writes.
+        """Write the checkpoints that are due after `epoch`; all processes call it, the main one writes.
 
         Raises:
             Interrupted: a signal has come; model.pt is of this epoch.
         """
-        how, last = self.saving, epoch == self.saving.epochs
-        due = bool(how.numbered) and epoch % how.numbered == 0 or how.last_numbered and last
-        names = [f"model_{epoch}.pt"] if due else []
-        if self.signalled() or names or last or epoch % how.every == 0:
+        saving, last = self.saving, epoch == self.saving.epochs
+        numbered = bool(saving.numbered) and epoch % saving.numbered == 0 or saving.last_numbered and last
+        names = [f"model_{epoch}.pt"] if numbered else []
+        if self.signalled() or names or last or epoch % saving.every == 0:
             self.write(self.content(epoch), *names, "model.pt")
         self._end_if_signalled(f"epoch {epoch}")
 
     def _end_if_signalled(self, where: str) -> None:
-        """End the run if a signal has come; everything is saved."""
+        """End the run if a signal has come, after everything was saved."""
         if self._stop:
             if self.signals:
                 self.signals.settle()
@@ -282,18 +282,18 @@ class Run:
             raise Interrupted(self._stop, f"saved after {where} in {self.folder}; {RESUME}")
 
     def content(self, epoch: int) -> dict[str, Any]:
-        """What a checkpoint holds after `epoch`; all processes call it."""
+        """The content of a checkpoint after `epoch`; all processes call it."""
         states = {name: part.state_dict() for name, part in self.parts.items()}
-        held = {name: state for name, state in states.items() if state is not None}
-        return {"epoch": epoch, **held, "config": self.saving.settings}
+        present = {name: state for name, state in states.items() if state is not None}
+        return {"epoch": epoch, **present, "config": self.saving.settings}
 
     def write(self, content: dict[str, Any], *names: str) -> None:
-        """Write a checkpoint under each of the names, and keep the model.pt that was there; the main process does."""
+        """Write a checkpoint under each of the names, in the main process; the file it replaces becomes previous."""
         if not self.world.main:
             return
         for name in names:
             path = self.folder / name
-            # A damaged model.pt must not take the place of the whole one before it.
+            # A damaged model.pt must not replace the whole model.previous.pt.
             kept = name == "best_model.pt" or name == "model.pt" and not self._damaged
             write_checkpoint(path, content, previous_of(path) if kept else None)
             self._damaged = self._damaged and name != "model.pt"

@@ -1,4 +1,4 @@
-"""Checkpoints of other programs: what a file is that is none of ours, in words, and what makes one of ours of it."""
+"""Files of other programs: what they are, in words, and how to make a checkpoint of this project from them."""
 
 import re
 import zipfile
@@ -21,8 +21,9 @@ _MEMBERS = {
     r"(^|/)constants\.pkl": f"a TorchScript program: read it by torch.jit.load, and {SAVE}",
     r"\.npy$": f"an archive of NumPy arrays: read it by numpy.load, and {SAVE}",
 }
-# A key at the top of the file -> the library; how names of weights begin, all of these -> the library.
+# A key at the top level of the file -> the library.
 _KEYS = {"classy_state_dict": "VISSL", "teacher": "DINO"}
+# Prefixes of the names of weights, all of which are there -> the library.
 _PREFIXES = {
     ("encoder_q.",): "MoCo",
     ("base_encoder.",): "MoCo v3",
@@ -31,34 +32,34 @@ _PREFIXES = {
     ("backbone.", "projection_head."): "lightly",
     ("blocks.0.attn.",): "a vision transformer",
 }
-_USUAL = ("model", "model_state_dict", "net", "network", "weights", "params")  # where others have their weights
+_USUAL = ("model", "model_state_dict", "net", "network", "weights", "params")  # keys that others put weights under
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file is of safetensors: the length of a header of JSON in eight bytes, and the header; or by its name,
-    so that what is left of one, cut to nothing, is not taken for another format."""
+    """Whether a file is in safetensors format, by its name or by how it begins: the length of a JSON header in eight
+    bytes, and the header. The name alone is enough, as a truncated file may have no header."""
     with path.open("rb") as file:
         return path.suffix == ".safetensors" or bool(re.match(rb".{8}\{\s*[\"}]", file.read(300), re.S))
 
 
 def file_kind(path: Path) -> str:
-    """What a file is that torch.load does not read, with what to do; '' for a damaged one."""
+    """What a file is that torch.load cannot read, with what to do; '' for a damaged checkpoint."""
     try:
         names = _members(path)
     except Exception:  # on a damaged one zipfile raises anything, from BadZipFile to UnicodeDecodeError
         return ""
-    for pattern, what in _MEMBERS.items():
+    for pattern, kind in _MEMBERS.items():
         if any(re.search(pattern, name) for name in names):
-            return what
+            return kind
     if names:
         return "" if any(name.endswith("data.pkl") for name in names) else "an archive: unpack it"
     with path.open("rb") as file:
         head = file.read(300)
-    return next((what for start, what in _HEADS.items() if re.match(start, head, re.I | re.S)), "")
+    return next((kind for pattern, kind in _HEADS.items() if re.match(pattern, head, re.I | re.S)), "")
 
 
 def _members(path: Path) -> list[str]:
-    """Names in a zip archive; none of another file."""
+    """Names of the files in a zip archive; [] for another file."""
     if not zipfile.is_zipfile(path):
         return []
     with zipfile.ZipFile(path) as archive:
@@ -66,13 +67,13 @@ def _members(path: Path) -> list[str]:
 
 
 def content_kind(content: Mapping[str, Any]) -> str:
-    """What another library has saved, by the keys of the file and of its weights, with what to do; '' if unknown."""
-    under = next((key for key in ("state_dict", *_USUAL) if isinstance(content.get(key), Mapping)), "")
-    names = [str(name).removeprefix("module.") for name in (content[under] if under else content)]
-    known = [library for key, library in _KEYS.items() if key in content]
+    """Which other library saved a file, by its keys and the names of its weights, with what to do; '' if unknown."""
+    weights_key = next((key for key in ("state_dict", *_USUAL) if isinstance(content.get(key), Mapping)), "")
+    names = [str(name).removeprefix("module.") for name in (content[weights_key] if weights_key else content)]
+    libraries = [library for key, library in _KEYS.items() if key in content]
     for prefixes, library in _PREFIXES.items():
         if all(any(name.startswith(prefix) for name in names) for prefix in prefixes):
-            known.append(library)
-    if known:
-        return f"it is of {known[0]}: where that is a ResNet, take its encoder's weights, and {SAVE}"
-    return f"its weights are under {under!r}: {SAVE}" if under in _USUAL else ""
+            libraries.append(library)
+    if libraries:
+        return f"it is of {libraries[0]}: where that is a ResNet, take its encoder's weights, and {SAVE}"
+    return f"its weights are under {weights_key!r}: {SAVE}" if weights_key in _USUAL else ""

@@ -8,7 +8,7 @@ from utils.distributed import World, union_over_processes
 from utils.errors import InputError
 from utils.files import held, remove_temporary_files
 
-PATIENCE = 1.0  # seconds for a run that is just ending
+PATIENCE = 1.0  # seconds to wait for a run that is just ending
 
 
 @contextmanager
@@ -26,18 +26,18 @@ def experiment_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def lock_for_all(folder: Path, world: World) -> Iterator[None]:
-    """experiment_lock of the main process; all processes fail where it fails.
+    """experiment_lock in the main process; where it fails, all processes fail.
 
     Raises:
-        InputError: another run holds it, or it cannot be made; in other processes than the main one SystemExit.
+        InputError: in the main process, another run holds the lock, or it cannot be made; in the others SystemExit.
     """
     with ExitStack() as stack:
-        problem = set()
+        problems = set()
         if world.main:
             try:
                 stack.enter_context(experiment_lock(folder))
             except (InputError, OSError) as error:
-                problem = {str(error)}
-        if problem := union_over_processes(problem):
-            raise InputError(problem.pop()) if world.main else SystemExit(2)
+                problems = {str(error)}
+        if problems := union_over_processes(problems):
+            raise InputError(problems.pop()) if world.main else SystemExit(2)
         yield

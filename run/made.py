@@ -1,7 +1,6 @@
-"""How a result was made: code, libraries, machine and command line, without folders, users and hosts, which are
-nobody's business.
+"""How a result was made: code, libraries, machine and command line, without private folders, users and hosts.
 
-Nothing at the top imports torch: tables and reports shorten paths, too.
+torch is imported inside functions only: tables and reports, which shorten paths here, must not need it.
 """
 
 import os
@@ -15,7 +14,7 @@ from pathlib import Path
 from run.processor import processor
 from utils.files import PROJECT
 
-# An absolute path, or one of a home, within a sentence.
+# Within a sentence, an absolute path or one that begins with a home folder's ~.
 _PATH = re.compile(r"(?<![\w.…/~<-])~?/(?:[^\s,;:'\"()<>/]+/)*([^\s,;:'\"()<>/]+)/?")
 
 
@@ -43,7 +42,7 @@ def provenance() -> dict[str, str]:
 
 
 def command(argv: list[str]) -> str:
-    """`python train_cifar.py ...` of a process's sys.argv, to be read, or given to a shell; see short_path."""
+    """A process's sys.argv as a shell command, `python train_cifar.py ...`, with paths as short_path makes them."""
     script = short_path(argv[0])
     module = re.fullmatch(r"(.+)/__main__\.py", script)
     program = ["-m", module[1].replace("/", ".")] if module else [script]
@@ -51,21 +50,21 @@ def command(argv: list[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    """As a shell needs it; what short_path puts into words needs no quotes."""
+    """A word quoted for a shell where that is needed; the … and ~ of short_path stay without quotes."""
     return word if re.fullmatch(r"[\w@%+=:,./…~-]+", word) else shlex.quote(word)
 
 
 def _short_word(word: str) -> str:
-    """A word of a command line; a path may stand behind its option: --data=/home/me/photos."""
+    """A word of a command line with its path shortened; an option may be before it: --data=/home/me/photos."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
     outside = value.startswith(("/", "~")) or ".." in value.split("/")
     return f"{option}{equals}{short_path(value)}" if outside else word
 
 
 def short_path(path: str) -> str:
-    """A path within this folder or the project's as such, of another one the last name alone: `…/photos`.
+    """A path in the current or the project's folder relative to it; of any other path the last name, `…/photos`.
 
-    A folder that is named after a user is `~`.
+    A user's home folder is `~`.
     """
     place = Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - of a link the link
     for folder in (Path.cwd(), PROJECT):
@@ -79,12 +78,12 @@ def short_path(path: str) -> str:
 def _home() -> Path | None:
     try:
         return Path.home()
-    except RuntimeError:  # of a user without one
+    except RuntimeError:  # the user has no home folder
         return None
 
 
 def short_text(text: str, folders: Iterable[Path] = ()) -> str:
-    """A sentence with its absolute paths shortened: below one of the folders as such, others to `…/name`."""
+    """A sentence with shorter paths: those in one of the folders relative to it, other absolute ones as `…/name`."""
     for folder in folders:
         for place in {str(folder), str(folder.absolute()), str(folder.resolve())} - {"/", "."}:
             text = text.replace(f"{place}/", "")

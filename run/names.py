@@ -1,9 +1,9 @@
-"""Names of experiments, as the papers' scripts give them: what a run's folder says of its settings.
+"""Names of experiments, as the papers' scripts give them, which tell some of a run's settings.
 
     <settings>_epoch<n>_<list>_newNT_s<seed><method>__<probe>     images in memory
     <list>_res<settings>_epoch<n>_batch<n><method>__<probe>       image files
 
-What comes before `__` is the pre-training's name, the whole is the probe's.
+The part before `__` is the name of the pre-training, the whole is the name of the probe.
 """
 
 import re
@@ -12,21 +12,21 @@ from typing import NamedTuple
 
 from run.schedule import TWO_STAGE
 
-VIEWS = "views.png"  # beside the log of a pre-training: its first batch
+VIEWS = "views.png"  # the views of a pre-training's first batch, beside its log
 
 # ---- writing
 
-# SDCLR's flag. As published, its part of a name stands before weight decay and head, and its options end a command.
+# The flag of SDCLR. As published, its part of a name comes before weight decay and head, and its options end a command.
 SDCLR_FLAG = "prune"
 
-# By DataSet.style.
+# Names of pre-trainings, by DataSet.style.
 PRETRAINING = {
     "cifar": "{model}{data}_scheduling_sgd_temp{temp}_wd{weight_decay}_lr{lr}_b{batch_size}{output}_twolayerProj"
     "_epoch{epochs}_{split}_newNT_s{seed}",
     "imagenet": "{split}_{model}_scheduling_sgd_lr{lr}_temp{temp}_epoch{epochs}_batch{batch_size}",
 }
-# What follows __, by protocol and DataSet.style; that of other protocols is called by the protocol, as BCL's. Few-shot
-# probes of image files say 30 epochs whatever they have, as published.
+# What follows __ in a probe's name, by protocol and DataSet.style; for other protocols, such as BCL's, it is the
+# protocol's name. As published, few-shot probes of image files have 30 epochs in their name, whatever their number is.
 PROBE_ENDINGS = {
     "sdclr-linear": {
         "cifar": "f2layer4_d10d20_wd0_lr30_freezeBN",
@@ -43,13 +43,13 @@ def experiment_name(data: str, style: str, parts: Sequence[tuple[str, str]], set
     """Name of a pre-training.
 
     Args:
-        data, style: of the data set. parts: of each line of the method, its flag and its part of the name. settings: of
-            the recipe, as they are written on its command line; image_size is '' for the usual one.
+        data, style: name and style of the data set. parts: (flag, part of the name) of the method and of each wrapper.
+        settings: of the recipe, as they are written on its command line; image_size is '' for the usual one.
     """
     s, published = settings, PRETRAINING[style]
-    # CIFAR-10's names are older than the other data sets.
-    named, output = ("", "") if data == "cifar10" else (f"_{data}", f"_o{s['output_ch']}")
-    name = published.format(**{**s, "data": named, "output": output})
+    # As published, CIFAR-10's names have neither data set nor output channels.
+    data_part, output = ("", "") if data == "cifar10" else (f"_{data}", f"_o{s['output_ch']}")
+    name = published.format(**{**s, "data": data_part, "output": output})
     name += "".join(part for flag, part in parts if flag == SDCLR_FLAG)
     if "{weight_decay}" not in published and s["weight_decay"] != "1e-4":
         name += f"_wd{s['weight_decay']}"
@@ -66,7 +66,8 @@ def experiment_name(data: str, style: str, parts: Sequence[tuple[str, str]], set
 
 
 def unusual_head_layers(settings: Mapping[str, str]) -> str:
-    """Layers of the projection head, '' for the usual ones: three with dual batch norm, as SDCLR's authors have it."""
+    """Layers of the projection head, '' for the usual number: three with dual batch norm, as SDCLR's authors have it,
+    else two."""
     usual = "3" if settings.get("prune_dual_bn") == "True" else "2"
     return "" if settings["head_layers"] == usual else settings["head_layers"]
 
@@ -75,8 +76,8 @@ def probe_name(experiment: str, protocol: str, style: str, settings: Mapping[str
     """Name of a probe.
 
     Args:
-        experiment: name of the pre-training. style: of the data set. settings: of the recipe, and few_shot, the name of
-            the few-shot list.
+        experiment: name of the pre-training. style: of the data set. settings: of the recipe, and `few_shot`, the name
+            of the few-shot list.
     """
     name = f"{experiment}__{PROBE_ENDINGS.get(protocol, {}).get(style, protocol).format(**settings)}"
     seed = settings["linear_eval_seed"] if protocol == "sdclr-linear" else ""
@@ -84,14 +85,14 @@ def probe_name(experiment: str, protocol: str, style: str, settings: Mapping[str
 
 
 def few_shot_split(split: str) -> str:
-    """The few-shot list that goes with a long-tailed or balanced one: `split1_S_b` with `split1_D_i`."""
-    before, found, _ = split.rpartition("_D_")
-    return f"{before if found else split}_S_b"
+    """The few-shot list that belongs to a long-tailed or balanced list: `split1_S_b` to `split1_D_i`."""
+    base, separator, _ = split.rpartition("_D_")
+    return f"{base if separator else split}_S_b"
 
 
 # ---- reading
 
-# By DataSet.style: the name of a pre-training, and what the papers' linear and few-shot probes add.
+# By DataSet.style: the pattern of a pre-training's name, and of what the papers' linear and few-shot probes add.
 _PRETRAINING = {
     "cifar": r".+_epoch(?P<epochs>\d{1,9})_(?P<list>(?P<split>.*split\d+.*?)_D_[ib])_newNT_s\d+(?P<method>.*)",
     "imagenet": r"(?P<list>.+?)_res.+_epoch(?P<epochs>\d{1,9})_batch\d+(?P<method>(?:_(?!_).*)?)",
@@ -103,10 +104,10 @@ _PROBE = {
 
 
 class ProbeName(NamedTuple):
-    """What the name of a probe tells.
+    """The parts of a probe's name.
 
-    pretraining: its name. list: of pre-training. epochs: of pre-training. method: the end of its name. labelled: the
-    probe's list where the name has one, else ''. protocol: of a probe that is named by it (BCL's), else ''.
+    pretraining: name of the pre-training. list: its list. epochs: its epochs. method: the end of its name.
+    labelled: the probe's list where the name has one, else ''. protocol: where the name has it, as BCL's, else ''.
     """
 
     pretraining: str
@@ -118,12 +119,12 @@ class ProbeName(NamedTuple):
 
 
 def read_name(name: str, style: str) -> ProbeName | None:
-    """The parts of a probe's name; None of a name that the papers' scripts do not give.
+    """The parts of a probe's name; None for a name that the papers' scripts do not give.
 
     Args:
         style: of the data set (DataSet.style).
     """
-    before = f"(?P<pretraining>{_PRETRAINING[style]})"
-    found = re.fullmatch(rf"{before}__(?:{_PROBE[style]}|(?P<protocol>[a-z][\w-]*))", name)
-    parts = {part: found[part] or "" for part in ProbeName._fields} if found else {}
+    pretraining = f"(?P<pretraining>{_PRETRAINING[style]})"
+    match = re.fullmatch(rf"{pretraining}__(?:{_PROBE[style]}|(?P<protocol>[a-z][\w-]*))", name)
+    parts = {part: match[part] or "" for part in ProbeName._fields} if match else {}
     return ProbeName(**parts | {"epochs": int(parts["epochs"])}) if parts else None

@@ -1,4 +1,4 @@
-"""Optimisers of pre-training, with the published weight decay of each."""
+"""Optimizers, with the published weight decay of pre-training for each."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +14,7 @@ class LARS(torch.optim.Optimizer):
     """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017, algorithm 1), for all tensors, as published.
 
     v <- momentum * v + lr * eta * |w| / (|g| + wd * |w|) * (g + wd * w);  w <- w - v.
-    A tensor of zeros, such as a bias at the start, has no scale of its own: its factor is 1.
+    Where w or g is zero, as in a bias at the start, the factor eta * |w| / (|g| + wd * |w|) is replaced by 1.
     """
 
     def __init__(
@@ -72,19 +72,19 @@ def sgd(
     weight_decay: float,
     nesterov: bool = False,
 ) -> torch.optim.SGD:
-    """PyTorch's SGD in its fused form, one pass over the weights, or groups of them (set_rate)."""
-    how = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
-    optimizer = torch.optim.SGD(params, lr, **how, fused=True)
+    """PyTorch's fused SGD, which passes over the weights once; params: weights, or parameter groups (see set_rate)."""
+    settings = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+    optimizer = torch.optim.SGD(params, lr, **settings, fused=True)
     if momentum:
-        # As it would be after a step without gradient: where a GradScaler skips the very first step, PyTorch 2.14 goes
-        # on from uninitialised memory.
+        # Zeros, as after a step with zero gradients: where GradScaler skips the first step, the fused step of PyTorch
+        # 2.14 would go on from uninitialised memory.
         for p in (p for group in optimizer.param_groups for p in group["params"]):
             optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
-    """Set the learning rate of all groups, times the `scale` of those that have one; returns it."""
+    """Set the learning rate of all groups to `lr`, times the group's `scale` where it has one; returns `lr`."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("scale", 1.0)
     return lr

@@ -1,4 +1,4 @@
-"""The named parts of a run's state, each with state_dict() and load_state_dict(): what its checkpoints hold."""
+"""The parts of a run's state that its checkpoints hold, each with state_dict() and load_state_dict()."""
 
 from typing import Any, Protocol
 
@@ -8,25 +8,27 @@ from run.checkpoint import load_optimizer
 from run.randomness import generator_states, set_generators
 from utils.distributed import World, gather_objects
 
-ODD = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)  # of what is damaged
+# What loading a damaged state may raise.
+ODD = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)
 
 
 class Part(Protocol):
-    """A part of a run: `state_dict` is what a checkpoint has of it, None for nothing.
+    """A part of a run's state.
 
-    `load_state_dict` takes that up, or None where a checkpoint has nothing. What does not fit raises an
-    InputError, or what is in ODD, whose text begins with `its`.
+    `state_dict` gives what a checkpoint saves of it, None for nothing. `load_state_dict` takes that, or None where the
+    checkpoint has none of this part. A state that does not fit raises an InputError, or one of ODD; the message begins
+    with `its`.
     """
 
     def state_dict(self) -> Any:
-        """Of numbers, texts, lists, dicts and tensors; called by all processes together."""
+        """Numbers, strings, lists, dicts and tensors; called by all processes together."""
 
     def load_state_dict(self, state: Any) -> None:
-        """Called by each process by itself."""
+        """Called by each process on its own."""
 
 
 class OptimizerPart:
-    """The optimizer, which may be another one from a phase of the run on."""
+    """The optimizer; a later phase of the run may exchange it."""
 
     optimizer: torch.optim.Optimizer
 
@@ -34,12 +36,12 @@ class OptimizerPart:
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: Any) -> None:
-        """Learning rate and weight decay stay the command line's."""
+        """Learning rate and weight decay stay as the command line has them."""
         load_optimizer(self.optimizer, state)
 
 
 class Note:
-    """What checkpoints say and no run takes up."""
+    """A value that is saved in checkpoints for their readers; a resumed run does not load it."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -52,7 +54,7 @@ class Note:
 
 
 class Scaler:
-    """In fp16, the scale of the gradients; where a checkpoint has none, it is found anew in a few steps."""
+    """The GradScaler of fp16; without its state in a checkpoint, it finds its scale again in a few steps."""
 
     def __init__(self, scaler: torch.amp.GradScaler) -> None:
         self.scaler = scaler
@@ -66,7 +68,7 @@ class Scaler:
 
 
 class Generators:
-    """What is drawn next of Python's, NumPy's and torch's random numbers, in each process."""
+    """The states of Python's, NumPy's and torch's random generators, of each process."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -75,7 +77,7 @@ class Generators:
         return gather_objects(generator_states(self.world.device))
 
     def load_state_dict(self, state: Any) -> None:
-        """Those of as many processes; others, and those of older checkpoints that have none, stay as they are."""
+        """Load the states if they are of as many processes; else, as for older checkpoints without, change nothing."""
         try:
             if state and len(state) == self.world.size:
                 set_generators(state[self.world.rank], self.world.device)

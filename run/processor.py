@@ -1,4 +1,4 @@
-"""The processor, as Linux tells it."""
+"""The processor's name and abilities, from Linux's /proc/cpuinfo."""
 
 import platform
 from pathlib import Path
@@ -7,17 +7,17 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def processor() -> str:
-    """The processor's model, where the system tells it; else its kind, such as arm64."""
-    return _told("model name") or platform.processor() or platform.machine()
+    """The model of the processor; where the system does not name it, its architecture, such as arm64."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def processor_flags() -> set[str]:
-    """What the processor can, in the kernel's words such as avx512_bf16; none where the system does not tell."""
-    return set(_told("flags").split())
+    """Abilities of the processor, as the kernel names them, such as avx512_bf16; empty where it does not list them."""
+    return set(_cpuinfo("flags").split())
 
 
-def _told(name: str) -> str:
-    """The first value of this name; '' for none."""
+def _cpuinfo(name: str) -> str:
+    """The first value of this name in /proc/cpuinfo; '' for none."""
     try:
         lines = CPUINFO.read_text().splitlines()
     except OSError:

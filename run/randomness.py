@@ -1,4 +1,4 @@
-"""The random numbers of Python, NumPy and torch: seeded, kept in checkpoints, taken up again."""
+"""The random generators of Python, NumPy and torch: seeded, saved in checkpoints, restored."""
 
 import random
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ import torch
 
 
 def seed_generators(seed: int) -> None:
-    """Seed all three; `seed` is at least 0."""
+    """Seed the generators of Python, NumPy and torch; `seed` is at least 0."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def generator_states(device: torch.device) -> dict[str, Any]:
-    """States of the generators of Python, NumPy and torch, of numbers, lists and tensors alone."""
+    """States of the generators of Python, NumPy and torch, as numbers, strings, lists and tensors."""
     version, words, gauss = random.getstate()
     numpy = np.random.get_state()
     state = {
@@ -29,7 +29,7 @@ def generator_states(device: torch.device) -> dict[str, Any]:
 
 
 def set_generators(state: dict[str, Any], device: torch.device) -> None:
-    """Take up generator_states(); KeyError, TypeError, ValueError, AttributeError or RuntimeError if it is none."""
+    """Restore generator_states(); KeyError, TypeError, ValueError, AttributeError or RuntimeError if it is damaged."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     name, keys, *rest = state["numpy"]
@@ -41,7 +41,7 @@ def set_generators(state: dict[str, Any], device: torch.device) -> None:
 
 @contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn inside, after it the generators are as before."""
+    """A context that restores the generators at its end, whatever is drawn inside."""
     states = generator_states(device)
     try:
         yield

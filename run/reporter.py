@@ -1,4 +1,4 @@
-"""What a run says while it goes on."""
+"""What an epoch reports to while it runs."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from run.log import Log
 
 
 class Reporter(NamedTuple):
-    """log: lines and numbers. bar: of images. bad: images that cannot be read. every: steps between published lines."""
+    """log: of lines and numbers. bar: counts images. bad: unreadable images. every: steps between published lines."""
 
     log: Log
     bar: tqdm

@@ -1,4 +1,4 @@
-"""What differs between the versions of PyTorch that the project runs with, pyproject.toml's range."""
+"""What differs between the versions of PyTorch that pyproject.toml allows."""
 
 import inspect
 from typing import Any
@@ -9,15 +9,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def distributed(module: torch.nn.Module, **options: Any) -> DistributedDataParallel:
-    """The module under DistributedDataParallel: all processes begin with the first one's parameters and buffers, and
-    no buffer is sent after that.
+    """The module under DistributedDataParallel: all processes begin with the parameters and buffers of rank 0, and no
+    buffer is sent after that.
 
     Args:
-        options: further ones of DistributedDataParallel.
+        options: other options of DistributedDataParallel.
     """
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters:  # torch 2.13
         return DistributedDataParallel(module, forward_sync_buffers=False, **options)
-    # What it is called before leaves the buffers out of the beginning, too.
+    # Before, broadcast_buffers=False also leaves the buffers out at the start.
     for buffer in module.buffers():
         dist.broadcast(buffer, 0)
     return DistributedDataParallel(module, broadcast_buffers=False, **options)

@@ -1,4 +1,4 @@
-"""views.png of a run: what its first batch looks like to the network, for people's eyes and for reports."""
+"""views.png of a run: the views of its first batch as the network receives them, to look at and for reports."""
 
 import io
 from pathlib import Path
@@ -14,9 +14,9 @@ GAP = 2  # pixels between views, transparent
 
 
 def write_views(views: torch.Tensor, path: Path) -> None:
-    """Write the grid of a batch's views as a PNG file. Of a batch without an image, nothing is written.
+    """Write a grid of a batch's views as a PNG file; nothing for a batch without images.
 
-    It draws no random number and changes nothing of the run.
+    It draws no random numbers, so the run is the same with and without it.
 
     Args:
         views: [n, V, 3, H, W] in [0, 1], on any device.
@@ -32,7 +32,7 @@ def write_views(views: torch.Tensor, path: Path) -> None:
 
 
 def grid(views: torch.Tensor) -> np.ndarray:
-    """The first views of a batch side by side: a row for each of SHOWN images, a column for each view.
+    """The views of a batch's first SHOWN images: a row for each image, a column for each view.
 
     Args:
         views: [n, V, 3, H, W] in [0, 1], on any device.
@@ -40,8 +40,8 @@ def grid(views: torch.Tensor) -> np.ndarray:
     Returns:
         [rows of pixels, columns of pixels, 4] uint8, red, green, blue and opacity.
     """
-    some = views[:SHOWN].float().mul(255).round().clamp(0, 255).to(torch.uint8)
-    opaque = torch.nn.functional.pad(some, (0, 0, 0, 0, 0, 1), value=255)  # the channel of opacity
+    first = views[:SHOWN].float().mul(255).round().clamp(0, 255).to(torch.uint8)
+    opaque = torch.nn.functional.pad(first, (0, 0, 0, 0, 0, 1), value=255)  # a fourth channel, opacity
     n, columns, _, height, width = opaque.shape
     padded = torch.nn.functional.pad(opaque, (0, GAP, 0, GAP))
     pixels = padded.permute(0, 3, 1, 4, 2).reshape(n * (height + GAP), columns * (width + GAP), 4)

@@ -1,4 +1,4 @@
-"""Images per class of the long-tailed sets: the published rules, counts and fitted laws."""
+"""Images per class of the long-tailed lists: the published rules and counts, and laws fitted to them."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from utils.errors import InputError
 
 
 class Shape(NamedTuple):
-    """How a list is long-tailed: class_counts' settings. imb_factor: None for the data set's."""
+    """How the classes of a long-tailed list decrease: settings of class_counts. imb_factor: None for the data set's."""
 
     name: str = "exp"
     imb_factor: float | None = None
@@ -18,7 +18,7 @@ class Shape(NamedTuple):
 
 
 def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp", alpha: float = 6.0) -> np.ndarray:
-    """Images per class of a long-tailed set, head first, [classes] int64, at least 1 each.
+    """Images per class of a long-tailed list, largest first, [classes] int64, at least 1 each.
 
     exp:    floor(head * imb_factor^(-i / (classes - 1)))  (as the authors' lists)
     pareto: a power law ((i + 1/2) / classes)^(-1 / alpha), shifted and scaled to run from head to
@@ -43,7 +43,7 @@ def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp",
         raise InputError(f"unknown shape {shape!r}; choose exp or pareto")
     if not np.isfinite(counts).all():
         raise InputError(f"alpha {alpha} is too small: the power law overflows")
-    # A count that is an integer in exact arithmetic must not fall below it by rounding.
+    # 1e-9, as a count that is an integer in exact arithmetic may be just below it in floating point.
     return np.maximum(np.floor(counts + 1e-9), 1).astype(np.int64)
 
 
@@ -51,9 +51,10 @@ def class_counts(classes: int, head: int, imb_factor: float, shape: str = "exp",
 class PowerLaw:
     """floor(shift + scale * (((r + offset) / K)^(-1/alpha) - 1)), rank r = 0..K-1, between tail and head.
 
-    The published counts of ImageNet-LT and Places-LT (Liu et al., CVPR 2019: "Pareto distribution with alpha = 6")
-    are in lists of several MB only. This is a law fitted to what is known of them: head, tail, number of images, and
-    number of classes with more than 100, 20 to 100 and fewer than 20; `moved` images (rank -> number) make them exact.
+    The counts of ImageNet-LT and Places-LT (Liu et al., CVPR 2019: "Pareto distribution with alpha = 6") are published
+    only as lists of several MB. This law is fitted to what is known of them: images of the largest and the smallest
+    class, number of images, and number of classes with more than 100, 20 to 100 and fewer than 20 images. `moved`
+    (rank -> images to add) makes these numbers exact.
     """
 
     head: int
@@ -81,7 +82,8 @@ PLACES_LT = PowerLaw(4980, 5, 1.46, 5.0, 94.869, 1.0, {})
 def imagenet_100() -> tuple[list[str], np.ndarray]:
     """Class folders of ImageNet-100 in the order of their labels, and images per class in ImageNet-100-LT.
 
-    Counted in the published list; the classes are those of Tian et al., "Contrastive Multiview Coding", ECCV 2020.
+    The counts are those of the published list; the classes those of Tian et al., "Contrastive Multiview Coding", ECCV
+    2020.
     """
     rows = [line.split("\t") for line in (ROOT / "imagenet_100.tsv").read_text("utf-8").splitlines()[1:]]
     return [row[1] for row in rows], np.array([int(row[2]) for row in rows])

@@ -1,4 +1,4 @@
-"""One split drawn from labels: D_i (long-tailed), D_b (balanced, as large), S_b (few-shot); its name and its shape."""
+"""One split drawn from labels: D_i (long-tailed), D_b (balanced, as large), S_b (few-shot); names of shapes."""
 
 import re
 
@@ -15,12 +15,12 @@ def make_split(labels: np.ndarray, few: int, held_out: np.ndarray, seed: int, sh
     """D_i, D_b and S_b of one split, drawn from all images that are not held out.
 
     Args:
-        labels: [N] in 0..classes-1, of all images. few: images of each class of S_b. held_out: of validation, say.
-        seed: number of the split.
+        labels: [N] in 0..classes-1, of all images. few: images per class of S_b. held_out: ids of images that are in
+            none of the three, such as validation images. seed: number of the split.
 
     Returns:
-        {'D_i': ..., 'D_b': ..., 'S_b': ...}, int64 indices grouped by class; all three are prefixes of one shuffled
-        list per class.
+        {'D_i': ..., 'D_b': ..., 'S_b': ...}, int64 indices grouped by class. For each class there is one shuffled list
+        of images, of which all three have a prefix.
 
     Raises:
         InputError: the seed is not in 1..2^32 - 1, or class_counts refuses.
@@ -42,16 +42,16 @@ def make_split(labels: np.ndarray, few: int, held_out: np.ndarray, seed: int, sh
 
 
 def tag_of(shape: Shape, usual: float) -> str:
-    """What stands in the names of a split's lists for its shape; '' for the usual exponential one."""
+    """The part of the names of a split's lists that gives its shape; '' for the exponential one with factor `usual`."""
     tag = f"_pareto{shape.alpha:g}" if shape.name == "pareto" else ""
     return f"{tag}_imb{shape.imb_factor:g}" if tag or shape.imb_factor != usual else ""
 
 
 def split_and_shape(name: str) -> tuple[int, Shape] | None:
-    """The number and the shape in the name of a split's list, without the data set's prefix; None of another name."""
-    found = _NAME.fullmatch(name)
-    if not found:
+    """The number and the shape in the name of a split's list, without the data set's prefix; None for other names."""
+    match = _NAME.fullmatch(name)
+    if not match:
         return None
-    number, alpha, factor, _ = found.groups()
+    number, alpha, factor, _ = match.groups()
     shape = Shape("pareto", alpha=float(alpha)) if alpha else PUBLISHED
     return int(number), shape._replace(imb_factor=float(factor) if factor else None)

@@ -1,4 +1,4 @@
-"""Find the list that a command line names; where it is missing, fetch or make its whole family and say which."""
+"""Find the list that a command line names; if it is missing, fetch or generate all lists of its kind."""
 
 import os
 from collections.abc import Iterator
@@ -35,15 +35,15 @@ from utils.files import locked
 def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *, fetching: bool = True) -> Path:
     """Path of the list `name`: a file, or a path below split/ as in the published commands.
 
-    A missing list is fetched with its data set's other published lists; where those cannot be had, or there are
-    none, all are generated. The two kinds are never mixed.
+    A missing list is fetched with its data set's other published lists; if there are none or they cannot be fetched,
+    all are generated. Published and generated lists are never mixed.
 
     Args:
         name: such as `cifar10_imbSub_with_subsets/split1_D_i.npy`. labels: [N] of all training images.
-        fetching: off, a missing list is made without looking for a published one, and not noted as made here.
+        fetching: False: a missing list is generated without trying to fetch it, and not noted in generated.tsv.
 
     Raises:
-        InputError: nothing makes a list of that name, or generating it would mix the two kinds.
+        InputError: no list of that name can be made, or generating it would mix the two kinds.
     """
     for path in (root / name, Path(name)):
         if path.is_file():
@@ -56,7 +56,7 @@ def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *
         example = dataset.split_list(f"{dataset.prefix}split1_D_i")
         raise InputError(f"list {name} does not exist below {root}; a list of {dataset.name} is called {example}, say")
     if settings:
-        # A list of another shape goes beside those that are here, and keeps off their validation images.
+        # A list of another shape is used with the lists that are here, so it may have none of their validation images.
         val = read_list(ensure_list(dataset.val_list, dataset, labels, root, fetching=fetching), dataset)
         lists = make_lists(dataset, labels, val=val.ids, **settings)
     with _making(name, dataset, root):
@@ -80,7 +80,8 @@ def ensure_list(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, *
 
 
 def _ensure_shots(name: str, dataset: MemorySet, labels: np.ndarray, root: Path, fetching: bool) -> Path:
-    """BCL's few-shot lists go with the training list that is in use: published with a published one, if there are."""
+    """As ensure_list, of BCL's few-shot lists. They are drawn from the training list: with a published one, published
+    few-shot lists are fetched if there are any."""
     train = read_list(ensure_list(dataset.train_list, dataset, labels, root, fetching=fetching), dataset)
     with _making(name, dataset, root):
         if not (root / name).is_file():
@@ -95,7 +96,7 @@ def _ensure_shots(name: str, dataset: MemorySet, labels: np.ndarray, root: Path,
 
 @contextmanager
 def _making(name: str, dataset: DataSet, root: Path) -> Iterator[None]:
-    """Inside, a missing list may be written to the folder of lists: its lock is held.
+    """A context in which a missing list may be written to the folder of lists, as its lock is held.
 
     Args:
         name: path of the list below `root`, the folder of lists.
@@ -113,11 +114,11 @@ def _making(name: str, dataset: DataSet, root: Path) -> Iterator[None]:
 
 
 def _not_fetched(name: str, dataset: DataSet, fetching: bool) -> InputError:
-    """The error where a list is missing beside published ones, which generated lists do not go with."""
-    told = f"{name} is missing beside published lists of {dataset.name}, and generated ones do not go with those"
+    """The error for a list that is missing beside published ones, as these must not be mixed with generated ones."""
+    problem = f"{name} is missing beside published lists of {dataset.name}, and generated ones do not go with those"
     if not fetching and dataset.fetchable:
-        told += "; a run would fetch it, a check writes nothing"
-    return InputError(f"{told}: run `{FETCH} {dataset.name}`")
+        problem += "; a run would fetch it, a check writes nothing"
+    return InputError(f"{problem}: run `{FETCH} {dataset.name}`")
 
 
 def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path, *, fetching: bool = True) -> Path:
@@ -131,7 +132,7 @@ def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path, *, fetc
         name: such as `imageNet_100_LT_train`. data: the data folder. fetching: as in ensure_list.
 
     Raises:
-        InputError: nothing makes a list of that name, or generating it would mix the two kinds.
+        InputError: no list of that name can be made, or generating it would mix the two kinds.
     """
     relative = dataset.path(name.removesuffix(".txt"))
     for path in (root / relative, root / name, Path(name)):
@@ -149,18 +150,19 @@ def ensure_path_list(name: str, dataset: FileSet, data: str, root: Path, *, fetc
         if (root / relative).is_file():
             print(f"{relative} was missing: fetched the published lists of {dataset.name}", flush=True)
             return root / relative
-        theirs = [item for item in here if item.source == "published"]
-        apart = frozenset(path for item in theirs if Path(item.path).stem != dataset.test_list for path in item.paths)
-        if not fetching and theirs and relative in _published_paths(dataset):
+        published = [item for item in here if item.source == "published"]
+        training = [item for item in published if Path(item.path).stem != dataset.test_list]
+        apart = frozenset(path for item in training for path in item.paths)
+        if not fetching and published and relative in _published_paths(dataset):
             raise _not_fetched(relative, dataset, fetching)
         if not data:
             raise InputError(f"list {relative} is missing{why}: give the data folder to generate it, or fetch it")
         try:
-            lists = make_image_lists(dataset, scan(dataset, Path(data), _classes(theirs, dataset)), apart=apart)
+            lists = make_image_lists(dataset, scan(dataset, Path(data), _classes(published, dataset)), apart=apart)
         except InputError as error:
             raise InputError(f"list {relative} is missing and cannot be generated: {error}{why}") from error
-        mine = {k: v for k, v in lists.items() if not theirs or k not in _published_paths(dataset)}
-        written = write_lists(mine, root, note=fetching)
+        wanted = {k: v for k, v in lists.items() if not published or k not in _published_paths(dataset)}
+        written = write_lists(wanted, root, note=fetching)
         where = f" in {root}" if fetching else ""
         print(f"{relative} was missing: generated {len(written)} lists of {dataset.name}{where}{why}", flush=True)
     return root / relative
@@ -173,22 +175,22 @@ def ensure_folder_list(name: str, dataset: FolderSet, root: Path, *, fetching: b
         name: such as `split1_D_i`. dataset: with its tree. fetching: as in ensure_list.
 
     Raises:
-        InputError: nothing makes a list of that name, or the images have no classes.
+        InputError: no list of that name can be made, or the images have no classes.
     """
     name = name.removesuffix(".txt")
     for path in (root / dataset.path(name), Path(name), Path(f"{name}.txt")):
         if path.is_file():
             return path
-    found = split_and_shape(name)
-    if not found and name not in dataset.names():
+    split = split_and_shape(name)
+    if not split and name not in dataset.names():
         known = ", ".join([ALL, *dataset.names(), "split1_D_i", "split1_D_b", "split1_S_b", "split2_D_i, ..."])
         raise InputError(f"list {name} does not exist; those of own images are {known}")
     held_out = [root / dataset.path(held) for held in (dataset.val_list, dataset.test_list)]
     with _making(dataset.path(name), dataset, root):
         here = [read_path_list(path, dataset) for path in held_out if path.is_file()]
-        in_use = [path for item in here for path in item.paths] if found else []
-        usual = SPLITS if not found or found[0] in SPLITS and found[1] == PUBLISHED else ()
-        splits, shape = (usual, PUBLISHED) if usual else ((found[0],), found[1])
+        in_use = [path for item in here for path in item.paths] if split else []
+        usual = not split or split[0] in SPLITS and split[1] == PUBLISHED
+        splits, shape = (SPLITS, PUBLISHED) if usual else ((split[0],), split[1])
         lists = make_folder_lists(dataset, splits, shape, in_use=in_use)
         written = write_lists(lists, root, note=fetching)
         where = f" in {root / dataset.folder}" if fetching else ""
@@ -196,14 +198,14 @@ def ensure_folder_list(name: str, dataset: FolderSet, root: Path, *, fetching: b
     return root / dataset.path(name)
 
 
-def _classes(theirs: list[ImageList], dataset: FileSet) -> list[str]:
-    """The classes' folders in the order of the labels of published lists; [] where those do not determine it."""
+def _classes(published: list[ImageList], dataset: FileSet) -> list[str]:
+    """The classes' folders in the order of the labels of published lists; [] if these do not determine it."""
     folders: dict[int, set[str]] = {}
-    for item in theirs:
-        for label, found in class_folders(item).items():
-            folders.setdefault(label, set()).update(found)
+    for item in published:
+        for label, names in class_folders(item).items():
+            folders.setdefault(label, set()).update(names)
     ordered = [sorted(folders.get(label, ())) for label in range(dataset.classes)]
-    return [found[0] for found in ordered] if all(len(found) == 1 for found in ordered) else []
+    return [names[0] for names in ordered] if all(len(names) == 1 for names in ordered) else []
 
 
 def _published_paths(dataset: DataSet) -> set[str]:
@@ -211,9 +213,11 @@ def _published_paths(dataset: DataSet) -> set[str]:
 
 
 def _fetch_path_lists(relative: str, dataset: FileSet, root: Path, here: list[ImageList]) -> str:
-    """Fetch the published lists unless generated ones are in use; returns why not, for the message."""
+    """Fetch the published lists, unless generated ones are in use, and append them to `here`; returns why they could
+    not be fetched, for a message."""
     sources = {item.source for item in here}
-    # Generated lists beside published ones have the default settings: they can be made again, and must come out equal.
+    # Refused only if all are generated, perhaps with other settings. Beside published ones they have the default
+    # settings, so that making them again gives equal ones.
     if "generated" in sources and "published" not in sources:
         raise InputError(
             f"{root / relative} is missing beside generated lists: make all again, with the settings they were made "

@@ -12,7 +12,7 @@ ROOT = PROJECT / "split"  # the folder of the lists
 SERVER = "https://raw.githubusercontent.com"
 FETCH = "python -m split.fetch_published --dataset"  # a data set follows
 MAKE = "python -m split.make_splits --data DIR --dataset"  # a data set follows
-# With the program's name, as training scripts make and fetch lists, too, and have an option of the same name.
+# With the program's name, as training scripts also make and fetch lists, and have another option of that name.
 REFETCH = "replace it by split.fetch_published with --overwrite True"
 REMAKE = "replace it by split.make_splits with --overwrite True"
 GIVE_LABELS = "give the labels with --data or --labels"

@@ -1,4 +1,4 @@
-"""Read, check and write lists: .npy files of indices, and text files of images; each is checked when it is read.
+"""Read, check and write lists: .npy files of indices, and text files of paths; each is checked when it is read.
 
 A text file has a line `<path below the data folder> <label>` for each image.
 """
@@ -29,10 +29,10 @@ PUBLISHED = ROOT / "published_splits.tsv"
 
 
 def blob_sha1(content: bytes) -> str:
-    """git's id of a file: SHA-1 of `blob <bytes>\\0` and the content."""
-    found = hashlib.sha1(b"blob %d\0" % len(content))
-    found.update(content)  # which may be long: no second copy
-    return found.hexdigest()
+    """git's blob id of a file: SHA-1 of `blob <bytes>\\0` and the content."""
+    digest = hashlib.sha1(b"blob %d\0" % len(content))
+    digest.update(content)  # apart from the header, as joining them would copy a long content
+    return digest.hexdigest()
 
 
 def published_lists() -> list[dict[str, str]]:
@@ -42,14 +42,14 @@ def published_lists() -> list[dict[str, str]]:
 
 
 def generated_lists() -> dict[str, str]:
-    """Hash -> path of the lists that make_splits wrote here."""
+    """Hash -> path of the lists that write_lists has made here."""
     ledger = ROOT / "generated.tsv"
     rows = ledger.read_text("utf-8", "replace").splitlines() if ledger.exists() else []
     return dict(row.split("\t") for row in rows if row.count("\t") == 1)
 
 
 def dataset_of(path: str) -> str:
-    """The data set whose lists lie at this path below split/; '' where it is none of ours."""
+    """The data set to which a path below split/ belongs, by its folder; '' if it belongs to none."""
     folder = Path(path).parent.name.removesuffix("_imbSub_with_subsets")
     by_folder = {dataset.folder: name for name, dataset in data_sets("imagenet").items()}
     return folder if folder in data_sets("cifar") else by_folder.get(folder, "")
@@ -73,12 +73,12 @@ def read_npy(path: Path) -> tuple[np.ndarray, bytes]:
     try:
         content = read_file(path, LARGEST)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an old header's
+            warnings.simplefilter("ignore")  # about headers of old versions
             return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), content
     except FileNotFoundError as error:
         raise InputError(f"list {path} does not exist: `python -m split.make_splits` makes a data set's") from error
     except Exception as error:
-        # A header is Python code that NumPy parses: on a bad one it raises anything, a TokenError say.
+        # NumPy parses a header as Python code: on a bad one it raises anything, such as a TokenError.
         raise InputError(f"list {path} is not a readable .npy file of integers; make or fetch it again") from error
 
 
@@ -95,7 +95,7 @@ def write_lists(
     """Write the lists that are not there yet, all or none, and note their hashes in split/generated.tsv.
 
     Args:
-        lists: path below root -> indices [n], or the content of a text file. note: off, the hashes are not noted.
+        lists: path below root -> indices [n], or the content of a text file. note: False: the hashes are not noted.
 
     Returns:
         Paths below root that were written.
@@ -127,13 +127,12 @@ def read_list(
 
     Args:
         path: .npy file of integers. dataset: the data set.
-        apart: lists, of validation images say, that must share no image with this one.
-        labels: [N] of all training images, for the list's own.
+        apart: lists that must share no image with this one, such as that of validation images.
+        labels: [N] of all training images, from which the list gets those of its images.
 
     Raises:
-        InputError: the file is missing or not a list of integers, an index is out of range or twice in it, it belongs
-            to another data set, it overlaps, or
-            own images have other labels now.
+        InputError: the file is missing or not a list of integers, an index is out of range or twice in it, the list
+            belongs to another data set, or it shares an image with one of `apart`.
     """
     values, content = read_npy(path)
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer) or len(values) == 0:
@@ -169,12 +168,12 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
 
     Args:
         path: text file. dataset: its data set. apart: lists that must share no image with this one.
-        data: the data folder, below which absolute paths are; '' where it is not known.
+        data: the data folder, below which absolute paths must be; '' if it is not known.
 
     Raises:
         InputError: the file is missing or not text, a line lacks its label, a label is out of range, a path leaves the
-            data folder or is in it twice, the list belongs to another data set, it overlaps, or
-            own images have other labels now.
+            data folder or is in the list twice, the list belongs to another data set, it shares an image with one of
+            `apart`, or the user's own images are now in folders of other classes.
     """
     try:
         content = read_file(path, LARGEST)
@@ -203,17 +202,15 @@ def read_path_list(path: Path, dataset: FileSet, apart: tuple[ImageList, ...] = 
     if (twice := paths.repeated()) is not None:
         last = max(i for i, name in enumerate(paths) if name == twice)
         raise InputError(f"list {path}, line {last + 1}: {twice} is in the list twice")
-    if (here := dataset.labels_of(paths)) is not None and (
-        moved := np.flatnonzero((here >= 0) & (here != labels))
-    ).size:
+    current = dataset.labels_of(paths)
+    if current is not None and (moved := np.flatnonzero((current >= 0) & (current != labels))).size:
         i = moved[0]
-        raise InputError(f"list {path}, line {i + 1}: {paths[i]} has label {labels[i]}, and is of class {here[i]} now: "
-                         f"the classes have changed since the list was made; {REMAKE}")  # fmt: skip
-    result = ImageList(path, sha1, source, labels, paths=paths)
+        raise InputError(f"list {path}, line {i + 1}: {paths[i]} has label {labels[i]}, and is of class {current[i]} "
+                         f"now: the classes have changed since the list was made; {REMAKE}")  # fmt: skip
     for other in apart:
         if shared := paths.shared(other.paths):
             raise InputError(f"list {path} shares {shared} images with {other.path}: the two were not made together")
-    return result
+    return ImageList(path, sha1, source, labels, paths=paths)
 
 
 def _parse(line: str, where: str, dataset: FileSet) -> tuple[str, int]:
@@ -226,12 +223,12 @@ def _parse(line: str, where: str, dataset: FileSet) -> tuple[str, int]:
 
 
 def _relative(name: str, where: str, folders: tuple[str, ...]) -> str:
-    """The path of an image below the data folder, spelt in one way, so that an image in two lists is found in both.
+    """The path of an image below the data folder, normalised, so that an image is recognised in two lists.
 
     `find .` writes `./train/...`, and Windows has backslashes.
 
     Args:
-        name: as the list has it. where: the list and its line, for messages.
+        name: as in the list. where: the list and its line, for messages.
         folders: absolute paths of the data folder, each with a `/` at its end.
 
     Raises:
@@ -255,7 +252,7 @@ def lists_here(dataset: DataSet, root: Path) -> list[Path]:
 
 
 def class_folders(images: ImageList) -> dict[int, set[str]]:
-    """Label -> the folders in which its images lie; a class has one folder name."""
+    """Label -> the names of the folders in which its images are; in a right list each label has one."""
     folders: dict[int, set[str]] = {}
     for name, label in zip(images.paths, images.labels.tolist(), strict=True):
         folders.setdefault(label, set()).add(PurePosixPath(name).parent.name)
@@ -268,7 +265,7 @@ def group_sizes(item: ImageList | None, classes: int) -> list[int] | None:
 
 
 def origin_here(name: str, dataset: DataSet) -> dict[str, str]:
-    """'path', 'sha1' and 'source' of the list of that name as it is here now; {} where there is none.
+    """'path', 'sha1' and 'source' of the list of that name as it is here now; {} if there is none.
 
     Args:
         name: as on command lines, see split/open.py.
@@ -276,19 +273,19 @@ def origin_here(name: str, dataset: DataSet) -> dict[str, str]:
     for path in (ROOT / dataset.path(name.removesuffix(".txt")), Path(name)):
         try:
             sha1 = blob_sha1(read_file(path, LARGEST))
-        except (OSError, ValueError):  # a name may be none of a file
+        except (OSError, ValueError):  # not every name is one that a file can have
             continue
         return {"path": path.name, "sha1": sha1, "source": origin(sha1)[0]}
     return {}
 
 
 def known_sizes(name: str, dataset: DataSet) -> list[int] | None:
-    """Images per class of a published long-tailed list, where files in split/ tell them; None where they do not.
+    """Images per class of a published long-tailed list, if files in split/ have them; else None.
 
-    Generated lists give a class another size than the authors' do, so they tell nothing of the authors' results.
+    Not of a generated list: its classes have other sizes than in the authors' list, so it cannot group their results.
     """
     if dataset.name == "imagenet-100":
         return imagenet_100()[1].tolist()
     path = ROOT / dataset.path(name)
-    found = read_path_list(path, dataset) if dataset.labels_in_lists and path.is_file() else None
-    return group_sizes(found, dataset.classes) if found and found.source == "published" else None
+    item = read_path_list(path, dataset) if dataset.labels_in_lists and path.is_file() else None
+    return group_sizes(item, dataset.classes) if item and item.source == "published" else None

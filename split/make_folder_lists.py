@@ -1,8 +1,8 @@
-"""Make the lists of own images whose sub-folders are classes: train, val, test, and of each split D_i, D_b and S_b.
+"""Make the lists of own images whose sub-folders are classes: train, val, test, and for each split D_i, D_b and S_b.
 
-Test images are those of `test/`, or of `val/` where that is the only one; else a fifth of each class, drawn with a
-seed. So are validation images, a tenth of each class. What is left are the labelled training images, of which splits
-are drawn as those of data sets in memory (split/draws.py).
+Test images are those of `test/`, or of `val/` if there is no `test/`; without either, a fifth of each class is drawn
+with a seed. Validation images, if not in `val/`, are a tenth of each class drawn likewise. The others are the labelled
+training images, from which splits are drawn as those of data sets in memory (split/draws.py).
 """
 
 from collections import Counter
@@ -16,8 +16,8 @@ from split.counts import Shape
 from split.draws import PUBLISHED, SPLITS, make_split, tag_of
 from utils.errors import InputError
 
-TEST, VAL = (5, 1000), (10, 50)  # one in so many images of a class, and at most so many
-FEW = (0.01, 5)  # labelled images of a few-shot list: this share of a class of mean size, and at least so many
+TEST, VAL = (5, 1000), (10, 50)  # (n, most): one in n images of a class, and at most `most` of a class
+FEW = (0.01, 5)  # images per class of a few-shot list: share of the mean class size, and the smallest number
 
 
 def make_folder_lists(
@@ -30,8 +30,8 @@ def make_folder_lists(
     """All lists: path below split/ -> content, grouped by class.
 
     Args:
-        dataset: with its tree. seed: of the draws of test and validation images. in_use: validation and test images of
-            lists that are here and stay; then only lists of splits are made, apart from them.
+        dataset: with its tree. seed: of the draws of test and validation images. in_use: paths in validation and test
+            lists that exist already; then only lists of splits are made, without these images.
 
     Raises:
         InputError: there are no classes, two have names that differ in case alone, or one has too few images.
@@ -45,9 +45,9 @@ def make_folder_lists(
         chosen = _train_val_test(dataset, seed)
         held_out = np.setdiff1d(np.arange(len(part)), chosen[dataset.train_list])
         lists = {name: text(part, ids) for name, ids in chosen.items()}
-        for name, other in ((dataset.val_list, "val"), (dataset.test_list, "test")):
-            if found := dataset.tree.parts.get(other):
-                lists[name] = text(found, np.argsort(found.labels, kind="stable"))
+        for name, folder in ((dataset.val_list, "val"), (dataset.test_list, "test")):
+            if other := dataset.tree.parts.get(folder):
+                lists[name] = text(other, np.argsort(other.labels, kind="stable"))
     if shape.imb_factor is None:
         shape = shape._replace(imb_factor=dataset.imb_factor)
     sizes = np.bincount(np.delete(part.labels, held_out), minlength=dataset.classes)
@@ -62,23 +62,24 @@ def make_folder_lists(
 
 
 def _train_val_test(dataset: FolderSet, seed: int) -> dict[str, np.ndarray]:
-    """Numbers of the images of each list that is drawn, grouped by class."""
-    labels, there = dataset.tree.parts["train"].labels, dataset.tree.parts
-    drawn = {name: how for name, how, own in (("test", TEST, dataset.test_list), ("val", VAL, dataset.val_list))
-             if name not in there}  # fmt: skip
+    """List -> ids of its images among those of train/, grouped by class: the training list, and the lists that have no
+    folder of their own."""
+    labels = dataset.tree.parts["train"].labels
+    drawn = {part: rule for part, rule in (("test", TEST), ("val", VAL)) if part not in dataset.tree.parts}
     names = {"test": dataset.test_list, "val": dataset.val_list}
-    rng, found = np.random.RandomState(seed), {name: [] for name in [dataset.train_list, *(names[n] for n in drawn)]}
+    rng = np.random.RandomState(seed)
+    lists = {name: [] for name in [dataset.train_list, *(names[part] for part in drawn)]}
     for number, name in enumerate(dataset.tree.classes):
         ids = rng.permutation(np.flatnonzero(labels == number))
         if len(ids) <= len(drawn):
             raise InputError(f"class {name!r} has {len(ids)} image(s), and {len(drawn) + 1} are needed: one to train on"
                              f" and one for {' and '.join(drawn)}")  # fmt: skip
-        for kind, (one_in, most) in drawn.items():
+        for part, (one_in, most) in drawn.items():
             count = max(1, min(len(ids) // one_in, most))
-            found[names[kind]].append(ids[:count])
+            lists[names[part]].append(ids[:count])
             ids = ids[count:]
-        found[dataset.train_list].append(ids)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+        lists[dataset.train_list].append(ids)
+    return {name: np.concatenate(by_class) for name, by_class in lists.items()}
 
 
 def _check(dataset: FolderSet) -> None:
@@ -93,5 +94,5 @@ def _check(dataset: FolderSet) -> None:
 
 
 def text(part: Part, ids: np.ndarray) -> bytes:
-    """The lines of a list of these images."""
+    """The content of a list of these images: lines `<path> <label>`."""
     return "".join(f"{part.paths[i]} {part.labels[i]}\n" for i in ids.tolist()).encode()

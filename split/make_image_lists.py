@@ -1,8 +1,8 @@
 """Make the lists of a tree of image files: long-tailed, balanced, validation, test, full and few-shot.
 
-The tree has train/<class>/<image> and val/<class>/<image>. Counts are the published ones; which images,
-and which class has how many, is drawn from a seed. Every list is drawn independently of the others from the
-images that are not validation images, as the authors' lists were (their overlaps are those of independent draws).
+The tree has train/<class>/<image> and val/<class>/<image>. Counts are the published ones; which class has which count,
+and which images are taken, is drawn with a seed. Every list is drawn independently of the others from the images that
+are not validation images, as the authors' lists were (their overlaps are those of independent draws).
 """
 
 import os
@@ -23,21 +23,23 @@ IMAGES = {".jpg", ".jpeg", ".png"}
 
 @dataclass(frozen=True)
 class Tree:
-    """classes in the order of their labels; their images, sorted, as paths below the data folder."""
+    """classes: in the order of their labels. train, val: for each class its images, sorted, as paths below `root`."""
 
     root: Path
     classes: list[str]
     train: list[list[str]]
     val: list[list[str]]
-    published_classes: bool  # the 100 classes of ImageNet-100, in the published order
+    published_classes: bool  # whether they are the 100 classes of ImageNet-100, in the published order
 
 
 def scan(dataset: FileSet, root: Path, classes: list[str] | None = None) -> Tree:
-    """Find the classes and images below `root`: labels follow the alphabet, but ImageNet-100's published classes, where
-    they are all there, have the published order, and others may be there, too.
+    """Find the classes and images below `root`.
+
+    Labels follow the sorted names of folders. For ImageNet-100 they follow the published order if all its classes are
+    there; then there may be other folders, too.
 
     Args:
-        classes: the folders in the order of the labels, where lists that are here and stay say so.
+        classes: the folders in the order of the labels, if lists that are in use determine it.
 
     Raises:
         InputError: no train/ or val/, another number of classes, a class that is missing or empty in train/ or val/.
@@ -48,25 +50,26 @@ def scan(dataset: FileSet, root: Path, classes: list[str] | None = None) -> Tree
             raise InputError(
                 f"data folder {str(root)!r} has no folder {part}/: the right download is {dataset.download}"
             )
-    there, validated = class_folders(root / "train"), class_folders(root / "val")
-    if not validated and any(_is_image(entry.name) for entry in os.scandir(root / "val")):
+    in_train, in_val = class_folders(root / "train"), class_folders(root / "val")
+    if not in_val and any(_is_image(entry.name) for entry in os.scandir(root / "val")):
         raise InputError(f"{root / 'val'} has images, but no folders of classes: sort them by `{SORT_VAL}`")
     published = imagenet_100()[0] if dataset.name == "imagenet-100" else []
-    known = bool(published) and set(published) <= set(there)
-    if not known and not classes and len(there) != dataset.classes:
-        odd = _odd(there, validated)
+    known = bool(published) and set(published) <= set(in_train)
+    if not known and not classes and len(in_train) != dataset.classes:
+        odd = _odd(in_train, in_val)
         raise InputError(
-            f"{root / 'train'} has {len(there)} folders of classes, {dataset.name} has {dataset.classes}{odd}: "
+            f"{root / 'train'} has {len(in_train)} folders of classes, {dataset.name} has {dataset.classes}{odd}: "
             f"{dataset.download}"
         )
-    classes = classes or (published if known else there)
+    classes = classes or (published if known else in_train)
     images = {part: [_images(root, part, name) for name in classes] for part in ("train", "val")}
     return Tree(root, classes, images["train"], images["val"], known)
 
 
 def _odd(train: list[str], val: list[str]) -> str:
-    """The folders that are no classes, by their names or as only one part has them, in words; '' where none is odd."""
-    others = [name for name in train if not re.fullmatch(r"n\d{8}", name)]  # than ImageNet's, by their names
+    """For a message, the folders that seem to be no classes: few are not named as ImageNet's, or only one part has
+    them; '' if there are none."""
+    others = [name for name in train if not re.fullmatch(r"n\d{8}", name)]  # not named as ImageNet's classes
     odd = others if 0 < 2 * len(others) < len(train) else sorted(set(train) ^ set(val))
     more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
     return f", and odd ones are {', '.join(odd[:5])}{more}" if odd else ""
@@ -84,27 +87,28 @@ def _images(root: Path, part: str, name: str) -> list[str]:
 
 
 def _is_image(file: str) -> bool:
-    """By its name; not what macOS leaves beside an image (._1.JPEG), nor a name that no list can hold."""
+    """By its name; without the files that macOS leaves beside images (._1.JPEG), and names that no list can hold."""
     return Path(file).suffix.lower() in IMAGES and not file.startswith(".") and file.isprintable() and "\\" not in file
 
 
 def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, scale: float = 1.0) -> np.ndarray:
-    """Deal `counts` to classes at random, each to one that has as many images: [K] in the order of the classes.
+    """Assign `counts` to classes at random, each to a class with at least as many images (`pools`): [K] by class.
 
-    `scale` is what the counts were multiplied by, for the message.
+    `scale` is the factor that the counts were multiplied by, for the message.
 
     Raises:
         InputError: there is no such assignment.
     """
     sizes, free = np.empty(len(pools), np.int64), rng.permutation(len(pools)).tolist()
     for count in sorted(counts.tolist(), reverse=True):
-        # The classes that can bear a large count can bear every smaller one: largest first never blocks another.
+        # Largest first: a class with enough images for a count also has enough for every later one, so that no choice
+        # makes a later count impossible.
         fitting = [c for c in free if pools[c] >= count]
         if not fitting:
             largest = max((int(pools[c]) for c in free), default=0)
             raise InputError(
                 f"a class of {count} images is wanted and the largest that is left has {largest}: "
-                # A little less, lest the rounded figure asks for an image more than there is.
+                # A little less, as the rounded scale must not ask for an image more than there is.
                 f"take scale {0.995 * scale * largest / count:.3g} or less for a smaller set of the same shape"
             )
         free.remove(fitting[0])
@@ -115,7 +119,7 @@ def assign(counts: np.ndarray, pools: np.ndarray, rng: np.random.RandomState, sc
 def long_tailed_counts(dataset: FileSet, name: str, tree: Tree) -> tuple[np.ndarray, bool]:
     """Images per class of the long-tailed list `name`, and whether they are in the order of the labels.
 
-    Published, or fitted to what is published; of a data set without published lists, the exponential law of its own.
+    As published, or by a law fitted to what is published; without published lists, by the data set's exponential law.
     """
     if dataset.name == "imagenet-100":
         return imagenet_100()[1], tree.published_classes
@@ -132,8 +136,8 @@ def make_image_lists(
     """All lists of a data set.
 
     Args:
-        scale: factor on all counts, in (0, 1], for a tree with fewer images; every class keeps one image at least.
-        seed: of all draws. apart: images that validation must not have (of lists that are here and stay).
+        scale: factor on all counts, in (0, 1], for a tree with fewer images; every class keeps at least one image.
+        seed: of all draws. apart: images that must not be in the validation list, as other lists in use have them.
 
     Returns:
         Path below split/ -> content of the list, grouped by class 0..K-1.
@@ -150,7 +154,7 @@ def make_image_lists(
     everyone, lists = np.ones(dataset.classes, np.int64), {}
 
     def rng(*draw: int) -> np.random.RandomState:
-        """A stream for each draw, another one for every seed."""
+        """The generator of one draw, so that draws do not depend on one another."""
         return np.random.RandomState([seed, *draw])
 
     val = _draw(tree.train, everyone * scaled(dataset.val_per_class), rng(0), apart)
@@ -160,7 +164,7 @@ def make_image_lists(
     lists[dataset.train_list], lists[dataset.test_list] = pool, tree.val
     lists[dataset.few_shot] = _draw(pool, everyone * scaled(dataset.few_per_class), rng(1))
     if dataset.hundred_shot:
-        # No class of the real data sets is smaller.
+        # The minimum is for small trees: no class of the real data sets has fewer than 100 images.
         shots = np.minimum(everyone * scaled(100), [len(images) for images in pool])
         lists[dataset.hundred_shot] = _draw(pool, shots, rng(3))
     for number, (tailed, balanced) in enumerate(dataset.long_tailed):

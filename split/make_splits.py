@@ -46,10 +46,10 @@ def make_lists(
     shape: Shape = PUBLISHED,
     val: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """All lists of a data set: path below split/ -> indices. Other shapes and factors are part of the names.
+    """All lists of a data set: path below split/ -> indices. Names have the shape and factor unless they are the usual.
 
     Args:
-        val: validation indices that are in use already; then only the splits are made, apart from them.
+        val: validation indices that are in use already; then only the splits are made, without these images.
     """
     lists = {}
     if val is None:
@@ -65,7 +65,7 @@ def make_lists(
 
 
 def make_shots(dataset: MemorySet, labels: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
-    """BCL's few-shot lists, drawn from the training list in use, each independently of the others (seeds 100 and on).
+    """BCL's few-shot lists, each drawn from the training list in use with the seed 100 * shots + its number.
 
     Returns:
         Path below split/ -> indices, grouped by class; five lists of each size in `dataset.shots`.
@@ -85,21 +85,21 @@ def make_shots(dataset: MemorySet, labels: np.ndarray, train: np.ndarray) -> dic
 
 
 def settings_of(dataset: MemorySet, relative: str) -> dict[str, Any]:
-    """make_lists' settings that the name of a split's list asks for where they are not the default ones; {} of other
+    """The settings of make_lists that the name of a split's list asks for; {} for the default ones, and for all other
     names. Spelling is not checked."""
     path = Path(relative)
-    found = split_and_shape(path.stem.removeprefix(dataset.prefix))
-    if not found or relative != dataset.split_list(path.stem) or not path.stem.startswith(dataset.prefix):
+    split = split_and_shape(path.stem.removeprefix(dataset.prefix))
+    if not split or relative != dataset.split_list(path.stem) or not path.stem.startswith(dataset.prefix):
         return {}
-    number, shape = found
+    number, shape = split
     return {} if shape == PUBLISHED and number in SPLITS else {"splits": (number,), "shape": shape}
 
 
 def in_memory_lists(
     dataset: MemorySet, labels: np.ndarray, splits: tuple[int, ...], shape: Shape, root: Path
 ) -> dict[str, np.ndarray]:
-    """make_lists and make_shots, for the folder `root`."""
-    # Another shape goes beside the lists that are here, published ones too, and keeps off their validation images.
+    """The lists of make_lists and make_shots, for the folder `root`."""
+    # Lists of another shape are used with the lists that are here, so they may have none of their validation images.
     default = shape.name == "exp" and shape.imb_factor in (None, dataset.imb_factor)
     val = root / dataset.val_list
     in_use = None if default or not val.is_file() else read_list(val, dataset).ids

@@ -1,4 +1,4 @@
-"""Open a list: from a data set and the name of a list to the checked list."""
+"""Open a list by its name: find, fetch or make it, and check it."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -29,10 +29,10 @@ class Lists:
         self._root, self._fetching = root or ROOT, root is None
 
     def find(self, name: str, data: "Opened") -> Path:
-        """The file of a list, made where it is missing; not read yet.
+        """The file of a list, which is made if it is missing, but not read.
 
         Raises:
-            InputError: nothing makes a list of that name.
+            InputError: no list of that name can be made.
         """
         if isinstance(data.dataset, FolderSet):
             return ensure_folder_list(name, data.dataset, self._root, fetching=self._fetching)
@@ -40,33 +40,31 @@ class Lists:
         return ensure(name, data.dataset, data.lists_from, self._root, fetching=self._fetching)
 
     def open(self, name: str, data: "Opened", apart: Iterable[ImageList] = ()) -> ImageList:
-        """The list, checked, with the labels of its images; it shares no image with those `apart`.
+        """The list, checked, with the labels of its images; it shares no image with the lists `apart`.
 
         Args:
-            name: a file, or as in the published commands: of images in memory a path below split/, of files a name.
-            data: the data set, which a list that is missing is made of.
+            name: a file, or as in the published commands: a path below split/ for images in memory, a name for files.
+            data: the data set, from which a missing list is made.
 
         Raises:
-            InputError: nothing makes a list of that name, or it is bad.
+            InputError: no list of that name can be made, or it is bad.
         """
-        if (found := data.listed(name)) is not None:
-            return found
+        if (listed := data.listed(name)) is not None:
+            return listed
         path = self.find(name, data)
-        if isinstance(data.dataset, FileSet):
-            found = read_path_list(path, data.dataset, tuple(apart), data.lists_from)
-        else:
-            found = read_list(path, data.dataset, tuple(apart), data.lists_from)
+        read = read_path_list if isinstance(data.dataset, FileSet) else read_list
+        item = read(path, data.dataset, tuple(apart), data.lists_from)
         made_on_trial = not self._fetching and path.is_relative_to(self._root) and not path.is_symlink()
-        return replace(found, source="generated") if made_on_trial else found
+        return replace(item, source="generated") if made_on_trial else item
 
     def open_training(self, name: str, data: "Opened") -> ImageList:
-        """A list of training images: it shares none with validation, nor with test images that are here as files.
+        """A list of training images: it shares none with the validation list, nor with a test list below split/.
 
         Raises:
             InputError: as `open`.
         """
-        if (found := data.listed(name)) is not None:
-            return found
+        if (listed := data.listed(name)) is not None:
+            return listed
         path, dataset = self.find(name, data), data.dataset
         if not isinstance(dataset, FileSet):
             return read_list(path, dataset, (self.open(dataset.val_list, data),), data.lists_from)
@@ -77,7 +75,7 @@ class Lists:
 
 @contextmanager
 def lists_on_trial() -> Iterator[Lists]:
-    """Inside, lists that are missing are made in a temporary folder beside links to those that are there."""
+    """A context in which missing lists are made in a temporary folder, beside links to those in split/."""
     with tempfile.TemporaryDirectory(prefix="lists-") as name:
         root = Path(name)
         for path in [*ROOT.glob("*/*.npy"), *ROOT.glob("*/*.txt")]:

@@ -31,7 +31,7 @@ _SPLIT = re.compile(r"split\d+(?=_)")
 
 
 def labels_of(dataset: MemorySet, data: str, file: str) -> np.ndarray | None:
-    """Training labels [N] from a .npy file, or from the data set; None where neither is here.
+    """Training labels [N] from a .npy file, or from the data set; None if neither is here.
 
     Raises:
         InputError: the file is not the data set's labels.
@@ -49,7 +49,7 @@ def labels_of(dataset: MemorySet, data: str, file: str) -> np.ndarray | None:
 
 
 def describe(item: ImageList, root: Path, classes: int, others: list[ImageList]) -> None:
-    """Print what a list below `root` is; `others` are the lists that it is compared with."""
+    """Print a description of a list below `root`; `others` are the lists that it is compared with."""
     print(item.path.relative_to(root))
     print(f"  size {len(item)}  source {item.source}  hash {item.sha1}")
     if item.labels is None:
@@ -65,20 +65,24 @@ def describe(item: ImageList, root: Path, classes: int, others: list[ImageList])
         print("  classes with more than 100 / 20 to 100 / fewer than 20 images", *map(len, groups))
         shared = [f"{o.path.stem} {o.paths.shared(item.paths)}" for o in others]
     else:
-        found = [(other, len(np.intersect1d(item.ids, other.ids))) for other in others]
-        shared = [f"{o.path.stem} {n}{' (contained)' if n == len(item) else ''}" for o, n in found]
+        common = [(other, len(np.intersect1d(item.ids, other.ids))) for other in others]
+        shared = [f"{o.path.stem} {n}{' (contained)' if n == len(item) else ''}" for o, n in common]
     print("  images shared with", ", ".join(shared) or "no other list")
 
 
 def related(item: ImageList, lists: list[ImageList]) -> list[ImageList]:
-    """The lists with which an overlap means something: train, validation, and those of the same split."""
-    split = _SPLIT.search(item.path.stem)
-    same = split.group() if split else None
-    return [o for o in lists if o is not item and (not (found := _SPLIT.search(o.path.stem)) or found.group() == same)]
+    """The lists with which an overlap is of interest: train, validation, and those of the same split."""
+
+    def split_in(path: Path) -> str | None:
+        match = _SPLIT.search(path.stem)
+        return match.group() if match else None
+
+    wanted = (None, split_in(item.path))
+    return [other for other in lists if other is not item and split_in(other.path) in wanted]
 
 
 def verify(dataset: MemorySet, root: Path, labels: np.ndarray | None, show: bool = True) -> tuple[int, list[str]]:
-    """Look at all lists of a data set below `root`, and print them; returns how many there are, and what failed."""
+    """Check all lists of a data set below `root` and print them; returns how many there are, and the failures."""
     lists, failures = [], []
     val_path, paths = root / dataset.val_list, lists_here(dataset, root)
     for path in paths:
@@ -94,16 +98,16 @@ def verify(dataset: MemorySet, root: Path, labels: np.ndarray | None, show: bool
 
 
 def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> tuple[int, list[str], list[str]]:
-    """verify for the lists of image files; with `data`, that their images exist.
+    """As verify, for lists of image files; with `data`, that their images exist, too.
 
     Returns:
-        The number of lists; failures; and, if no image of any list exists, the failures of that kind apart: the folder
-        may be of another data set.
+        The number of lists; the failures; and, if no image of any list exists, messages on that apart from them: the
+        folder may be that of another data set.
     """
     lists, failures, folders = [], [], {}
-    if dataset.own:  # of an .npz file there are no files
+    if dataset.own:  # images of an .npz file have no files to look for
         data = "" if dataset.tree.pixels else str(dataset.tree.root)
-    # Nothing may share an image with validation or test but themselves; the small lists come first.
+    # No other list may share an image with the validation or test list, so these two are read first.
     apart = [path for name in (dataset.test_list, dataset.val_list) if (path := root / dataset.path(name)).is_file()]
     validated = root / dataset.path(dataset.val_list)
     paths = sorted(lists_here(dataset, root), key=lambda p: (p not in apart, p))
@@ -112,7 +116,7 @@ def verify_paths(dataset: FileSet, root: Path, data: str, show: bool = True) -> 
             # BCL's few-shot probe has no validation, so its list may overlap the validation list (Places: 128 images).
             free = validated if dataset.hundred_shot and path.stem == dataset.hundred_shot else None
             item = read_path_list(path, dataset, tuple(o for o in lists if o.path in apart and o.path != free), data)
-            # Own classes may have folders of their own.
+            # A class of the user's own images may have several folders.
             for label, names in () if dataset.own else class_folders(item).items():
                 if len(names) > 1:
                     raise InputError(f"list {path} has label {label} for {' and '.join(sorted(names))}")
@@ -140,17 +144,17 @@ def _right_download(dataset: FileSet, data: str) -> str:
 
 
 def missing_files(item: ImageList, data: Path) -> list[str]:
-    """Those paths of a list that are no files below `data`; one look at each folder."""
-    there: dict[str, set[str]] = {}
+    """The paths of a list that are no files below `data`; each folder is listed once, not looked at for each file."""
+    files: dict[str, set[str]] = {}
     gone = []
     for path in item.paths:
         folder, _, name = path.rpartition("/")
-        if folder not in there:
+        if folder not in files:
             try:
-                there[folder] = {entry.name for entry in os.scandir(data / folder) if entry.is_file()}
+                files[folder] = {entry.name for entry in os.scandir(data / folder) if entry.is_file()}
             except OSError:
-                there[folder] = set()
-        if name not in there[folder]:
+                files[folder] = set()
+        if name not in files[folder]:
             gone.append(path)
     return gone
 
@@ -171,7 +175,7 @@ def main() -> None:
         total, failures = total + count, failures + failed
     for name, lacking in elsewhere.items():
         if lacking and recognised and not args.dataset:
-            # A folder has the images of one data set; those of the others lie elsewhere.
+            # `data` is the folder of another data set, so it is no failure that this one's images are not in it.
             print(f"note: {_right_download(data_set(name), args.data)}")
         else:
             failures += lacking

@@ -28,48 +28,48 @@ from utils.plotting import FORMATS, write_figure
 
 
 def rank(setup: Setup) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Score -> [N] float64, of every image of the training list; and lines about what is missing.
+    """Compute the scores, name -> [N] float64 for all images of the training list, and lines on what is missing.
 
     Raises:
-        InputError: an image is bad, or a score is no number for any image.
+        InputError: an image is bad, or no image has a score that is a number.
     """
-    names, told, found = setup.names, list(setup.told), dict(setup.known)
+    names, notes, scores = setup.names, list(setup.notes), dict(setup.known)
     if "disagreement" in names:
-        found["disagreement"] = setup.network.disagreement()
+        scores["disagreement"] = setup.network.disagreement()
     if "loss" in names:
-        found["loss"] = setup.network.augmented_loss()
+        scores["loss"] = setup.network.augmented_loss()
     setup.network.bad.report()
-    ranked = {name: found[name].numpy() for name in dict.fromkeys(names)}
+    ranked = {name: scores[name].numpy() for name in dict.fromkeys(names)}
     for name, values in ranked.items():
-        values[np.isinf(values)] = np.nan  # as little a score
+        values[np.isinf(values)] = np.nan  # an infinite value ranks nothing either
         missing, count = int(np.isnan(values).sum()), len(values)
         if missing == count:
             raise InputError(f"{setup.source} gives no image a {name} score that is a number: it is damaged")
         if missing:
-            told.append(f"{missing} of {count} images have no {name} score, and the last ranks")
+            notes.append(f"{missing} of {count} images have no {name} score, and the last ranks")
     if setup.groups is None:
-        told.append("all classes of the list have as many images: there is no tail to evaluate by")
-    return ranked, told
+        notes.append("all classes of the list have as many images: there is no tail to evaluate by")
+    return ranked, notes
 
 
 def main() -> None:
     args, source = parse(__doc__)
     setup = set_up(args, source)
-    data, groups, (ranked, told) = setup.data, setup.groups, rank(setup)
-    words = [f"{c}" if groups is None else f"{groups[i]} {c}" for i, c in enumerate(data.labels.tolist())]
+    data, groups, (ranked, notes) = setup.data, setup.groups, rank(setup)
+    captions = [f"{c}" if groups is None else f"{groups[i]} {c}" for i, c in enumerate(data.labels.tolist())]
     for name, values in ranked.items():
         replace_file(args.out / f"{name}.csv", to_csv(values, data.images.names, data.labels, groups))
-        write_figure(plot_sheet(data.images, values, words, name), args.out / f"{name}_sheet.png")
+        write_figure(plot_sheet(data.images, values, captions, name), args.out / f"{name}_sheet.png")
     if groups is not None:
-        found = {name: evaluate(values, groups) for name, values in ranked.items()}
-        text = f"{title(args, source.content, groups)}\n\n{table(found)}"
+        results = {name: evaluate(values, groups) for name, values in ranked.items()}
+        text = f"{title(args, source.content, groups)}\n\n{table(results)}"
         replace_file(args.out / "tail.txt", text.encode())
-        replace_file(args.out / "tail.json", json.dumps(found, indent=1).encode())
-        figure = plot_tail(found, ranked, groups)
+        replace_file(args.out / "tail.json", json.dumps(results, indent=1).encode())
+        figure = plot_tail(results, ranked, groups)
         for suffix in FORMATS:
             write_figure(figure, args.out / f"tail{suffix}")
-        print(f"{few_table(found)}\n" if args.quiet else text)
-    print(*told, f"{', '.join(ranked)}: {len(data):,} images in {args.out}", sep="\n")
+        print(f"{few_table(results)}\n" if args.quiet else text)
+    print(*notes, f"{', '.join(ranked)}: {len(data):,} images in {args.out}", sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Figures of `python -m tail`: contact sheets of the top and bottom images, and what the rankings' tops are made of."""
+"""Figures of `python -m tail`: contact sheets of the top and bottom images; the groups at the top of the rankings."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,13 @@ from utils.plotting import legend_below, new_figure, styles
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN, ACROSS = 24, 12  # images of each end, in rows of so many
-THUMBNAIL = 96  # pixels of an image file's
-GREY = 160  # of an image that cannot be read
+SHOWN, ACROSS = 24, 12  # images of each end of a ranking, images in a row
+THUMBNAIL = 96  # pixels of a side, for image files
+GREY = 160  # value of the pixels of an image that cannot be read
 
 
 def thumbnail(images: ImageArrays | ImageFiles, index: int) -> np.ndarray:
-    """[S, S, 3] uint8: an image in memory as it is, the middle of a file, grey where it cannot be read."""
+    """[S, S, 3] uint8: an image in memory as it is, the middle of an image file, grey where it cannot be read."""
     if isinstance(images, ImageArrays):
         return images.images[index]
     try:
@@ -33,7 +33,7 @@ def thumbnail(images: ImageArrays | ImageFiles, index: int) -> np.ndarray:
 
 
 def sheet(images: ImageArrays | ImageFiles, ids: np.ndarray) -> np.ndarray:
-    """Thumbnails of the images `ids` on white, in rows of ACROSS, with room for a line of text below each."""
+    """Thumbnails of the images `ids` on white, ACROSS in a row, with space for a line of text below each."""
     tiles = [thumbnail(images, i) for i in ids.tolist()]
     size = len(tiles[0])
     step = size + -(-size // 4)
@@ -44,11 +44,11 @@ def sheet(images: ImageArrays | ImageFiles, ids: np.ndarray) -> np.ndarray:
     return page
 
 
-def plot_sheet(images: ImageArrays | ImageFiles, scores: np.ndarray, words: list[str], name: str) -> "Figure":
-    """The SHOWN images with the highest scores and those with the lowest, each with its word below.
+def plot_sheet(images: ImageArrays | ImageFiles, scores: np.ndarray, captions: list[str], name: str) -> "Figure":
+    """The SHOWN images with the highest scores and those with the lowest, each with its caption below.
 
     Args:
-        scores: [N], NaN for those that are not shown. words: [N]. name: of the score.
+        scores: [N], NaN for images that are not shown. captions: [N]. name: of the score.
     """
     order = ranking(scores)[: np.isfinite(scores).sum()]
     figure = new_figure(2, 1, width=7.5, height=1.5)
@@ -61,26 +61,26 @@ def plot_sheet(images: ImageArrays | ImageFiles, scores: np.ndarray, words: list
         title = f"{name}: the {len(ids)} {end} of {len(order):,} images, scores {first:.3g} to {last:.3g}"
         axis.set_title(title, fontsize=8)
         step = page.shape[1] // ACROSS
-        size = step * 4 // 5  # of a thumbnail; the rest is the room
-        for i, number in enumerate(ids.tolist()):
+        size = step * 4 // 5  # of a thumbnail; the rest is for the caption
+        for i, sample_id in enumerate(ids.tolist()):
             row, column = divmod(i, ACROSS)
             place = column * step + size / 2 - 0.5, row * step + size - 0.5
-            axis.text(*place, words[number], fontsize=5, ha="center", va="top")
+            axis.text(*place, captions[sample_id], fontsize=5, ha="center", va="top")
     return figure
 
 
-def plot_tail(found: dict[str, dict[str, Any]], scores: dict[str, np.ndarray], groups: np.ndarray) -> "Figure":
+def plot_tail(results: dict[str, dict[str, Any]], scores: dict[str, np.ndarray], groups: np.ndarray) -> "Figure":
     """For each score the groups' shares in the whole list and at the top, and the ROC curves of Few against Many.
 
     Args:
-        found: score -> tail.ranks.evaluate's numbers. scores: score -> [N]. groups: [N].
+        results: score -> numbers of tail.ranks.evaluate. scores: score -> [N]. groups: [N].
     """
     from sklearn.metrics import roc_curve
 
     looks = styles([*GROUPS, *SCORES])
-    figure = new_figure(1, len(found) + 1, width=2.5, height=2.8)
-    for axis, (name, numbers) in zip(figure.axes, found.items(), strict=False):
-        parts, bottom = numbers["shares"], np.zeros(len(numbers["shares"]))
+    figure = new_figure(1, len(results) + 1, width=2.5, height=2.8)
+    for axis, (name, result) in zip(figure.axes, results.items(), strict=False):
+        parts, bottom = result["shares"], np.zeros(len(result["shares"]))
         for group in reversed(GROUPS):
             height = 100 * np.array([share[group] for share in parts.values()])
             axis.bar(
@@ -94,7 +94,7 @@ def plot_tail(found: dict[str, dict[str, Any]], scores: dict[str, np.ndarray], g
         axis.set_title(name, fontsize=8)
     axis = figure.axes[-1]
     for name, values in scores.items():
-        if (auc := found[name]["auc"]) is not None:
+        if (auc := results[name]["auc"]) is not None:
             chosen = np.isfinite(values) & (groups != "Medium")
             many, few, _ = roc_curve(groups[chosen] == "Few", values[chosen])
             look = {"color": looks[name].colour, "linestyle": looks[name].dashes, "linewidth": 1.2}

@@ -1,4 +1,4 @@
-"""Flags of the package's program: those that none gives are as in the pre-training, by its checkpoint."""
+"""Flags of `python -m tail`; those that are not given are taken from the settings in the checkpoint."""
 
 import argparse
 import sys
@@ -16,19 +16,19 @@ from utils.errors import InputError
 NO_MEMORY = "it was trained without --bcl"
 LARGER_BATCHES = "give a larger --batch_size"
 OTHER_SCORES = "choose other --scores"
-# What is taken of a checkpoint's settings.
+# The settings that are taken from a checkpoint.
 SETTINGS = (
     "dataset", "data", "augment", "image_size", "cache", "on_bad_image", "trainSplit", "imagenetCustomSplit",
     "batch_size", "model", "temperature", "seed", "strength", "resizeLower",
 )  # fmt: skip
-LONGEST = 4096  # characters of a setting
+LONGEST = 4096  # characters that a setting may have
 
 
 def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Namespace, Source]:
-    """The options, with the checkpoint's settings where they are not given, and the checkpoint's encoder.
+    """The options, with the checkpoint's settings where they are not given; and the checkpoint's encoder.
 
     Args:
-        words: the command line; None for this program's.
+        words: the command line; None for sys.argv.
 
     Raises:
         InputError: an option, or a setting of the checkpoint, is unknown or out of range; or the checkpoint is bad.
@@ -44,17 +44,17 @@ def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Na
     add("--mask", type=Path, help="a mask_<epoch>.pt, instead of pruning the checkpoint's weights")
     parser.add_flag("--no-cuda", help="compute on the CPU")
     add_view_options(parser, precision="fp32")
-    # Published: a temperature of 0.2; 90% of the weights pruned on CIFAR, 30% on image files.
+    # As published: a temperature of 0.2; 90% of the weights pruned on CIFAR, 30% on image files (prune_percent below).
     parser.set_defaults(dataset=None, model=None, trainSplit="", temperature=0.2, prune_percent=None, bcl=False)
     words = sys.argv[1:] if words is None else words
     first = parser.parse_args(words)
     source, encoder = first.checkpoint, read_encoder(first.checkpoint, reading_of(first))
     try:
-        settings = _settings(encoder.content.get("config"))
-        parser.parse_args(found := [f"--checkpoint={source}", "--out=.", *settings])
+        settings = [f"--checkpoint={source}", "--out=.", *_settings(encoder.content.get("config"))]
+        parser.parse_args(settings)  # alone, so that an error here is one of the checkpoint
     except InputError as error:
         raise InputError(f"{source} has settings of no use: {error}") from error
-    args = parser.parse_args([*found, *words])
+    args = parser.parse_args([*settings, *words])
     args.model = args.model or encoder.model
     for name in ("dataset", "model"):
         if not getattr(args, name):
@@ -73,11 +73,11 @@ def parse(description: str, words: list[str] | None = None) -> tuple[argparse.Na
 
 
 def _settings(config: Any) -> list[str]:
-    """The settings of a checkpoint as words of a command line; a stranger's may be anything."""
+    """The settings of a checkpoint as words of a command line; `config` of an unknown checkpoint may be anything."""
     config = config if isinstance(config, dict) else {}
     names = [*SETTINGS, *(["prune_percent"] if config.get("prune") is True else [])]
-    found = {name: config[name] for name in names if config.get(name) is not None}
-    for name, value in found.items():
+    settings = {name: config[name] for name in names if config.get(name) is not None}
+    for name, value in settings.items():
         if not isinstance(value, str | int | float) or len(str(value)) > LONGEST:
             raise InputError(f"its {name} is no text or number")
-    return [f"--{name}={value}" for name, value in found.items()]
+    return [f"--{name}={value}" for name, value in settings.items()]

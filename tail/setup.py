@@ -1,4 +1,4 @@
-"""Set up `python -m tail`: from its command line and the checkpoint's content to what the scores are computed of."""
+"""Set up `python -m tail`: images and network of the scores, from its command line and the checkpoint."""
 
 import argparse
 from pathlib import Path
@@ -32,8 +32,9 @@ from utils.errors import InputError
 class Setup(NamedTuple):
     """What is scored.
 
-    source: the checkpoint. names: of the scores. data: the training images. groups: [N] group of each, None where the
-    list has no tail. known: scores that the checkpoint holds, name -> [N]; `network` gives the others. told: lines.
+    source: name of the checkpoint. names: of the scores. data: the training images. groups: [N] the group of each
+    image, None where the list has no tail. known: scores that the checkpoint holds, name -> [N]; `network` computes the
+    others. notes: lines for the user.
     """
 
     source: str
@@ -42,7 +43,7 @@ class Setup(NamedTuple):
     groups: np.ndarray | None
     known: dict[str, torch.Tensor]
     network: Network
-    told: list[str]
+    notes: list[str]
 
 
 def set_up(args: argparse.Namespace, checkpoint: Source) -> Setup:
@@ -51,13 +52,13 @@ def set_up(args: argparse.Namespace, checkpoint: Source) -> Setup:
     Raises:
         InputError: checkpoint, mask, data or list is bad, or they do not go together.
     """
-    source, content, told, known = checkpoint.path, checkpoint.content, [], {}
+    source, content, notes, known = checkpoint.path, checkpoint.content, [], {}
     if not checkpoint.encoder.ours:
-        told.append(f"{source}: {checkpoint.encoder}; without its head, scores are of the features before it")
-    remembers = memory_of_losses(content.get("memory"))
-    names = args.scores or [name for name in SCORES if name != "memorisation" or remembers]
-    if not args.scores and not remembers:
-        told.append(f"memorisation is left out: {source} has no memory of losses, {NO_MEMORY}")
+        notes.append(f"{source}: {checkpoint.encoder}; without its head, scores are of the features before it")
+    has_memory = memory_of_losses(content.get("memory")) is not None
+    names = args.scores or [name for name in SCORES if name != "memorisation" or has_memory]
+    if not args.scores and not has_memory:
+        notes.append(f"memorisation is left out: {source} has no memory of losses, {NO_MEMORY}")
     compute = Compute(precision_of(args), world_from_environment(args.no_cuda).device)
     opened = pretraining_set(args.dataset)[0].open(args.data, args.download, opening_of(args))
     dataset = opened.dataset
@@ -67,7 +68,7 @@ def set_up(args: argparse.Namespace, checkpoint: Source) -> Setup:
     data, counts = training.images, training.counts
     if "loss" in names and min(args.batch_size, len(data)) < 2:
         raise InputError(f"one image in a batch has no negatives, so no loss: {LARGER_BATCHES}")
-    data.fill = False  # a bad image has no score; another one's is not its own
+    data.fill = False  # a bad image has no score: that of an image in its place would be wrong
     if "memorisation" in names:
         config = content.get("config")
         images = config.get("images") if isinstance(config, dict) else None
@@ -75,27 +76,27 @@ def set_up(args: argparse.Namespace, checkpoint: Source) -> Setup:
             raise InputError(f"{source} remembers losses of other images than those of the list: {OTHER_SCORES}")
         known["memorisation"] = memorisation(content.get("memory"), len(data), source)
     encoder = build_encoder_of(checkpoint, args.model)
-    # The weights as they are, before another memory format turns them round, decide what is pruned.
+    # Of the weights as they were saved, so before on_device() changes their memory format.
     masks = from_published(read_masks(args.mask)) if args.mask else compute_masks(encoder, args.prune_percent)
     sampler = full_batches(len(data), args.batch_size, args.seed)
     loader = view_loader(data, sampler, args.batch_size, args.num_workers, compute.device)
-    # As the probes evaluate them: un-augmented, centre crops of files.
+    # As probes evaluate: without augmentation, image files as centre crops.
     plain = opened.plain(training.chosen, views, args.batch_size, World(0, 1, compute.device))
     bad = BadImages(args.on_bad_image, Log(None, True))
     network = Network(compute.on_device(encoder), masks, plain, loader, args.draws, args.temperature, compute, bad)
     groups = group_names(data.labels, dataset.groups(counts)) if min(counts) < max(counts) else None
-    return Setup(source, names, data, groups, known, network, told)
+    return Setup(source, names, data, groups, known, network, notes)
 
 
 def title(args: argparse.Namespace, content: dict[str, Any], groups: np.ndarray) -> str:
-    """What the table is of."""
+    """Two lines above the table: its images, its checkpoint and the settings of the scores."""
     images = " + ".join(f"{(groups == name).sum():,} {name}" for name in GROUPS)
-    listed = Path(training_list(args)).stem
+    list_name = Path(training_list(args)).stem
     pruned = f"mask {args.mask.name}" if args.mask else f"{100 * args.prune_percent:g}% pruned"
     epoch = content.get("epoch")
     epoch = epoch if isinstance(epoch, int) else "unknown"
-    how = f"{pruned}; {args.draws} draws, batches of {args.batch_size}, temperature {args.temperature:g}"
+    settings = f"{pruned}; {args.draws} draws, batches of {args.batch_size}, temperature {args.temperature:g}"
     return (
-        f"{args.dataset}, {listed}: {len(groups):,} images, {images}\n"
-        f"{args.model}, {args.checkpoint.name}, epoch {epoch}; {how}, seed {args.seed}"
+        f"{args.dataset}, {list_name}: {len(groups):,} images, {images}\n"
+        f"{args.model}, {args.checkpoint.name}, epoch {epoch}; {settings}, seed {args.seed}"
     )

@@ -1,4 +1,4 @@
-"""Headless Chromium, spoken to through pipes by its DevTools protocol: no driver and no port are needed."""
+"""Controls headless Chromium by its DevTools protocol through pipes, which needs neither a driver nor a port."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ FLAGS = [
 
 
 class Page:
-    """A tab. `told`: what the console said, errors that nothing caught, and addresses that were asked for."""
+    """A tab. told: console messages, uncaught exceptions and log entries. asked: URLs that the page requested."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self.reading, self.writing, self.rest, self.number, self.session = reading, writing, b"", 0, None
@@ -37,7 +37,7 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The answer to a command; what happens meanwhile is noted."""
+        """Send a command and return its result; events that arrive meanwhile are recorded."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
         message |= {"sessionId": self.session} if self.session else {}
@@ -53,26 +53,26 @@ class Page:
         while b"\0" not in self.rest:
             ready, _, _ = select.select([self.reading], [], [], max(0, until - time.monotonic()))
             assert ready, "chromium does not answer"
-            found = os.read(self.reading, 1 << 20)
-            assert found, "chromium has ended"
-            self.rest += found
+            data = os.read(self.reading, 1 << 20)
+            assert data, "chromium has ended"
+            self.rest += data
         line, _, self.rest = self.rest.partition(b"\0")
         message = json.loads(line)
         self._note(message.get("method", ""), message.get("params", {}))
         return message
 
-    def _note(self, event: str, told: dict[str, Any]) -> None:
+    def _note(self, event: str, parameters: dict[str, Any]) -> None:
         if event == "Runtime.consoleAPICalled":
-            self.told.append(str([each.get("value") for each in told["args"]]))
+            self.told.append(str([value.get("value") for value in parameters["args"]]))
         elif event == "Runtime.exceptionThrown":
-            self.told.append(str(told["exceptionDetails"]))
+            self.told.append(str(parameters["exceptionDetails"]))
         elif event == "Log.entryAdded":
-            self.told.append(told["entry"]["text"])
+            self.told.append(parameters["entry"]["text"])
         elif event == "Network.requestWillBeSent":
-            self.asked.append(told["request"]["url"][:200])
+            self.asked.append(parameters["request"]["url"][:200])
 
     def open(self, path: Path, width: int, dark: bool = False) -> None:
-        """Open a file in a window so many pixels wide."""
+        """Open a file in a window `width` pixels wide."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -83,17 +83,17 @@ class Page:
 
     def run(self, script: str) -> Any:
         """The value of an expression of JavaScript."""
-        found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
 
     def shoot(self, path: Path) -> None:
-        """A picture of the whole page."""
-        found = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(found["data"]))
+        """Write a picture of the whole page."""
+        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(answer["data"]))
 
     def print(self, path: Path) -> None:
-        """The page as PDF."""
+        """Write the page as PDF."""
         path.write_bytes(base64.b64decode(self.call("Page.printToPDF")["data"]))
 
 
@@ -101,7 +101,7 @@ class Page:
 def browser(folder: Path) -> Iterator[Page]:
     """Chromium with an empty profile in a folder, and one tab."""
     (theirs_in, writing), (reading, theirs_out) = os.pipe(), os.pipe()
-    # It reads from descriptor 3 and writes to 4.
+    # Chromium reads commands from descriptor 3 and writes answers to 4.
     command = ["bash", "-c", f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}', CHROMIUM, *FLAGS]
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     child = subprocess.Popen([*command, f"--user-data-dir={folder}"], pass_fds=[theirs_in, theirs_out], **quiet)

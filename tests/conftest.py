@@ -1,4 +1,4 @@
-"""Shared helpers: run a script as a user does, in a folder of its own."""
+"""Shared helpers and fixtures: run a script as a user does, interrupt it, copies and images to run it on."""
 
 import contextlib
 import importlib
@@ -21,21 +21,20 @@ from utils.errors import run_main
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as in a shell's background: what tests start would ignore Ctrl-C
+# A shell's background job ignores Ctrl-C, and so would the processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def slow_but(kept: object, values: Iterable) -> list:
-    """Values of a parametrized test, of which all but one are of make test-all alone."""
+    """Values of a parametrized test; all but `kept` are marked slow."""
     return [
         v if v == kept else pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=pytest.mark.slow) for v in values
     ]
 
 
 def quick_first(values: Iterable) -> list:
-    """Values of a parametrized test, of which all but the first are of make test-all alone."""
+    """Values of a parametrized test; all but the first are marked slow."""
     first, *others = values
     return [first, *(v if isinstance(v, type(pytest.param())) else slow_but(None, [v])[0] for v in others)]
 
@@ -56,7 +55,7 @@ def script(tmp_path):
 
 
 def one_line_error(done, *words: str) -> str:
-    """Check that a script ended with exit code 2 and exactly one line on stderr that holds the words."""
+    """Check that a script ended with code 2 and exactly one line on stderr, which has these words; return the line."""
     assert done.returncode == 2, done.stdout + done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
@@ -67,7 +66,7 @@ def one_line_error(done, *words: str) -> str:
 
 @pytest.fixture
 def ledger(tmp_path, monkeypatch) -> Path:
-    """generated.tsv of this test alone: the real split/ is not touched."""
+    """A generated.tsv of this test only, so that the project's split/ is not changed."""
     folder = tmp_path / "ledger"
     folder.mkdir()
     monkeypatch.setattr(split.lists, "ROOT", folder)
@@ -104,7 +103,7 @@ def call(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="session")
 def project_copy(tmp_path_factory) -> Path:
-    """A copy of the project's files, as a fresh clone would have them, for what writes into the project."""
+    """A copy of the project's files as in a fresh clone, for tests that write into the project."""
     target = tmp_path_factory.mktemp("clone") / "project"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, capture_output=True
@@ -121,7 +120,7 @@ def project_copy(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def one_thread():
-    """PyTorch with one thread, as torchrun has it, and the quickest for what is small."""
+    """PyTorch with one thread, as under torchrun; for small networks it is the fastest."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -130,21 +129,21 @@ def one_thread():
 
 @contextlib.contextmanager
 def interrupted_after(saver: type, epoch: int):
-    """Inside, a run is interrupted when `saver.save` has saved this epoch."""
+    """Inside, a run is interrupted after `saver.save` has saved this epoch."""
     original = saver.save
 
-    def save_and_fall(self, saved, *more):
+    def save_and_interrupt(self, saved, *more):
         original(self, saved, *more)
         if saved == epoch:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saver, "save", save_and_fall)
+        patch.setattr(saver, "save", save_and_interrupt)
         yield
 
 
 class Called:
-    """Signals that come when a run has asked for them so many times: after each step and epoch."""
+    """In place of run.signals.Signals: a signal arrives at the n-th call of `requested`, after each step and epoch."""
 
     steps: list[int] = []
     code = 143
@@ -171,7 +170,7 @@ class Called:
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    """After so many steps of a run, and of those that go on with it."""
+    """Interrupt a run after this many steps, and the runs that resume it after the further ones."""
     monkeypatch.setattr("run.folder.Signals", Called)
 
     def after(*steps: int, code: int = 143) -> None:
@@ -183,8 +182,8 @@ def interrupted(monkeypatch):
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
-    """(folder of images, folder of their lists): ImageNet-100, counts a hundredth of the published ones."""
-    from tests.trees import make_listed_tree  # which imports much
+    """(folder of images, folder of their lists) of ImageNet-100 with a hundredth of the published class sizes."""
+    from tests.trees import make_listed_tree  # here: it imports much
 
     root, lists = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("lists")
     make_listed_tree(root, [20] * 3 + [7] * 15 + [4] * 82, lists)

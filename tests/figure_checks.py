@@ -1,4 +1,4 @@
-"""What every figure must have: labelled axes, nothing empty, a whole legend that covers nothing, text that is apart."""
+"""Checks of every figure: axes are labelled, no panel is empty, the legend is complete, no texts overlap."""
 
 from itertools import combinations
 
@@ -10,7 +10,7 @@ from utils import plotting
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Path's name -> figure of all that is written through utils.plotting.write_figure, each checked before.
+    """File name -> figure, of all that utils.plotting.write_figure writes; each is checked first.
 
     A module that imported write_figure by name is patched by `watch(module)`; analysis.figures already is.
     """
@@ -23,27 +23,27 @@ def figures(monkeypatch):
             for module in modules:
                 monkeypatch.setattr(module, "write_figure", keep)
 
-    found = Figures()
+    written = Figures()
 
     def keep(figure, path):
-        if not any(figure is other for other in found.values()):  # once for PNG and PDF
+        if not any(figure is other for other in written.values()):  # once for PNG and PDF
             check_figure(figure)
-        found[path.name] = figure
+        written[path.name] = figure
         original(figure, path)
 
-    found.watch(plotting, analysis.figures)
-    return found
+    written.watch(plotting, analysis.figures)
+    return written
 
 
 def check_figure(figure) -> None:
-    """Fail unless the figure is whole: see above."""
+    """Fail unless a figure passes all checks of this file."""
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     panels = [a for a in figure.axes if a.axison]
     assert panels or any(a.images for a in figure.axes), "no panel"
     for axis in panels:
         assert axis.get_xlabel() or axis.images, "a panel without x label"
-        # A shared label stands at the left of the row.
+        # A shared y label is only on the leftmost panel of a row.
         row = [a for a in axis.get_shared_y_axes().get_siblings(axis) if _row(a) == _row(axis)]
         assert any(a.get_ylabel() for a in row) or axis.get_ylabel() or axis.images, "a panel without y label"
         assert _points(axis) or axis.images, f"an empty panel: {axis.get_title()!r}"
@@ -60,10 +60,10 @@ def check_figure(figure) -> None:
 
 
 def _check_legends(figure, panels, renderer) -> None:
-    """Fail if a legend covers a panel, or lacks one of several series, or shows what is not drawn."""
+    """Fail if a legend covers a panel, lacks one of several series, or has a series that is not drawn."""
     from matplotlib.legend import Legend
 
-    # Also those that were added to an axis beside its own.
+    # Including legends added to an axis as further artists.
     legends = [legend for legend in figure.findobj(Legend) if legend.get_visible()]
     for legend in legends:
         box = legend.get_window_extent(renderer)
@@ -81,7 +81,7 @@ def _row(axis) -> range | None:
 
 
 def _points(axis) -> int:
-    """Finite data points of lines, scatters and bars that can be seen; shades and bands are no data."""
+    """The number of visible finite points of lines, scatters and bars; filled areas do not count."""
     from matplotlib.collections import PathCollection
 
     lines = [np.column_stack(np.broadcast_arrays(*line.get_data())) for line in axis.lines if line.get_visible()]
@@ -89,22 +89,22 @@ def _points(axis) -> int:
     bars = [bar for bars in axis.containers for bar in bars if hasattr(bar, "get_height") and bar.get_height()]
     lines += [np.array([(bar.get_x() + bar.get_width() / 2, bar.get_y() + bar.get_height()) for bar in bars])]
     (left, right), (low, high) = map(sorted, (axis.get_xlim(), axis.get_ylim()))
-    seen = 0
+    visible = 0
     for x, y in (np.asarray(line, float).reshape(-1, 2).T for line in lines):
-        seen += ((left <= x) & (x <= right) & (low <= y) & (y <= high)).sum()
-    return int(seen)
+        visible += ((left <= x) & (x <= right) & (low <= y) & (y <= high)).sum()
+    return int(visible)
 
 
 def _tick_labels(axis) -> list:
-    """Of major and minor ticks within view, in their order."""
+    """The labels of major and minor ticks within the view, in order of position."""
     low, high = sorted(axis.get_view_interval())
     ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
     return [tick.label1 for tick in sorted(ticks, key=lambda t: t.get_loc()) if low <= tick.get_loc() <= high]
 
 
 def _apart(texts: list, renderer) -> None:
-    """Fail if texts lie on each other."""
-    seen = [text for text in texts if text is not None and text.get_visible() and text.get_text().strip()]
-    boxes = [text.get_window_extent(renderer).padded(-0.5) for text in seen]
-    for (a, one), (b, other) in combinations(zip(seen, boxes, strict=True), 2):
-        assert not one.overlaps(other), f"texts overlap: {a.get_text()!r}, {b.get_text()!r}"
+    """Fail if texts overlap."""
+    visible = [text for text in texts if text is not None and text.get_visible() and text.get_text().strip()]
+    boxes = [text.get_window_extent(renderer).padded(-0.5) for text in visible]
+    for (a, box), (b, other_box) in combinations(zip(visible, boxes, strict=True), 2):
+        assert not box.overlaps(other_box), f"texts overlap: {a.get_text()!r}, {b.get_text()!r}"

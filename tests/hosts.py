@@ -1,8 +1,8 @@
-"""Two hosts on one machine, joined by a cable: namespaces of the kernel for users, networks and host names.
+"""Two hosts on one machine, joined by a virtual cable: Linux namespaces for users, networks and host names.
 
-Each has an address, a loopback and a host name of its own, which the other one cannot resolve, and the same files. They
-need no root where the kernel lets everybody make user namespaces. What they are made of ends with their last process:
-nothing has a name outside, so nothing can be left behind.
+Each has an address, a loopback and a host name of its own, which the other cannot resolve; they share the files. This
+needs no root if the kernel allows unprivileged user namespaces. The namespaces have no names outside and end with their
+last process, so nothing can be left behind.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ import pytest
 
 from tests.warm import environment
 
-NETWORK = "10.77.9"  # of the cable alone
+NETWORK = "10.77.9"  # exists on the cable only
 KINDS = ["--user", "--net", "--uts"]
 WAITING = ["sh", "-c", 'hostname "$0" && ip link set lo up && echo ready && exec cat']
 
 
 class Host:
-    """A host, which lives until `end`; `address` is its own on the cable."""
+    """A host, which exists until `end`. address: its own on the cable. works: whether it could be made."""
 
     def __init__(self, name: str, address: str, words: list[str]) -> None:
         self.address = address
-        # Its input ends with this process, and it does with its input.
+        # Its first process ends with its input, a pipe that closes when this process ends.
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
         self._init = subprocess.Popen([*words, *WAITING, name], start_new_session=True, **pipes)
         self.works = self._init.stdout.readline() == "ready\n"
@@ -36,26 +36,26 @@ class Host:
 
     @property
     def entry(self) -> list[str]:
-        """The words before a command that is to run here."""
+        """The command words that run the command after them on this host."""
         return ["nsenter", f"--target={self._init.pid}", *KINDS, "--preserve-credentials"]
 
     def start(self, words: list[str], cwd: Path, **env: str) -> subprocess.Popen:
-        """A command on this host; its output and errors are pipes of text, and tests.warm's Python runs here too."""
+        """Start a command on this host, with text pipes for stdout and stderr; tests.warm's Python works here, too."""
         variables = environment(WARM_NAMESPACES=str(self._init.pid), **env)
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen([*self.entry, *map(str, words)], cwd=cwd, env=variables, **pipes)
 
     def ip(self, *words: str) -> None:
-        """The program ip on this host."""
+        """Run the program ip on this host."""
         subprocess.run([*self.entry, "ip", *words], check=True, capture_output=True)
 
     def processes(self) -> list[int]:
-        """All processes that run here."""
+        """The ids of all processes on this host."""
         numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
         return [number for number in numbers if self.works and _network_of(number) == self._network]
 
     def kill(self) -> None:
-        """Kill all that runs here, as the kernel does at a crash; the host and its network remain."""
+        """Kill all processes here but the first, as in a crash; the host and its network remain."""
         deadline = time.monotonic() + 10
         while (running := [n for n in self.processes() if n != self._init.pid]) and time.monotonic() < deadline:
             for number in running:
@@ -64,14 +64,14 @@ class Host:
             time.sleep(0.02)
 
     def end(self) -> None:
-        """The host with all that runs on it, and its end of the cable."""
+        """End the host with all its processes, and its end of the cable."""
         self.kill()
         self._init.kill()
         self._init.communicate()
 
 
 def _network_of(process: int) -> str | None:
-    """The network namespace of a process; None of one that has ended, or is another user's."""
+    """The network namespace of a process; None if it has ended or belongs to another user."""
     try:
         return str(Path(f"/proc/{process}/ns/net").readlink())
     except OSError:
@@ -80,7 +80,7 @@ def _network_of(process: int) -> str | None:
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[Host, Host]]:
-    """Two hosts; the test is skipped where they are not allowed."""
+    """Two hosts; the test is skipped if they cannot be made."""
     if not all(map(shutil.which, ("ip", "unshare", "nsenter", "hostname"))):
         pytest.skip("the programs ip, unshare, nsenter and hostname are needed")
     with contextlib.ExitStack() as stack:

@@ -1,7 +1,7 @@
-"""CONTRIBUTING.md, followed in a copy of the project: one new file and one line, and what they add runs to the tables.
+"""Follows CONTRIBUTING.md in a copy of the project: one new file and one line are enough to get to the tables.
 
-Code comes from the document's blocks, so that a wrong one fails. Nothing else is touched: git says so after each walk.
-With what a section adds, the project passes ruff and the tests of the layers and of the registry, as with any change.
+The code comes from the document's blocks, so that a wrong block fails a test. After each section, git shows that no
+other file has changed, and the project still passes ruff and the tests of the layers and of the registries.
 """
 
 import os
@@ -27,14 +27,14 @@ FIGURES = {"groups", "classes", "sizes", "curves", "loss_by_group"}
 
 
 def blocks(section: str) -> list[str]:
-    """The code blocks of a section of CONTRIBUTING.md in order, without the indentation of their list."""
+    """The code blocks of a section of CONTRIBUTING.md in order, without their indentation in a list."""
     after = re.search(rf"^#+ {re.escape(section)}\n(.*)", TEXT, re.M | re.S)[1]
-    found = re.findall(r"^( *)```\w+\n(.*?)^\1```$", re.split("^#+ ", after, flags=re.M)[0], re.M | re.S)
-    return [re.sub(rf"^{indent}", "", block, flags=re.M) for indent, block in found]
+    indented = re.findall(r"^( *)```\w+\n(.*?)^\1```$", re.split("^#+ ", after, flags=re.M)[0], re.M | re.S)
+    return [re.sub(rf"^{indent}", "", block, flags=re.M) for indent, block in indented]
 
 
 def add_line(project: Path, file: str, table: str, line: str) -> None:
-    """Put a line at the end of a dict of a file, such as METHODS, whose first line begins with its name."""
+    """Insert a line at the end of a module's dict `table`, such as METHODS."""
     before, start, after = (project / file).read_text().partition(f"\n{table} = ")
     inside, end, rest = after.partition("\n}" if file != PROTOCOLS else "\n)}")
     assert start and end
@@ -42,18 +42,18 @@ def add_line(project: Path, file: str, table: str, line: str) -> None:
 
 
 def git(project: Path, *words: str) -> str:
-    """Run git in the copy; returns what it prints."""
-    who = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "core.excludesFile="]
-    return subprocess.run(["git", *who, *words], cwd=project, capture_output=True, text=True, check=True).stdout
+    """Run git in the copy; returns its output."""
+    settings = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "core.excludesFile="]
+    return subprocess.run(["git", *settings, *words], cwd=project, capture_output=True, text=True, check=True).stdout
 
 
 def touched(project: Path) -> set[str]:
-    """The files that are new or others than in the project, but for what git ignores."""
+    """The new and changed files, but for those that git ignores."""
     return {line[3:] for line in git(project, "status", "--porcelain", "--untracked-files=all").splitlines()}
 
 
 def run(project: Path, commands: str, code: int = 0) -> str:
-    """Run a block of commands in the project; returns what they print, on standard error where they are to fail."""
+    """Run a block of commands in the project; returns their output, of standard error if they are to fail (code)."""
     path = f"{Path(python()).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
@@ -64,21 +64,21 @@ def run(project: Path, commands: str, code: int = 0) -> str:
 
 
 def check_style(project: Path) -> None:
-    """What `make check` does, and the tests of who imports whom and of the registries."""
+    """Run what `make check` does, and the tests of the layers and of the registries."""
     ruff = Path(sys.executable).with_name("ruff")
     tests = "tests/test_layers.py tests/methods/test_registry.py tests/data/test_sets.py"
     run(project, f"{ruff} format --check . && {ruff} check . && python -m pytest -p no:cacheprovider {tests}")
 
 
 def table(output: str, protocol: str) -> dict[str, list[str]]:
-    """The first table of a protocol, of one split: method -> words of its row."""
+    """The first table of a protocol, with one split: method -> words of its row."""
     lines = output[output.index(f"{protocol}: test accuracy") :].split("\n\n")[1].splitlines()
     return {words[0]: words for line in lines[1:] if (words := line.split())[1:2] == ["1"]}
 
 
 @pytest.fixture
 def project(project_copy, tmp_path) -> Path:
-    """A copy of the project to change, committed."""
+    """A copy of the project in a git repository of its own, to be changed."""
     shutil.copytree(project_copy, tmp_path / "project")
     git(tmp_path / "project", "init", "--quiet")
     git(tmp_path / "project", "add", "--all")
@@ -96,7 +96,7 @@ def test_blocks_of_a_section_are_its_own():
 
 
 def add_method(project: Path) -> list[str]:
-    """Steps 1 and 2 of "Add a method"; returns the commands: its test, a pre-training, all of a split."""
+    """Do steps 1 and 2 of "Add a method"; returns the commands: its test, a pre-training, all runs of a split."""
     module, line, _, commands = blocks("Add a method")
     (project / "methods" / "margin.py").write_text(module)
     add_line(project, METHODS, "METHODS", line)
@@ -108,22 +108,22 @@ NEW_METHOD = {"methods/margin.py", METHODS}
 
 @pytest.mark.slow
 def test_a_method_is_one_file_and_one_line(project):
-    tested, _, _ = add_method(project)
+    test, _, _ = add_method(project)
     assert touched(project) == NEW_METHOD
     (project / "tests" / "methods" / "test_margin.py").write_text(blocks("Add a method")[2])
     check_style(project)
-    run(project, f"{tested} tests/analysis/test_bcl_table.py")
+    run(project, f"{test} tests/analysis/test_bcl_table.py")
     assert touched(project) == {*NEW_METHOD, "tests/methods/test_margin.py"}
-    refused = run(project, "python train_simCLR.py x --dataset digits --margin 0.2", code=2)
-    assert refused.startswith("error: --margin needs a --method with Margin")
+    message = run(project, "python train_simCLR.py x --dataset digits --margin 0.2", code=2)
+    assert message.startswith("error: --margin needs a --method with Margin")
 
 
 @pytest.mark.slow
 def test_a_method_that_is_interrupted_goes_on(project):
     """By a signal, within an epoch."""
-    _, trained, _ = add_method(project)
-    run(project, trained.replace("try_margin", "whole"))
-    program = [sys.executable, "-u", *trained.split()[1:]]  # python() hands on no signal
+    _, pretrain, _ = add_method(project)
+    run(project, pretrain.replace("try_margin", "whole"))
+    program = [sys.executable, "-u", *pretrain.split()[1:]]  # python() forwards no signal
     env = environment(OMP_NUM_THREADS="1")
     with subprocess.Popen(
         program, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -131,19 +131,19 @@ def test_a_method_that_is_interrupted_goes_on(project):
         while not (line := p.stdout.readline()).startswith("Epoch: [1][1/"):
             assert line
         p.send_signal(signal.SIGTERM)
-        _, told = p.communicate(timeout=120)
-    assert p.returncode == 143 and "saved after epoch 1, step" in told, told
+        _, stderr = p.communicate(timeout=120)
+    assert p.returncode == 143 and "saved after epoch 1, step" in stderr, stderr
     whole, parts = (project / "checkpoints" / name for name in ("whole", "try_margin"))
     assert read_checkpoint(parts / "model.pt")["epoch"] == 0
-    assert "resuming from" in run(project, trained)
+    assert "resuming from" in run(project, pretrain)
     assert equal(whole, parts)
     assert touched(project) == NEW_METHOD
 
 
 @pytest.mark.slow
 def test_a_method_is_tabulated_drawn_and_its_tail_is_found(project):
-    *_, reproduced = add_method(project)
-    output = run(project, reproduced)
+    *_, reproduce = add_method(project)
+    output = run(project, reproduce)
     for protocol in ("sdclr-linear", "sdclr-fewshot"):
         assert table(output, protocol).keys() == {"SimCLR", "Margin"}
     names = {f"{name}{end}" for name in (*FIGURES, "few_vs_full") for end in (".png", ".pdf")}
@@ -151,24 +151,24 @@ def test_a_method_is_tabulated_drawn_and_its_tail_is_found(project):
     assert "Margin" in (project / "tables_digits" / "tables.md").read_text()
     assert all((project / "tail_digits" / name / "tail.txt").is_file() for name in ("simclr", "margin"))
     assert "== tail of digits, margin\n" in output and "\nmissing: " not in output
-    named = [path.name for path in (project / "checkpoints_digits").iterdir()]
-    assert sorted(name.endswith("_s10_margin0.1") for name in named) == [False, True]
+    experiments = [path.name for path in (project / "checkpoints_digits").iterdir()]
+    assert sorted(name.endswith("_s10_margin0.1") for name in experiments) == [False, True]
     assert touched(project) == NEW_METHOD
 
 
 @pytest.mark.slow
 def test_a_wrapper_goes_around_it_and_others(project):
     add_method(project)
-    module, line, test, reproduced = blocks("Wrap any method")
+    module, line, test, reproduce = blocks("Wrap any method")
     (project / "methods" / "ohem.py").write_text(module)
     (project / "tests" / "methods" / "test_ohem.py").write_text(test)
     add_line(project, METHODS, "WRAPPERS", line)
     check_style(project)
     run(project, "python -m pytest tests/methods/test_ohem.py")
-    output = run(project, reproduced)
+    output = run(project, reproduce)
     assert table(output, "sdclr-linear").keys() == {"Margin+BCL", "Margin+OHEM+BCL"}
-    named = sorted(path.name.partition("_s10")[2] for path in (project / "checkpoints_digits").iterdir())
-    assert named == ["_margin0.1_bclK1", "_margin0.1_ohem_bclK1"]
+    endings = sorted(path.name.partition("_s10")[2] for path in (project / "checkpoints_digits").iterdir())
+    assert endings == ["_margin0.1_bclK1", "_margin0.1_ohem_bclK1"]
     assert touched(project) == {*NEW_METHOD, "methods/ohem.py", "tests/methods/test_ohem.py"}
 
 
@@ -176,7 +176,7 @@ def test_a_wrapper_goes_around_it_and_others(project):
 
 
 def add_data_set(project: Path) -> list[str]:
-    """Steps 1 and 2 of "Images in memory"; returns the commands from pre-training to the table, and a script."""
+    """Do steps 1 and 2 of "Images in memory"; returns the commands from pre-training to the table, and a script."""
     module, line, commands, script = blocks("Images in memory")
     (project / "data" / "sets" / "tiles.py").write_text(module)
     add_line(project, DATA_SETS, "DATA_SETS", line)
@@ -185,7 +185,7 @@ def add_data_set(project: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_a_data_set_goes_from_pretraining_to_the_table(project):
-    """The one walk of the document that is not slow."""
+    """Images in memory, with generated lists and the recipe that all data sets share."""
     commands, _ = add_data_set(project)
     output = run(project, commands)
     for protocol in ("sdclr-linear", "sdclr-fewshot"):
@@ -205,9 +205,11 @@ def test_a_data_set_with_a_script_of_its_own(project):
     script.write_text(text)
     script.chmod(0o755)
     module.write_text(module.read_text().replace("shots=(2, 1),", 'shots=(2, 1), recipe="tiles-LT.sh",'))
-    told = run(project, "DRY_RUN=1 SPLITS=3 cmds/reproduce.sh tiles sdclr -- --paper bcl")
-    assert re.search("--trainSplit tiles_imbSub_with_subsets/tiles_split3_D_i.npy .*--epochs 20 --batch_size 4 ", told)
-    assert told.count(" train_cifar.py ") == 3
+    output = run(project, "DRY_RUN=1 SPLITS=3 cmds/reproduce.sh tiles sdclr -- --paper bcl")
+    assert re.search(
+        "--trainSplit tiles_imbSub_with_subsets/tiles_split3_D_i.npy .*--epochs 20 --batch_size 4 ", output
+    )
+    assert output.count(" train_cifar.py ") == 3
     run(project, "python -m split.make_splits --dataset tiles && python -m split.verify --dataset tiles")
     assert touched(project) == {"data/sets/tiles.py", DATA_SETS, "cmds/shell_scrips/tiles-LT.sh"}
 
@@ -239,8 +241,8 @@ def test_a_protocol_on_features_has_a_table_of_its_own(project):
     assert table(output, "knn").keys() == {"SimCLR"} and output.count(": test accuracy") == 1
     assert "\nmissing: " not in output and "not the protocol's" not in output
     assert [path.name.split("__")[1] for path in (project / "checkpoints_digits_tune").iterdir()] == ["knn"]
-    shown = run(project, "python exp_analyse.py --dataset digits --LT --splits 1 --probe kNN linear")
-    assert table(shown, "knn").keys() == {"SimCLR"} and "missing: " in shown
+    output = run(project, "python exp_analyse.py --dataset digits --LT --splits 1 --probe kNN linear")
+    assert table(output, "knn").keys() == {"SimCLR"} and "missing: " in output
     assert touched(project) == {PROTOCOLS}
 
 

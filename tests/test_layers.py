@@ -1,4 +1,4 @@
-"""Who may import whom: a package imports only packages below it (docs/design.md); what a package may not hold."""
+"""The layers of docs/design.md: a package imports only packages below it. And: only flags.py files name options."""
 
 import ast
 import re
@@ -28,45 +28,46 @@ SCRIPTS = {
     "train_imagenet": {"probe"} | ROOMS["probe"],
     "exp_analyse": {"analysis"} | ROOMS["analysis"],
 }
-# Of these packages, only these modules.
+# package -> package it may import -> the only modules of it that it may import.
 ONLY = {
     "analysis": {"probe": {"probe.protocols"}, "run": {"run.names", "run.changes", "run.made"}},
     "recipes": {"probe": {"probe.protocols"}},
 }
 NEVER = {"analysis": {"split.ensure"}}
-# Each with the reason why it is still there.
+# Imports (file, module) that are allowed nevertheless -> the reason.
 EXCEPTIONS: dict[tuple[str, str], str] = {}
 
 
 def imported(file: Path) -> set[str]:
-    """Modules that a file imports, at its top or within functions, as dotted names."""
-    found = set()
+    """The modules that a file imports, at its top or within functions, as dotted names."""
+    modules = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            parts = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = {part for part in parts if (PROJECT / part.replace(".", "/")).with_suffix(".py").is_file()}
-            found |= modules or {node.module}
-    return found
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = {name for name in names if (PROJECT / name.replace(".", "/")).with_suffix(".py").is_file()}
+            modules |= submodules or {node.module}
+    return modules
 
 
-def breaks(file: Path) -> set[tuple[str, str]]:
-    """(file, module) of the imports of a file of the project that the table does not allow."""
+def forbidden_imports(file: Path) -> set[tuple[str, str]]:
+    """(file, module) of a file's imports that the tables above do not allow."""
     name = file.relative_to(PROJECT).as_posix()
     room = name.split("/")[0].removesuffix(".py")
     allowed = SCRIPTS.get(room) or ROOMS[room] | {room}
-    found = set()
+    forbidden = set()
     for module in imported(file):
         top = module.split(".")[0]
-        ours = top in ROOMS or top in SCRIPTS or top in ("benchmarks", "tests")
+        of_project = top in ROOMS or top in SCRIPTS or top in ("benchmarks", "tests")
         only = ONLY.get(room, {}).get(top)
-        if ours and (top not in allowed or only and module not in only or module in NEVER.get(room, ())):
-            found.add((name, module))
-    return found
+        if of_project and (top not in allowed or only and module not in only or module in NEVER.get(room, ())):
+            forbidden.add((name, module))
+    return forbidden
 
 
 def files_of(room: str) -> list[Path]:
+    """The files of a package, or the file of a script."""
     return sorted((PROJECT / room).rglob("*.py")) if room in ROOMS else [PROJECT / f"{room}.py"]
 
 
@@ -74,8 +75,8 @@ def files_of(room: str) -> list[Path]:
 def test_imports_go_downwards(room):
     files = files_of(room)
     assert files
-    found = set().union(*map(breaks, files))
-    assert found == {pair for pair in EXCEPTIONS if pair[0].split("/")[0].removesuffix(".py") == room}
+    forbidden = set().union(*map(forbidden_imports, files))
+    assert forbidden == {pair for pair in EXCEPTIONS if pair[0].split("/")[0].removesuffix(".py") == room}
 
 
 def test_every_package_has_its_place():
@@ -89,24 +90,25 @@ def test_utils_stay_small():
     assert sum(len(file.read_text().splitlines()) for file in files) <= 1000
 
 
-# An option, or the dashes before a name that is filled in.
+# An option, or the dashes before a name that an f-string inserts.
 OPTION = re.compile(r"(?:^|[\s`'\"(\[,;:/])--(?:[a-zA-Z{]|$)")
 
 
 def options_named(source: str) -> set[str]:
-    """Texts of a file's code, as `line: text`, that tell a user of an option.
+    """String literals of a file, as `line: text`, that mention an option to the user.
 
-    Those are the texts with one in a `raise`, and the sentences with one anywhere else, as an error may come from a
-    name or a function; pieces of f-strings and adjacent literals are looked at as one text. Docstrings are for readers
-    of the code, and a word alone is no sentence: it is of another program's command line.
+    These are the strings with an option within a `raise`, and those with an option and several words anywhere else, as
+    the text of an error may come from a name or a function. The pieces of an f-string and adjacent literals count as
+    one string. Docstrings do not count, as they are for readers of the code; neither do single words outside a `raise`,
+    which belong to the command lines of other programs.
     """
     tree = ast.parse(source)
     raised = {id(part) for node in ast.walk(tree) if isinstance(node, ast.Raise) for part in ast.walk(node)}
     done = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
-    found = set()
-    for node in ast.walk(tree):  # from the outside to the inside
+    mentions = set()
+    for node in ast.walk(tree):  # outer nodes come before inner ones
         if isinstance(node, ast.JoinedStr):
-            # What is filled in may hold texts in turn, which are looked at on their own.
+            # Strings within the inserted expressions are checked separately.
             done |= {id(part) for part in node.values if isinstance(part, ast.Constant)}
             text = "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in done:
@@ -114,8 +116,8 @@ def options_named(source: str) -> set[str]:
         else:
             continue
         if OPTION.search(text) and (id(node) in raised or re.search(r"\w\s|\s\w", text)):
-            found.add(f"{node.lineno}: {text}")
-    return found
+            mentions.add(f"{node.lineno}: {text}")
+    return mentions
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_other_texts_are_not(code):
 
 @pytest.mark.parametrize("room", [*ROOMS, *SCRIPTS])
 def test_only_flags_name_options(room):
-    """Who defines options, `flags.py` of each room and utils/cli.py, tells users of them; others take its texts."""
+    """Only the files that define options, each package's flags.py and utils/cli.py, mention them in messages."""
     files = [f for f in files_of(room) if f.name != "flags.py" and f != PROJECT / "utils" / "cli.py"]
-    found = {f.relative_to(PROJECT).as_posix(): texts for f in files if (texts := options_named(f.read_text()))}
-    assert found == {}
+    mentions = {f.relative_to(PROJECT).as_posix(): texts for f in files if (texts := options_named(f.read_text()))}
+    assert mentions == {}

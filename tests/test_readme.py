@@ -1,8 +1,8 @@
-"""Every command of README and docs/ runs: recipes with DRY_RUN, training for one epoch, the rest as it stands."""
+"""Every command of README and docs/ runs: recipes with DRY_RUN=1, training for one epoch, all others unchanged."""
 
 import functools
 import http.server
-import json
+import importlib
 import os
 import re
 import shutil
@@ -11,18 +11,20 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from analysis import bcl_table
-from data.sets.registry import TRANSFER_SETS, data_sets
-from models import build_encoder
+from methods import ORDER
 from recipes.flags import OPTIONS, SPELLINGS
 from recipes.pretrained import ARCHIVES
-from tests.analysis.test_transfer_table import write as write_transfer
 from tests.conftest import PROJECT
-from tests.scripts.test_folder import photographs
+from tests.fabricated import (
+    fabricate_bcl,
+    fabricate_folder,
+    fabricate_imagenet,
+    fabricate_results,
+    fabricate_supervised,
+    fabricate_transfer,
+)
 from tests.warm import environment, python
 
 PUBLISHED = PROJECT.parent / "shared" / "published_splits"
@@ -32,13 +34,13 @@ DOCUMENTS = {file.relative_to(PROJECT).as_posix(): file.read_text() for file in 
 COMMANDS = [
     (name, block)
     for name, text in DOCUMENTS.items()
-    if name != "CONTRIBUTING.md"  # whose commands need what its steps make: test_contributing.py
+    if name != "CONTRIBUTING.md"  # test_contributing.py runs them, as they need the files that its steps make
     for block in re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
 ]
 ROOMS = "analysis|benchmarks|cmds|data|docs|features|methods|models|pretrain|probe|recipes|results|run|split|tail|utils"
-# What a command's block is here: at most one epoch of training; of CIFAR there are no images; there is no network to
-# get archives from, and no ImageNet to unpack or to make lists of.
-HERE = {
+# Changes of the commands for the test: pattern -> replacement. Training takes at most one epoch, and there are no CIFAR
+# images, no network to download archives from, and no ImageNet to unpack or to make lists of.
+CHANGES = {
     r"--epochs \d+": "--epochs 1",
     r"model_100\.pt": "model_1.pt",
     r"folder\.sh --data photos": "folder.sh --data photos --model res10 -e 1 --linear_epochs 1 --few_shot_epochs 1",
@@ -51,116 +53,11 @@ HERE = {
     r"(data\.imagenet_extract) .*": r"\1 --help",
     r"(split\.\w+) .*(--data /path/to/|--dataset imagenet).*": r"\1 --help",
 }
-PROBES = ("f2layer4_d10d20_wd0_lr30_freezeBN", "{}S_b_f2layer4_d40d60_wd0_lr30_freezeBN")
-
-
-def fabricate_results(project: Path) -> None:
-    """results.json of every probe that the table commands look for, with random accuracies."""
-    rng = np.random.RandomState(0)
-    for data, tag, classes in (("cifar10", "", 10), ("cifar100", "cifar100_", 100), ("digits", "digits_", 10)):
-        folder = project / ("checkpoints_tune" if data == "cifar10" else f"checkpoints_{data}_tune")
-        for n in range(1, 6):
-            for kind, epochs, suffix in (
-                ("D_i", 9, ""),
-                ("D_b", 9, ""),
-                ("D_i", 9, "_pruneP0.9DualBN"),
-                ("D_i", 0, ""),
-            ):
-                split = f"{tag}split{n}_"
-                for probe, protocol in zip(PROBES, ("sdclr-linear", "sdclr-fewshot"), strict=True):
-                    name = f"m_epoch{epochs}_{split}{kind}_newNT_s10{suffix}__{probe.format(split)}"
-                    counts = (rng.permutation(classes) + 1).tolist()
-                    result = {"per_class": rng.uniform(0, 100, classes).tolist(), "class_counts": counts, "lists": {}}
-                    (folder / name).mkdir(parents=True)
-                    content = json.dumps({**result, "protocol": protocol, "departs": {}})
-                    (folder / name / "results.json").write_text(content)
-
-
-def write_result(folder: Path, rng: np.random.RandomState, classes: int, protocol: str) -> None:
-    """results.json with random accuracies."""
-    folder.mkdir(parents=True)
-    result = {"per_class": rng.uniform(0, 100, classes).tolist(), "lists": {}, "departs": {},
-              "class_counts": rng.randint(1, 200, classes).tolist(), "protocol": protocol}  # fmt: skip
-    (folder / "results.json").write_text(json.dumps(result))
-
-
-BCL = ("", "_focal2", "_dncK5", "_pruneP0.9DualBN_head2", "_bclK1", "_pruneP0.9DualBN_head2_bclK2")
-
-
-def fabricate_bcl(project: Path) -> None:
-    """Results of BCL's probes, and checkpoints as its authors'."""
-    rng = np.random.RandomState(2)
-    splits = [(100, f"cifar100_tune/m_epoch9_cifar100_split{n}_D_i_newNT_s10") for n in range(1, 6)]
-    splits += [(1000, "imagenet_tune/ImageNet_LT_train_res50_lr0.5_temp0.2_epoch500_batch256")]
-    splits += [(365, "places_tune/Places_LT_train_res50_lr0.5_temp0.2_epoch500_batch256")]
-    for classes, name in splits:
-        for suffix in BCL:
-            for protocol in ("bcl-full", "bcl-100shot", "bcl-50shot"):
-                folder = project / f"checkpoints_{name}{suffix}__{protocol}"
-                write_result(folder, rng, classes, protocol)
-    for name, dual in (("bcl_bcl_i", False), ("bcl_sdclr", True)):
-        folder = project / "checkpoints_cifar100" / f"{name}_split1"
-        folder.mkdir(parents=True)
-        state = build_encoder("res18", 128, 2, prune=dual, dual_bn=dual).state_dict()
-        if dual:
-            renamed = {re.sub(r"downsample\.0", "downsample.conv", k): v for k, v in state.items()}
-            renamed = {"backbone." + k.replace("downsample.1", "downsample.bn"): v for k, v in renamed.items()}
-        else:
-            renamed = {("backbone." + k).replace("backbone.fc.", "projector."): v for k, v in state.items()}
-        torch.save({"epoch": 2000, "state_dict": renamed, "optim": {}}, folder / "model.pt")
-
-
-def fabricate_supervised(project: Path) -> None:
-    """Results of supervised learning from random weights and from all methods of BCL's table 3."""
-    rng = np.random.RandomState(3)
-    names = [(100, f"cifar100_tune/m_epoch{{}}_cifar100_split{n}_D_i_newNT_s10") for n in range(1, 6)]
-    names += [(1000, "imagenet_tune/ImageNet_LT_train_res50_lr0.5_temp0.2_epoch{}_batch256")]
-    for classes, name in names:
-        for epochs, suffix in [(0, ""), *((500, suffix) for suffix in BCL)]:
-            for protocol in ("ce", "crt", "la"):
-                folder = project / f"checkpoints_{name.format(epochs)}{suffix}__{protocol}"
-                write_result(folder, rng, classes, protocol)
-
-
-def fabricate_imagenet(project: Path) -> None:
-    """The same for the data sets of image files."""
-    rng = np.random.RandomState(1)
-    for dataset in data_sets("imagenet").values():
-        folder = project / ("checkpoints_places_tune" if dataset.name == "places" else "checkpoints_imagenet_tune")
-        for list_name in [name for pair in dataset.long_tailed for name in pair]:
-            for suffix in ("", "_pruneP0.3DualBN"):
-                base = f"{list_name}_res50_scheduling_sgd_lr0.5_temp0.2_epoch500_batch256{suffix}__"
-                for tag, protocol in (("", "sdclr-linear"), (f"{dataset.few_shot}_", "sdclr-fewshot")):
-                    counts = rng.randint(1, 200, dataset.classes).tolist()
-                    accuracies = rng.uniform(0, 100, dataset.classes).tolist()
-                    result = {"per_class": accuracies, "class_counts": counts, "lists": {}}
-                    (folder / f"{base}{tag}lr30_x").mkdir(parents=True)
-                    content = json.dumps({**result, "protocol": protocol, "departs": {}})
-                    (folder / f"{base}{tag}lr30_x" / "results.json").write_text(content)
-
-
-def fabricate_transfer(project: Path) -> None:
-    """Results of every method on every fine-grained set."""
-    for method in bcl_table.METHODS:
-        for name in TRANSFER_SETS:
-            write_transfer(project, method, name, 50.0)
-
-
-def fabricate_folder(project: Path) -> None:
-    """Own images, and results of a split of them."""
-    photographs(project / "photos", {"owl": 24, "cat": 18, "dog": 12})
-    for suffix in ("", "_pruneP0.5DualBN"):
-        for probe, protocol in (("", "sdclr-linear"), ("split1_S_b_", "sdclr-fewshot")):
-            name = f"split1_D_i_res18_scheduling_sgd_lr0.5_temp0.2_epoch9_batch9{suffix}__{probe}lr30_x"
-            folder = project / "checkpoints_photos_tune" / name
-            folder.mkdir(parents=True)
-            result = {"per_class": [10.0, 20.0, 30.0], "class_counts": [9, 2, 1], "lists": {}, "departs": {}}
-            (folder / "results.json").write_text(json.dumps({**result, "protocol": protocol}))
 
 
 @pytest.fixture(scope="module")
 def ready(project_copy, tmp_path_factory):
-    """A copy of the project with results to tabulate, and a server of the published lists."""
+    """A copy of the project with results to tabulate; it fetches the published lists from a local server."""
     project = tmp_path_factory.mktemp("readme") / "project"
     shutil.copytree(project_copy, project)
     fabricate_results(project)
@@ -192,17 +89,17 @@ def ready(project_copy, tmp_path_factory):
 
 
 def trains(block: str) -> bool:
-    """Whether a block trains or extracts for real, which takes seconds; a check does one step."""
+    """Whether a block trains or extracts features, which takes seconds; with --check it does one step only."""
     return bool(re.search(r"\btrain_\w+\.py (?!.* --check$)|-m (tail|features|probe)\b", block, re.M))
 
 
 def takes_long(name: str, block: str) -> bool:
-    """Whether make test-all alone runs a block: it trains, is of all splits, or of another document than the README."""
+    """Whether a block is for make test-all only: it trains, runs all splits, or is not in the README."""
     return trains(block) or "reproduce.sh" in block or name != "README.md"
 
 
 def command_params() -> list:
-    """The blocks as parameters, named by file and first line."""
+    """The blocks as pytest parameters, named by file and first line."""
     return [
         pytest.param(
             block,
@@ -218,8 +115,8 @@ def test_commands_of_documents(ready, block):
     for name in re.findall(r"recipes\.pretrained get ((?:[a-z][a-z0-9-]+ ?)+)", block):
         assert set(name.split()) <= set(ARCHIVES)
     script = block
-    for ours, here in HERE.items():
-        script = re.sub(ours, here, script)
+    for pattern, replacement in CHANGES.items():
+        script = re.sub(pattern, replacement, script)
     if not PUBLISHED.exists():
         script = re.sub(r"(split\.fetch_published).*", r"\1 --help", script)
     script = 'make() { command make -n "$@"; }\n' + script
@@ -254,24 +151,24 @@ def test_documents_have_the_commands():
 
 
 def programs() -> dict[str, set[str]]:
-    """Of docs/programs.md: program -> the options that it says it has."""
-    text, found = DOCUMENTS["docs/programs.md"], {}
+    """From docs/programs.md: program -> the options that it lists."""
+    text, options = DOCUMENTS["docs/programs.md"], {}
     for program, rest in re.findall(r"^\| `python (-m [\w.]+|\w+\.py)(.*)", text, re.M):
-        found[program] = set(re.findall(r"(?<![\w-])--[\w-]+", rest))
+        options[program] = set(re.findall(r"(?<![\w-])--[\w-]+", rest))
     shared = set(re.findall(r"`(--[\w-]+)", text[text.index("All three take") : text.index("Of image files, there")]))
-    return {program: found[program] | (shared if "train_" in program else set()) for program in found}
+    return {program: options[program] | (shared if "train_" in program else set()) for program in options}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", programs())
-def test_programs_have_the_options_that_are_told(script, program):
+def test_programs_have_the_options_in_the_documents(script, program):
     done = script(*program.split(), "--help")
     assert done.returncode == 0, done.stderr
     missing = {option for option in programs()[program] if not re.search(rf"(?<![\w-]){option}(?![\w-])", done.stdout)}
     assert not missing
 
 
-def test_recipes_have_the_options_that_are_told():
+def test_recipes_have_the_options_in_the_documents():
     text = DOCUMENTS["docs/recipes.md"]
     text = text[text.index("\n## Options") : text.index("\n## Training scripts")]
     rows = re.findall(r"^\|([^|]*)\|", text, re.M)
@@ -280,10 +177,10 @@ def test_recipes_have_the_options_that_are_told():
     assert options <= {*SPELLINGS, *(f"--{name}" for name in OPTIONS)}
 
 
-def test_make_has_the_targets_that_are_told():
+def test_make_has_the_targets_in_the_documents():
     rules = re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), re.M)
-    told = [target for text in DOCUMENTS.values() for target in re.findall(r"`make ([a-z-]+)", text)]
-    assert {"demo", "test", "test-all", "check", "bench", "soak"} <= set(told) <= set(rules)
+    named = [target for text in DOCUMENTS.values() for target in re.findall(r"`make ([a-z-]+)", text)]
+    assert {"demo", "test", "test-all", "check", "bench", "soak"} <= set(named) <= set(rules)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -296,7 +193,7 @@ def test_readme_is_short():
 
 
 def anchors(text: str) -> set[str]:
-    """What links to the headings of a document end with, as GitHub makes them."""
+    """The anchors of a document's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.M | re.S), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -316,20 +213,26 @@ def test_files_that_are_named_exist(name):
         assert (PROJECT / file).exists() or file == "cmds/shell_scrips/NAME.sh", file
 
 
-@pytest.mark.parametrize("table", ["sdclr-linear", "sdclr-fewshot"])
-def test_the_results_of_digits_beat_the_untrained_network(table):
+@pytest.mark.parametrize("probe", ["linear", "few-shot"])
+def test_the_results_of_digits_beat_the_untrained_network(probe):
     text = (PROJECT / "results" / "digits.txt").read_text()
-    rows = text[text.index(table) :].splitlines()[1:10]
-    accuracy = {
-        row.split()[0]: float(row.split("  ")[-1].split(" ±")[0]) for row in rows if "±" in row and row[0] != "d"
-    }
-    assert accuracy.keys() == {"untrained", "SimCLR", "Focal", "SDCLR", "BCL-I", "BCL-D"}
+    rows = text[text.index(f"\n{probe} probe\n") :].splitlines()[4:15]
+    accuracy = {row.split()[0]: float(row.split("  ")[-1].split(" ±")[0]) for row in rows}
+    assert list(accuracy) == list(ORDER)
     assert min(v for k, v in accuracy.items() if k != "untrained") > accuracy["untrained"] + 10
+
+
+@pytest.mark.parametrize("study", [pytest.param("digits", marks=pytest.mark.slow), "cifar10_study", "cifar10_small"])
+def test_a_table_of_results_is_that_of_the_runs_that_are_kept(study, tmp_path):
+    """The committed table and those of its runs, made anew, are equal but for what is measured of the machine."""
+    module = importlib.import_module("benchmarks.digits_study" if study == "digits" else f"benchmarks.{study}")
+    shutil.copytree(PROJECT / "results" / study, tmp_path / study)
+    assert module.write_table(tmp_path / study) == (PROJECT / "results" / f"{study}.txt").read_text()
 
 
 @pytest.mark.parametrize("study", ["cifar10_study", "cifar10_small"])
 def test_results_in_the_readme_are_those_of_the_study(study):
-    """Every row of the table is in the README."""
+    """Every row of the study's table is in the README."""
     tables = (PROJECT / "results" / f"{study}.txt").read_text().split("how they were run")[0]
     rows = [row for row in tables.splitlines() if re.match(r"[\w.+-]+ +\d+(,\d+)* +\d", row)]
     assert len(rows) >= 5

@@ -1,7 +1,8 @@
-"""The published procedure's numbers: models, both branches, masks, loss, gradients, four-step trainings.
+"""The product gives the published procedure's numbers: models, both branches, masks, loss, gradients, short trainings.
 
-Weights are loaded through the reader of the authors' checkpoints, from files that `torch.save` wrote. The figures are
-of float32, ours of float64, which no processor's order of sums changes: what lies between is the figures' rounding.
+Weights are loaded through the reader of the authors' checkpoints, from files that `torch.save` wrote. The reference
+figures were computed in float32, ours are in float64, where the order of sums on a processor does not matter: the
+tolerances cover the rounding of the figures.
 """
 
 import copy
@@ -26,17 +27,19 @@ from tests.reference import arrays, figures, images_of, relative_error, state_of
 
 CASES = ["res18", "res32_s", "res50_imagenet"]
 SMALL_FIRST = [*CASES[:2], pytest.param(CASES[2], marks=pytest.mark.slow)]
-# In training mode, res50's last batch norms divide by the deviation of few numbers, which enlarges the rounding.
+# In training mode, res50's last batch norms divide by the deviation of few values, which amplifies rounding.
 OF_TRAINING = {"res18": 1e-4, "res32_s": 1e-4, "res50_imagenet": 1e-3}
 
 
 def encoder_of(name: str, sdclr: bool) -> torch.nn.Module:
+    """The encoder of a case, with the published projection head."""
     model, _, stem = name.partition("_imagenet")
     stem = "imagenet" if name.endswith("imagenet") else "cifar"
     return build_encoder(model, 128, 3 if sdclr else 2, stem, prune=sdclr, dual_bn=sdclr)
 
 
 def load_as_published(encoder: torch.nn.Module, case: dict, folder) -> None:
+    """Load a case's weights from a checkpoint in the authors' format."""
     file = folder / "model_2000.pt"
     torch.save({"epoch": 2000, "state_dict": state_of(case), "optim": {}}, file)
     load_state(encoder, from_published(read_checkpoint(file)["state_dict"]), str(file))
@@ -50,7 +53,7 @@ def test_simclr_features_and_projections(name, tmp_path):
     images = images_of(case["image_seed"], case["images"])
     with torch.no_grad():
         encoder.eval()
-        assert relative_error(encoder.features(images), expected["features"]) < 1e-4  # in float32, too
+        assert relative_error(encoder.features(images), expected["features"]) < 1e-4  # also in float32
         encoder, images = encoder.double(), images.double()
         assert relative_error(encoder.features(images), expected["features"]) < 1e-5
         assert relative_error(encoder(images), expected["projection"]) < 1e-5
@@ -70,12 +73,12 @@ def test_sdclr_branches_and_masks(name, tmp_path):
         assert int(masks[layer].sum()) == kept
         assert hashlib.sha256(bits.tobytes()).hexdigest() == digest
     density = sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
-    assert density == pytest.approx(case["density"], abs=1e-7)  # theirs is a float32 sum
+    assert density == pytest.approx(case["density"], abs=1e-7)  # the reference is a float32 sum
     set_masks(encoder, masks)
     images = images_of(case["image_seed"], case["images"])
     with torch.no_grad():
-        # Evaluation first: a forward in training mode moves the running statistics.
-        assert relative_error(encoder.eval()(images), expected["target/projection"]) < 1e-4  # in float32, too
+        # Evaluation mode first: a forward in training mode updates the running statistics.
+        assert relative_error(encoder.eval()(images), expected["target/projection"]) < 1e-4  # also in float32
         encoder, images = encoder.double(), images.double()
         for key, tolerance in (("projection", 1e-5), ("projection_train", OF_TRAINING[name])):
             encoder.train(key == "projection_train")
@@ -95,17 +98,17 @@ def test_nt_xent_and_its_gradients(temperature):
     assert relative_error(view2.grad, expected["grad2"]) < 1e-4
 
 
-# Each step of the published training enlarges the rounding of the one before: the figures' losses are within 1e-6, 1e-4
-# and, from the third on, a few percent of those of float64.
+# Each step of a training amplifies the rounding of the step before: the figures' losses differ from those in float64 by
+# 1e-6, 1e-4 and, from the third step on, a few percent.
 OF_LOSS = (1e-5, 1e-4, 0.1, 0.1)
 
 
 @pytest.mark.parametrize("kind", slow_but("simclr", ["simclr", "sdclr"]))
 def test_four_training_steps(kind, tmp_path, monkeypatch):
-    """Losses, learning rates and final norms of the published training, with our models, masks, loss, and schedule.
+    """Our models, masks, loss and schedule give the published training's losses, learning rates and final norms.
 
-    At each of the four states the published form of the loss has the same value and the same gradient, and the
-    optimizer's step is the formula's.
+    Before each of the four steps, the published form of the loss has the same value and gradient as ours, and each
+    optimizer step equals its formula.
     """
     all_figures = figures()
     case = all_figures[f"train_{kind}_res32_s"]
@@ -124,7 +127,7 @@ def test_four_training_steps(kind, tmp_path, monkeypatch):
         optimizer.param_groups[0]["lr"] = lr
         views = images_of(case["image_seed"] + step, [2 * case["batch"], 3, case["size"], case["size"]])
         views, index = views.unflatten(0, (-1, 2)), torch.arange(case["batch"])
-        if step == 0:  # in float32, which takes some ReLUs for the other side
+        if step == 0:  # in float32, where rounding changes the sign of some inputs of ReLUs
             single, single_gradient = loss_and_gradient(copy.deepcopy(method).float(), views, index)
         views = views.double()
         with monkeypatch.context() as patch:
@@ -139,13 +142,12 @@ def test_four_training_steps(kind, tmp_path, monkeypatch):
         velocity = 0.9 * velocity + gradient + decay * before
         optimizer.step()
         torch.testing.assert_close(parameters(method), before - lr * velocity, rtol=1e-10, atol=1e-13)
-    moved = dict(
-        zip([k for k, _ in encoder.named_parameters()], split_like(parameters(method) - start, encoder), strict=True)
-    )
+    names, changes = [k for k, _ in encoder.named_parameters()], split_like(parameters(method) - start, encoder)
+    moved = dict(zip(names, changes, strict=True))
     norms = {k: float(p.detach().norm()) for k, p in encoder.named_parameters()}
     published = from_published(case["param_l2"])
     assert norms.keys() == published.keys() == moved.keys()
-    # The last step's directions differ somewhat; those of another momentum would move all tensors by far more.
+    # The last step's direction differs a little; with another momentum all tensors would move much further.
     assert np.median([abs(norm / published[key] - 1) for key, norm in norms.items()]) < 2e-3
     for key, norm in norms.items():
         assert abs(norm - published[key]) < 0.4 * float(moved[key].norm()), key
@@ -153,14 +155,17 @@ def test_four_training_steps(kind, tmp_path, monkeypatch):
 
 
 def parameters(model: torch.nn.Module) -> torch.Tensor:
+    """All parameters as one vector."""
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
 def split_like(flat: torch.Tensor, model: torch.nn.Module) -> tuple[torch.Tensor, ...]:
+    """The parts of such a vector, one for each parameter."""
     return flat.split([p.numel() for p in model.parameters()])
 
 
 def loss_and_gradient(method, views, index) -> tuple[float, torch.Tensor]:
+    """The mean loss of the images, and its gradient as one vector."""
     method.zero_grad()
     loss = method(views, index).mean()
     loss.backward()

@@ -1,4 +1,4 @@
-"""Small trees in the official layouts of the fine-grained sets, with what they trap a reader in."""
+"""Small trees in the official layouts of the fine-grained sets, including their pitfalls for a reader."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,8 @@ Part = list[tuple[str, int]]  # path below the folder of the set, label from 0
 
 
 class Small(NamedTuple):
-    """dataset: with the numbers of the tree. root: what holds the archive's folder, `place`. parts: what is in it."""
+    """dataset: with the sizes of the small tree. root: the folder that holds the archive's folder, `place`. parts: its
+    images, by part."""
 
     dataset: TransferSet
     root: Path
@@ -26,7 +27,7 @@ class Small(NamedTuple):
 
 
 def image(path: Path, label: int, mode: str = "RGB", kind: str = "JPEG") -> None:
-    """An image whose colours tell its label, of a size and noise of its own."""
+    """Write an image with the colour and height of its label, and noise of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.RandomState(len(str(path.name)) + 31 * label + sum(map(ord, path.name)))
     base = np.array([30 * label, 255 - 30 * label, (97 * label) % 255])
@@ -35,13 +36,17 @@ def image(path: Path, label: int, mode: str = "RGB", kind: str = "JPEG") -> None
 
 
 def numbered() -> list[tuple[str, int, int]]:
-    """(part, label, number of the image in the class), parts mixed."""
-    found = [("train" if i < TRAIN else "test", label, i) for label in range(CLASSES) for i in range(TRAIN + TEST)]
-    return [found[i] for i in np.random.RandomState(0).permutation(len(found))]
+    """(part, label, number of the image in its class) of all images, in random order."""
+    images = [("train" if i < TRAIN else "test", label, i) for label in range(CLASSES) for i in range(TRAIN + TEST)]
+    return [images[i] for i in np.random.RandomState(0).permutation(len(images))]
 
 
 def _by_ids(place: Path, rows: list[tuple[str, str, str, int]], classes: list[str]) -> None:
-    """rows: id, path, id of the class, 1 for training. The other two files have another order."""
+    """Write the text files of CUB and NABirds, each in an order of its own.
+
+    Args:
+        rows: id, path, id of the class, 1 for training and 0 for test. classes: lines of classes.txt.
+    """
     place.mkdir(parents=True)
     (place / "images.txt").write_text("".join(f"{i} {path}\n" for i, path, _, _ in rows))
     (place / "image_class_labels.txt").write_text("".join(f"{i} {c}\n" for i, _, c, _ in reversed(rows)))
@@ -50,7 +55,7 @@ def _by_ids(place: Path, rows: list[tuple[str, str, str, int]], classes: list[st
 
 
 def cub(place: Path) -> dict[str, Part]:
-    """Labels from 1; a name with a space; a grey image."""
+    """Labels count from 1; one file name has a space; one image is grey."""
     rows, parts, images = [], {"train": [], "test": []}, place.parent / "keep"
     for n, (part, label, i) in enumerate(numbered(), 1):
         folder = f"{label + 1:03d}.Bird_{label}"
@@ -64,9 +69,9 @@ def cub(place: Path) -> dict[str, Part]:
 
 
 def nabirds(place: Path) -> dict[str, Part]:
-    """Ids of images with dashes that file names lack; 1,011 ids of classes, of which a few have images; names with
-    commas and spaces."""
-    ids = [9, 83, 300, 295, 817, 1000, 1010]  # of labels, not in order
+    """Image ids have dashes, which file names lack; few of the 1,011 class ids have images; class names have commas
+    and spaces."""
+    ids = [9, 83, 300, 295, 817, 1000, 1010]  # class ids; labels follow their sorted order
     order, rows, parts = sorted(ids), [], {"train": [], "test": []}
     images = place.parent / "keep"
     for n, (part, label, _) in enumerate(numbered()):
@@ -81,14 +86,15 @@ def nabirds(place: Path) -> dict[str, Part]:
 
 
 def _annotations(rows: list[dict]) -> np.ndarray:
-    found = np.empty((1, len(rows)), [(name, object) for name in rows[0]])
+    """A struct array of MATLAB."""
+    structs = np.empty((1, len(rows)), [(name, object) for name in rows[0]])
     for i, row in enumerate(rows):
-        found[0, i] = tuple(row.values())
-    return found
+        structs[0, i] = tuple(row.values())
+    return structs
 
 
 def cars(place: Path) -> dict[str, Part]:
-    """Labels from 1, those of the test images in a file of their own; uint8 beside boxes."""
+    """Labels count from 1 and are uint8 beside boxes; those of the test images are in a file of their own."""
     parts: dict[str, Part] = {"train": [], "test": []}
     for part, label, _ in numbered():
         name = f"{len(parts[part]) + 1:05d}.jpg"
@@ -108,22 +114,22 @@ def cars(place: Path) -> dict[str, Part]:
 
 
 def dogs(place: Path) -> dict[str, Part]:
-    """Labels from 1; paths with backslashes; a PNG with an alpha channel that is called .jpg."""
+    """Labels count from 1; paths have backslashes; one .jpg file is a PNG with an alpha channel."""
     parts: dict[str, Part] = {"train": [], "test": []}
     for part, label, i in numbered():
         path = f"n0208{label}-Dog_{label}/n0208{label}_{i}.jpg"
         odd = (label, i) == (0, 0)
         image(place / "Images" / path, label, "RGBA" if odd else "RGB", "PNG" if odd else "JPEG")
         parts[part].append((f"Images/{path}", label))
-    for part, found in parts.items():
-        files, labels = np.empty((len(found), 1), object), np.array([[c + 1] for _, c in found], float)
-        files[:, 0] = [path.removeprefix("Images/").replace("/", "\\") for path, _ in found]
+    for part, images in parts.items():
+        files, labels = np.empty((len(images), 1), object), np.array([[c + 1] for _, c in images], float)
+        files[:, 0] = [path.removeprefix("Images/").replace("/", "\\") for path, _ in images]
         savemat(place / f"{part}_list.mat", {"file_list": files, "annotation_list": files, "labels": labels})
     return parts
 
 
 def aircraft(place: Path) -> dict[str, Part]:
-    """Names of variants with spaces and slashes, not in the order of the alphabet."""
+    """Names of variants have spaces and slashes, and are not in alphabetical order."""
     variants = ["707-320", "Falcon 2000", "F-16A/B", "DC-10", "Beechcraft 1900", "An-12", "EMB-120"][:CLASSES]
     parts: dict[str, Part] = {"train": [], "test": []}
     for n, (part, label, _) in enumerate(numbered()):
@@ -143,7 +149,7 @@ MAKERS: dict[str, Callable[[Path], dict[str, Part]]] = {
 
 
 def make(name: str, root: Path) -> Small:
-    """A small tree of a set below `root`, in its archive's folder."""
+    """Make a small tree of a data set below `root`, in the folder that its archive unpacks to."""
     dataset = data_set(name)
     place = root / dataset.folders[0]
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -153,5 +159,5 @@ def make(name: str, root: Path) -> Small:
 
 
 def take(small: Small, set_attribute: Callable) -> None:
-    """The small set is found by the name of the real one; set_attribute: monkeypatch's."""
+    """Register the small data set under the name of the real one; set_attribute: monkeypatch's setattr."""
     set_attribute(f"data.sets.transfer.{small.dataset.name.upper()}", small.dataset)

@@ -19,10 +19,10 @@ from utils.distributed import World
 
 
 def make_tree(root: Path, classes: list[str], train: list[int], val: int = 2, size: int = 40) -> Path:
-    """train/<class>/*.JPEG and val/<class>/*.JPEG; each class has a colour of its own, each image its own noise.
+    """Make train/<class>/*.JPEG and val/<class>/*.JPEG; each class has its own colour, each image its own noise.
 
     Args:
-        train: images per class. val: images of each class. size: longer side in pixels.
+        train: number of images, class by class. val: number of images of every class. size: longer side in pixels.
     """
     rng = np.random.RandomState(0)
     colours = rng.randint(0, 190, (len(classes), 3))
@@ -42,15 +42,15 @@ def make_tree(root: Path, classes: list[str], train: list[int], val: int = 2, si
 
 
 def names(count: int) -> list[str]:
-    """Class folders like ImageNet's."""
+    """Names of class folders in ImageNet's style."""
     return [f"n{10_000_000 + 37 * i}" for i in range(count)]
 
 
 def make_listed_tree(root: Path, train: list[int], lists: Path) -> None:
-    """A tree of ImageNet-100's classes, and its lists, a hundredth of the published ones, in another folder or its own.
+    """Make a tree with 100 classes, and in `lists` its ImageNet-100 lists at a hundredth of the published sizes.
 
     Args:
-        train: images of each of the 100 classes.
+        train: number of images of each class.
     """
     dataset = data_set("imagenet-100")
     make_tree(root, names(100), train)
@@ -60,18 +60,18 @@ def make_listed_tree(root: Path, train: list[int], lists: Path) -> None:
 
 
 def take_lists_from(folder: Path, set_attribute=setattr) -> None:
-    """Lists of image files are looked for in `folder` in place of split/; set_attribute: monkeypatch's, to undo it."""
+    """Let lists be read from `folder` instead of split/; set_attribute: monkeypatch's setattr, which undoes it."""
     set_attribute(split.open, "ROOT", folder)
 
 
 def training_of(args: argparse.Namespace) -> TrainingImages:
-    """The images that a pre-training's command line asks for."""
+    """The training images of a pre-training's command line."""
     dataset, _ = pretraining_set(args.dataset)
     data = dataset.open(args.data, args.download)
     return data.training(Lists().open_training(training_list(args), data), views_of(args))
 
 
 def images_in_memory(data: ImageSet, batch: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """(images, labels, ids) of the batches of a data set, in order."""
+    """(images, labels, ids) of each batch of a data set, in order."""
     batches = ArrayBatches(data, batch, World(0, 1, torch.device("cpu")))
     return [(batch.views[:, 0], batch.labels, batch.index) for batch in batches]

@@ -1,8 +1,9 @@
-"""A python for the tests that start many: forked from a process that has imported torch, which takes seconds.
+"""A fast Python for tests: each process is forked from a server that has imported PyTorch, which takes seconds.
 
 `python()` is the path of a program that takes `script ...`, `-m module ...` and `-c code` as python does, with the
-caller's folder, environment and standard streams. What it runs is the project's own code, imported anew each time.
-WARM_NAMESPACES in the environment is the number of a process whose user, network and name it takes (tests.hosts).
+caller's folder, environment and standard streams. The project's own modules are imported anew in each process.
+WARM_NAMESPACES in the environment is the id of a process whose user, network and UTS namespaces it enters
+(tests/hosts.py).
 """
 
 import atexit
@@ -40,7 +41,7 @@ sys.exit(code)
 
 @functools.cache
 def python() -> str:
-    """The program's path; the process behind it starts with the first call and ends with the tests."""
+    """The path of the program; its server starts with the first call and ends with the tests."""
     if sys.platform != "linux":
         return sys.executable
     folder = tempfile.TemporaryDirectory(prefix="warm-")
@@ -48,14 +49,14 @@ def python() -> str:
     program.write_text(CLIENT.format(python=sys.executable, address=address))
     program.chmod(0o755)
     server = subprocess.Popen([sys.executable, __file__, address], stdout=subprocess.PIPE, env=_plain(os.environ))
-    server.stdout.readline()  # it listens
+    server.stdout.readline()  # "ready": it accepts connections
     atexit.register(folder.cleanup)
     atexit.register(server.kill)
     return str(program)
 
 
 def free_port() -> int:
-    """A port for processes to meet at, below those that the system hands out to whoever connects meanwhile."""
+    """A free port for distributed processes, below the range from which the system assigns ports to connections."""
     while True:
         port = random.randrange(10_000, 30_000)
         with contextlib.suppress(OSError), socket.socket() as s:
@@ -64,12 +65,12 @@ def free_port() -> int:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This environment, for recipes that start the program, and launchers that start several of it."""
+    """This environment without GPUs, in which recipes and launchers start `python()`."""
     return {**os.environ, "PYTHON": python(), "PYTHON_EXEC": python(), "CUDA_VISIBLE_DEVICES": "", **more}
 
 
 def spawn(function: Callable, args: tuple, processes: int) -> None:
-    """torch.multiprocessing.spawn, from a process that has imported torch."""
+    """torch.multiprocessing.spawn, but from a fork server that has imported PyTorch."""
     import torch.multiprocessing as mp
 
     mp.set_forkserver_preload(["torch._dynamo", "torchvision", "hypothesis", "scipy.stats"])
@@ -77,7 +78,7 @@ def spawn(function: Callable, args: tuple, processes: int) -> None:
 
 
 def enter(process: int) -> None:
-    """Take the user, network and UTS namespaces of a process; this one has a single thread."""
+    """Enter the user, network and UTS namespaces of a process; only a process with a single thread can."""
     kinds = 0x10000000 | 0x40000000 | 0x04000000  # CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWUTS
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(os.pidfd_open(process), kinds):
@@ -85,18 +86,19 @@ def enter(process: int) -> None:
 
 
 def _plain(environment: dict[str, str]) -> dict[str, str]:
+    """The environment of the server; OMP_NUM_THREADS and PYTHONPATH come with each request instead."""
     kept = {k: v for k, v in environment.items() if k not in ("OMP_NUM_THREADS", "PYTHONPATH")}
-    return kept | {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # read when torch is loaded, which recipes.launch sets it before
+    return kept | {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # read when PyTorch is loaded; recipes.launch sets it before that
 
 
 def serve(address: str) -> None:
-    """Answer each client by a process of its own."""
+    """Serve each client by a process of its own."""
     import cv2  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import torch.utils.tensorboard  # noqa: F401
     import torchvision  # noqa: F401
 
-    gc.freeze()  # else each child copies all of it when it collects
+    gc.freeze()  # else a garbage collection in a child would copy all memory pages
     path = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
@@ -114,7 +116,7 @@ def serve(address: str) -> None:
     try:
         words, folder, environment = json.loads(b"".join(iter(lambda: client.recv(1 << 16), b"")))
     except ValueError:
-        os._exit(0)  # the client was killed before it had said what it wants
+        os._exit(0)  # the client was killed before it had sent its request
     worker = os.fork()
     if worker:
         _wait(worker, client)
@@ -125,11 +127,11 @@ def serve(address: str) -> None:
     code = _run(words, folder, environment, path)
     atexit._run_exitfuncs()
     sys.stdout.flush()
-    os._exit(code)  # the interpreter would take down torch module by module
+    os._exit(code)  # quicker than an exit, which tears down PyTorch module by module
 
 
 def _wait(worker: int, client: socket.socket) -> None:
-    """Tell the client how the worker ended; where the client is gone first, end the worker."""
+    """Send the worker's exit code to the client; if the client ends first, kill the worker."""
     hangup, ended = select.poll(), os.pidfd_open(worker)
     hangup.register(client, select.POLLHUP)
     hangup.register(ended, select.POLLIN)
@@ -143,6 +145,7 @@ def _wait(worker: int, client: socket.socket) -> None:
 
 
 def _run(words: list[str], folder: str, environment: dict[str, str], path: list[str]) -> int:
+    """Run a command line in this process as python would; its exit code."""
     try:
         _become(words, folder, environment, path)
     except SystemExit as end:
@@ -157,6 +160,7 @@ def _run(words: list[str], folder: str, environment: dict[str, str], path: list[
 
 
 def _become(words: list[str], folder: str, environment: dict[str, str], path: list[str]) -> None:
+    """Set this process up as a new Python in the folder and environment, and run the command line."""
     import torch
 
     os.chdir(folder)
@@ -164,19 +168,19 @@ def _become(words: list[str], folder: str, environment: dict[str, str], path: li
     os.environ.update(environment)
     if process := environment.get("WARM_NAMESPACES"):
         enter(int(process))
-    if "OMP_NUM_THREADS" in environment:  # read when torch was loaded
+    if "OMP_NUM_THREADS" in environment:  # which PyTorch has read before
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
     sys.path[:] = [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *path]
     words = [word for i, word in enumerate(words) if word != "-u" or i]
     if words[0] in ("-m", "-c"):
-        kind, what, *rest = words
+        kind, program, *rest = words
         sys.path.insert(0, folder)
         sys.argv = [kind, *rest]
         if kind == "-m":
-            runpy.run_module(what, run_name="__main__", alter_sys=True)
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
         else:
-            exec(what, {"__name__": "__main__"})
+            exec(program, {"__name__": "__main__"})
     else:
         sys.argv = words
         sys.path.insert(0, str(Path(words[0]).resolve().parent))

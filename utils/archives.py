@@ -1,4 +1,4 @@
-"""Unpack archives from strangers: zip, and what tarfile reads; only plain files, and of these only the content."""
+"""Unpack untrusted archives, zip and all that tarfile reads: only the content of regular files."""
 
 import filecmp
 import shutil
@@ -17,13 +17,13 @@ _BLOCK = 1 << 20
 
 
 class _Header(tarfile.TarInfo):
-    """A damaged header is an error, not the archive's end; so is one that tarfile loops on, or reads into memory."""
+    """A damaged header is an error, not the archive's end; so is a size by which tarfile loops or fills the memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
         try:
             info = super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:  # a block of zeros: the end
+        except tarfile.EOFHeaderError:  # a block of zeros, the archive's end
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
@@ -33,11 +33,11 @@ class _Header(tarfile.TarInfo):
 
 
 def plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """tarfile's data filter, which raises FilterError, for files and folders alone: no links, no devices.
+    """tarfile's data filter, restricted to files and folders; raises FilterError for links, devices and unsafe names.
 
-    Older Pythons follow links that pass it out of the folder (CVE-2025-4517).
+    In older versions of Python, links that pass tarfile's filter lead out of the folder (CVE-2025-4517).
     """
-    # A comment can make the size negative. The content of a sparse file is of any size that it likes.
+    # A header's comment can make the size negative, and a sparse file can claim content of any size.
     if member.size < 0 or member.issparse() or not (member.isreg() or member.isdir()):
         raise tarfile.SpecialFileError(member)
     return tarfile.data_filter(member, folder)
@@ -45,7 +45,7 @@ def plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
 
 @contextmanager
 def reading(archive: Path) -> Iterator[None]:
-    """Turn whatever unpacking a bad archive, or to a bad disk, raises into an InputError that names the archive."""
+    """Turn any exception from a bad archive, or from a bad disk, into an InputError that names the archive."""
     try:
         yield
     except InputError:
@@ -68,9 +68,9 @@ def check_space(folder: Path, needed: int, source: Path | str) -> None:
 
 
 def _members(archive: Path, folder: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
-    """Name, size and content of what is in an archive, as far as it is safe; content None for a folder."""
+    """Name, size and content of each member of an archive; content None for a folder. An unsafe member is an error."""
     with archive.open("rb") as stream:
-        # Not zipfile.is_zipfile, which takes a tar that ends in a zip, as torch's checkpoints are, for a zip.
+        # Not zipfile.is_zipfile: a tar file that ends with a zip file, such as a checkpoint of torch, is a zip to it.
         zipped = stream.read(4) in (b"PK\3\4", b"PK\5\6")
     if zipped:
         with zipfile.ZipFile(archive) as source:
@@ -86,14 +86,14 @@ def _members(archive: Path, folder: Path) -> Iterator[tuple[str, int, IO[bytes] 
         with tarfile.open(archive, tarinfo=_Header) as tar:
             for info in tar:
                 yield info.name, info.size, tar.extractfile(plain(info, str(folder)))
-            tar.fileobj.read(_BLOCK)  # the padding, after which the decompressor checks its sum
+            tar.fileobj.read(_BLOCK)  # the padding; at its end the decompressor verifies its checksum
 
 
 def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int) -> list[tuple[str, Path]]:
-    """Write the files of an archive to folder/0, folder/1, ...; returns names in the archive, and where they are now.
+    """Write the files of an archive to folder/1, folder/2, ...; returns (name in the archive, path) of each.
 
     Raises:
-        InputError: it is missing, no archive, damaged, encrypted, not safe, over the bounds, or too large for the disk.
+        InputError: it is missing, no archive, damaged, encrypted, not safe, over the limits, or too large for the disk.
     """
     files, total = [], 0
     with reading(archive):
@@ -104,32 +104,33 @@ def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int) -> list[
             if content:
                 check_space(folder, size, archive)
                 with content, (folder / str(count)).open("xb") as out:
-                    shutil.copyfileobj(content, out)  # neither kind gives more than the size
+                    shutil.copyfileobj(content, out)  # neither zipfile nor tarfile gives more than the declared size
                 files.append((name, folder / str(count)))
     return files
 
 
 def place(files: Mapping[str, Path], target: Path, overwrite: bool) -> None:
-    """Move files to their places below `target`, once all of these were found to be free.
+    """Move files to their places below `target`, after a check that all of these places are free.
 
     Args:
-        files: path below target -> file, on the same disk; what is there with the same content is left.
-        overwrite: replace files of other content, and logs, to which an evaluation may have written since.
+        files: path below target -> file, on the same disk; a file that is there with the same content is left.
+        overwrite: replace files of other content, and logs, to which an evaluation may have appended since.
 
     Raises:
-        InputError: a path leads out of target, or something else is there.
+        InputError: a path leads out of target, or another file or folder is there.
     """
     base, moves = target.resolve(), []
     for path, file in files.items():
         there = base / path
-        named = path.isprintable() and all(len(part.encode()) < 256 for part in Path(path).parts)
-        if not named or there.resolve() != there or base not in there.parents:
+        name_valid = path.isprintable() and all(len(part.encode()) < 256 for part in Path(path).parts)
+        if not name_valid or there.resolve() != there or base not in there.parents:
             raise InputError(f"{str(target / path)!r} leads out of it, is behind a link, unprintable, or too long")
         if there.is_file() and (filecmp.cmp(file, there, False) or (there.name in LOGS and not overwrite)):
             continue
-        first = next(p for p in (there, *there.parents) if p.exists())
-        if not (there.is_file() and overwrite if first == there else first.is_dir()):
-            raise InputError(f"{first} is there with other content: move it, or have it overwritten")
+        nearest = next(p for p in (there, *there.parents) if p.exists())
+        free = (there.is_file() and overwrite) if nearest == there else nearest.is_dir()
+        if not free:
+            raise InputError(f"{nearest} is there with other content: move it, or have it overwritten")
         moves.append((file, there))
     for file, there in moves:
         there.parent.mkdir(parents=True, exist_ok=True)

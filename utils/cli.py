@@ -1,4 +1,4 @@
-"""Command lines: mistakes in one line, the published boolean flags, types of numbers."""
+"""Command lines: errors in one line, the published boolean flags, types of numbers."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
         self._flags: set[str] = set()
-        # Of every program, so that a script of a user's can give it to all of them.
+        # Every program has it, so that a user's script can give it to all of them.
         self.add_flag("--quiet", help="no progress on the terminal: results, warnings and errors alone")
 
     def add_flag(self, *names: str, help: str = "") -> None:
@@ -34,14 +34,14 @@ class Parser(argparse.ArgumentParser):
         self._flags.update(names)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:
-        """Parse; a flag followed by another kind of word (the experiment's name, say) does not swallow it.
+        """Parse; a flag does not take the next word for its value unless that is a boolean.
 
         Raises:
             InputError: an option is unknown, lacks its value, or has one of the wrong kind; a word is not text.
         """
         words = [home_expanded(word) for word in (sys.argv[1:] if args is None else args)]
         check_text(words)
-        # argparse drops `--` where it is a value, and lets the option have none.
+        # argparse would drop `--` as a value, and accept the option without one.
         if bad := next((word for word in words if re.fullmatch("--?[^-=][^=]*=--", word)), None):
             self.error(f"argument {bad[:-3]}: expected one argument")
         for i, word in enumerate(words):
@@ -56,13 +56,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def home_expanded(word: str) -> str:
-    """The word with its `~/` as the home folder: bash leaves it in `--data=~/images`, and nobody means a folder `~`."""
-    home = os.path.expanduser("~")  # noqa: PTH111 - Path's fails where there is none
-    return re.sub("^(--[^=]*=)?~(?=/|$)", lambda found: (found[1] or "") + home, word)
+    """The word with the home folder in place of `~`, which bash does not expand in `--data=~/images`."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path's raises an error where there is no home
+    return re.sub("^(--[^=]*=)?~(?=/|$)", lambda match: (match[1] or "") + home, word)
 
 
 def check_text(words: Sequence[str]) -> None:
-    """Refuse words of a command line that are no text: they go to logs, file names and terminals.
+    """Refuse words of a command line that are not text, since they get into logs, file names and terminals.
 
     Raises:
         InputError: one has control characters, or bytes that are not UTF-8.
@@ -92,8 +92,8 @@ def number(kind: type, least: float, most: float = 2**32 - 1) -> Callable[[str],
         try:
             value = kind(word)
         except ValueError:
-            what = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{word!r} is not a {what}") from None
+            name = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{word!r} is not a {name}") from None
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"{word} is not between {least} and {most}")
         return value
@@ -105,5 +105,5 @@ positive, natural, not_negative = number(int, 1), number(int, 0), number(float, 
 
 
 def taken(kind: type[Settings], args: argparse.Namespace) -> Settings:
-    """A dataclass of settings whose fields have the names of options, from a command line."""
+    """A dataclass of settings, each field from the parsed option of the same name."""
     return kind(**{field.name: getattr(args, field.name) for field in fields(kind)})

@@ -1,4 +1,4 @@
-"""One process or several: what torchrun sets in the environment, and collectives that do nothing alone."""
+"""One process or several: torchrun's environment variables, and collectives that do nothing in a single process."""
 
 import os
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def local_processes() -> int:
 
 
 def number_from_environment(name: str, alone: int) -> int:
-    """A whole number that torchrun sets in the environment; `alone`, for a single process, where it is not set.
+    """A whole number that torchrun sets in the environment; `alone` where it is not set, so for a single process.
 
     Raises:
         InputError: it is not a whole number.
@@ -48,19 +48,20 @@ def cores() -> int:
 
 
 def join(world: World) -> None:
-    """Join the process group: NCCL on CUDA, gloo on a CPU; alone, or where they have joined before, nothing to do.
+    """Join the process group, NCCL on CUDA, gloo on a CPU; nothing happens in a single process or when joined already.
 
     Raises:
-        InputError: the processes do not find each other, or the port is in use.
+        InputError: the processes do not reach each other, or the port is in use.
     """
     if world.size > 1 and not dist.is_initialized():
         try:
             dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo")
         except (RuntimeError, ValueError) as error:
-            where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+            address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             reason = str(error).splitlines()[0]
-            what = f"the processes cannot join at {where}, choose another port perhaps: {reason}"
-            raise InputError(what, each=True) from error  # of two, one may fail, and the other wait until it is ended
+            message = f"the processes cannot join at {address}, choose another port perhaps: {reason}"
+            # Each process that fails prints it: one may fail while others, rank 0 perhaps, wait until they are ended.
+            raise InputError(message, each=True) from error
 
 
 def _several() -> bool:
@@ -69,7 +70,7 @@ def _several() -> bool:
 
 
 class _AllGather(torch.autograd.Function):
-    """all_gather whose gradient goes back to the process that computed the features."""
+    """all_gather, differentiable: the gradient is summed over the processes, and each gets that of its features."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -85,9 +86,9 @@ class _AllGather(torch.autograd.Function):
 
 
 def all_gather(z1: torch.Tensor, z2: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], int]:
-    """Features [n, D] of every process, in rank order, and the row at which this process's begin.
+    """Features [n, D] of every process as two [processes * n, D], in rank order, and the row of this process's first.
 
-    Gradients flow back to the process that computed the features. All processes hold equally many.
+    Gradients flow back to the process that computed the features. All processes have the same n.
     """
     if not _several():
         return (z1, z2), 0
@@ -96,7 +97,7 @@ def all_gather(z1: torch.Tensor, z2: torch.Tensor) -> tuple[tuple[torch.Tensor, 
 
 
 def gather_rows(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Rows of tensors [n, ...] of every process, in rank order, without gradient; all processes hold equally many."""
+    """Rows of tensors [n, ...] of every process, in rank order, without gradient; all processes have the same n."""
     if not _several():
         return tensors
     gathered = []
@@ -108,13 +109,13 @@ def gather_rows(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def gather_samples(index: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Sample ids [n] and rows [n, ...] of every process, ordered by id; processes may hold different numbers."""
+    """Sample ids [n] and rows [n, ...] of every process, ordered by id; n may differ between processes."""
     if _several():
         lengths = gather_rows(torch.tensor([len(index)], device=index.device))[0].tolist()
-        longest, kept = max(lengths), torch.arange(max(lengths), device=index.device)
-        kept = torch.cat([i * longest + kept[:n] for i, n in enumerate(lengths)])
+        longest, positions = max(lengths), torch.arange(max(lengths), device=index.device)
         padded = [torch.cat([t, t.new_zeros(longest - len(t), *t.shape[1:])]) for t in (index, *tensors)]
-        index, *tensors = (t[kept] for t in gather_rows(*padded))
+        unpadded = torch.cat([rank * longest + positions[:n] for rank, n in enumerate(lengths)])
+        index, *tensors = (t[unpadded] for t in gather_rows(*padded))
     order = index.argsort()
     return tuple(t[order] for t in (index, *tensors))
 
@@ -129,7 +130,7 @@ def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
 
 
 def in_all_processes(flag: torch.Tensor) -> torch.Tensor:
-    """Whether a flag, a scalar, is true in every process: a scalar on its device, for which nothing waits."""
+    """Whether a flag, a scalar tensor, is true in every process: a scalar on the same device, without a wait for it."""
     if _several():
         flag = flag.to(torch.int32)
         dist.all_reduce(flag, dist.ReduceOp.MIN)
@@ -146,7 +147,7 @@ def sum_over_processes(counts: np.ndarray, device: torch.device) -> np.ndarray:
 
 
 def gather_objects(item: Any) -> list[Any]:
-    """What each of the processes has, in rank order."""
+    """The items of all processes, in rank order."""
     if not _several():
         return [item]
     parts = [None] * dist.get_world_size()
@@ -155,18 +156,18 @@ def gather_objects(item: Any) -> list[Any]:
 
 
 def union_over_processes(items: set[str]) -> set[str]:
-    """What any of the processes has."""
+    """The items that any of the processes has."""
     return set().union(*gather_objects(items))
 
 
 def take_buffers(module: torch.nn.Module) -> None:
-    """Replace the module's buffers, as statistics of batch norm, by those of the main process, in all processes."""
+    """Replace a module's buffers, such as running statistics of batch norm, by the main process's, in all processes."""
     if _several():
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
 
 
 def wait_for_all() -> None:
-    """Return when every process is here."""
+    """Return when every process has called it."""
     if _several():
         dist.barrier()

@@ -1,4 +1,4 @@
-"""torch.load of a file from a stranger: nothing in it is executed, and it takes no more memory than it is long."""
+"""torch.load of an untrusted file: nothing in it is executed, and it takes no more memory than the file has bytes."""
 
 import argparse
 import zipfile
@@ -8,26 +8,26 @@ from typing import Any
 import numpy as np
 import torch
 
-MOST = 100_000  # values besides the numbers in tensors
-NUMBERS = "?bhilqBHILQefdFD"  # NumPy's kinds of them
+MOST = 100_000  # values besides those within tensors
+NUMBERS = "?bhilqBHILQefdFD"  # NumPy's codes of the dtypes of numbers
 
 
 class Refused(ValueError):
-    """The file is not damaged, but has something that is not accepted; the message completes 'it has ...'."""
+    """The file is not damaged, but its content is not accepted; the message completes 'it has ...'."""
 
 
 def safe_load(path: Path) -> Any:
-    """What torch.save wrote to `path`, on the CPU.
+    """The content of a torch.save file, on the CPU.
 
     Raises:
-        Refused: it has more values than a checkpoint has, or a tensor or number of an odd kind.
-        Exception: it is damaged, would execute something, or would expand: by compression, tensors that repeat their
-            memory, or lists that hold each other.
+        Refused: it has more values than a checkpoint has (as lists that contain each other have), a tensor that is not
+            dense or repeats its memory, or a huge number.
+        Exception: it is damaged, would execute something, or is compressed and would expand.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-        # torch.save compresses nothing, but torch.load expands what is compressed.
+        # torch.save does not compress, but torch.load expands a compressed part.
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise ValueError("its parts are larger than it is")
     with torch.serialization.safe_globals(_SAFE):
@@ -37,24 +37,24 @@ def safe_load(path: Path) -> Any:
 
 
 def _scalar(dtype: np.dtype, content: bytes) -> np.generic:
-    """A NumPy number, never a text of the length that a file claims."""
+    """A NumPy number; not a text, whose length the file could claim at will."""
     if dtype.kind not in "biufc":
         raise ValueError(f"{dtype} is no number")
     return np.frombuffer(content, dtype, 1)[0]
 
 
-# Older checkpoints hold NumPy numbers (a best accuracy, say): these build a number and nothing else.
+# Older checkpoints have NumPy numbers (a best accuracy, say): these functions and types build nothing but a number.
 _SAFE = [
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
-    argparse.Namespace,  # of a command line, which others save: attributes and nothing else
+    argparse.Namespace,  # a command line, which other libraries save: attributes alone
     *{type(np.dtype(kind)) for kind in NUMBERS},
 ]
 
 
 def _check(content: Any) -> None:
-    """Raise Refused if there are too many values, counted at any depth, or a tensor without numbers."""
+    """Raise Refused if there are too many values, counted at any depth, or a number or tensor of an odd kind."""
     stack, count = [content], 0
     while stack:
         value = vars(v) if isinstance(v := stack.pop(), argparse.Namespace) else v

@@ -1,13 +1,13 @@
-"""Text for people: one line, numbers in columns."""
+"""Text for people to read: on one line, in columns, sizes and durations."""
 
 
 def printable(text: str, kept: str = "") -> str:
-    """The text; what could steer a terminal, or is no character, as in Python's repr, but for the characters kept."""
+    """The text; control characters and bytes that are no text are written as in Python's repr, but those in `kept`."""
     return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
 
 
 def one_line(text: str) -> str:
-    """The text on one line, printable."""
+    """The text on one line, in printable characters."""
     return printable(" ".join(text.split()))
 
 
@@ -18,12 +18,12 @@ def align(lines: list[tuple[str, ...]]) -> str:
 
 
 def size(amount: float) -> str:
-    """An amount of bytes for people, in MiB or GiB."""
+    """A number of bytes for people, in MiB or GiB."""
     return f"{amount / 2**30:.2f} GiB" if amount >= 1000 * 2**20 else f"{amount / 2**20:.3g} MiB"
 
 
 def duration(seconds: float) -> str:
-    """A time for people, in three digits: of two minutes and more in minutes, and so on up to days."""
+    """A time for people, in three digits, in the largest unit up to days of which it has at least two."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {unit}"

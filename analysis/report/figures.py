@@ -1,4 +1,4 @@
-"""Matplotlib's figures as SVG within a page: its colours in light and dark, text that stays text, ids of their own."""
+"""Matplotlib's figures as SVG within a page: with the page's colours, light or dark, text as text, and unique ids."""
 
 import io
 import re
@@ -40,28 +40,28 @@ CAPTIONS = {
 OF_CLASSES = ("classes", "sizes")
 OF_TIME = ("curves", "loss_by_group", "alignment_by_group", "score_by_group")
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
-# Of figures on white paper -> of the page, which style.css defines for light and dark.
+# Colour of a figure on white paper -> of the page, by style.css in light and dark.
 _COLOURS = {"#000000": "currentColor", "#ffffff": "var(--page)", "#ebebeb": "var(--shade)"}
-_ZOOM = 1.4  # pixels of the page for a point of the figure, whose text has 8 points
+_ZOOM = 1.4  # pixels of the page per point of the figure, whose text has 8 points
 
 
 def chart(name: str, figure: "Figure", series: str) -> Html:
     """A figure with its caption.
 
     Args:
-        name: of its file; ids begin with it. series: what is compared, in words, for those who do not see it.
+        name: of its file; ids begin with it. series: what is compared, in words, for readers who do not see it.
     """
     heading, shows = CAPTIONS.get(name, (name.replace("_", " ").capitalize(), ""))
     caption = tag("figcaption", tag("strong", heading), " ", shows)
-    drawn = svg(figure, name, f"{heading} of {series}. {shows} The numbers are in the tables of this page.")
-    return tag("figure", scrolling(drawn, heading), caption, id=f"figure-{name}", class_="chart")
+    image = svg(figure, name, f"{heading} of {series}. {shows} The numbers are in the tables of this page.")
+    return tag("figure", scrolling(image, heading), caption, id=f"figure-{name}", class_="chart")
 
 
 def svg(figure: "Figure", name: str, alternative: str) -> Html:
-    """The figure as an `svg` element without its title, which the page has.
+    """The figure as an `svg` element, without its title, which the page has.
 
     Args:
-        alternative: text in its place.
+        alternative: the text that a screen reader reads in its place.
     """
     from matplotlib import rc_context
 
@@ -78,7 +78,7 @@ def svg(figure: "Figure", name: str, alternative: str) -> Html:
     width, height = map(float, root.get("viewBox").split()[2:])
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
-    # On a phone it scrolls rather than shrinks to what cannot be read.
+    # On a phone it scrolls instead of shrinking until it cannot be read.
     size = f"width: {width * _ZOOM:.0f}px; min-width: {min(width * _ZOOM, max(width, 320)):.0f}px"
     root.attrib.update({"role": "img", "aria-label": alternative, "style": f"{size}; aspect-ratio: {width} / {height}"})
     ElementTree.register_namespace("", _SVG.strip("{}"))
@@ -86,7 +86,7 @@ def svg(figure: "Figure", name: str, alternative: str) -> Html:
 
 
 def _strip(root: ElementTree.Element) -> None:
-    """Remove metadata, and the style sheet, which would be the whole page's."""
+    """Remove metadata, and the style sheet, which would apply to the whole page."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
@@ -94,7 +94,7 @@ def _strip(root: ElementTree.Element) -> None:
 
 
 def _rename(root: ElementTree.Element, name: str) -> None:
-    """Ids that something refers to become `name-1`, `name-2`, ...; the others go: several figures share a page."""
+    """Make ids unique in a page of several figures: `name-1`, `name-2`, ...; ids that nothing refers to are removed."""
     numbers: dict[str, str] = {}
 
     def new(match: re.Match) -> str:

@@ -1,4 +1,7 @@
-"""Pictures that runs have left, within a page: views of a first batch, and sheets of what looks like the tail."""
+"""Pictures that runs have written, within a page: views of a first batch, and sheets of images that look like the tail.
+
+The sheets are those of python -m tail.
+"""
 
 import base64
 from pathlib import Path
@@ -11,27 +14,31 @@ from run.names import VIEWS
 from utils.errors import InputError
 from utils.files import read_file
 
-SHEET = "_sheet.png"  # how the names of python -m tail's sheets end
+SHEET = "_sheet.png"  # end of a sheet's file name
 LARGEST = 1 << 24  # bytes of a picture
-WIDE = 140  # pixels of the page for the views of a method
+WIDTH = 140  # pixels of the page for the views of a method
 _PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 
 class Picture(NamedTuple):
-    """A PNG file: as a data: address, and its pixels."""
+    """A PNG file: its content as a data: address, and its size in pixels."""
 
     address: str
     width: int
     height: int
 
     def image(self, alternative: str, zoom: float, class_: str) -> Html:
-        """Args: alternative: text in its place. zoom: pixels of the page for one of the picture."""
+        """An `img` element.
+
+        Args:
+            alternative: text in its place. zoom: pixels of the page per pixel of the picture.
+        """
         size = {"width": round(self.width * zoom), "height": round(self.height * zoom)}
         return tag("img", src=self.address, alt=alternative, class_=class_, **size)
 
 
 def read_picture(path: Path) -> Picture | None:
-    """A PNG file; None where there is none, or another kind of file."""
+    """A PNG file; None where it is missing or of another kind."""
     try:
         content = read_file(path, LARGEST)
     except OSError:
@@ -44,37 +51,39 @@ def read_picture(path: Path) -> Picture | None:
 
 def views(tables: list[Table]) -> list[Html]:
     """A figure for each method: the views of the first batch of the first split that has them."""
-    found: dict[str, Html] = {}
+    figures: dict[str, Html] = {}
     for table in tables:
         for method, row in table.rows.items():
             for n, (pretrained, _) in row.folders.items():
-                if method not in found and (picture := read_picture(pretrained / VIEWS)):
-                    what = f"{method}, split {n}" if n else method
-                    told = f"Views of the first images of the first batch of {what}: a row for each image."
-                    image = picture.image(told, _zoom(picture.width), "views")
-                    found[method] = tag("figure", image, tag("figcaption", what), class_="card")
-    return list(found.values())
+                if method not in figures and (picture := read_picture(pretrained / VIEWS)):
+                    caption = f"{method}, split {n}" if n else method
+                    alternative = f"Views of the first images of the first batch of {caption}: a row for each image."
+                    image = picture.image(alternative, _zoom(picture.width), "views")
+                    figures[method] = tag("figure", image, tag("figcaption", caption), class_="card")
+    return list(figures.values())
 
 
 def _zoom(width: int) -> float:
-    """What is small is enlarged by a whole number, what is large made smaller."""
-    return WIDE / width if width > WIDE else WIDE // max(width, 1)
+    """Small views are enlarged by a whole number, large ones are reduced to WIDTH."""
+    return WIDTH / width if width > WIDTH else WIDTH // max(width, 1)
 
 
 def sheets(tables: list[Table]) -> list[Html]:
-    """A figure for each sheet in tail_DATASET/METHOD beside the checkpoints folders, where recipes have them."""
-    found: dict[Path, Html] = {}
+    """A figure for each sheet in tail_DATASET/METHOD beside the checkpoints folders, where the recipes put them."""
+    figures: dict[Path, Html] = {}
     for table in tables:
         for name in dict.fromkeys(filter(None, (table.wanted.dataset, table.dataset.name))):
-            of = {path: _label(path.parent.name) for path in (table.wanted.root / f"tail_{name}").glob(f"*/*{SHEET}")}
-            known = [path for path in sorted(of) if of[path] in table.rows and path not in found]
-            for path in sorted(known, key=lambda path: table.methods.index(of[path])):
+            paths = sorted((table.wanted.root / f"tail_{name}").glob(f"*/*{SHEET}"))
+            labels = {path: _label(path.parent.name) for path in paths}
+            new = [path for path in paths if labels[path] in table.rows and path not in figures]
+            for path in sorted(new, key=lambda path: table.methods.index(labels[path])):
                 if picture := read_picture(path):
-                    found[path] = _sheet(path, of[path], picture)
-    return list(found.values())
+                    figures[path] = _sheet(path, labels[path], picture)
+    return list(figures.values())
 
 
 def _label(folder: str) -> str:
+    """Label of the method after which a folder is named; '' for another folder."""
     try:
         return label_of(choose(folder).name)
     except InputError:
@@ -83,14 +92,14 @@ def _label(folder: str) -> str:
 
 def _sheet(path: Path, label: str, picture: Picture) -> Html:
     score = path.name.removesuffix(SHEET)
-    told = f"{label}: the images with the highest and the lowest {score} scores, class group and class below each."
-    image = picture.image(told, 1000 / max(picture.width, 1), "sheet")
-    caption = tag("figcaption", tag("strong", f"{label}, {score}"), " ", _of(path.with_name("tail.txt")))
+    shows = f"{label}: the images with the highest and the lowest {score} scores, class group and class below each."
+    image = picture.image(shows, 1000 / max(picture.width, 1), "sheet")
+    caption = tag("figcaption", tag("strong", f"{label}, {score}"), " ", _origin(path.with_name("tail.txt")))
     return tag("figure", scrolling(image, f"{label}, {score}"), caption)
 
 
-def _of(path: Path) -> str:
-    """What a sheet is of, by the first two lines of tail.txt."""
+def _origin(path: Path) -> str:
+    """The first two lines of tail.txt, which say what a sheet was made from; '' where there are none."""
     try:
         lines = read_file(path, 1 << 20).decode(errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How a number was made: what results.json tells of the probe and of its pre-training, without folders of a machine."""
+"""How a number was made: what results.json records of the probe and of its pre-training; paths are shortened."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ UNKNOWN = "not recorded"
 
 
 def how_made(table: Table, key: str) -> Html:
-    """A list of the runs of each method behind a table's numbers; '' where it has none."""
+    """A list of the runs of each method behind a table's numbers; '' where there are none."""
     methods = [
         tag("div", *_runs(table, row), id=made_id(key, row.method)) for row in table.rows.values() if row.results
     ]
@@ -27,94 +27,97 @@ def how_made(table: Table, key: str) -> Html:
 
 
 def _runs(table: Table, row: Row) -> list[Html]:
-    """Each split of a row or, where its columns are data sets, each of these."""
-    found, transfer = [], PROTOCOLS[PROBES.get(table.protocol, table.protocol)].transfer
+    """An element for each split of a row or, in a table of transfer, for each data set."""
+    runs, transfer = [], PROTOCOLS[PROBES.get(table.protocol, table.protocol)].transfer
     for n, result in row.results.items():
-        told = read_record(result["file"])
-        of = str(told.get("dataset")) if transfer else f"split {n}" if n else ""
-        name = ", ".join(filter(None, [row.method, of]))
-        lines = _of_probe(told, result["file"]), _of_pretraining(told, row.folders[n][0])
-        short = ", ".join([str(told.get("precision") or UNKNOWN), f"commit {_made(told, 'git')}", lines[0]["time"]])
-        parts = [
-            tag("section", tag("h4", heading), _list(of))
-            for heading, of in zip(("Probe", "Pre-training"), lines, strict=True)
+        record = read_record(result["file"])
+        part = str(record.get("dataset")) if transfer else f"split {n}" if n else ""
+        name = ", ".join(filter(None, [row.method, part]))
+        probe, pretraining = _of_probe(record, result["file"]), _of_pretraining(record, row.folders[n][0])
+        precision, commit = str(record.get("precision") or UNKNOWN), f"commit {_provenance(record, 'git')}"
+        summary = joined(tag("strong", name), f" {', '.join([precision, commit, probe['time']])}")
+        sections = [
+            tag("section", tag("h4", heading), _list(lines))
+            for heading, lines in (("Probe", probe), ("Pre-training", pretraining))
         ]
-        found.append(folded(joined(tag("strong", name), f" {short}"), *parts))
-    return found
+        runs.append(folded(summary, *sections))
+    return runs
 
 
 def read_record(file: Path) -> dict[str, Any]:
-    """All that results.json holds; {} of a log, or where it cannot be read."""
+    """The content of results.json; {} for a log, or where it cannot be read."""
     if file.suffix != ".json":
         return {}
     try:
-        told = json.loads(read_file(file, LARGEST))
+        record = json.loads(read_file(file, LARGEST))
     except (OSError, ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _list(lines: dict[str, str]) -> Html:
-    """Names and what is told of them; commands and hashes as code."""
+    """A list of names and texts; commands and commits are code."""
     code = ("command", "commit")
     pairs = [
-        (tag("dt", name), tag("dd", tag("code", told) if name in code and told != UNKNOWN else told))
-        for name, told in lines.items()
+        (tag("dt", name), tag("dd", tag("code", text) if name in code and text != UNKNOWN else text))
+        for name, text in lines.items()
     ]
     return tag("dl", *(part for pair in pairs for part in pair))
 
 
-def _of_probe(told: dict[str, Any], file: Path) -> dict[str, str]:
-    protocol = f"{told['protocol']}, version {told.get('protocol_version')}" if told.get("protocol") else ""
-    seconds = told.get("seconds")
-    lists = told.get("lists") if isinstance(told.get("lists"), dict) else {}
+def _of_probe(record: dict[str, Any], file: Path) -> dict[str, str]:
+    """Lines on the probe, name -> text."""
+    protocol = f"{record['protocol']}, version {record.get('protocol_version')}" if record.get("protocol") else ""
+    seconds = record.get("seconds")
+    lists = record.get("lists") if isinstance(record.get("lists"), dict) else {}
     return {
-        "record": file.name if told else "a log in the authors' format",
-        "protocol": _words(protocol),
-        **_how(told),
-        "precision": _words(told.get("precision")),
-        "seed": _words(told.get("seed")),
-        "lists": "; ".join(f"{name}: {_of_list(of)}" for name, of in lists.items() if of) or UNKNOWN,
+        "record": file.name if record else "a log in the authors' format",
+        "protocol": _text(protocol),
+        **_code_and_machine(record),
+        "precision": _text(record.get("precision")),
+        "seed": _text(record.get("seed")),
+        "lists": "; ".join(f"{name}: {_list_text(entry)}" for name, entry in lists.items() if entry) or UNKNOWN,
         "time": duration(seconds) if isinstance(seconds, int | float) else UNKNOWN,
     }
 
 
-def _of_pretraining(told: dict[str, Any], folder: Path) -> dict[str, str]:
-    before = told.get("pretraining") if isinstance(told.get("pretraining"), dict) else {}
-    epochs = read_curve(folder, "train_s")  # seconds of training, by epoch
-    whole = epochs and len(epochs) == before.get("epochs")
+def _of_pretraining(record: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Lines on the pre-training in `folder`, name -> text."""
+    pretraining = record.get("pretraining") if isinstance(record.get("pretraining"), dict) else {}
+    seconds = read_curve(folder, "train_s")  # of training, by epoch
+    complete = seconds and len(seconds) == pretraining.get("epochs")
     return {
-        "method": _words(before.get("method")),
-        "epochs": _words(before.get("epochs")),
-        **_how(before),
-        "precision": _words(before.get("precision")),
-        "views": _words(before.get("augment")),
-        "list": _of_list(before.get("list")),
-        "time": f"{duration(sum(epochs.values()))} of training" if whole else UNKNOWN,
+        "method": _text(pretraining.get("method")),
+        "epochs": _text(pretraining.get("epochs")),
+        **_code_and_machine(pretraining),
+        "precision": _text(pretraining.get("precision")),
+        "views": _text(pretraining.get("augment")),
+        "list": _list_text(pretraining.get("list")),
+        "time": f"{duration(sum(seconds.values()))} of training" if complete else UNKNOWN,
     }
 
 
-def _how(told: dict[str, Any]) -> dict[str, str]:
-    names = ("python", "torch", "torchvision")
-    found = {name: _made(told, name) for name in names}
-    versions = ", ".join(f"{name} {version}" for name, version in found.items() if version != UNKNOWN)
-    of = {"command": _made(told, "command"), "commit": _made(told, "git")}
-    return {**of, "versions": versions or UNKNOWN, "machine": _made(told, "machine")}
+def _code_and_machine(record: dict[str, Any]) -> dict[str, str]:
+    """Lines on command, commit, versions and machine, for a probe's record or a pre-training's."""
+    libraries = {name: _provenance(record, name) for name in ("python", "torch", "torchvision")}
+    versions = ", ".join(f"{name} {version}" for name, version in libraries.items() if version != UNKNOWN)
+    lines = {"command": _provenance(record, "command"), "commit": _provenance(record, "git")}
+    return {**lines, "versions": versions or UNKNOWN, "machine": _provenance(record, "machine")}
 
 
-def _made(told: dict[str, Any], name: str) -> str:
-    provenance = told.get("provenance")
-    return _words(provenance.get(name) if isinstance(provenance, dict) else None)
+def _provenance(record: dict[str, Any], name: str) -> str:
+    provenance = record.get("provenance")
+    return _text(provenance.get(name) if isinstance(provenance, dict) else None)
 
 
-def _of_list(told: Any) -> str:
-    """Name, hash and source of a list."""
-    if not isinstance(told, dict):
+def _list_text(entry: Any) -> str:
+    """Name, hash and source of a list, by its entry in a record."""
+    if not isinstance(entry, dict):
         return UNKNOWN
-    name = Path(str(told.get("path") or told.get("name") or "")).name
-    parts = [name, f"SHA-1 {told['sha1']}" if told.get("sha1") else "", str(told.get("source") or "")]
+    name = Path(str(entry.get("path") or entry.get("name") or "")).name
+    parts = [name, f"SHA-1 {entry['sha1']}" if entry.get("sha1") else "", str(entry.get("source") or "")]
     return short_text(", ".join(filter(None, parts))) or UNKNOWN
 
 
-def _words(value: Any) -> str:
+def _text(value: Any) -> str:
     return UNKNOWN if value is None or value == "" else short_text(str(value))

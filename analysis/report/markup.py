@@ -1,4 +1,4 @@
-"""HTML that is put together from parts: whatever is not markup already is text, and escaped."""
+"""HTML that is put together from parts: a part that is not markup already is text, and escaped."""
 
 from html import escape
 
@@ -6,11 +6,11 @@ from utils.text import printable
 
 
 class Html(str):
-    """Markup; `tag` and `joined` make it, and do not escape it again."""
+    """Markup, as `tag` and `joined` return it; within these it is not escaped again."""
 
 
 def text(content: object) -> Html:
-    """A text, a number, or markup as it is; what could steer a reader's terminal or browser is shown as in a repr."""
+    """A text or a number as markup; markup as it is. Control characters are shown as in Python's repr."""
     return content if isinstance(content, Html) else Html(escape(printable(str(content), kept="\n"), quote=False))
 
 
@@ -23,23 +23,23 @@ def tag(name: str, /, *content: object, **attributes: object) -> Html:
     """An element with its content.
 
     Args:
-        attributes: `class_` is class, `aria_label` aria-label; True is one without a value, None and False are left
-            out.
+        attributes: `class_` is class, `aria_label` aria-label. An attribute that is True has no value, one that is None
+            or False is left out.
     """
-    told = ""
+    words = ""
     for key, value in attributes.items():
         if value is not None and value is not False:
             attribute = key.rstrip("_").replace("_", "-")
-            told += f" {attribute}" if value is True else f' {attribute}="{escape(printable(str(value)))}"'
-    start = f"<{name}{told}>"
+            words += f" {attribute}" if value is True else f' {attribute}="{escape(printable(str(value)))}"'
+    start = f"<{name}{words}>"
     return Html(start) if name in ("img", "meta", "link", "br") else Html(f"{start}{joined(*content)}</{name}>")
 
 
 def scrolling(content: Html, label: str) -> Html:
-    """What may be wider than a phone, in a box of its own that scrolls, also by keyboard; `label` is read out."""
+    """Content that may be wider than a phone, in a box that scrolls, also by keyboard; screen readers read `label`."""
     return tag("div", content, class_="scroll", tabindex=0, role="region", aria_label=label)
 
 
 def folded(summary: object, *content: object, **attributes: object) -> Html:
-    """Content that is shown on demand, and in print."""
+    """Content that is shown when the reader opens it, and in print."""
     return tag("details", tag("summary", summary), *content, **attributes)

@@ -1,4 +1,4 @@
-"""One page on a study: tables, figures, classes, curves, pictures, and how each number was made; a file by itself."""
+"""One page on a study: tables, figures, classes, curves, pictures, and how each number was made, in a single file."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ def write_report(tables: list[Table], figures: "dict[str, Figure]", folder: Path
     """Write folder/index.html, whole or not at all; returns its path.
 
     Args:
-        figures: by the names of their files; they lose their titles. command: that the page is made with.
+        figures: by the names of their files; their titles are removed. command: the one that makes the page.
 
     Raises:
         InputError: there is no result, or it cannot be written.
@@ -48,13 +48,13 @@ def write_report(tables: list[Table], figures: "dict[str, Figure]", folder: Path
 
 
 def check_results(tables: list[Table]) -> None:
-    """Raise InputError where no table has a result of ours."""
+    """Raise InputError if no table has a result of ours."""
     if not any(table.ours for table in tables):
         raise InputError(f"there is no result to report below {tables[0].wanted.root.resolve()}: run the recipe first")
 
 
 def page(tables: list[Table], figures: "dict[str, Figure]", command: str) -> str:
-    """The whole text of the page; arguments as write_report's.
+    """The text of the page; arguments as write_report's.
 
     Raises:
         InputError: there is no result.
@@ -65,7 +65,7 @@ def page(tables: list[Table], figures: "dict[str, Figure]", command: str) -> str
     names = ", ".join(dict.fromkeys(table.paper_name for table in shown))
     style, script = (Html(Path(__file__).with_name(name).read_text()) for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Whatever a name holds, nothing is loaded, and no other script runs.
+    # Whatever markup a name might hold: nothing is loaded, and no other script runs.
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     head = tag(
         "head",
@@ -112,7 +112,7 @@ def _and(words: Iterable[str]) -> str:
 
 
 def _sections(tables: list[Table], figures: "dict[str, Figure]") -> dict[str, list[Html]]:
-    """Heading -> content, empty where there is nothing of it."""
+    """Heading -> content; an empty one is left out of the page."""
     series = _and(dict.fromkeys(name for table in tables for name in table.ours))
     drawn = {name: chart(name, figure, series) for name, figure in figures.items() if figure}
     first = [name for name in drawn if name not in OF_CLASSES + OF_TIME]
@@ -129,18 +129,18 @@ def _sections(tables: list[Table], figures: "dict[str, Figure]") -> dict[str, li
 
 
 def _result(table: Table, key: str) -> Html:
-    """All about one table."""
-    told = [tag("li", short_text(remark, [table.wanted.root])) for remark in remarks(table)]
+    """One table with its remarks and how its numbers were made."""
+    items = [tag("li", short_text(remark, [table.wanted.root])) for remark in remarks(table)]
     parts = [
         tag("h3", table.title, id=f"{key}-heading"),
         main_table(table, key),
         more_tables(table),
-        tag("ul", *told, class_="remarks") if told else "",
+        tag("ul", *items, class_="remarks") if items else "",
         how_made(table, key),
     ]
     return tag("article", *parts, id=key, aria_labelledby=f"{key}-heading")
 
 
 def _guide() -> Html:
-    pairs = (joined(tag("dt", name), tag("dd", told)) for name, told in GUIDE)
+    pairs = (joined(tag("dt", name), tag("dd", meaning)) for name, meaning in GUIDE)
     return folded("How to read a table", tag("dl", *pairs))

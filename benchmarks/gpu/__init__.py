@@ -1,1 +1,1 @@
-"""What a GPU does with this project and with the published procedure: `python -m benchmarks.gpu`."""
+"""Measurements on a GPU of this project and of the published procedure: `python -m benchmarks.gpu`."""

@@ -1,9 +1,10 @@
-"""On a GPU: the tests that need one, then this project's speed beside the published procedure's.
+"""On a GPU: runs the tests that need one, then compares this project's speed with the published procedure's.
 
     python -m benchmarks.gpu     or     make gpu PYTHON=python3
 
-It ends after at most 9 minutes: what there is no time left for is named in the table. Without a GPU it is one line,
-exit code 2; where a test fails, 1, after the table. Writes benchmarks/results/CARD.json and results/gpu.txt.
+It ends after at most 9 minutes; the table names the measurements for which no time was left. Without a GPU there is one
+line of error and exit code 2; if a test fails, exit code 1 after the table. Writes benchmarks/results/CARD.json and
+results/gpu.txt.
 """
 
 import argparse
@@ -35,7 +36,7 @@ FOR_TESTS = 0.45  # share of the time that the tests may take
 
 
 def parse() -> argparse.Namespace:
-    """The flags."""
+    """The options; raises InputError for a bad one."""
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--device", default="cuda", choices=["cuda", "cpu"], help="cpu: without the tests, to try the program itself")
@@ -48,7 +49,7 @@ def parse() -> argparse.Namespace:
 
 
 def device_of(name: str) -> torch.device:
-    """The device; raises InputError where it cannot be used."""
+    """The device; raises InputError if it cannot be used."""
     if name == "cpu":
         return torch.device("cpu")
     if not visible_gpus():
@@ -59,8 +60,11 @@ def device_of(name: str) -> torch.device:
 
 
 def run_in_time(command: list[str], seconds: float) -> tuple[int | None, str]:
-    """Exit code of a command, None if it was not over after so many seconds, and what it printed; nothing that it had
-    started lives on."""
+    """Run a command for at most `seconds`, then kill it and all processes that it has started.
+
+    Returns:
+        Its exit code, None if it was killed; its output.
+    """
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         process = subprocess.Popen(command, cwd=PROJECT, stdout=output, stderr=output, start_new_session=True)
         try:
@@ -76,18 +80,18 @@ def run_in_time(command: list[str], seconds: float) -> tuple[int | None, str]:
 
 
 def tests(clock: Clock) -> dict[str, Any]:
-    """The tests that are marked `gpu`: exit code of pytest, its last line, the seconds they took."""
+    """Run the tests marked `gpu`: pytest's exit code, its summary line, the seconds it took, the end of its output."""
     command = [sys.executable, "-m", "pytest", "tests/gpu", "-m", "gpu", "-p", "no:cacheprovider", "--durations=5"]
-    start, most = clock.spent, FOR_TESTS * clock.seconds
-    code, said = run_in_time(command, most)
-    last = next((line for line in reversed(said.splitlines()) if re.search(r"\d+ \w+.* in ", line)), "none ran")
-    summary = f"not over after {most:.0f} s" if code is None else last.strip("= ")
+    start, limit = clock.spent, FOR_TESTS * clock.seconds
+    code, output = run_in_time(command, limit)
+    last = next((line for line in reversed(output.splitlines()) if re.search(r"\d+ \w+.* in ", line)), "none ran")
+    summary = f"not over after {limit:.0f} s" if code is None else last.strip("= ")
     seconds = round(clock.spent - start, 1)
-    return {"code": 1 if code is None else code, "summary": summary, "seconds": seconds, "output": said[-20_000:]}
+    return {"code": 1 if code is None else code, "summary": summary, "seconds": seconds, "output": output[-20_000:]}
 
 
 def measured(args: argparse.Namespace, device: torch.device, clock: Clock) -> tuple[list[Row], float]:
-    """The rows, told as they come, and the FLOP/s of the best product."""
+    """The rows, each printed on stderr when it is measured, and the FLOP/s of the fastest matrix product."""
     plan = TINY if args.quick else WHOLE
     bench = Bench(plan, device, clock, best_product(device, plan.products))
     rows: list[Row] = []
@@ -103,32 +107,32 @@ def measured(args: argparse.Namespace, device: torch.device, clock: Clock) -> tu
 def main() -> None:
     args = parse()
     device, clock = device_of(args.device), Clock(args.minutes)
-    passed = tests(clock) if device.type == "cuda" and args.only in (None, "tests") else None
-    if passed and not args.quiet:
-        print(passed["output"], file=sys.stderr, flush=True)
+    tested = tests(clock) if device.type == "cuda" and args.only in (None, "tests") else None
+    if tested and not args.quiet:
+        print(tested["output"], file=sys.stderr, flush=True)
     rows, product = ([], 0.0) if args.only == "tests" else measured(args, device, clock)
-    found = {
+    content = {
         "card": card(device), "quick": args.quick, "libraries": libraries(device), "git": provenance()["git"],
-        "tests": passed and {name: passed[name] for name in ("code", "summary", "seconds")},
+        "tests": tested and {name: tested[name] for name in ("code", "summary", "seconds")},
         "best_tflops": product / 1e12, "seconds": round(clock.spent, 1),
     }  # fmt: skip
-    text = report(found, rows)
+    text = report(content, rows)
     print(text, end="")
     if args.only is None or args.out or args.text:
-        write(args, device, {**found, "rows": [row._asdict() for row in rows]}, text)
-    if passed and passed["code"]:
+        write(args, device, {**content, "rows": [row._asdict() for row in rows]}, text)
+    if tested and tested["code"]:
         sys.exit(1)
 
 
-def write(args: argparse.Namespace, device: torch.device, found: dict[str, Any], text: str) -> None:
-    """The JSON file and the text."""
+def write(args: argparse.Namespace, device: torch.device, content: dict[str, Any], text: str) -> None:
+    """Write the JSON file and the text file."""
     name = f"{file_name(device)}{'-quick' * args.quick}"
     out = args.out or PROJECT / "benchmarks" / "results" / f"{name}.json"
-    told = args.text or PROJECT / "results" / ("gpu-quick.txt" if args.quick else "gpu.txt")
-    for path, content in ((out, json.dumps(found, indent=1) + "\n"), (told, text)):
+    text_file = args.text or PROJECT / "results" / ("gpu-quick.txt" if args.quick else "gpu.txt")
+    for path, written in ((out, json.dumps(content, indent=1) + "\n"), (text_file, text)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    print(f"written to {os.path.relpath(out)} and {os.path.relpath(told)}")
+        path.write_text(written)
+    print(f"written to {os.path.relpath(out)} and {os.path.relpath(text_file)}")
 
 
 if __name__ == "__main__":

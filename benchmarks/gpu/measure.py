@@ -1,4 +1,4 @@
-"""Time, memory and the best matrix product of a device; what is left of the time that a measurement may take."""
+"""Measures time, peak memory and the fastest matrix product of a device, and the time that a program has left."""
 
 import contextlib
 import gc
@@ -15,30 +15,30 @@ from benchmarks.compare import machine
 
 
 class Clock:
-    """Seconds since its making, of so many minutes."""
+    """The time limit of a program, in minutes, which starts when the clock is made."""
 
     def __init__(self, minutes: float) -> None:
         self.start, self.seconds = time.perf_counter(), 60 * minutes
 
     @property
     def spent(self) -> float:
-        """Seconds."""
+        """Seconds since the start."""
         return time.perf_counter() - self.start
 
     @property
     def left(self) -> float:
-        """Seconds; negative when they are over."""
+        """Seconds until the limit; negative after it."""
         return self.seconds - self.spent
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """What some work takes, until the device has done it."""
+    """Seconds that some work takes, until the device has finished it."""
     synchronize(device)
     start = time.perf_counter()
     work()
@@ -47,29 +47,29 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 
 class Memory:
-    """`peak`: bytes of a GPU that tensors made inside held at most; on a CPU, of the process since its start."""
+    """peak: in bytes; on a GPU, of the tensors allocated inside memory_of; on a CPU, of the process since its start."""
 
     peak = 0
 
 
 @contextlib.contextmanager
 def memory_of(device: torch.device) -> Iterator[Memory]:
-    """Notes the peak of what is done inside."""
-    found, before = Memory(), 0
+    """Measure the peak memory of the work inside; `peak` is set at its end."""
+    memory, before = Memory(), 0
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-    yield found
+    yield memory
     if device.type == "cuda":
-        found.peak = torch.cuda.max_memory_allocated(device) - before
+        memory.peak = torch.cuda.max_memory_allocated(device) - before
     else:
         unit = 1 if sys.platform == "darwin" else 1024
-        found.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        memory.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def forget(device: torch.device) -> None:
-    """Give back memory that nothing holds."""
+    """Return unused memory to the device, for what is measured next."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -79,7 +79,8 @@ def best_product(device: torch.device, sizes: Sequence[int], repeats: int = 10) 
     """Floating-point operations per second of the fastest square product of bfloat16 matrices.
 
     Args:
-        sizes: rows. repeats: products that are timed together, after one that is not; the best of three times counts.
+        sizes: rows of the matrices. repeats: products that are timed together, after a warm-up product. The fastest of
+            three such timings counts.
     """
     best = 0.0
     for n in sizes:
@@ -90,24 +91,24 @@ def best_product(device: torch.device, sizes: Sequence[int], repeats: int = 10) 
             for _ in range(repeats):
                 torch.matmul(a, b, out=out)
 
-        taken = min(seconds_of(products, device) for _ in range(3))
-        best = max(best, repeats * 2 * n**3 / taken)
+        seconds = min(seconds_of(products, device) for _ in range(3))
+        best = max(best, repeats * 2 * n**3 / seconds)
     return best
 
 
 def card(device: torch.device) -> str:
-    """The device's name, for people."""
+    """The name of the GPU; of the processor and its cores on a CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else machine()
 
 
 def file_name(device: torch.device) -> str:
-    """The device's name, as a file's."""
+    """The device's name in the form of a file name."""
     return re.sub("[^a-z0-9]+", "-", card(device).lower()).strip("-")
 
 
 def libraries(device: torch.device) -> dict[str, str]:
-    """Versions of what computes."""
-    found = {"torch": torch.__version__, "python": platform.python_version()}
+    """Library -> version, of those that affect speed."""
+    versions = {"torch": torch.__version__, "python": platform.python_version()}
     if device.type == "cuda":
-        found |= {"cuda": torch.version.cuda or "none", "cudnn": str(torch.backends.cudnn.version())}
-    return found
+        versions |= {"cuda": torch.version.cuda or "none", "cudnn": str(torch.backends.cudnn.version())}
+    return versions

@@ -1,4 +1,4 @@
-"""This project's pre-training on a device, in each precision: whole epochs of pretrain/epoch.py, with their data."""
+"""This project's pre-training on a device, in each precision: whole epochs of pretrain/epoch.py including the data."""
 
 import itertools
 from typing import NamedTuple
@@ -22,8 +22,8 @@ from run.optim import build_optimizer
 from utils.distributed import World
 
 
-class How(NamedTuple):
-    """A row's name; precision, TF32 in float32's convolutions, and whether the network is compiled."""
+class Variant(NamedTuple):
+    """A row's name; precision; whether float32 convolutions may use TF32; whether the network is compiled."""
 
     name: str
     precision: str
@@ -31,12 +31,12 @@ class How(NamedTuple):
     compiled: bool = False
 
 
-HOWS = (How("fp32", "fp32"), How("tf32", "fp32", tf32=True), How("bf16", "bf16"),
-        How("bf16 + compile", "bf16", compiled=True))  # fmt: skip
+VARIANTS = (Variant("fp32", "fp32"), Variant("tf32", "fp32", tf32=True), Variant("bf16", "bf16"),
+            Variant("bf16 + compile", "bf16", compiled=True))  # fmt: skip
 
 
 def started(method: Method, size: Size) -> Method:
-    """The method in an epoch in which all of it works: BCL's scores are those of uniform losses."""
+    """The method in epoch 2, in which all its parts are in use; BCL's memory has random losses in [0, 1]."""
     if isinstance(method, BCL):
         losses = torch.rand(size.images, generator=torch.Generator().manual_seed(0))
         method.momentum_loss.copy_(losses), method.epochs.fill_(1)
@@ -45,14 +45,14 @@ def started(method: Method, size: Size) -> Method:
 
 
 class Ours:
-    """A turn is an epoch, with its data."""
+    """This project's side: a turn is an epoch, including its data."""
 
-    def __init__(self, method: str, size: Size, device: torch.device, how: How, backend: str) -> None:
-        self.size, self.device, self.how = size, device, how
-        compute = Compute(Precision(how.precision, "channels_last", how.tf32, deterministic=False), device)
+    def __init__(self, method: str, size: Size, device: torch.device, variant: Variant, backend: str) -> None:
+        self.size, self.device, self.variant = size, device, variant
+        compute = Compute(Precision(variant.precision, "channels_last", variant.tf32, deterministic=False), device)
         learner = compute.on_device(started(method_on(method, size, device), size))
         self.loader = loader_of(learner, size, device)
-        if how.compiled:
+        if variant.compiled:
             learner.encoder.compile(backend=backend)
         optimizer = build_optimizer("sgd", learner.parameters(), LR)
         schedule, world = Schedule(10**6, LR, "constant"), World(0, 1, device)
@@ -60,18 +60,18 @@ class Ours:
         self.epochs, self.reporter = itertools.count(2), quiet_reporter(50)
 
     def turn(self) -> None:
-        """A turn."""
-        use(self.how.tf32, search=True)
+        """Train one epoch."""
+        use(self.variant.tf32, search=True)
         epoch = next(self.epochs)
         self.loader.sampler.set_epoch(epoch)
         one_epoch(self.training, epoch, Meters(len(self.loader)), self.reporter)
 
     def close(self) -> None:
-        """Nothing has to be ended."""
+        """Nothing is to be closed; published_side.Published has worker processes."""
 
 
 def loader_of(learner: Method, size: Size, device: torch.device) -> BatchedLoader:
-    """Pairs of views as the method wants them, of images that lie on the device."""
+    """Batches of view pairs as the method needs them, made on the device from images that are already there."""
     views = PretrainViews(size.side, True, boost=learner.boost and Boost(*learner.boost))
     data = AugmentedImages(images_of(size), np.zeros(size.images, np.int64), views, 0, 2)
     if (scores := learner.scores()) is not None:

@@ -1,6 +1,6 @@
-"""The published procedure on a device: benchmarks/published.py's steps, with views made image by image by workers.
+"""The published procedure on a device: benchmarks/published.py's steps, with views made image by image in workers.
 
-Its settings are PyTorch's own: convolutions may take TF32, and cuDNN does not look for its fastest algorithm.
+It keeps PyTorch's defaults: convolutions may use TF32, and cuDNN does not search for its fastest algorithm.
 """
 
 import atexit
@@ -25,7 +25,7 @@ from utils.distributed import cores
 
 
 class Endless(Sampler):
-    """Keys of all samples in a random order, over and over: an epoch that starts no worker anew."""
+    """Keys of all samples in random orders without end, so that workers are not restarted for each epoch."""
 
     def __init__(self, images: int, key: Callable[[int], object]) -> None:
         self.images, self.key, self.generator = images, key, torch.Generator().manual_seed(0)
@@ -36,7 +36,7 @@ class Endless(Sampler):
 
 
 class Numbered(Dataset):
-    """published.TwoViews with the images' numbers."""
+    """published.TwoViews that also returns the images' numbers."""
 
     def __init__(self, images: np.ndarray) -> None:
         self.views = published.TwoViews(images)
@@ -49,34 +49,34 @@ class Numbered(Dataset):
 
 
 def loader_of(method: str, size: Size, device: torch.device, workers: int) -> DataLoader:
-    """Batches of (views [n, 2, 3, S, S], sample ids [n]), and for BCL more behind them."""
+    """Endless batches of (views [n, 2, 3, S, S], sample ids [n]); BCL's have more items after these."""
     images = images_of(size)
-    how = {"batch_size": size.pairs, "pin_memory": device.type == "cuda", "num_workers": min(workers, cores())}
+    settings = {"batch_size": size.pairs, "pin_memory": device.type == "cuda", "num_workers": min(workers, cores())}
     if method != "bcl-d":
         data = Numbered(images)
-        return DataLoader(data, sampler=Endless(len(data), int), **how)
+        return DataLoader(data, sampler=Endless(len(data), int), **settings)
     labels = np.zeros(len(images), np.int64)
     data = AugmentedImages(images, labels, pretrain_transform(size.side, True, 1.0, 0.1), 0, 2)
     data.boost = Boost(2)
     data.set_scores(scores_of(len(images)))
-    return DataLoader(data, sampler=Endless(len(data), lambda index: (1, index)), collate_fn=collate, **how)
+    return DataLoader(data, sampler=Endless(len(data), lambda index: (1, index)), collate_fn=collate, **settings)
 
 
 class Batches:
-    """The batches of loader_of, of which `turn` gives as many as a turn has.
+    """The batches of loader_of, a turn's number of them at a time.
 
-    Between turns the workers are stopped: else they would make the next turn's views in the time of others.
+    Between turns the workers are stopped: else they would make the next turn's views while another side is timed.
     """
 
     def __init__(self, method: str, size: Size, device: torch.device, workers: int) -> None:
         self.steps, before = size.steps, set(multiprocessing.active_children())
         self.iterator = iter(loader_of(method, size, device, workers))
         self.workers = set(multiprocessing.active_children()) - before
-        atexit.register(self._signal, signal.SIGCONT)  # Python waits for them, and who is stopped never ends
+        atexit.register(self._signal, signal.SIGCONT)  # at exit Python waits for them to end
         self._signal(signal.SIGSTOP)
 
     def turn(self) -> Iterator[list[torch.Tensor]]:
-        """The batches of a turn; they are to be taken to the end."""
+        """The batches of one turn; the caller must consume all of them."""
         with self._working():
             yield from itertools.islice(self.iterator, self.steps)
 
@@ -100,7 +100,7 @@ class Batches:
 
 
 class Published:
-    """A turn is so many steps, with their data; `close` ends the workers."""
+    """The published side: a turn is `size.steps` steps including their data; `close` ends the workers."""
 
     def __init__(self, method: str, size: Size, device: torch.device, workers: int) -> None:
         self.device, self.method = device, method
@@ -113,13 +113,13 @@ class Published:
         self.close = self.batches.close
 
     def turn(self) -> None:
-        """A turn."""
+        """Train for one turn."""
         use(tf32=True, search=False)
         for batch in self.batches.turn():
             self.step(batch[0].to(self.device), batch[1])
 
     def step(self, views: torch.Tensor, index: torch.Tensor) -> None:
-        """A step of the method; BCL's writes the images' losses to its memory one by one, as published."""
+        """One update; BCL also writes the losses to its memory one image at a time, as published."""
         if self.method == "simclr":
             published.simclr_step(self.encoder, self.optimizer, views, TEMPERATURE)
         elif self.method == "sdclr":

@@ -1,4 +1,4 @@
-"""The table of a GPU's rows as text."""
+"""The text of a GPU's measurements: a table and the conditions."""
 
 from typing import Any
 
@@ -15,34 +15,34 @@ GiB: the most that tensors held at once."""
 
 
 def table(rows: list[Row]) -> str:
-    """A line a row."""
+    """The rows as text, with a header line."""
     return align([HEAD, *(cells(row) for row in rows)])
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row's words."""
+    """The cells of a row, as text."""
     memory = [None if b is None else b / 2**30 for b in (row.published_bytes, row.our_bytes)]
     numbers = [number(row.published), number(row.ours), number(row.ratio, ".2f"), number(row.share, ".2f")]
     return row.what, row.unit, *numbers, *(number(gib, ".2f") for gib in memory), row.note
 
 
-def number(value: float | None, form: str = ".3g") -> str:
-    """Of a cell; `-` for None."""
-    return "-" if value is None else f"{value:,.0f}" if value >= 1000 else format(value, form)
+def number(value: float | None, spec: str = ".3g") -> str:
+    """The text of a cell; `-` for None."""
+    return "-" if value is None else f"{value:,.0f}" if value >= 1000 else format(value, spec)
 
 
-def report(found: dict[str, Any], rows: list[Row]) -> str:
+def report(content: dict[str, Any], rows: list[Row]) -> str:
     """The text of results/gpu.txt.
 
     Args:
-        found: what the JSON file has besides the rows.
+        content: of the JSON file, without the rows.
     """
-    libraries = ", ".join(f"{name} {version}" for name, version in found["libraries"].items())
-    tests = found["tests"]
+    libraries = ", ".join(f"{name} {version}" for name, version in content["libraries"].items())
+    tests = content["tests"]
     lines = [
-        f"{found['card']}, {libraries}, revision {found['git']}",
+        f"{content['card']}, {libraries}, revision {content['git']}",
         f"tests: {tests['summary']}" if tests else "tests: not run",
-        f"best bfloat16 product: {found['best_tflops']:.4g} TFLOP/s; all in {found['seconds']:.0f} s",
+        f"best bfloat16 product: {content['best_tflops']:.4g} TFLOP/s; all in {content['seconds']:.0f} s",
         "",
         table(rows),
         "",

@@ -1,4 +1,4 @@
-"""What both sides of a comparison on a GPU have in common: sizes, images, networks, switches."""
+"""Settings of both sides of a comparison on a GPU: sizes, images, networks, backend switches."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ LR, TEMPERATURE = 0.01, 0.2
 
 
 class Size(NamedTuple):
-    """model: its network. side: pixels of a view. pairs: of a step. steps: of a turn, which is an epoch here."""
+    """model: the network. side: pixels of a view. pairs: of views in a step. steps: of a turn, which is one epoch."""
 
     model: str
     side: int
@@ -23,12 +23,12 @@ class Size(NamedTuple):
 
     @property
     def images(self) -> int:
-        """Of the list."""
+        """The number of images in an epoch."""
         return self.pairs * self.steps
 
     @property
     def stem(self) -> str:
-        """Of the network."""
+        """The stem of the network."""
         return "imagenet" if self.side > 64 else "cifar"
 
     def __str__(self) -> str:
@@ -36,8 +36,12 @@ class Size(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is measured: sizes of networks; pairs of NT-Xent; rows of the best product; rounds that count; the backend
-    that compiles networks; processes that make the published procedure's views, at most one per core."""
+    """What is measured.
+
+    sizes: of the pre-trainings. losses: pairs of views in NT-Xent. products: rows of the matrices of which the fastest
+    product is searched. rounds: that are evaluated. backend: of torch.compile. workers: processes that make the
+    published procedure's views, at most one per core.
+    """
 
     sizes: tuple[Size, ...]
     losses: tuple[int, ...]
@@ -55,20 +59,20 @@ METHODS = ("simclr", "sdclr", "bcl-d")
 
 
 def images_of(size: Size) -> np.ndarray:
-    """[N, S, S, 3] uint8, pieces of photographs."""
+    """Crops of photographs, [N, S, S, 3] uint8."""
     return patches(size.images, size.side)
 
 
 def scores_of(images: int) -> torch.Tensor:
-    """BCL's scores [N] of images whose losses are uniform."""
+    """BCL's memorisation scores [N] of images with random losses in [0, 1]."""
     return memorisation_score(torch.rand(images, generator=torch.Generator().manual_seed(0)))
 
 
 def method_on(method: str, size: Size, device: torch.device) -> Method:
-    """A method on a device, with its published settings, ready to train."""
+    """A method with its published settings, on a device and in training mode."""
     return built(method, size.images, size.model, size.stem).to(device).train()
 
 
 def use(tf32: bool, search: bool) -> None:
-    """Whether CUDA's convolutions take TF32, and whether cuDNN looks for its fastest algorithm. Products never do."""
+    """Set whether convolutions may use TF32 (matrix products never do) and cuDNN searches for its fastest algorithm."""
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = tf32, search

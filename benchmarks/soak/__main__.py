@@ -1,14 +1,15 @@
-"""What a long run meets, many times from a seed: kills, damaged checkpoints, bad input; and whether memory grows.
+"""Stress tests from a seed: runs that are killed, damaged checkpoints, bad input; and whether memory grows.
 
     python -m benchmarks.soak [--quick] [--seed 0] [--only kills ...] [--out FILE]      or     make soak
 
-- kills: a pre-training on digits (SimCLR, SDCLR, BCL-I, BCL-D; a seed and --save_steps of its own) is ended by SIGKILL
-  at a random moment and resumed; it must end with the weights, optimizer and memory of an undisturbed run, bit for bit.
-  `pairs` is the same with two processes: both die, or the main one, and the launcher ends the other.
-- damage: checkpoints are truncated or have bytes changed; the previous one is used and the run ends as the
-  undisturbed one, or the file is refused by name.
+- kills: a pre-training on digits (SimCLR, SDCLR, BCL-I, BCL-D; with random --seed and --save_steps) is ended by SIGKILL
+  at a random moment and resumed. Its weights, optimizer state and memory of losses must equal those of an undisturbed
+  run bit for bit.
+- pairs: the same with two processes. Either both are killed, or the main one, and the launcher ends the other.
+- damage: checkpoints are truncated or have bytes changed. Either the previous checkpoint is used and the run ends like
+  the undisturbed one, or the error message names the damaged file.
 - input: benchmarks/soak/input.py.
-- memory: the resident memory of 300 epochs, last quarter against second.
+- memory: resident memory in 300 epochs; the mean of the last quarter is compared with that of the second.
 """
 
 import argparse
@@ -42,11 +43,11 @@ METHODS = {"simclr": [], "sdclr": SDCLR, "bcl-i": ["--bcl"], "bcl-d": [*SDCLR, "
 COMMON = ["--dataset", "digits", "--trainSplit", D_I, "--model", "res20_s", "--batch_size", "128", "--output_ch", "16"]
 COMMON += ["--optimizer", "sgd", "--lr", "0.5", "--temperature", "0.2", "--print_freq", "1", "--save_freq", "1000"]
 PROBE = ["--dataset", "digits", "--model", "res20_s", "--cvt_state_dict", "--epochs", "1", "--fixto", "layer4"]
-Outcome = str  # "" where it is as it must be, else what is wrong
+Outcome = str  # what is wrong with a case; "" if nothing is
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen:
-    """A script of the project in `folder`, one thread in each process."""
+    """Start a script of the project in `folder`, with one thread in each process."""
     variables = environment(PYTHONPATH=str(PROJECT), OMP_NUM_THREADS="1")
     return subprocess.Popen(
         [python(), *words], cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -54,26 +55,26 @@ def start(folder: Path, *words: str) -> subprocess.Popen:
 
 
 def finish(folder: Path, *words: str) -> tuple[int, str]:
-    """Its exit code, and what it said on stderr."""
+    """Run a script to its end; its exit code and stderr."""
     process = start(folder, *words)
-    said = process.communicate(timeout=300)
-    return process.returncode, said[1]
+    _, stderr = process.communicate(timeout=300)
+    return process.returncode, stderr
 
 
 def processes(folder: Path) -> list[int]:
-    """Those that run in a folder."""
-    found = []
+    """The ids of the processes that run in a folder."""
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if (entry / "cwd").resolve() == folder:
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 def end(folder: Path, only: int | None = None) -> None:
-    """SIGKILL to the processes that run in a folder, or to one of them; back when they are gone.
+    """Send SIGKILL to the processes that run in a folder, or to one of them; returns when they are gone.
 
-    A launcher may start another one meanwhile, which would live on without it: they are looked for until none is left.
+    A launcher may start another process before it dies, which would outlive it; so they are searched for repeatedly.
     """
     while pids := [pid for pid in processes(folder) if only in (None, pid)]:
         for pid in pids:
@@ -83,18 +84,15 @@ def end(folder: Path, only: int | None = None) -> None:
 
 
 def difference(a: Path, b: Path) -> Outcome:
-    """Of two model.pt: weights, optimizer, BCL's memory, random numbers."""
-    one, other = (read_checkpoint(path / "model.pt") for path in (a, b))
-    names = {
-        name
-        for name in ("epoch", "state_dict", "optim", "memory", "random")
-        if not same(one.get(name), other.get(name))
-    }
+    """What differs in the model.pt of two folders: weights, optimizer, BCL's memory, random number states."""
+    first, second = (read_checkpoint(path / "model.pt") for path in (a, b))
+    compared = ("epoch", "state_dict", "optim", "memory", "random")
+    names = {name for name in compared if not same(first.get(name), second.get(name))}
     return f"{', '.join(sorted(names))} differ" if names else ""
 
 
 def same(a: object, b: object) -> bool:
-    """Bit for bit."""
+    """Whether two values are equal bit for bit."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and torch.equal(a, b)
     if isinstance(a, dict):
@@ -105,20 +103,20 @@ def same(a: object, b: object) -> bool:
 
 
 def kill(seed: int, folder: Path, several: bool) -> Outcome:
-    """One run that is killed, and resumed until it is through."""
+    """A run that is killed, then resumed to its end; several: of two processes."""
     rng = random.Random(f"{several}/{seed}")
     method = list(METHODS)[seed % len(METHODS)]
     options = [*COMMON, *METHODS[method], "--seed", str(rng.randrange(1000)), "--epochs", "4"]
     script = ["-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={20000 + rng.randrange(20000)}"] * several
     script += [str(PROJECT / "train_simCLR.py")]
     began = time.perf_counter()
-    code, said = finish(folder, *script, "whole", *options)
+    code, stderr = finish(folder, *script, "whole", *options)
     seconds = time.perf_counter() - began
     if code:
-        return f"undisturbed: {said}"
+        return f"undisturbed: {stderr}"
     options += ["--save_steps", str(rng.randrange(4))]
     killed = False
-    while not killed:  # it may be through before its moment
+    while not killed:  # a run may end before the moment to kill it
         shutil.rmtree(folder / "checkpoints" / "parts", ignore_errors=True)
         process = start(folder, *script, "parts", *options)
         try:
@@ -126,15 +124,15 @@ def kill(seed: int, folder: Path, several: bool) -> Outcome:
         except subprocess.TimeoutExpired:
             killed = True
             lock = folder / "checkpoints" / "parts" / "lock"
-            one = several and lock.exists() and lock.read_text() and rng.random() < 0.5
-            end(folder, int(lock.read_text().split()[1]) if one else None)
+            main_alone = several and lock.exists() and lock.read_text() and rng.random() < 0.5
+            end(folder, int(lock.read_text().split()[1]) if main_alone else None)
             process.communicate(timeout=120)
-    code, said = finish(folder, *script, "parts", *options, "--resume")
+    code, stderr = finish(folder, *script, "parts", *options, "--resume")
     if code:
-        return f"{method}, resumed: {said}"
-    what = difference(folder / "checkpoints" / "whole", folder / "checkpoints" / "parts")
+        return f"{method}, resumed: {stderr}"
+    different = difference(folder / "checkpoints" / "whole", folder / "checkpoints" / "parts")
     left = [p.name for p in (folder / "checkpoints" / "parts").iterdir() if p.name.startswith(".") or p.name == "lock"]
-    return "; ".join(filter(None, [what, f"left {left}" if left else ""])) and f"{method}: {what} {left}"
+    return f"{method}: {different} {left}" if different or left else ""
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
@@ -148,31 +146,30 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 
 
 def damage(seed: int, folder: Path, good: Path) -> Outcome:
-    """A run, or a probe, that meets damaged checkpoints; `good` has a stopped run and the whole one."""
+    """A run or a probe with damaged checkpoints. good: the folder of stopped_run."""
     rng, script = random.Random(f"damage/{seed}"), str(PROJECT / "train_simCLR.py")
-    own = folder / "checkpoints" / "run"
-    shutil.copytree(good / "checkpoints" / "parts", own)
-    files = [own / "model.pt"] + [own / "model.previous.pt"] * (seed % 4 == 1)
+    run = folder / "checkpoints" / "run"
+    shutil.copytree(good / "checkpoints" / "parts", run)
+    files = [run / "model.pt"] + [run / "model.previous.pt"] * (seed % 4 == 1)
     for file in files:
         file.write_bytes(damaged(file.read_bytes(), rng))
     if seed % 4 == 2:
-        code, said = finish(
-            folder, str(PROJECT / "train_cifar.py"), "run", *PROBE, "--checkpoint", str(own / "model.pt")
-        )
+        probe = [str(PROJECT / "train_cifar.py"), "run", *PROBE, "--checkpoint", str(run / "model.pt")]
+        code, stderr = finish(folder, *probe)
     else:
-        code, said = finish(folder, script, "run", *COMMON, *METHODS["bcl-d"], "--epochs", "3", "--resume")
+        code, stderr = finish(folder, script, "run", *COMMON, *METHODS["bcl-d"], "--epochs", "3", "--resume")
     if len(files) == 2 or seed % 4 == 2:
-        refused = code == 2 and "model.pt" in said and len(said.splitlines()) == 1
-        return "" if refused else f"not refused: {code} {said}"
-    if code or "model.previous.pt" not in (own / "log.txt").read_text():
-        return f"the one before was not used: {said}"
-    return difference(good / "checkpoints" / "whole", own)
+        refused = code == 2 and "model.pt" in stderr and len(stderr.splitlines()) == 1
+        return "" if refused else f"not refused: {code} {stderr}"
+    if code or "model.previous.pt" not in (run / "log.txt").read_text():
+        return f"the one before was not used: {stderr}"
+    return difference(good / "checkpoints" / "whole", run)
 
 
 def stopped_run(folder: Path) -> None:
-    """`whole`, and `parts`, which was stopped within its second epoch."""
+    """Make two runs in a folder: `whole`, and `parts`, which was stopped within its second epoch."""
     script, options = str(PROJECT / "train_simCLR.py"), [*COMMON, *METHODS["bcl-d"], "--epochs", "3"]
-    code, said = finish(folder, script, "whole", *options)
+    code, stderr = finish(folder, script, "whole", *options)
     process = start(folder, script, "parts", *options, "--save_steps", "1")
     for line in process.stdout:
         if line.startswith("Epoch: [2][2"):
@@ -180,30 +177,29 @@ def stopped_run(folder: Path) -> None:
     os.kill(int((folder / "checkpoints" / "parts" / "lock").read_text().split()[1]), signal.SIGTERM)
     process.communicate(timeout=60)
     if code or process.returncode != 143:
-        raise InputError(f"the runs to damage cannot be made: {said}")
+        raise InputError(f"the runs to damage cannot be made: {stderr}")
 
 
 def growth(folder: Path, epochs: int) -> tuple[float, float]:
-    """Resident memory of an SDCLR run with BCL, MiB: mean over its second and its last quarter."""
-    process = start(
-        folder, str(PROJECT / "train_simCLR.py"), "run", *COMMON, *METHODS["bcl-d"], "--epochs", str(epochs)
-    )
-    pid, found = None, {}
+    """Resident memory of an SDCLR run with BCL in MiB: mean over its second and over its last quarter."""
+    script, options = str(PROJECT / "train_simCLR.py"), [*COMMON, *METHODS["bcl-d"], "--epochs", str(epochs)]
+    process = start(folder, script, "run", *options)
+    pid, resident = None, {}  # epoch -> MiB
     for line in process.stdout:
         if line.startswith("Epoch: ["):
             pid = pid or int((folder / "checkpoints" / "run" / "lock").read_text().split()[1])
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-            found[int(line.split("[")[1].split("]")[0])] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-    if process.wait() or len(found) != epochs:
+            resident[int(line.split("[")[1].split("]")[0])] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    if process.wait() or len(resident) != epochs:
         raise InputError(f"the run of {epochs} epochs failed: {process.stderr.read()}")
     quarters = ((epochs // 4, epochs // 2), (epochs - epochs // 4, epochs))
-    return tuple(sum(found[e + 1] for e in range(*q)) / (q[1] - q[0]) for q in quarters)
+    return tuple(sum(resident[e + 1] for e in range(*q)) / (q[1] - q[0]) for q in quarters)
 
 
 def many(case: Callable[[int, Path], Outcome], numbers: range, scratch: Path, at_once: int) -> Iterator[str]:
-    """What is wrong with each case that is not as it must be; each has a folder of its own."""
+    """Run cases, `at_once` of them at a time, each in a folder of its own; a line for each that went wrong."""
 
-    def one(number: int) -> Outcome:
+    def run_case(number: int) -> Outcome:
         with tempfile.TemporaryDirectory(prefix=f"{number}-", dir=scratch) as name:
             try:
                 return case(number, Path(name).resolve())
@@ -211,13 +207,13 @@ def many(case: Callable[[int, Path], Outcome], numbers: range, scratch: Path, at
                 return f"{type(error).__name__}: {error}"
 
     with ThreadPoolExecutor(at_once) as workers:
-        for number, wrong in zip(numbers, workers.map(one, numbers), strict=True):
+        for number, wrong in zip(numbers, workers.map(run_case, numbers), strict=True):
             if wrong:
                 yield f"  case {number}: {wrong}"
 
 
 def parse() -> argparse.Namespace:
-    """The flags."""
+    """The options; raises InputError for a bad one."""
     parser = Parser(__doc__)
     parser.prog = "python -m benchmarks.soak"  # before Python 3.14 --help would say __main__.py
     parser.add_flag("--quick", help="a tenth of it")
@@ -227,28 +223,28 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def kills(seed: int, share: int, scratch: Path) -> tuple[str, list[str]]:
-    n = 50 // share
+def kills(seed: int, divisor: int, scratch: Path) -> tuple[str, list[str]]:
+    n = 50 // divisor
     wrong = list(many(lambda i, f: kill(i, f, False), range(seed, seed + n), scratch, min(2, cores())))
     return f"{n - len(wrong)} of {n} runs killed by SIGKILL at a random moment ended as the undisturbed ones", wrong
 
 
-def pairs(seed: int, share: int, scratch: Path) -> tuple[str, list[str]]:
-    n = max(2, 10 // share)
+def pairs(seed: int, divisor: int, scratch: Path) -> tuple[str, list[str]]:
+    n = max(2, 10 // divisor)
     wrong = list(many(lambda i, f: kill(i, f, True), range(seed, seed + n), scratch, 1))
     return f"{n - len(wrong)} of {n} such runs of two processes", wrong
 
 
-def damages(seed: int, share: int, scratch: Path) -> tuple[str, list[str]]:
-    n, good = 200 // share, scratch / "good"
+def damages(seed: int, divisor: int, scratch: Path) -> tuple[str, list[str]]:
+    n, good = 200 // divisor, scratch / "good"
     good.mkdir()
     stopped_run(good)
     wrong = list(many(lambda i, f: damage(i, f, good), range(seed, seed + n), scratch, min(2, cores())))
     return f"{n - len(wrong)} of {n} damaged checkpoints: the one before was used, or they were refused by name", wrong
 
 
-def inputs(seed: int, share: int, scratch: Path) -> tuple[str, list[str]]:
-    n = 500 // share
+def inputs(seed: int, divisor: int, scratch: Path) -> tuple[str, list[str]]:
+    n = 500 // divisor
     command = [sys.executable, "-m", "benchmarks.soak.input", "--cases", str(n), "--seed", str(seed)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     lines = done.stdout.splitlines()
@@ -256,18 +252,19 @@ def inputs(seed: int, share: int, scratch: Path) -> tuple[str, list[str]]:
     return f"{n - len(failed)} of {n} bad command lines, lists, images, archives: one line, exit code 2", failed
 
 
-def memory(seed: int, share: int, scratch: Path) -> tuple[str, list[str]]:
-    epochs = max(40, 300 // share)
+def memory(seed: int, divisor: int, scratch: Path) -> tuple[str, list[str]]:
+    epochs = max(40, 300 // divisor)
     folder = scratch / "memory"
     folder.mkdir()
     second, last = growth(folder.resolve(), epochs)
     change = last / second - 1
-    told = (
+    summary = (
         f"memory over {epochs} epochs: {second:.1f} MiB in the second quarter, {last:.1f} in the last ({change:+.2%})"
     )
-    return told, [] if abs(change) < 0.02 else ["  more than 2%"]
+    return summary, [] if abs(change) < 0.02 else ["  more than 2%"]
 
 
+# Name -> function of (seed, divisor of the number of cases, scratch folder) -> summary, lines of what is wrong.
 PARTS = {"kills": kills, "pairs": pairs, "damage": damages, "input": inputs, "memory": memory}
 
 
@@ -276,9 +273,9 @@ def main() -> None:
     for name in args.only:
         start_of_part = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
-            told, wrong = PARTS[name](args.seed, 10 if args.quick else 1, Path(scratch).resolve())
+            summary, wrong = PARTS[name](args.seed, 10 if args.quick else 1, Path(scratch).resolve())
         failed += len(wrong)
-        lines += [f"{told}; {time.perf_counter() - start_of_part:.0f} s", *wrong]
+        lines += [f"{summary}; {time.perf_counter() - start_of_part:.0f} s", *wrong]
         print("\n".join(lines[-1 - len(wrong) :]), flush=True)
     made = provenance()
     lines.append(

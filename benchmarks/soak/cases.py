@@ -1,4 +1,4 @@
-"""The kinds of bad input of benchmarks/soak/input.py: each function prepares a folder and returns a command."""
+"""The kinds of bad input for benchmarks/soak/input.py: each function prepares a folder and returns a command."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ FILES = ["--dataset", "imagenet-100", "--model", "res10", "--image_size", "32", 
 
 @dataclass(frozen=True)
 class Pool:
-    """A copy of the project, a tree of image files, a list of its training images, and a good checkpoint (res20_s)."""
+    """Good files to damage: a copy of the project, a tree of images, its training list, a checkpoint (res20_s)."""
 
     project: Path
     tree: Path
@@ -28,11 +28,11 @@ class Pool:
     checkpoint: Path
 
     def good_run(self) -> list[str]:
-        """The command of the good checkpoint."""
+        """The command that makes the good checkpoint."""
         return ["train_simCLR.py", "run", *DIGITS, "--trainSplit", SPLIT, "--output_ch", "16", "--epochs", "0"]
 
     def command(self, script: str) -> list[str]:
-        """A command that is right and quick."""
+        """A right and quick command of a script."""
         scripts = {
             "train_simCLR.py": [*DIGITS, "--trainSplit", SPLIT, "--output_ch", "16", "--epochs", "0"],
             "train_cifar.py": [*DIGITS, "--trainSplit", f"{IN_SPLIT}/digits_split1_S_b.npy", "--epochs", "1"],
@@ -54,6 +54,7 @@ class Pool:
 
 
 def _surroundings(folder: Path) -> None:
+    """Make a folder, a file and a pipe, to which bad paths of a command may lead."""
     (folder / "folder").mkdir()
     (folder / "file").write_bytes(b"what was here")
     os.mkfifo(folder / "fifo")
@@ -63,19 +64,19 @@ def command_line(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
     """A right command with one thing made wrong."""
     _surroundings(folder)
     script = rng.choice(list(OPTIONS))
-    words, how = pool.command(script), rng.choice(["value"] * 5 + ["unknown", "missing", "junk", "extra", "twice"])
+    words, mistake = pool.command(script), rng.choice(["value"] * 5 + ["unknown", "missing", "junk", "extra", "twice"])
     option = rng.choice([o for o, values in OPTIONS[script].items() if values])
-    if how == "unknown":
+    if mistake == "unknown":
         unknown = rng.choice(
             ["--nonsense", "--epoch", "-z", "---", "--Epochs", "--lr\u2028x", "--=", "--\x1b[2J", "-é"]
         )
         return [*words, unknown, *rng.choice([[], ["1"]])]
-    if how == "missing":
+    if mistake == "missing":
         return [*words, option + "=" if option in ("--LT", "--overwrite") else option] if (
             OPTIONS[script][option] is not FLAG) else [*words, f"{option}="]  # fmt: skip
-    if how == "junk":
+    if mistake == "junk":
         return [*words, f"{option}={_junk(rng)}"]
-    if how == "extra":
+    if mistake == "extra":
         return [*words, _junk(rng), _junk(rng)]
     value = rng.choice(OPTIONS[script][option])
     return [*words, f"{option}={value}"] if value.startswith("-") or rng.random() < 0.5 else [*words, option, value]
@@ -87,14 +88,14 @@ def _junk(rng: random.Random) -> str:
 
 
 def contradiction(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
-    """Flags that do not go together, or ask for more than there is."""
+    """Flags that contradict each other, or need what is not there."""
     _surroundings(folder)
     script, *flags = rng.choice(CONTRADICTIONS)
     return [*pool.command(script), *(str(pool.checkpoint) if word == "CHECKPOINT" else word for word in flags)]
 
 
 def experiment(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
-    """A name that leads out of --save-dir, or is none."""
+    """A name of an experiment that leads out of --save-dir, or is not allowed."""
     script = rng.choice(["train_simCLR.py", "train_cifar.py", "train_imagenet.py"])
     words = pool.command(script)
     words[1] = rng.choice(EXPERIMENTS)
@@ -130,6 +131,7 @@ def path_list(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
 
 
 def _on_files(rng: random.Random, name: str, data: Path, pool: Pool) -> list[str]:
+    """A command that trains on the image files of a list."""
     script = rng.choice(["train_simCLR.py", "train_imagenet.py", "train_imagenet.py"])
     words = [script, "run", *FILES, "--data", str(data), "--epochs", "1", "--augment", rng.choice(["opencv", "pillow"])]
     if script == "train_simCLR.py":
@@ -138,47 +140,47 @@ def _on_files(rng: random.Random, name: str, data: Path, pool: Pool) -> list[str
 
 
 def image(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
-    """A file that is no image, of the training or of the validation list."""
+    """A bad image file in the training or the validation list."""
     shutil.copytree(pool.tree, folder / "tree")
     (folder / "list.txt").write_text(pool.lines)
     words = _on_files(rng, "list.txt", Path("tree"), pool)
-    held = (pool.project / "split" / "imagenet-100" / "ImageNet_100_val.txt").read_text()
-    lines = held if words[0] == "train_imagenet.py" and rng.random() < 0.5 else pool.lines
+    held_out = (pool.project / "split" / "imagenet-100" / "ImageNet_100_val.txt").read_text()
+    lines = held_out if words[0] == "train_imagenet.py" and rng.random() < 0.5 else pool.lines
     file = folder / "tree" / rng.choice(lines.splitlines()).split()[0]
     content = files.image(rng, file.read_bytes())
     file.unlink()
-    odd = rng.random()
-    if odd < 0.02:
+    draw = rng.random()
+    if draw < 0.02:
         file.mkdir()
-    elif odd < 0.04:
+    elif draw < 0.04:
         os.mkfifo(file)
-    elif odd < 0.06:
+    elif draw < 0.06:
         file.symlink_to(rng.choice(["none", file.name, "/dev/zero", "/dev/random"]))
-    elif odd > 0.08:
+    elif draw > 0.08:  # else it is missing
         file.write_bytes(content)
     return words
 
 
 def checkpoint(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
-    """A bad checkpoint to start from, to resume, to evaluate, or to take features with."""
+    """A bad checkpoint to start from, to resume, to evaluate, or to extract features with."""
     make = people.checkpoint if rng.random() < 0.4 else files.checkpoint
     (folder / "c.pt").write_bytes(make(rng, pool.checkpoint))
     script = rng.choice(
-        ["train_simCLR.py", "train_simCLR.py resume", "train_cifar.py", "train_cifar.py own", "features.save"]
+        ["train_simCLR.py", "train_simCLR.py resume", "train_cifar.py", "train_cifar.py probe", "features.save"]
     )
     words = pool.command(script.split()[0])
     if "resume" in script:
         return [*words, "--resume", "--epochs", "1", "--checkpoint", "c.pt"]
-    if "own" in script:
-        own = folder / "checkpoints_tune" / "run" / rng.choice(["model.pt", "best_model.pt"])
-        own.parent.mkdir(parents=True)
-        (folder / "c.pt").replace(own)
-        return [*words, "--resume" if own.name == "model.pt" else "--test_only"]
+    if "probe" in script:
+        probe = folder / "checkpoints_tune" / "run" / rng.choice(["model.pt", "best_model.pt"])
+        probe.parent.mkdir(parents=True)
+        (folder / "c.pt").replace(probe)
+        return [*words, "--resume" if probe.name == "model.pt" else "--test_only"]
     return [*words, "--checkpoint", "c.pt", *(["--cvt_state_dict"] if "cifar" in script else [])]
 
 
 def archive(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
-    """A bad archive of checkpoints, a bad ledger of them, or a bad archive of images."""
+    """A bad archive of pretrained checkpoints, a bad ledger of those, or a bad archive of images."""
     (folder / "a.zip").write_bytes(files.archive(rng))
     if rng.random() < 0.3:
         (folder / "checkpoints").mkdir()
@@ -202,38 +204,38 @@ def results(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
     texts = [json.dumps({**good, rng.choice(list(good)): rng.choice(values)}), "[" * 100_000, "{", "null", "1" * 5000,
              json.dumps({**good, "departs": {"\ud800": [1, 2]}, "per_class": []}),
              '{"per_class": ' + "[" * 99_999]  # fmt: skip
-    how = rng.choice(["json", "json", "damaged", "junk", "log", "fifo"])
+    mistake = rng.choice(["json", "json", "damaged", "junk", "log", "fifo"])
     numbers = rng.choices(["1", "x", "nan", "1e999", "-3", "²"], k=rng.choice([9, 10]))
     log = f"Each class acc is {' '.join(numbers)}\n"
-    if how == "fifo":
+    if mistake == "fifo":
         os.mkfifo(run / rng.choice(["results.json", "log.txt"]))
-    elif how == "log":
+    elif mistake == "log":
         (run / "log.txt").write_text(log + "On the best_model, test tacc is 1\n")
     else:
         contents = {"json": rng.choice(texts).encode(), "damaged": files.damaged(rng, json.dumps(good).encode()),
                     "junk": files.junk(rng)}  # fmt: skip
-        (run / "results.json").write_bytes(contents[how])
+        (run / "results.json").write_bytes(contents[mistake])
     return ["exp_analyse.py", "--dataset", "digits", "--LT"]
 
 
 def image_tree(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
-    """A tree of images that other programs were at."""
+    """An image tree that a user or another program has changed."""
     return people.image_tree(rng, folder, pool.tree)
 
 
 def variables(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
-    """Variables of a launcher that is none."""
+    """Invalid environment variables of a launcher."""
     return people.variables(rng, pool.command(rng.choice(["train_simCLR.py", "train_imagenet.py", "train_cifar.py"])))
 
 
 def data_set(rng: random.Random, folder: Path, pool: Pool) -> list[str]:
     """A bad folder of Fashion-MNIST or CIFAR."""
     content = files.idx(rng)
-    dot, where = rng.choice("-."), folder / rng.choice([".", "raw", "FashionMNIST/raw"])
-    where.mkdir(parents=True, exist_ok=True)
-    for part in (f"train-images{dot}idx3-ubyte", f"train-labels{dot}idx1-ubyte"):
+    separator, target = rng.choice("-."), folder / rng.choice([".", "raw", "FashionMNIST/raw"])
+    target.mkdir(parents=True, exist_ok=True)
+    for part in (f"train-images{separator}idx3-ubyte", f"train-labels{separator}idx1-ubyte"):
         packed = rng.random() < 0.5
-        (where / (part + ".gz" * packed)).write_bytes(gzip.compress(content, 1) if packed else content[: 1 << 20])
+        (target / (part + ".gz" * packed)).write_bytes(gzip.compress(content, 1) if packed else content[: 1 << 20])
     (folder / "cifar-10-batches-py").mkdir()
     for i in range(1, 6):
         (folder / "cifar-10-batches-py" / f"data_batch_{i}").write_bytes(files.junk(rng))

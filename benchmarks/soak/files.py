@@ -26,26 +26,26 @@ class Evil:
 
 
 def damaged(rng: random.Random, content: bytes, first: int = 0) -> bytes:
-    """Cut short, or with bytes changed, put in or taken out, at random places from byte `first` on."""
+    """Truncated, or with bytes changed, inserted or removed, at random positions from byte `first` on."""
     out = bytearray(content)
-    how = rng.choice(["cut", "cut", "flip", "flip", "many", "insert", "remove", "tail"])
-    where = rng.randrange(first, max(len(out), first + 1))
-    if how == "cut":
-        return bytes(out[:where])
-    if how == "tail":
-        return bytes(out[:where] + rng.randbytes(len(out) - where))
-    if how == "insert":
-        return bytes(out[:where] + rng.randbytes(rng.choice([1, 2, 100])) + out[where:])
-    if how == "remove":
-        return bytes(out[:where] + out[where + rng.choice([1, 2, 100]) :])
-    for _ in range(rng.choice([1, 3]) if how == "flip" else 50):
+    mistake = rng.choice(["cut", "cut", "flip", "flip", "many", "insert", "remove", "tail"])
+    at = rng.randrange(first, max(len(out), first + 1))
+    if mistake == "cut":
+        return bytes(out[:at])
+    if mistake == "tail":
+        return bytes(out[:at] + rng.randbytes(len(out) - at))
+    if mistake == "insert":
+        return bytes(out[:at] + rng.randbytes(rng.choice([1, 2, 100])) + out[at:])
+    if mistake == "remove":
+        return bytes(out[:at] + out[at + rng.choice([1, 2, 100]) :])
+    for _ in range(rng.choice([1, 3]) if mistake == "flip" else 50):
         if out:
             out[rng.randrange(min(first, len(out) - 1), len(out))] ^= rng.randrange(1, 256)
     return bytes(out)
 
 
 def junk(rng: random.Random) -> bytes:
-    """Nothing, noise, text or another format."""
+    """No bytes, random bytes, text, or a file of another format."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a", "b")
@@ -55,13 +55,13 @@ def junk(rng: random.Random) -> bytes:
 
 
 def npy_header(text: str, data: bytes = b"", version: tuple[int, int] = (1, 0)) -> bytes:
-    """A .npy file with this header as it stands."""
+    """A .npy file with exactly this header."""
     raw = text.encode("latin1" if version < (3, 0) else "utf8", "replace")
     return b"\x93NUMPY" + bytes(version) + struct.pack("<H" if version == (1, 0) else "<I", len(raw)) + raw + data
 
 
 def npy(rng: random.Random, size: int) -> bytes:
-    """A .npy list that is none for a data set of `size` images."""
+    """A .npy file that is not a valid list for a data set of `size` images."""
     low = rng.randrange(1, size - 9)
     arrays = [
         [low, -rng.randrange(1, 2**31)], [low, size + rng.choice([0, 1, 2**31, 2**62])], [low, low], [low + 0.5, 1],
@@ -80,26 +80,26 @@ def npy(rng: random.Random, size: int) -> bytes:
         "L\n", header.format("'<i8'", "False", "3"), header.format("''", "False", "(1,)"), "{'descr': '" + "x" * 3000,
         header.format("'<i8'", "False", "(" + "1," * 99 + ")"), header.format(str([("a", "<i8")] * 2), "0", "(1,)"),
     ]  # fmt: skip
-    how = rng.choice(["array", "array", "header", "damaged", "junk", "npz"])
-    if how == "header":
+    mistake = rng.choice(["array", "array", "header", "damaged", "junk", "npz"])
+    if mistake == "header":
         return npy_header(
             rng.choice(headers), rng.randbytes(rng.choice([0, 7, 24])), rng.choice([(1, 0), (2, 0), (3, 0), (9, 9)])
         )
-    if how == "junk":
+    if mistake == "junk":
         return junk(rng)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if how == "npz":
+        if mistake == "npz":
             np.savez(buffer, np.arange(3))
         else:
             good = np.arange(low, low + 9)
-            np.save(buffer, good if how == "damaged" else np.asarray(rng.choice(arrays)), allow_pickle=True)
-    return damaged(rng, buffer.getvalue()) if how == "damaged" else buffer.getvalue()
+            np.save(buffer, good if mistake == "damaged" else np.asarray(rng.choice(arrays)), allow_pickle=True)
+    return damaged(rng, buffer.getvalue()) if mistake == "damaged" else buffer.getvalue()
 
 
 def path_list(rng: random.Random, good: str) -> bytes:
-    """A list of image files that is none."""
+    """A text file that is not a valid list of image files."""
     lines = good.splitlines()
     name, i = lines[0].split()[0], rng.randrange(len(lines))
     bad = [
@@ -110,18 +110,18 @@ def path_list(rng: random.Random, good: str) -> bytes:
         f"{name} {JUNK}", f". {0}", f"./ {0}", f"{'../' * 50}etc/passwd 0", f"{name} 1 2 -3", f"{name} ²", "~/x.jpg",
         f"\x1b[2J{name}", f"C:\\x.jpg {200}", f"\x07 \x1b {999}",
     ]  # fmt: skip
-    how = rng.choice(["line", "line", "line", "line", "junk", "bytes", "utf-16", "one line", "no labels", "absent"])
-    if how == "line":
+    mistake = rng.choice(["line", "line", "line", "line", "junk", "bytes", "utf-16", "one line", "no labels", "absent"])
+    if mistake == "line":
         lines.insert(i, rng.choice(bad))
         return "\n".join(lines).encode()
     wholes = {"junk": junk(rng), "utf-16": good.encode("utf-16"), "no labels": good.replace(" ", "_").encode(),
               "one line": good.replace("\n", " ").encode() + b"x", "bytes": damaged(rng, good.encode()) + b"\xff\xfe",
               "absent": "".join(f"no\x1b/{'x' * rng.choice([9, 300])}{i} 0\n" for i in range(9)).encode()}  # fmt: skip
-    return wholes[how]
+    return wholes[mistake]
 
 
 def png(width: int, height: int, data: bytes | None = None) -> bytes:
-    """A PNG file whose header says that size; its pixels are black, or these compressed ones."""
+    """A PNG file with this size in its header; its pixel data is `data` if given, else that of a black image."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -132,23 +132,20 @@ def png(width: int, height: int, data: bytes | None = None) -> bytes:
 
 
 def image(rng: random.Random, good: bytes) -> bytes:
-    """A file that is no whole JPEG or PNG image, or a bomb; now and then one that decodes all the same."""
-    how = rng.choice(["damaged"] * 6 + ["junk", "format", "size", "bomb", "eps"])
-    if how == "damaged":
+    """A damaged image, another format or a decompression bomb; some of them decode nevertheless."""
+    mistake = rng.choice(["damaged"] * 6 + ["junk", "format", "size", "bomb", "eps"])
+    if mistake == "damaged":
         return damaged(rng, good)
-    if how == "junk":
+    if mistake == "junk":
         return junk(rng)
-    if how == "size":  # the JPEG's header claims another one
-        where = good.index(b"\xff\xc0") + 5
-        return (
-            good[:where]
-            + struct.pack(">HH", *rng.choice([(65500, 65500), (0, 9), (9, 0), (20_000, 9_000)]))
-            + good[where + 4 :]
-        )
-    if how == "bomb":
+    if mistake == "size":  # another one in the JPEG's header
+        at = good.index(b"\xff\xc0") + 5
+        size = struct.pack(">HH", *rng.choice([(65500, 65500), (0, 9), (9, 0), (20_000, 9_000)]))
+        return good[:at] + size + good[at + 4 :]
+    if mistake == "bomb":
         return rng.choice([png(100_000, 100_000, b""), png(12_000, 12_000), png(20_000, 1), png(2**31 - 1, 1, b""),
                            png(1, 60_000), png(9_999, 9_999, zlib.compress(b"")), png(0, 0, b"")])  # fmt: skip
-    if how == "eps":  # Pillow gives it to Ghostscript
+    if mistake == "eps":  # which Pillow would run in Ghostscript
         return (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(executed) (w) file closefile\nshowpage\n"
         )
@@ -158,64 +155,64 @@ def image(rng: random.Random, good: bytes) -> bytes:
     return rng.choice([buffer.getvalue(), damaged(rng, buffer.getvalue())])
 
 
-def _rezipped(content: bytes, how: str) -> bytes:
-    """A checkpoint's zip file with its members deflated, one that is huge, or one more that executes something."""
+def _rezipped(content: bytes, mistake: str) -> bytes:
+    """A checkpoint's zip file with deflated members, with huge ones, or with a pickle that executes code."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for info in old.infolist():
             data = old.read(info)
-            if how == "bomb" and "/data/" in info.filename:
+            if mistake == "bomb" and "/data/" in info.filename:
                 with new.open(zipfile.ZipInfo(info.filename), "w", force_zip64=True) as member:
                     member._compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
                     member._zinfo.compress_type = zipfile.ZIP_DEFLATED
                     member.write(bytes(1 << 24))
                 continue
-            if how == "evil" and info.filename.endswith("data.pkl"):
+            if mistake == "evil" and info.filename.endswith("data.pkl"):
                 data = pickle.dumps({"state_dict": {}, "epoch": Evil()}, 2)
-            new.writestr(info.filename, data, zipfile.ZIP_DEFLATED if how == "deflated" else zipfile.ZIP_STORED)
+            new.writestr(info.filename, data, zipfile.ZIP_DEFLATED if mistake == "deflated" else zipfile.ZIP_STORED)
     return buffer.getvalue()
 
 
 def checkpoint(rng: random.Random, good: Path) -> bytes:
-    """A checkpoint that is damaged, of another kind, executes something, or expands beyond its size."""
+    """A checkpoint that is damaged, of another kind, executes code, or expands far beyond its size."""
     content, buffer = good.read_bytes(), io.BytesIO()
-    how = rng.choice(
+    mistake = rng.choice(
         ["damaged", "damaged", "junk", "evil", "pickle", "legacy", "bomb", "laughs", "deep", "keys", "large"]
     )
-    if how == "damaged":
+    if mistake == "damaged":
         return damaged(rng, content)
-    if how == "junk":
+    if mistake == "junk":
         return junk(rng)
-    if how in ("evil", "bomb"):
-        return _rezipped(content, how)
-    if how == "pickle":
+    if mistake in ("evil", "bomb"):
+        return _rezipped(content, mistake)
+    if mistake == "pickle":
         return pickle.dumps({"state_dict": {}, "epoch": Evil()})
     whole = torch.load(good, weights_only=True)
     state = whole["state_dict"]
-    if how == "laughs":
+    if mistake == "laughs":
         value = ["x"]
         for _ in range(60):
             value = [value, value]
         whole["epoch"] = value
-    elif how == "deep":
+    elif mistake == "deep":
         value = []
         for _ in range(300):
             value = [value]
         whole["epoch"] = whole["optim"] = value
-    elif how == "large":
+    elif mistake == "large":
         state[next(iter(state))] = torch.zeros(1).expand(10**6, 10**6)
-    elif how == "keys":
+    elif mistake == "keys":
         change = rng.choice([{1: torch.zeros(1)}, {"x": 1}, {"": torch.zeros(1)}, {"module.fc.9": torch.zeros(1)},
                              {next(iter(state)): torch.zeros(1).to_sparse()},
                              {next(iter(state)): torch.zeros(3, device="meta")}])  # fmt: skip
         whole["state_dict"] = state | change
-    torch.save(Evil() if how == "legacy" else whole, buffer, _use_new_zipfile_serialization=how != "legacy")
+    torch.save(Evil() if mistake == "legacy" else whole, buffer, _use_new_zipfile_serialization=mistake != "legacy")
     return buffer.getvalue()
 
 
 def archive(rng: random.Random) -> bytes:
-    """A zip or tar of an experiment with a member that leads out, is a link, or is too large; or a damaged one."""
+    """A zip or tar of an experiment that is damaged, or has a member that leads out, is a link or is too large."""
     buffer, name = io.BytesIO(), "checkpoints/exp/model.pt"
     bad = rng.choice(
         [
@@ -253,12 +250,8 @@ def archive(rng: random.Random) -> bytes:
 
 
 def idx(rng: random.Random) -> bytes:
-    """A file of Fashion-MNIST that is none, plain or compressed."""
+    """A bad idx file of Fashion-MNIST."""
     shape = rng.choice([(3,), (3, 28, 28), (1,) * 200, (2**31, 2**31), (0, 28, 28), (5, 28, 27), (), (2**32 - 1,)])
-    data = (
-        b"\0\0\x08"
-        + bytes([len(shape)])
-        + b"".join(struct.pack(">I", n) for n in shape)
-        + bytes(rng.choice([1, 3, 2352]))
-    )
+    header = b"\0\0\x08" + bytes([len(shape)]) + b"".join(struct.pack(">I", n) for n in shape)
+    data = header + bytes(rng.choice([1, 3, 2352]))
     return rng.choice([data, damaged(rng, data), junk(rng), bytes(200_000_000)])

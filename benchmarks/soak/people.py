@@ -1,5 +1,5 @@
-"""Bad input as people have it: trees of images that other programs were at, checkpoints of other libraries, variables
-of a launcher that is none. Each function prepares a folder and returns a command, as those of cases.py."""
+"""Bad input as it happens in practice: image trees that other programs have changed, checkpoints of other libraries,
+a launcher's environment variables without the launcher. benchmarks/soak/cases.py calls these functions."""
 
 import io
 import json
@@ -28,7 +28,7 @@ TOPS = ["model", "net", "model_state_dict", "classy_state_dict", "teacher", "wei
 
 
 def _flat(folder: Path) -> None:
-    """All files of the folders in a folder, in the folder itself."""
+    """Move all files below a folder into the folder itself."""
     for file in [path for path in folder.rglob("*") if path.is_file()]:
         file.rename(folder / file.name)
     for inner in [path for path in folder.iterdir() if path.is_dir()]:
@@ -36,24 +36,25 @@ def _flat(folder: Path) -> None:
 
 
 def _spoil(rng: random.Random, tree: Path) -> None:
+    """Change a tree as a user or another program might."""
     part = tree / rng.choice(["train", "val"])
     classes = sorted(part.iterdir())
-    how = rng.choice(["left", "left", "gone", "flat", "empty", "file", "renamed", "case", "nested", "names"])
-    if how == "left":
+    mistake = rng.choice(["left", "left", "gone", "flat", "empty", "file", "renamed", "case", "nested", "names"])
+    if mistake == "left":
         shutil.copytree(classes[0], part / rng.choice(LEFT), dirs_exist_ok=True)
-    elif how == "gone":
+    elif mistake == "gone":
         shutil.rmtree(part)
-    elif how == "flat":
+    elif mistake == "flat":
         _flat(part)
-    elif how == "nested":  # an archive unpacked into a folder of its name
+    elif mistake == "nested":  # an archive unpacked into a folder of its name
         part.rename(tree / "inner")
         part.mkdir()
         (tree / "inner").rename(part / part.name)
-    elif how in ("empty", "file"):
+    elif mistake in ("empty", "file"):
         shutil.rmtree(classes[-1])
-        classes[-1].mkdir() if how == "empty" else classes[-1].write_bytes(b"x")
-    elif how in ("renamed", "case"):
-        name = f"{classes[1].name} " if how == "renamed" else classes[1].name.upper()
+        classes[-1].mkdir() if mistake == "empty" else classes[-1].write_bytes(b"x")
+    elif mistake in ("renamed", "case"):
+        name = f"{classes[1].name} " if mistake == "renamed" else classes[1].name.upper()
         classes[1].rename(part / name)
     else:
         for file in classes[2].iterdir():
@@ -61,7 +62,7 @@ def _spoil(rng: random.Random, tree: Path) -> None:
 
 
 def image_tree(rng: random.Random, folder: Path, tree: Path) -> list[str]:
-    """A tree of too few classes that something else was at, or a folder beside the right one."""
+    """A command with a tree of too few classes that was changed, or with a wrong folder of it."""
     shutil.copytree(tree, folder / "tree")
     _spoil(rng, folder / "tree")
     data = rng.choice(["tree"] * 4 + ["tree/train", "tree/train/n10000000", ".", "tree/val"])
@@ -74,7 +75,7 @@ def image_tree(rng: random.Random, folder: Path, tree: Path) -> list[str]:
 
 
 def variables(rng: random.Random, words: list[str]) -> list[str]:
-    """A right command after variables of a launcher that are none."""
+    """A right command after environment variables of a launcher with invalid values."""
     good = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}
     bad = rng.choice(["RANK", "WORLD_SIZE", "LOCAL_RANK"])
     good |= {bad: rng.choice(NUMBERS)} if rng.random() < 0.8 else {"RANK": "3", "WORLD_SIZE": "2", "LOCAL_RANK": "3"}
@@ -108,7 +109,7 @@ def _other_file(rng: random.Random, state: dict) -> bytes:
 
 
 def _other_content(rng: random.Random, state: dict) -> bytes:
-    """Of another library, or ours with a value beside the weights that is none."""
+    """A checkpoint of another library, or one of ours with an unsupported value beside the weights."""
     prefix, top = rng.choice(PREFIXES), rng.choice(TOPS)
     moved = {f"{prefix}{name}": value for name, value in state.items()}
     odd = rng.choice([np.zeros(3), Path("runs/1"), list(range(100_001)), {"a": [np.ones(2)]}, np.array(["x"]), 2**70])
@@ -122,6 +123,6 @@ def _other_content(rng: random.Random, state: dict) -> bytes:
 
 
 def checkpoint(rng: random.Random, good: Path) -> bytes:
-    """A checkpoint in another library's format, or one of ours with what other people keep beside the weights."""
+    """A checkpoint in another library's format, or one of ours with values that users store beside the weights."""
     makers: list[Callable[[random.Random, dict], bytes]] = [_safetensors, _numpy, _other_file, *[_other_content] * 4]
     return rng.choice(makers)(rng, torch.load(good, weights_only=True)["state_dict"])

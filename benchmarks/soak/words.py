@@ -1,4 +1,4 @@
-"""Bad words for benchmarks/soak/cases.py: values of options, flags that contradict, names of experiments."""
+"""Bad words for benchmarks/soak/cases.py: values of options, contradicting flags, names of experiments."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""What the studies of methods on CIFAR-10-LT have in common: what a run leaves, and tables of it."""
+"""Shared code of the studies that compare methods: options, runs, kept results, tables and figures."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_figures(results: Results, names: Iterable[str], beside: Path, title: str) -> list[Path]:
-    """Write the bars of both probes as `beside`.png and, where runs tell it, the loss of each group as
+    """Write the bars of both probes as `beside`.png and, if any run recorded it, the loss of each group as
     `beside`_loss.png; returns their paths."""
     names = [name for name in names if runs_of(results, name)]
     figures = {"": plot_bars(results, names, title), "_loss": plot_losses(results, names, title)}
@@ -33,7 +33,7 @@ def plot_bars(results: Results, names: list[str], title: str) -> "Figure":
     for probe in PROBES:
         panels[probe] = {}
         for name in names:
-            values = {c: [told[probe]["groups"][c] for told in runs_of(results, name)] for c in COLUMNS}
+            values = {c: [record[probe]["groups"][c] for record in runs_of(results, name)] for c in COLUMNS}
             panels[probe][name] = {c: (np.mean(v), np.std(v) if len(v) > 1 else None) for c, v in values.items()}
     return plot_groups(panels, title, styles(names))
 
@@ -41,18 +41,18 @@ def plot_bars(results: Results, names: list[str], title: str) -> "Figure":
 def plot_losses(results: Results, names: list[str], title: str) -> "Figure | None":
     """The loss of pre-training by epoch, a panel a group: mean over splits and over the LAST epochs up to each.
 
-    None where no run has told it.
+    None if no run recorded the loss of the groups.
     """
-    curves = {name: [c for told in runs_of(results, name) if (c := curve_of(told["metrics"]))] for name in names}
-    curves = {name: found for name, found in curves.items() if found}
+    curves = {name: [c for record in runs_of(results, name) if (c := curve_of(record["metrics"]))] for name in names}
+    curves = {name: of_splits for name, of_splits in curves.items() if of_splits}
     if not curves:
         return None
     figure, looks = new_panels(len(GROUPS), sharey=True), styles(names)
     for place, (axis, group) in enumerate(zip(figure.axes, GROUPS, strict=True)):
-        for name, found in curves.items():
-            epochs = sorted(set.intersection(*map(set, found)))
-            each = np.array([[curve[epoch][place] for epoch in epochs] for curve in found]).mean(0)
-            smooth = [each[max(0, end - LAST) : end].mean() for end in range(1, len(epochs) + 1)]
+        for name, of_splits in curves.items():
+            epochs = sorted(set.intersection(*map(set, of_splits)))
+            losses = np.array([[curve[epoch][place] for epoch in epochs] for curve in of_splits]).mean(0)
+            smooth = [losses[max(0, end - LAST) : end].mean() for end in range(1, len(epochs) + 1)]
             axis.plot(epochs, smooth, **looks[name].line(name) | {"markevery": max(1, len(epochs) // 8)})
         axis.set_title(group, fontsize=8)
         axis.set_xlabel("epoch")

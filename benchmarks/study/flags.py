@@ -1,4 +1,4 @@
-"""The options that the studies share."""
+"""The command-line options that the studies share."""
 
 import argparse
 from collections.abc import Iterable
@@ -9,11 +9,12 @@ from utils.errors import InputError
 
 
 def study_parser(doc: str, results: Path, runs: Iterable[str], data: bool = True, **defaults: object) -> Parser:
-    """A parser of all options that the studies share.
+    """A parser with the options that all studies share.
 
     Args:
-        doc: the program's docstring. results: where results are kept. runs: names that can be chosen. data: off, the
-            images come with a package. defaults: splits, epochs, model.
+        doc: the program's docstring. results: default folder of the results. runs: names that can be chosen.
+        data: whether there is an option for the images; False if they come with a package.
+        defaults: of the options splits, epochs and model.
     """
     parser = Parser(doc)
     add = parser.add_argument
@@ -32,7 +33,7 @@ def study_parser(doc: str, results: Path, runs: Iterable[str], data: bool = True
 
 
 def pretraining_parser(doc: str, results: Path, runs: Iterable[str], **defaults: object) -> Parser:
-    """A study_parser, with the options of studies that pre-train and probe; defaults: batch_size, too."""
+    """A study_parser with the options of studies that pre-train and probe; `defaults` has batch_size, too."""
     parser = study_parser(doc, results, runs, **defaults)
     parser.add_argument("--batch_size", type=positive)
     parser.add_argument("--linear_epochs", type=positive, default=30)
@@ -41,10 +42,10 @@ def pretraining_parser(doc: str, results: Path, runs: Iterable[str], **defaults:
 
 
 def parsed(parser: Parser) -> argparse.Namespace:
-    """The options, paths from the root of the file system; --data and --work only where more than a table is wanted.
+    """The options; --data and --work, which only a run needs and --table does not, as absolute paths.
 
     Raises:
-        InputError: one is bad, or one of the two is missing.
+        InputError: an option is bad, or a run is asked for without --data or --work.
     """
     options = parser.parse_args()
     needed = [name for name in ("data", "work") if hasattr(options, name)]

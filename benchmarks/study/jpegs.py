@@ -1,4 +1,4 @@
-"""CIFAR-10 as arrays in the published order, of an archive of JPEG files."""
+"""Converts an archive of CIFAR-10 as JPEG files into arrays in the published order of the images."""
 
 import io
 import tempfile
@@ -13,7 +13,7 @@ from utils.errors import InputError
 from utils.files import replace_file
 
 SIDE = 32  # pixels
-MOST = 2**30, 100_000  # bytes and files of an archive
+MOST = 2**30, 100_000  # limits of an archive: bytes, files
 Images = list[tuple[str, np.ndarray]]  # file name, pixels uint8 [32, 32, 3]
 
 
@@ -21,29 +21,29 @@ def write_arrays(archive: Path, labels: Path, classes: Sequence[str], out: Path)
     """Write train_images, train_labels, test_images, test_labels as `out`, an .npz that --data takes.
 
     Args:
-        archive: a .tar, compressed or not, of `train/CLASS/FILE` and `test/CLASS/FILE`, as many of each class for the
-            test; within a class, sorted names of files are in the published order.
-        labels: .npy of the training images' labels [N] in the published order: it says of which class each next image
-            is, so that the authors' index lists hold.
-        classes: in the order of labels.
+        archive: a .tar, compressed or not, of `train/CLASS/FILE` and `test/CLASS/FILE`, with the same number of test
+            images in each class; within a class, the published order is that of the sorted file names.
+        labels: .npy of the training images' labels [N] in the published order. Image i is the next one of the class
+            labels[i], so that the authors' index lists select the same images.
+        classes: names, in the order of labels.
 
     Raises:
-        InputError: a file is missing or is none of that, or the archive has another number of images of a class.
+        InputError: a file is missing or unreadable, or the archive has another number of images of a class.
     """
     order = _labels(labels, len(classes))
-    found = _read(archive, classes)
-    counts, tests = np.bincount(order, minlength=len(classes)), {len(found["test", name]) for name in classes}
+    images = _read(archive, classes)
+    counts, tests = np.bincount(order, minlength=len(classes)), {len(images["test", name]) for name in classes}
     for name, count in zip(classes, counts, strict=True):
-        if len(found["train", name]) != count:
-            raise InputError(f"{archive} has {len(found['train', name])} training images of {name}, {labels} {count}")
+        if len(images["train", name]) != count:
+            raise InputError(f"{archive} has {len(images['train', name])} training images of {name}, {labels} {count}")
     if len(tests) > 1 or not max(tests):
         raise InputError(f"{archive} has {min(tests)} to {max(tests)} test images of a class: it needs as many of each")
-    rows = [iter(found["train", name]) for name in classes]
-    test = [(number, pixels) for number, name in enumerate(classes) for _, pixels in found["test", name]]
+    next_of_class = [iter(images["train", name]) for name in classes]
+    test = [(number, pixels) for number, name in enumerate(classes) for _, pixels in images["test", name]]
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        train_images=np.stack([next(rows[label])[1] for label in order]),
+        train_images=np.stack([next(next_of_class[label])[1] for label in order]),
         train_labels=order,
         test_images=np.stack([pixels for _, pixels in test]),
         test_labels=np.array([number for number, _ in test]),
@@ -52,14 +52,14 @@ def write_arrays(archive: Path, labels: Path, classes: Sequence[str], out: Path)
 
 
 def _read(archive: Path, classes: Sequence[str]) -> dict[tuple[str, str], Images]:
-    """The images of each part and class, by their names."""
-    found: dict[tuple[str, str], Images] = {(part, name): [] for part in ("train", "test") for name in classes}
+    """(part, class) -> its images, sorted by file name."""
+    images: dict[tuple[str, str], Images] = {(part, name): [] for part in ("train", "test") for name in classes}
     with tempfile.TemporaryDirectory() as folder:
         for name, file in unpack(archive, Path(folder), *MOST):
             place = PurePosixPath(name).parts[-3:]
-            if place[:2] in found:
-                found[place[:2]].append((place[2], _pixels(file, f"{archive}: {name}")))
-    return {place: sorted(images, key=lambda image: image[0]) for place, images in found.items()}
+            if place[:2] in images:
+                images[place[:2]].append((place[2], _pixels(file, f"{archive}: {name}")))
+    return {place: sorted(of_class, key=lambda image: image[0]) for place, of_class in images.items()}
 
 
 def _pixels(file: Path, name: str) -> np.ndarray:
@@ -73,12 +73,12 @@ def _pixels(file: Path, name: str) -> np.ndarray:
 
 
 def _labels(path: Path, classes: int) -> np.ndarray:
-    """Labels int64 [N]."""
+    """The labels in a .npy file, int64 [N]."""
     try:
         labels = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is not a list of labels: {error}") from error
-    known = isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels)
-    if not known or labels.min() < 0 or labels.max() >= classes:
+    is_list = isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels)
+    if not is_list or labels.min() < 0 or labels.max() >= classes:
         raise InputError(f"{path} is not a list of labels from 0 to {classes - 1}")
     return labels.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Command lines that end when the time is over, and what they take."""
+"""Runs command lines within a time limit, and measures how long they take."""
 
 import contextlib
 import json
@@ -17,11 +17,11 @@ from benchmarks.study.kept import folder_of
 from utils.errors import CODES, InputError
 from utils.files import PROJECT
 
-GRACE = 30  # seconds for a run to end its step and save
+GRACE = 30  # seconds that a stopped run has to end its step and to save
 
 
 class Pace(NamedTuple):
-    """Seconds that a step of a recipe takes: `start` for what is not an epoch, `epoch` for each."""
+    """Seconds of a recipe's step: `start` for all that is not an epoch, `epoch` for each epoch."""
 
     start: float
     epoch: float
@@ -31,7 +31,9 @@ class Pace(NamedTuple):
 
 
 def run_step(words: Sequence[str], environment: Mapping[str, str], seconds: float) -> bool:
-    """Whether a command line came to its end within so many seconds, GRACE among them; else it has saved and ended.
+    """Run a command line for at most `seconds`; returns whether it was complete by then.
+
+    It is asked to save and end GRACE seconds before the limit, and killed at the limit.
 
     Args:
         words: the command line, run in the project's folder. environment: all its variables.
@@ -44,19 +46,19 @@ def run_step(words: Sequence[str], environment: Mapping[str, str], seconds: floa
     process = subprocess.Popen(
         words, cwd=PROJECT, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True
     )
-    asked = False
+    stopped = False
     with _ended_by_signals():
         try:
             code = process.wait(seconds - GRACE)
         except subprocess.TimeoutExpired:
-            asked, code = True, _end(process)
-        except BaseException:  # this program is to end: its run saves first
+            stopped, code = True, _end(process)
+        except BaseException:  # this program is to end, but its run is to save first
             _end(process)
             raise
         finally:
             with contextlib.suppress(ProcessLookupError):  # workers of a run that was killed
                 os.killpg(process.pid, signal.SIGKILL)
-    if asked and code in (CODES[signal.SIGTERM], -signal.SIGTERM, -signal.SIGKILL):
+    if stopped and code in (CODES[signal.SIGTERM], -signal.SIGTERM, -signal.SIGKILL):
         return False
     if code:
         raise InputError(f"`{' '.join(words[:3])} ...` ended with code {code}")
@@ -80,12 +82,12 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _in_main_thread() -> bool:
-    """Python lets no other thread handle signals."""
+    """Whether signal handlers can be set here: Python allows it in no other thread."""
     return threading.current_thread() is threading.main_thread()
 
 
 def _end(process: subprocess.Popen) -> int:
-    """Ask a run to save and end, and see that it does."""
+    """Ask a run to save and end, kill it if it has not after GRACE seconds, and return its exit code."""
     process.terminate()
     try:
         return process.wait(GRACE)
@@ -95,18 +97,18 @@ def _end(process: subprocess.Popen) -> int:
 
 
 def pace_of(words: Sequence[str], environment: Mapping[str, str], seconds: float) -> Pace:
-    """What a command line of two epochs or more takes, by running it.
+    """Run a command line of two or more epochs, and measure its pace.
 
     Raises:
-        InputError: it failed, or is not over after so many seconds.
+        InputError: it failed, or was not complete after `seconds`.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     if not run_step(words, environment, seconds):
         raise InputError(
             f"a trial of `{' '.join(words[:3])} ...` is not over within {seconds:.0f} s: give more --minutes"
         )
-    whole = time.perf_counter() - began
+    total = time.perf_counter() - start
     lines = [json.loads(line) for line in (Path(folder_of(words)) / "metrics.jsonl").read_text("utf-8").splitlines()]
-    ends = {line["epoch"]: line["time"] for line in lines}  # of several lines of an epoch, the last one
-    epoch = (max(ends.values()) - min(ends.values())) / (max(ends) - min(ends))
-    return Pace(max(whole - max(ends) * epoch, 0.0), epoch)
+    ends = {line["epoch"]: line["time"] for line in lines}  # an epoch with several lines: the last one
+    per_epoch = (max(ends.values()) - min(ends.values())) / (max(ends) - min(ends))
+    return Pace(max(total - max(ends) * per_epoch, 0.0), per_epoch)

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 set -euo pipefail
 
-# The comment at the top of the script, which needs no Python.
+# Help is the comment at the top of the script, so that it needs no Python.
 for word; do
     case $word in
         -h | --help)
@@ -13,9 +13,9 @@ for word; do
     esac
 done
 
-export RECIPE_CALLER=$PWD  # relative paths of the user mean this folder
-unset CDPATH               # cd would look there first
-unset PYTHONSAFEPATH       # Python would not look for the project's packages in its folder
+export RECIPE_CALLER=$PWD  # the user's relative paths start here
+unset CDPATH               # cd would search its folders first
+unset PYTHONSAFEPATH       # with it, Python would not search the project's folder for packages
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python

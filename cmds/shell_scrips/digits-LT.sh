@@ -6,6 +6,7 @@
 #   ... [--method NAME, of docs/methods.md] [--paper bcl, for the settings and probes of BCL's paper]
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-# Half of the image shows less of a digit than of a photograph; small networks have fewer weights to spare.
+# Crops are larger than those of photographs (resizeLower), since a part of a digit shows little of it; SDCLR prunes
+# fewer weights (prune_percent), since the network is small.
 exec "$PYTHON" -m recipes --dataset digits --model res20_s --epochs 100 --batch_size 128 --lr 0.5 \
     --temp 0.2 --seed 10 --prune_percent 0.5 --resizeLower 0.4 --split digits_split1_D_i --workers 2 -- "$@"

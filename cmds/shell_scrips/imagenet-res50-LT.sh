@@ -9,7 +9,8 @@
 #   ./cmds/shell_scrips/imagenet-res50-LT.sh --data DIR -g 2 -p 4867 -w 10 --split imageNet_LT_exp_train
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-# --method sdclr prunes a tenth, as later code of BCL's authors does here; no command of SDCLR's is known.
+# --method sdclr prunes a tenth of the weights, as later code of BCL's authors does on ImageNet; no command of SDCLR's
+# authors is known.
 exec "$PYTHON" -m recipes --dataset imagenet --model res50 --epochs 500 --batch_size 256 \
     --lr 0.5 --temp 0.2 --seed 1 --prune_percent 0.7 --split imageNet_LT_exp_train \
     --few_shot_split imageNet_sub_balance_train_0.01 --workers 10 -- "$@"

@@ -10,7 +10,7 @@
 #   ./cmds/shell_scrips/places-res50-LT.sh --data DIR -g 2 -p 4867 -w 10 --split Places_LT_train
 [ -n "${BASH_VERSION:-}" ] || { echo "error: this is a script for bash, run it by: bash $0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-# --method sdclr prunes a tenth, as in imagenet-res50-LT.sh.
+# --method sdclr prunes a tenth of the weights, as in imagenet-res50-LT.sh.
 exec "$PYTHON" -m recipes --dataset places --model res50 --epochs 500 --batch_size 256 \
     --lr 0.5 --temp 0.2 --seed 1 --prune_percent 0.3 --split Places_LT_train \
     --few_shot_split Places_sub_balance_train_0.01 --workers 10 -- "$@"

@@ -1,7 +1,7 @@
-"""What a data set answers about itself: its classes, lists and groups, and what the papers' scripts do with its kind.
+"""What is known of a data set: its classes, lists and groups, and what the papers' scripts do with its kind.
 
-A data set is one object. Its images are in memory (MemorySet) or files that lists name (data/sets/files.py); who uses
-it need not ask which, since both answer the same questions. Nothing here, and no data set's own file, imports torch.
+A data set is one object. Its images are in memory (MemorySet) or files that lists name (data/sets/files.py). Both have
+the same interface, so callers need not ask which. Nothing here, and no data set's own file, imports torch.
 """
 
 import re
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """Which list of pre-training one is: of split `number`, long-tailed or balanced; shape: '' as published."""
+    """Identifies a pre-training list: of split `number`, long-tailed or balanced; shape: '' as published."""
 
     number: int
     long_tailed: bool
@@ -29,10 +29,10 @@ class Split(NamedTuple):
 class Opening(NamedTuple):
     """How the images of a data set are opened. Only the user's own images (data/sets/folder.py) read it.
 
-    kept: the folder of the run, where and beside which what was found is kept; None for none. cache: 'memory' or
-    'disk', where images are decoded to once, 'none', or 'auto', by how many and how large they are. size: of views in
-    pixels, 0 for the usual one. show: bars on a terminal. skip_bad: images whose names no list can hold are left out;
-    off, they are an error.
+    kept: the folder of the run, which keeps the scan and beside which decoded images are; None keeps nothing. cache:
+    images are decoded once to 'memory' or 'disk', each time with 'none'; 'auto' chooses by their number and size. size:
+    of views in pixels, 0 for the usual one. show: progress bars on a terminal. skip_bad: images whose names no list can
+    hold are left out; else they are an error.
     """
 
     kept: Path | None = None
@@ -49,37 +49,37 @@ SHOTS = (100, 50)  # labelled images per class of BCL's few-shot protocols
 class DataSet:
     """What both kinds have in common. Lists are named as on command lines, see split/open.py."""
 
-    style: ClassVar[str]  # 'cifar' or 'imagenet': which of the papers' two families of scripts, and which stem, it has
+    style: ClassVar[str]  # 'cifar' or 'imagenet': the family of the papers' scripts that it follows, and its stem
     engines: ClassVar[tuple[str, ...]]  # values of --augment that it can have, the default first
     default_model: ClassVar[str]
-    smallest_crop: ClassVar[float]  # of a pre-training view, share of the area
-    save_every: ClassVar[int]  # epochs between a pre-training's model.pt
-    list_flag: ClassVar[str]  # the published flag, of pre-training, that names its list
-    at_once: ClassVar[int]  # images that a probe's frozen backbone takes together; 0: those of one step
-    prune_percent: ClassVar[float]  # published with SDCLR
+    smallest_crop: ClassVar[float]  # of a pre-training view, as a share of the image's area
+    save_every: ClassVar[int]  # pre-training saves model.pt every so many epochs
+    list_flag: ClassVar[str]  # the published flag of pre-training that names its list
+    at_once: ClassVar[int]  # images in a forward pass of a probe's frozen backbone; 0: those of one step
+    prune_percent: ClassVar[float]  # SDCLR's, as published
     default_folder = ""  # of the data, in recipes
-    few_shot_name = ""  # the few-shot list where all lists of pre-training have the same
+    few_shot_name = ""  # the few-shot list, if it is the same for all lists of pre-training
     splits: ClassVar[tuple[int, ...]]  # published splits by number
-    labels_in_lists: ClassVar[bool]  # whether lists name labels, too, so that one alone tells the classes' sizes
+    labels_in_lists: ClassVar[bool]  # whether lists name labels, too, so that class sizes are known without the images
     groups: ClassVar[Callable[[list[int]], dict[str, list[int]]]]  # images per class -> classes of Many, Medium, Few
     bcl_shape = ""  # shape of the lists of BCL's table 1, '' for the usual one
     own = False  # the user's own images, without published lists, settings and results
-    transfer = False  # a set that a frozen network is transferred to, whose lists come with it (data/sets/transfer.py)
+    transfer = False  # a set for transfer of a frozen network, whose lists come with it (data/sets/transfer.py)
     best: ClassVar[str]  # the validation score that chooses a probe's best epoch, 'top1' or 'top5'
 
     name: str
     classes: int
-    recipe: str = field(default="", kw_only=True)  # its script in cmds/shell_scrips; '': `python -m recipes` alone
-    published_name: str = field(default="", kw_only=True)  # the papers'
+    recipe: str = field(default="", kw_only=True)  # its script in cmds/shell_scrips; '': only `python -m recipes`
+    published_name: str = field(default="", kw_only=True)  # its name in the papers
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the classes in their order, where the images tell them; () where classes are numbers."""
+        """In the order of labels, if the images come with names of classes; else ()."""
         return ()
 
     @property
     def checkpoints(self) -> str:
-        """Name of the folder that the recipes keep its pre-trainings in; that of probes ends in _tune."""
+        """Name of the folder in which the recipes keep its pre-training runs; with _tune at the end, its probes."""
         return "checkpoints" + ("" if self.name == "cifar10" else f"_{self.name.removesuffix('-100')}")
 
     def tailed_list(self, split: Split) -> str:
@@ -87,30 +87,30 @@ class DataSet:
         return self.split_list(self.list_of(split._replace(long_tailed=True)))
 
     def path(self, name: str) -> str:
-        """Path below split/ of the list `name`; lists of images in memory are called by it."""
+        """Path below split/ of the list `name`; lists of images in memory are named by their paths."""
         return name
 
     def stem(self, size: int) -> str:
-        """'cifar' or 'imagenet', the stem of a network for views of so many pixels."""
+        """'cifar' or 'imagenet', the stem of a network for views of `size` pixels."""
         return self.style
 
     @property
     def pretraining_list(self) -> str:
-        """What pre-training trains on unless the command line says otherwise."""
+        """The list of pre-training unless the command line names one."""
         return self.probe_list
 
     def called(self, root: str) -> "DataSet":
-        """The data set with the names of lists and checkpoints of own images at `root`, which are not read."""
+        """The data set for the images at `root`, which are not read; own images name lists and checkpoints by it."""
         return self
 
     def at(self, root: str, opening: Opening = Opening()) -> "DataSet":  # noqa: B008 - it is immutable
-        """The data set with all that its images tell: own ones' classes and size."""
+        """The data set after a look at the images at `root`; own images get their classes and size from it."""
         return self
 
 
 @dataclass(frozen=True)
 class MemorySet(DataSet):
-    """A data set whose images fit in memory, and the recipe of its lists (counts are images per class)."""
+    """A data set whose images fit in memory, and how its lists are made (counts are images per class)."""
 
     style = "cifar"
     engines = ("batched", "pillow")
@@ -127,18 +127,18 @@ class MemorySet(DataSet):
 
     train_images: int
     size: int  # pixels, height and width
-    flip: bool  # a mirrored image is still of its class
+    flip: bool  # whether a mirrored image is still of its class
     val_per_class: int
     train_per_class: int
     few_shot: int
     imb_factor: int
     prefix: str  # of the list names, as published
-    read: Callable[..., tuple[np.ndarray, np.ndarray]]  # of data set, folder, train, download: see data/sets/memory.py
+    read: Callable[..., tuple[np.ndarray, np.ndarray]]  # (data set, folder, train, download): see data/sets/memory.py
     needs_folder: bool = True
     fetchable: bool = False  # the authors published lists
     shots: tuple[int, int] = SHOTS  # labelled images per class of BCL's few-shot probes
 
-    test_list = None  # the test images are all that `read` gives
+    test_list = None  # the test images are those that `read` gives
 
     @property
     def train_list(self) -> str:
@@ -150,16 +150,16 @@ class MemorySet(DataSet):
         """Published path of the validation list, below split/."""
         return f"{self.name}/{self.prefix}valIdxList.npy"
 
-    probe_list = train_list  # what is trained on unless the command line says otherwise
+    probe_list = train_list  # the list that a probe trains on unless the command line names one
 
     def split_name(self, split: int, long_tailed: bool, shape: str) -> str:
-        """What names a split in an experiment: `cifar100_split1`; shape: as in names of lists, '' as published."""
+        """Name of a split in names of experiments: `cifar100_split1`; shape: as in lists' names, '' as published."""
         return f"{self.prefix}split{split}" + (f"_{shape}" if shape else "")
 
     def split_of(self, name: str) -> Split | None:
-        """The split that a list is of, by its name or path; None where it is no list of one."""
-        found = re.fullmatch(rf"{self.prefix}split(\d{{1,9}})(?:_(.+))?_D_([ib])", PurePath(name).stem)
-        return Split(int(found[1]), found[3] == "i", found[2] or "") if found else None
+        """The split of a list, by the list's name or path; None if it is no pre-training list of a split."""
+        match = re.fullmatch(rf"{self.prefix}split(\d{{1,9}})(?:_(.+))?_D_([ib])", PurePath(name).stem)
+        return Split(int(match[1]), match[3] == "i", match[2] or "") if match else None
 
     def list_of(self, split: Split) -> str:
         """Name of the list of a split in experiments and recipes: `cifar100_split1_D_i`."""
@@ -172,7 +172,7 @@ class MemorySet(DataSet):
         return "datasets" if self.needs_folder else ""
 
     def list_kind(self, long_tailed: bool, shape: str) -> str:
-        """What tables call the lists of pre-training."""
+        """Name of the kind of pre-training list in tables."""
         return "D_i" if long_tailed else "D_b"
 
     def is_tailed(self, experiment: str) -> bool:
@@ -184,7 +184,7 @@ class MemorySet(DataSet):
         return PurePath(name).stem.endswith("_S_b")
 
     def few_shot_list(self, split: Split) -> str:
-        """Path of the few-shot list that goes with a split."""
+        """Path of the few-shot list of a split."""
         return self.split_list(f"{self.split_name(split.number, True, split.shape)}_S_b")
 
     def split_list(self, split: str) -> str:
@@ -199,23 +199,23 @@ class MemorySet(DataSet):
         """Paths below split/ of the lists that a protocol on features trains on, one after another.
 
         Args:
-            shots: labelled images of each class of the protocol, 0 for all, the whole list; of the others there are
-                five lists, of fewer images where `shots` of the data set says so; none of another number.
+            shots: the protocol's labelled images per class; 0 for the whole list. For each of SHOTS there are five
+                lists, with as many images as the data set's `shots` has in its place; for other numbers there are none.
         """
         if not shots:
             return [self.train_list]
         return self.shot_lists(self.shots[SHOTS.index(shots)]) if shots in SHOTS else []
 
     def grouping_list(self, experiment: str) -> str:
-        """The long-tailed list (D_i) of the split in an experiment's name; '' where it names none.
+        """The long-tailed list (D_i) of the split in an experiment's name; '' if the name has no split.
 
         D_b experiments are grouped by D_i too, as published.
         """
         match = re.search(rf"({self.prefix}split\d+(?:_pareto[\d.]+)?(?:_imb[\d.]+)?)_D_[ib]", experiment)
-        return self.split_list(f"{match.group(1)}_D_i") if match else ""
+        return self.split_list(f"{match[1]}_D_i") if match else ""
 
     def open(self, root: str, download: bool | None = False, opening: Opening = Opening()) -> "Opened":  # noqa: B008
         """Its images; `root` is the folder of the data set."""
-        from data.opened import OpenedArrays  # torch, which a table does without
+        from data.opened import OpenedArrays  # it imports torch, which tables do not need
 
         return OpenedArrays(self, root, download)

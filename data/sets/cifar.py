@@ -16,10 +16,10 @@ def read(dataset: MemorySet, root: str, train: bool, download: bool | None) -> t
     Raises:
         InputError: they are not in `root`, are damaged, or could not be downloaded.
     """
-    import torchvision  # takes seconds, which tables and lists do not need
+    import torchvision  # here, as it takes seconds and tables do not need it
 
     kind = torchvision.datasets.CIFAR10 if dataset.name == "cifar10" else torchvision.datasets.CIFAR100
-    if (Path(root) / kind.train_list[0][0]).is_file():  # the folder of the files itself was given
+    if (Path(root) / kind.train_list[0][0]).is_file():  # `root` is the folder of the files, not the one above it
         kind = type(kind.__name__, (kind,), {"base_folder": ""})
     try:
         with locked(Path(root)) if download else nullcontext():

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 handwritten digits at 16 pixels: small enough to try everything in minutes."""
+"""scikit-learn's 1,797 handwritten digits at 16 pixels: small enough to try everything out in minutes."""
 
 import numpy as np
 from PIL import Image
@@ -9,7 +9,7 @@ from data.sets.base import MemorySet
 def read(dataset: MemorySet, root: str, train: bool, download: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Images [N, 16, 16, 3] uint8, grey, and labels [N]; the last 40 of each class, later writers, are the test set.
 
-    They come with scikit-learn: `root` and `download` have no meaning.
+    They come with scikit-learn: `root` and `download` are ignored.
     """
     from sklearn.datasets import load_digits
 

@@ -44,7 +44,7 @@ def read(dataset: MemorySet, root: str, train: bool, download: bool | None) -> t
 
 
 def _first_file(folders: list[Path], name: str) -> Path | None:
-    """The file of that name, or with a dot before `idx`, as some programs unpack it; or in a folder of its name."""
+    """The file of that name, or with a dot before `idx`, as some programs unpack it, or in a folder of that name."""
     spellings = (name, name.replace("-idx", ".idx"))
     files = [file for spelling in spellings for file in (spelling, f"{spelling}.gz", f"{spelling}/{spelling}")]
     return next((folder / file for folder in folders for file in files if (folder / file).is_file()), None)

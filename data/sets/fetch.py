@@ -34,33 +34,33 @@ def fetch(dataset: TransferSet, out: Path) -> str:
     Raises:
         InputError: it cannot be fetched, an archive is another or damaged, or what it holds is not the set.
     """
-    if found := _here(dataset, out):
-        return f"{dataset.name}: there already, {found}"
+    if summary := _here(dataset, out):
+        return f"{dataset.name}: there already, {summary}"
     if not dataset.archives:
         raise InputError(f"{dataset.name} cannot be fetched for you: get {dataset.download}; unpack it in "
                          f"{str(out / dataset.folders[0])!r}")  # fmt: skip
     work = out / ".fetching"
     work.mkdir(parents=True, exist_ok=True)
-    files = [_download(archive, work) for archive in dataset.archives]
+    archives = [_download(archive, work) for archive in dataset.archives]
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        found = {}
-        for number, file in enumerate(files):
+        files = {}
+        for number, archive in enumerate(archives):
             (apart := Path(folder) / str(number)).mkdir()
-            found |= {name.removeprefix("./"): path for name, path in unpack(file, apart, MOST_BYTES, MOST_FILES)}
-        _settle(dataset, found, Path(folder) / "tree", out)
+            files |= {name.removeprefix("./"): path for name, path in unpack(archive, apart, MOST_BYTES, MOST_FILES)}
+        _settle(dataset, files, Path(folder) / "tree", out)
     shutil.rmtree(work)
     return f"{dataset.name}: fetched, {_here(dataset, out)}"
 
 
 def _settle(dataset: TransferSet, files: dict[str, Path], tree: Path, out: Path) -> None:
-    """Move unpacked files, by their names in the archives, to a tree, read it as a set, and move that to `out`.
+    """Move unpacked files (name in the archive -> path) to `tree`, check that they are the set, and move it to `out`.
 
     Raises:
         InputError: they are not the set, or something else is at its place.
     """
-    # Archives of several folders and files get one of their own; the others bring it along.
-    own = any(Path(name).parts[0] in Path(dataset.folders[0]).parts for name in files)
-    target = tree if own else tree / dataset.folders[0]
+    # Some archives have all in the set's folder; several folders and files side by side are put into it here.
+    has_folder = any(Path(name).parts[0] in Path(dataset.folders[0]).parts for name in files)
+    target = tree if has_folder else tree / dataset.folders[0]
     target.mkdir(parents=True)
     place(files, target, overwrite=False)
     if not _here(dataset, tree):
@@ -73,7 +73,7 @@ def _settle(dataset: TransferSet, files: dict[str, Path], tree: Path, out: Path)
 
 
 def _here(dataset: TransferSet, out: Path) -> str:
-    """What there is of a set, in words; '' where nothing is.
+    """The numbers of images of a set in `out`, as text; '' if it is not there.
 
     Raises:
         InputError: what is there is not the whole set.

@@ -1,4 +1,4 @@
-"""What a data set of image files answers about itself: lists that name the files, the published scripts of its kind."""
+"""What is known of a data set of image files: lists that name the files, and how published scripts treat such sets."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -40,33 +40,33 @@ class FileSet(Files):
     splits = (1,)
 
     folder: str
-    train_list: str  # all training images but those of `val_list`
+    train_list: str  # all training images except those of `val_list`
     val_list: str  # drawn from the training images
     test_list: str
     few_shot: str  # one percent of the training images, balanced
     long_tailed: tuple[tuple[str, str], ...]  # (long-tailed list, its balanced twin), the recipes' first
-    probe_list: str  # what is trained on unless the command line says otherwise
-    download: str  # the right download, in words
+    probe_list: str  # the list that is trained on unless the command line names one
+    download: str  # what to download, in words
     few_per_class: int
     val_per_class: int = 20
-    head: int = 1280  # images of the largest class of a long-tailed list that is made; default ImageNet-LT-exp's
-    imb_factor: float = 256  # how many times as many as the smallest class has
+    head: int = 1280  # images of the largest class of a long-tailed list that is made; default as in ImageNet-LT-exp
+    imb_factor: float = 256  # imbalance factor: images of the largest class over those of the smallest
     hundred_shot: str = ""  # labelled images of BCL's few-shot probe (the authors' later repository has it)
     size: int = 224  # pixels, height and width of a view
     fetchable: bool = True  # the authors published lists
 
     def labels_of(self, paths: Paths) -> np.ndarray | None:
-        """Labels [n] that the images at `paths` have where they lie, -1 of those that are not there; None where the
-        lists alone tell labels."""
+        """Labels [n] by the places of the images at `paths`, -1 for those that are missing; None if only lists have
+        labels."""
         return None
 
     @property
     def bcl_shape(self) -> str:
-        """What BCL's paper calls ImageNet-LT is the second pair of lists here."""
+        """The lists that BCL's paper calls ImageNet-LT are the second pair here."""
         return "pareto" if len(self.long_tailed) > 1 else ""
 
     def split_name(self, split: int, long_tailed: bool, shape: str) -> str:
-        """The list that an experiment is named after; with the shape 'pareto' ImageNet's second pair.
+        """The list that an experiment is named after; with shape 'pareto' that of ImageNet's second pair.
 
         Raises:
             InputError: there are no lists of that shape.
@@ -76,7 +76,7 @@ class FileSet(Files):
         return self.long_tailed[bool(shape)][not long_tailed]
 
     def split_of(self, name: str) -> Split | None:
-        """The split that a list is of, by its name or path; None where it is no list of one."""
+        """The split of a list, by the list's name or path; None if it is no pre-training list of a split."""
         name = PurePath(name).name.removesuffix(".txt")
         pairs = zip(self.long_tailed, ("", "pareto"), strict=False)
         return next((Split(1, name == pair[0], shape) for pair, shape in pairs if name in pair), None)
@@ -86,16 +86,16 @@ class FileSet(Files):
         return self.split_name(split.number, split.long_tailed, split.shape)
 
     def split_list(self, name: str) -> str:
-        """A list as command lines name it: by its name."""
+        """A list as command lines give it: its name."""
         return name
 
     @property
     def few_shot_name(self) -> str:
-        """The few-shot list of all lists of pre-training."""
+        """The few-shot list, one for all lists of pre-training."""
         return self.few_shot
 
     def list_kind(self, long_tailed: bool, shape: str) -> str:
-        """What tables call the list of pre-training."""
+        """Name of the kind of pre-training list in tables."""
         return self.split_name(1, long_tailed, shape)
 
     def is_tailed(self, experiment: str) -> bool:
@@ -116,14 +116,14 @@ class FileSet(Files):
     def names(self) -> list[str]:
         """Names of all lists."""
         twins = chain.from_iterable(self.long_tailed)
-        found = [self.train_list, self.val_list, self.test_list, self.few_shot, *twins, self.hundred_shot]
-        return [name for name in found if name]
+        names = [self.train_list, self.val_list, self.test_list, self.few_shot, *twins, self.hundred_shot]
+        return [name for name in names if name]
 
     def probe_lists(self, shots: int) -> list[str]:
-        """Name of the list that a protocol on features trains on; none where there is none.
+        """Name of the list that a protocol on features trains on; none if there is no such list.
 
         Args:
-            shots: labelled images of each class, 0 for all.
+            shots: labelled images per class, 0 for all.
         """
         name = {0: self.train_list, SHOTS[0]: self.hundred_shot}.get(shots)
         return [name] if name else []
@@ -131,13 +131,13 @@ class FileSet(Files):
     def grouping_list(self, experiment: str) -> str:
         """The long-tailed list whose class sizes make Many, Medium, Few of an experiment, by the list in its name.
 
-        Balanced experiments are grouped by the long-tailed twin of their list, as published; '' where none is named.
+        Balanced experiments are grouped by the long-tailed twin of their list, as published; '' if no list is in it.
         """
         named = (tailed for tailed, twin in self.long_tailed if experiment.startswith((f"{tailed}_res", f"{twin}_res")))
         return next(named, "")
 
     def open(self, root: str, download: bool | None = False, opening: Opening = Opening()) -> "Opened":  # noqa: B008
-        """Its images; `root` is the folder that their paths begin from. They cannot be downloaded."""
+        """Its images; the paths of lists are relative to `root`. They cannot be downloaded."""
         from data.opened import OpenedFiles
 
         return OpenedFiles(self, root)

@@ -1,6 +1,6 @@
-"""Images of one's own: all below a folder, those that a text file names, or arrays of an .npz file (data/tree.py).
+"""The user's own images: all below a folder, those that a text file names, or arrays of an .npz file (data/tree.py).
 
-Nothing is known of them before they are found: `at` gives the data set with its classes, its lists and its size.
+Nothing is known of them before they are scanned: `at` gives the data set with its classes, its lists and its size.
 """
 
 import hashlib
@@ -18,30 +18,30 @@ from data.paths import Paths
 from data.sets.base import Opening, Split
 from data.sets.files import FileSet
 from data.sizes import usual_size
-from data.tree import Tree, arrays_of, read_paths, scan, some
+from data.tree import Tree, arrays_of, first_few, read_paths, scan
 from utils.errors import InputError
 
 if TYPE_CHECKING:
     from data.opened import Opened
 
-SMALL = 64  # pixels up to which images have CIFAR's stem, and are decoded once
+SMALL = 64  # pixels; up to this size images have CIFAR's stem, and are decoded once
 ALL = "all"  # the list of all training images, which is not a file
 
 
 def groups_of_tail(counts: list[int]) -> dict[str, list[int]]:
-    """Thirds of the classes by their images, as of data sets in memory; without any where all have as many."""
+    """Thirds of the classes by their images, as for data sets in memory; empty groups if all have equally many."""
     return thirds(counts) if min(counts) < max(counts) else {name: [] for name in GROUPS}
 
 
 @dataclass(frozen=True)
 class FolderSet(FileSet):
-    """Own images; tree: those that were found, None before. Lists are those of data sets in memory, as text files.
+    """Own images; tree: the scan, None before it. They have the lists of data sets in memory, as text files.
 
-    Without classes, there is the list `all` alone.
+    Without classes, the only list is `all`.
     """
 
     default_model = "res18"
-    splits = (0,)  # that of all images as they are; 1, 2, ... are drawn from them
+    splits = (0,)  # split 0 has all images as they are; splits 1, 2, ... are drawn from them
     groups = staticmethod(groups_of_tail)
     own = True
     best = "top1"
@@ -49,32 +49,32 @@ class FolderSet(FileSet):
     few_shot_name = ""
 
     tree: Tree | None = None
-    cached: bool | None = None  # decoded once; None before they are opened
+    cached: bool | None = None  # whether they are decoded once; None before they are opened
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """By whether they are decoded once; all before that is known."""
+        """Depend on whether images are decoded once; all of them before that is known."""
         if self.cached is None:
             return ("auto", "batched", "opencv", "pillow")
         return ("batched" if self.cached else "opencv", "pillow")
 
     @property
     def pretraining_list(self) -> str:
-        """All images: no label is needed."""
+        """All images, as no label is needed."""
         return ALL
 
     @property
     def checkpoints(self) -> str:
-        """By the name of the folder: `checkpoints_photos`."""
+        """Named after the folder of the images: `checkpoints_photos`."""
         return f"checkpoints_{self.folder.removeprefix('folder_').rpartition('_')[0] or self.folder}"
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of their folders."""
+        """Names of the folders of the classes."""
         return tuple(self.tree.classes) if self.tree else ()
 
     def labels_of(self, paths: Paths) -> np.ndarray | None:
-        """Those of the folders of classes, or of the text file, once they were found."""
+        """By the folders of classes, or as in the text file; None before the scan, and without classes."""
         if not self.tree or not self.tree.classes:
             return None
         labels = np.full(len(paths), -1)
@@ -95,21 +95,21 @@ class FolderSet(FileSet):
         """The data set of the images at `root`: a folder, a text file of paths, or an .npz file.
 
         Raises:
-            InputError: there are none, or what is there cannot be read, or named in a list.
+            InputError: there are none, they cannot be read, or no list can hold their names.
         """
         place = Path(root)
         tree = arrays_of(place) if place.suffix == ".npz" else read_paths(place) if place.is_file() else None
         tree = tree or (opening.kept and kept(place, opening.kept)) or scan(place, opening.show)
         if tree.unlisted and not opening.skip_bad:
             raise InputError(f"{len(tree.unlisted):,} images have names that are not UTF-8, or have control "
-                             f"characters: {some(tree.unlisted)}; rename them, or {SKIP_BAD}")  # fmt: skip
+                             f"characters: {first_few(tree.unlisted)}; rename them, or {SKIP_BAD}")  # fmt: skip
         return replace(self.called(root), tree=tree, classes=max(1, len(tree.classes)), size=usual_size(tree))
 
     def stem(self, size: int) -> str:
         return "cifar" if size <= SMALL else "imagenet"
 
     def split_name(self, split: int, long_tailed: bool, shape: str) -> str:
-        """The list that an experiment is named after: `split1_D_i`, and of split 0 `train`, or `all` by its shape."""
+        """The list that an experiment is named after: `split1_D_i`; of split 0 `train`, or `all` if that is `shape`."""
         if not split:
             return shape or self.train_list
         return f"split{split}{f'_{shape}' if shape else ''}_{'D_i' if long_tailed else 'D_b'}"
@@ -121,8 +121,8 @@ class FolderSet(FileSet):
         name = PurePath(name).name.removesuffix(".txt")
         if name in (ALL, self.train_list):
             return Split(0, True, "" if name == self.train_list else name)
-        found = re.fullmatch(r"split(\d{1,9})(?:_(.+))?_D_([ib])", name)
-        return Split(int(found[1]), found[3] == "i", found[2] or "") if found else None
+        match = re.fullmatch(r"split(\d{1,9})(?:_(.+))?_D_([ib])", name)
+        return Split(int(match[1]), match[3] == "i", match[2] or "") if match else None
 
     def list_kind(self, long_tailed: bool, shape: str) -> str:
         return "D_i" if long_tailed else "D_b"
@@ -139,9 +139,11 @@ class FolderSet(FileSet):
         )
 
     def grouping_list(self, experiment: str) -> str:
-        """The long-tailed list of the split in an experiment's name; of others the labelled training images."""
-        found = re.match(r"(split\d+(?:_pareto[\d.]+)?(?:_imb[\d.]+)?)_D_[ib]_res", experiment)
-        return f"{found[1]}_D_i" if found else self.train_list if self.classes > 1 else ""
+        """The long-tailed list of the split in an experiment's name; without one, the labelled training images."""
+        match = re.match(r"(split\d+(?:_pareto[\d.]+)?(?:_imb[\d.]+)?)_D_[ib]_res", experiment)
+        if match:
+            return f"{match[1]}_D_i"
+        return self.train_list if self.classes > 1 else ""
 
     def names(self) -> list[str]:
         """Names of the lists that all splits have in common."""
@@ -152,7 +154,7 @@ class FolderSet(FileSet):
         return []
 
     def open(self, root: str, download: bool | None = False, opening: Opening = Opening()) -> "Opened":  # noqa: B008
-        """Its images, found where they were not yet."""
+        """Its images, scanned if they were not yet."""
         from data.opened_folder import OpenedFolder
 
         return OpenedFolder(self if self.tree else self.at(root, opening), opening)

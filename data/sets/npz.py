@@ -1,4 +1,4 @@
-"""Images of one's own as arrays: an .npz file with train_images, train_labels, test_images and test_labels."""
+"""The user's own images as arrays: an .npz file with train_images, train_labels, test_images and test_labels."""
 
 import zipfile
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 from utils.errors import InputError
 
-MOST = 64 * 2**30  # bytes of an array; CIFAR's have 154 million
+MOST = 64 * 2**30  # bytes of an array; CIFAR's training images have 154 million
 WANTED = "train_images and test_images of uint8 [N, H, W, 3], train_labels and test_labels of integers [N]"
 
 
@@ -38,8 +38,8 @@ def read_npz(path: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{path} is not an .npz file of plain arrays, or is damaged: it must have {WANTED}") from error
     pixels = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 3 and images.size
     if not pixels or labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        found = f"{images.dtype} {list(images.shape)} and {labels.dtype} {list(labels.shape)}"
-        raise InputError(f"{path} has {part}_images and {part}_labels that are {found}: it must have {WANTED}")
+        kinds = f"{images.dtype} {list(images.shape)} and {labels.dtype} {list(labels.shape)}"
+        raise InputError(f"{path} has {part}_images and {part}_labels that are {kinds}: it must have {WANTED}")
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
         raise InputError(f"{path} has a label below 0, or beyond all numbers of classes")
     return images, labels.astype(np.int64)

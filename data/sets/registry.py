@@ -1,4 +1,4 @@
-"""Data sets by name: one line each, which is read where the data set is used."""
+"""Data sets by name: one line each, and a data set's module is imported only if the data set is used."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,8 @@ DATA_SETS = {
     "folder": "data.sets.folder:FOLDER",
 }
 
-# The same of those that a frozen network is transferred to, without long-tailed lists; none is pre-trained on.
+# The same for the sets that a frozen network is transferred to: they have no long-tailed lists, and none is for
+# pre-training.
 TRANSFER_SETS = {
     "cub": "data.sets.transfer:CUB",
     "cars": "data.sets.transfer:CARS",
@@ -28,13 +29,13 @@ TRANSFER_SETS = {
     "nabirds": "data.sets.transfer:NABIRDS",
 }
 
-# Names that the papers' scripts have for some: CIFAR-10 in training, ImageNet-100 in tables.
+# Other names in the papers' scripts: of CIFAR-10 in training, of ImageNet-100 in tables.
 ALIASES = {"cifar": "cifar10", "imagenet100": "imagenet-100"}
 
-# ImageNet's two names in pre-training: by the list that is trained on where the command line names none.
+# ImageNet's two names in pre-training: each stands for a list that is trained on unless the command line names one.
 PRETRAINED_ON = {"imagenet-LT": ("imagenet", "ImageNet_LT_train"), "imagenet-FULL": ("imagenet", "ImageNet_train")}
 
-FULL_LIST = "trainIdxList.npy"  # the published default of pre-training: the labelled training list of any data set
+FULL_LIST = "trainIdxList.npy"  # the published default of pre-training, for any data set its labelled training list
 
 
 def data_set(name: str) -> DataSet:
@@ -52,31 +53,31 @@ def data_set(name: str) -> DataSet:
 
 def data_sets(style: str | None = None) -> dict[str, DataSet]:
     """Name -> data set: all with long-tailed lists, or those of one style (DataSet.style)."""
-    found = {name: data_set(name) for name in DATA_SETS}
-    return {name: dataset for name, dataset in found.items() if style in (None, dataset.style)}
+    sets = {name: data_set(name) for name in DATA_SETS}
+    return {name: dataset for name, dataset in sets.items() if style in (None, dataset.style)}
 
 
 def pretraining_names() -> list[str]:
-    """The names that pre-training takes."""
+    """The names of data sets that pre-training takes."""
     split = {name for name, _ in PRETRAINED_ON.values()}
     return ["cifar", *(name for name in DATA_SETS if name not in split), *PRETRAINED_ON]
 
 
 def pretraining_set(name: str) -> tuple[DataSet, str]:
-    """The data set that a name of pre-training stands for, and the list that it trains on by default."""
+    """The data set that a name stands for in pre-training, and the list that is trained on by default."""
     name, chosen = PRETRAINED_ON.get(name, (name, ""))
     dataset = data_set(name)
     return dataset, chosen or dataset.pretraining_list
 
 
 def pretraining_name(dataset: DataSet) -> str:
-    """The first name that pre-training has for a data set, as the papers' scripts say it: `cifar`, `imagenet-LT`."""
+    """The first name of a data set in pre-training, as in the papers' scripts: `cifar`, `imagenet-LT`."""
     meant = {name: PRETRAINED_ON.get(name, (ALIASES.get(name, name),))[0] for name in pretraining_names()}
-    return next((name for name, of in meant.items() if of == dataset.name), dataset.name)
+    return next((name for name, known in meant.items() if known == dataset.name), dataset.name)
 
 
 def trained_on(settings: Mapping[str, Any]) -> tuple[DataSet, str]:
-    """The data set and the list of a pre-training with these settings, those in its checkpoint.
+    """The data set and the list of a pre-training run, by the settings in its checkpoint.
 
     Raises:
         InputError: its data set is unknown.

@@ -1,7 +1,7 @@
 """Five fine-grained sets that a frozen network is transferred to: BCL's table 4 (Zhou et al., ICML 2022).
 
 They have labelled training and test images by their publishers' split, and nothing long-tailed. Each is read as its
-archive unpacks, below `--data` or in a folder of the archive's name there:
+archive unpacks, below `--data` or in the archive's folder there:
 
     cub       CUB-200-2011 (Wah et al., 2011)    CUB_200_2011/: images.txt, image_class_labels.txt,
                                                  train_test_split.txt, images/
@@ -10,10 +10,10 @@ archive unpacks, below `--data` or in a folder of the archive's name there:
     dogs      Stanford Dogs (Khosla et al., 2011)  train_list.mat, test_list.mat, Images/
     aircraft  FGVC-Aircraft (Maji et al., 2013)  fgvc-aircraft-2013b/data/: variants.txt, images_variant_*.txt, images/
 
-Labels count from 0: where the publisher's count from 1, less one; of aircraft the line of a variant in variants.txt; of
-NABirds the rank of an id among those that have images, 555 of 1,011 (the others are what the tree has above them).
-Aircraft are the variants, trained on `trainval`; the strip with the copyright below each image stays. Both are chosen
-here: the paper names the sets alone.
+Labels count from 0. They are the publisher's numbers, which count from 1, less one; for aircraft, by the line of a
+variant in variants.txt; for NABirds, the rank of an id among the 555 of 1,011 that have images (the others are inner
+nodes of its tree of classes). Aircraft's classes are the variants, its training images `trainval`, and the strip with
+the copyright below each image is kept: chosen here, as the paper only names the sets.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Archive(NamedTuple):
-    """What `python -m data.sets.fetch` gets. md5: as the publisher gives it, '' where he gives none."""
+    """An archive that `python -m data.sets.fetch` gets. md5: as published, '' if none is."""
 
     url: str
     md5: str = ""
@@ -49,9 +49,9 @@ class Archive(NamedTuple):
 class TransferSet(Files):
     """A labelled set with a training and a test list.
 
-    train_images, test_images: published numbers, which an opened set must have. marks: a file of each layout that tells
-    its folder. folders: of the archive, in which it may be. read: folder -> part -> its images. download: the right
-    one, in words. archives: what may be fetched, none where the host does not allow it.
+    train_images, test_images: published numbers, which an opened set must have. marks: files of which the set's folder
+    has at least one. folders: in which the archive may have it. read: folder -> part -> its images. download: what to
+    get, in words. archives: what may be fetched; none if the host does not allow it.
     """
 
     transfer = True
@@ -66,11 +66,11 @@ class TransferSet(Files):
     read: Callable[[Path], dict[str, Part]]
     download: str
     archives: tuple[Archive, ...] = ()
-    sparse: bool = field(default=False, kw_only=True)  # ids are not 1, 2, ..., and those with images are the classes
+    sparse: bool = field(default=False, kw_only=True)  # ids are not 1, 2, ...: the classes are those that have images
 
     @property
     def checkpoints(self) -> str:
-        """One folder for all of them."""
+        """One folder for all transfer sets."""
         return "checkpoints_transfer"
 
     def tailed_list(self, split: Split) -> str:
@@ -93,7 +93,7 @@ class TransferSet(Files):
         return [] if shots else [self.train_list]
 
     def place(self, root: str) -> Path:
-        """The folder of the set: `root`, or the archive's in it.
+        """The folder of the set: `root`, or the archive's folder in it.
 
         Raises:
             InputError: it is not there.
@@ -112,11 +112,11 @@ class TransferSet(Files):
         """The publisher's training and test list.
 
         Args:
-            place: of `place`. skip_missing: images that are not there are told later, one by one.
+            place: the set's folder. skip_missing: missing images are reported when they are read, not here.
 
         Raises:
-            InputError: files are missing or damaged, the numbers are not the published ones, labels are outside the
-                classes, an image is in two lists or twice in one, or images are missing.
+            InputError: files are missing or damaged, numbers of images or classes are not the published ones, labels
+                are outside the classes, an image is in both lists or twice in one, or images are missing.
         """
         parts = self.read(place)
         found = {name: len(parts[name]) for name in PARTS}, len({c for part in parts.values() for _, c in part})
@@ -133,11 +133,10 @@ class TransferSet(Files):
         if twice := next((path for path, n in Counter(paths).items() if n > 1), None):
             raise InputError(f"{self.name} in {str(place)!r} has {twice} in its lists twice: unpack it again")
         if not skip_missing and (gone := _missing(place, paths)):
-            some = f"{len(gone):,} of {len(paths):,} images of {self.name} missing, {gone[0]} first"
-            raise InputError(f"{str(place)!r} has {some}: it is half unpacked; unpack {self.download} again")
-        first = found[0]["train"]
-        of = {"train": slice(0, first), "test": slice(first, None)}
-        return {name: _as_list(self, name, paths[of[name]], labels[of[name]]) for name in PARTS}
+            problem = f"{len(gone):,} of {len(paths):,} images of {self.name} missing, {gone[0]} first"
+            raise InputError(f"{str(place)!r} has {problem}: it is half unpacked; unpack {self.download} again")
+        slices = {"train": slice(0, self.train_images), "test": slice(self.train_images, None)}
+        return {name: _as_list(self, name, paths[rows], labels[rows]) for name, rows in slices.items()}
 
     def _labels(self, parts: dict[str, Part], place: Path) -> np.ndarray:
         """Labels [N] of the training, then the test images, in 0..classes-1."""
@@ -148,14 +147,14 @@ class TransferSet(Files):
             raise InputError(f"{self.name} in {str(place)!r} has label {outside}, outside 1..{self.classes}: "
                              f"get and unpack {self.download}")  # fmt: skip
         labels = np.searchsorted(known, ids)
-        for name, of in zip(PARTS, np.split(labels, [len(parts["train"])]), strict=True):
-            if len(gone := np.setdiff1d(np.arange(self.classes), of)):
+        for name, of_part in zip(PARTS, np.split(labels, [len(parts["train"])]), strict=True):
+            if len(gone := np.setdiff1d(np.arange(self.classes), of_part)):
                 raise InputError(f"{self.name} in {str(place)!r} has no {name} image of class {known[gone[0]]}: "
                                  f"get and unpack {self.download}")  # fmt: skip
         return labels
 
     def open(self, root: str, download: bool | None = False, opening: Opening = Opening()) -> "Opened":  # noqa: B008
-        """Its images; `root` is the folder of the set, or what holds it. They are not fetched here."""
+        """Its images; `root` is the folder of the set, or the one that holds it. Nothing is downloaded here."""
         from data.opened import OpenedTransfer
 
         place = self.place(root)
@@ -163,13 +162,18 @@ class TransferSet(Files):
 
 
 def _as_list(dataset: TransferSet, name: str, paths: list[str], labels: np.ndarray) -> ImageList:
+    """The list `name`; its SHA-1 is of the lines `<path> <label>` that it would have as a file."""
     lines = "".join(f"{path} {label}\n" for path, label in zip(paths, labels.tolist(), strict=True))
     sha1 = hashlib.sha1(lines.encode(errors="surrogateescape")).hexdigest()
     return ImageList(Path(dataset.name) / name, sha1, "published", labels, paths=Paths(paths))
 
 
 def _clean(path: str, place: Path) -> str:
-    """A path with slashes, below the folder; lists made on Windows have backslashes."""
+    """A path below the folder with slashes, as lists made on Windows have backslashes.
+
+    Raises:
+        InputError: the path leads out of the folder.
+    """
     spelt = PurePosixPath(path.replace("\\", "/"))
     if (
         spelt.is_absolute()
@@ -183,11 +187,11 @@ def _clean(path: str, place: Path) -> str:
 
 
 def _missing(place: Path, paths: list[str]) -> list[str]:
-    """Those that are not there: one look at each folder, not at each file."""
+    """The paths that do not exist; each folder is listed once, which is faster than a look at each file."""
     folders: dict[str, set[str]] = {}
     for parent in {str(PurePosixPath(path).parent) for path in paths}:
-        there = place / parent
-        folders[parent] = {file.name for file in there.iterdir()} if there.is_dir() else set()
+        folder = place / parent
+        folders[parent] = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     return [p for p in paths if PurePosixPath(p).name not in folders[str(PurePosixPath(p).parent)]]
 
 

@@ -1,10 +1,10 @@
 """The 224-pixel views in OpenCV and torch: the published Pillow pipeline's output, over twice as fast.
 
-Each class draws the random numbers of its Pillow counterpart in data/views/published.py in the same order, so one seed
-makes the same view in both. Each operation is taken from the fastest library whose output equals Pillow's but for
-rounding (benchmarks/views.py measures each): resizing is torch's antialiased 8-bit kernel, brightness and contrast are
-look-up tables, saturation, hue and blur are OpenCV's.
-Decoding stays Pillow's: OpenCV's saves a fifth of that step, but takes some damaged files for whole ones.
+Each class draws the same random numbers in the same order as its Pillow counterpart in data/views/published.py, so one
+seed makes the same view in both. Each operation is of the fastest library whose output equals Pillow's up to rounding
+(benchmarks/views.py measures each): resizing is torch's antialiased 8-bit kernel, brightness and contrast are look-up
+tables, saturation, hue and blur are OpenCV's.
+Files are still decoded by Pillow: OpenCV takes a fifth less time for that, but accepts some damaged files.
 """
 
 import math
@@ -27,7 +27,7 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int], size: int, mode: T.I
 
 
 def _random_crop(image: np.ndarray, size: int, lower: float, mode: T.InterpolationMode) -> np.ndarray:
-    """A crop of at least the share `lower` of the area, half of the time mirrored."""
+    """A crop of at least the share `lower` of the area, mirrored with probability 0.5."""
     box = T.RandomResizedCrop.get_params(torch.from_numpy(image).permute(2, 0, 1), (lower, 1.0), RATIO)
     view = crop(image, box, size, mode)
     return cv2.flip(view, 1) if torch.rand(1) < 0.5 else view
@@ -56,7 +56,7 @@ def contrast(image: np.ndarray, factor: float) -> np.ndarray:
 
 def saturation(image: np.ndarray, factor: float) -> np.ndarray:
     """Distance from the pixel's grey times `factor`."""
-    # Pillow cuts off where OpenCV rounds, to even: a whole half would take a level from every other grey value.
+    # Pillow truncates, OpenCV rounds half to even: with -0.5 every other exact grey value would lose a level.
     return cv2.addWeighted(image, factor, grey(image), 1 - factor, -0.499)
 
 
@@ -75,8 +75,8 @@ def grey(image: np.ndarray) -> np.ndarray:
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur as Pillow approximates it: three box filters of fractional width, here as one kernel.
 
-    The width is that of Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended box filtering"
-    (2011), equations 11 to 14. Sigma in pixels.
+    The width is by Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended box filtering" (2011),
+    equations 11 to 14. Sigma in pixels.
     """
     variance = sigma**2 / 3
     whole = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
@@ -89,8 +89,8 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 _JITTER = (brightness, contrast, saturation, hue)
 
 
-def _jittered(view: np.ndarray, how: T.ColorJitter) -> np.ndarray:
-    order, *factors = T.ColorJitter.get_params(how.brightness, how.contrast, how.saturation, how.hue)
+def _jittered(view: np.ndarray, jitter: T.ColorJitter) -> np.ndarray:
+    order, *factors = T.ColorJitter.get_params(jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
     for i in order.tolist():
         view = view if factors[i] is None else _JITTER[i](view, factors[i])
     return view
@@ -101,7 +101,7 @@ class PretrainView:
 
     Args:
         size: pixels. strength: factor on the jitter (0.4, 0.4, 0.4, 0.1).
-        resize_lower: smallest crop, as a share of the area.
+        resize_lower: smallest crop, as a share of the image's area.
     """
 
     to_tensor = staticmethod(to_tensor)
@@ -115,7 +115,7 @@ class PretrainView:
         return self.to_tensor(self.pixels(image))
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
-        """[H, W, 3] uint8 -> [size, size, 3] uint8, what comes before the tensor."""
+        """[H, W, 3] uint8 -> [size, size, 3] uint8: the view before it becomes a tensor."""
         view = _random_crop(image, self.size, self.lower, BICUBIC)
         if torch.rand(1) <= 0.8:
             view = _jittered(view, self.jitter)
@@ -127,8 +127,8 @@ class PretrainView:
 
 
 class ProbeView:
-    """data.views.published.file_probe_transform for an array: random crop and flip, the probes' augmentation, and the
-    jitter of supervised learning."""
+    """data.views.published.file_probe_transform for an array: the probes' random crop and flip, and for supervised
+    learning a colour jitter."""
 
     def __init__(self, size: int, jitter: float = 0.0) -> None:
         self.size, self.jitter = size, T.ColorJitter(jitter, jitter, jitter) if jitter else None
@@ -140,7 +140,7 @@ class ProbeView:
 
 
 class CentreView:
-    """data.views.published.centre_transform for an array: shorter side to size * 256 / 224, middle square of `size`."""
+    """data.views.published.centre_transform for an array: shorter side to size * 256 / 224, centre crop of `size`."""
 
     def __init__(self, size: int) -> None:
         self.size = size

@@ -1,7 +1,7 @@
 """Class Boost of boost.py on whole batches: RandAugment with parameters for each image; on the CPU and on CUDA.
 
-Images are float32 [n, 3, H, W] of whole levels 0 to 255, and stay so. Values and uniforms are tensors on the CPU, so
-that nothing waits for the device of the images. Operations, their ranges and the rule of their strength are those of
+Images are float32 [n, 3, H, W] of whole levels 0 to 255, and stay so. Values and uniform numbers are tensors on the
+CPU, so that nothing waits for the device of the images. Operations, their ranges and how strong they are is as in
 data/views/boost.py; the formulas of the operations are those of Pillow 13.
 """
 
@@ -16,7 +16,7 @@ Operation = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def _signed(value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Value [n] as float64, negative where the first uniform of [n, 2] is over a half."""
+    """Value [n] as float64, negative where the first of the uniform numbers u [n, 2] is over 0.5."""
     return torch.where(u[:, 0] > 0.5, -value.double(), value.double())
 
 
@@ -24,14 +24,14 @@ def affine(images: torch.Tensor, **entries: torch.Tensor) -> torch.Tensor:
     """Pillow's Image.transform with AFFINE: the nearest pixel, black outside.
 
     Args:
-        entries: [n] float64 on the CPU, by name; output pixel (x, y) comes from (a x + b y + c, d x + e y + f). Those
-            that are left out are the identity's.
+        entries: `a` to `f`, [n] float64 on the CPU: output pixel (x, y) comes from (a x + b y + c, d x + e y + f). The
+            default of each is that of the identity.
     """
     n, channels, height, width = images.shape
     zero, one = torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
     a, b, c, d, e, f = ({"a": one, "b": zero, "c": zero, "d": zero, "e": one, "f": zero} | entries).values()
-    units = torch.stack((a, b, c + (a + b) / 2, d, e, f + (d + e) / 2), 1) * 2**16  # at pixels' centres
-    # Pillow counts in 16.16 fixed point, but not where the image is only moved or scaled (Geometry.c).
+    units = torch.stack((a, b, c + (a + b) / 2, d, e, f + (d + e) / 2), 1) * 2**16  # of the centres of pixels
+    # Pillow computes in 16.16 fixed point, except where the image is only moved or scaled (Geometry.c).
     straight = (b == 0) & (d == 0)
     units = torch.where(straight[:, None], units, (units + 0.5).floor())
     a, b, c, d, e, f = sent(units, images.device)[..., None, None].unbind(1)
@@ -46,28 +46,28 @@ def affine(images: torch.Tensor, **entries: torch.Tensor) -> torch.Tensor:
 
 
 def rotate(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Turned around the centre by `value` [n] degrees, to either side."""
+    """Rotated around the centre by `value` [n] degrees, to either side."""
     angle = torch.deg2rad(_signed(value, u))
     (cos, sin), (y, x) = (angle.cos(), angle.sin()), (side / 2 for side in images.shape[2:])
     return affine(images, a=cos, b=-sin, c=x - x * cos + y * sin, d=sin, e=cos, f=y - x * sin - y * cos)
 
 
 def auto_contrast(images: torch.Tensor) -> torch.Tensor:
-    """Each channel stretched to [0, 255]; as it was, if it has one level only."""
+    """Each channel stretched to [0, 255]; unchanged if it has a single level."""
     low = images.amin((2, 3), keepdim=True).double()
     spread = images.amax((2, 3), keepdim=True) - low
-    # Not `255 / spread`: torch multiplies with the reciprocal, whose last bit decides where a level is cut off.
+    # Not `255 / spread`: torch would multiply by the reciprocal, whose last bit decides which level is truncated.
     scale = torch.full_like(spread, 255).div_(torch.where(spread > 0, spread, 255))
     offset = torch.where(spread > 0, -low * scale, 0)
-    # In float64 and in Pillow's order, because the product is cut off.
+    # In float64 and in Pillow's order, because the result is truncated.
     return images.double().mul_(scale).add_(offset).floor_().clamp_(0, 255).float()
 
 
 def equalize(images: torch.Tensor) -> torch.Tensor:
-    """Each channel's histogram made flat (ImageOps.equalize).
+    """Each channel's histogram equalised (ImageOps.equalize).
 
-    With `step` the 255th part of the pixels that are darker than the channel's lightest level, a level becomes the
-    number of darker pixels and half a step, over the step; all are rounded down. As it was, if the step is 0.
+    Let step = floor(pixels darker than the channel's lightest level / 255). A level becomes
+    floor((pixels darker than it + floor(step / 2)) / step), at most 255; the channel is unchanged if step is 0.
     """
     levels = images.flatten(2).long()
     counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.long, device=images.device)
@@ -80,20 +80,20 @@ def equalize(images: torch.Tensor) -> torch.Tensor:
 
 
 def solarize(images: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Levels from `value` [n] on inverted."""
+    """Levels of at least `value` [n] inverted."""
     return torch.where(images < per_image(value.ceil(), images), images, 255 - images)
 
 
 def posterize(images: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """The first `value` [n] bits, rounded down and at least 1, of each level."""
+    """The highest `value` [n] bits of each level, rounded down and at least 1, the others set to 0."""
     unit = per_image(2 ** (8 - value.floor().clamp(min=1)), images)
     return (images / unit).floor_().mul_(unit)
 
 
 def sharpness(images: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Distance from the smoothed image times `value` [n].
+    """Difference from the smoothed image times `value` [n].
 
-    Smoothed is the mean of 3 x 3 pixels of which the middle one counts five times; not at the border.
+    The smoothed image is the mean of 3 x 3 pixels in which the middle one counts five times; its border is unchanged.
     """
     rows = images[:, :, :-2] + images[:, :, 1:-1] + images[:, :, 2:]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * images[:, :, 1:-1, 1:-1]
@@ -103,11 +103,11 @@ def sharpness(images: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 
 def cutout(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """A square of `value` [n] of the width in grey, around the place that u [n, 2] says; see boost.cutout."""
+    """A grey square around the point of u [n, 2], its side `value` [n] as a share of the width; see boost.cutout."""
     extent = torch.tensor([images.shape[3], images.shape[2]])  # of x and y
     side = value.double()[:, None] * extent[0]
     first = (1 + u.double() * (extent - 1) - side / 2).clamp(min=0).floor()
-    last = torch.minimum(first + side, extent).floor()  # Pillow paints it too
+    last = torch.minimum(first + side, extent).floor()  # included: Pillow paints it, too
     last = torch.where(side > 0, last, -1)
     bounds = sent(torch.stack((first, last), 2), images.device)
     masks = []
@@ -118,7 +118,7 @@ def cutout(images: torch.Tensor, value: torch.Tensor, u: torch.Tensor) -> torch.
     return torch.where((masks[1][:, :, None] & masks[0][:, None])[:, None], fill[:, None, None], images)
 
 
-# name -> operation on images, values [n] and uniforms [n, 2]; data.views.boost.OPERATIONS has their order and ranges.
+# name -> operation of images, values [n] and uniform numbers [n, 2]. data.views.boost.OPERATIONS has order and ranges.
 BATCH_OPERATIONS: dict[str, Operation] = {
     "ShearX": lambda images, value, u: affine(images, b=_signed(value, u)),
     "ShearY": lambda images, value, u: affine(images, d=_signed(value, u)),
@@ -141,12 +141,12 @@ BATCH_OPERATIONS: dict[str, Operation] = {
 def boost_batch(
     boost: Boost, images: torch.Tensor, scores: torch.Tensor, u: torch.Tensor, draws: torch.Tensor
 ) -> torch.Tensor:
-    """Views [n, 3, H, W] of images of that shape; levels that are not whole are rounded where an operation applies.
+    """Boosted views [n, 3, H, W] of images of that shape; levels are rounded only where an operation applies.
 
     Args:
         boost: number k of operations, strength and floor. scores: [n] in [0, 1], M of boost.py. u: [n], of
             Boost.draw(). draws: [n, k, 4] uniform in [0, 1) for each of the k operations: which it is, whether it
-            applies (where less than the score), and two that the operation takes for its sign or place. All on the CPU.
+            applies (if less than the score), and two for the operation's sign or place. All on the CPU.
 
     Raises:
         ValueError: the draws are not 4 for each of the n images and k operations.
@@ -166,5 +166,5 @@ def boost_batch(
 
 
 def _rounding(operation: Operation) -> Operation:
-    """The operation on images of whole levels."""
+    """The operation on images rounded to whole levels."""
     return lambda images, value, u: operation(images.round(), value, u)

@@ -1,11 +1,11 @@
 """The operations of the views on whole batches, with parameters for each image; on the CPU and on CUDA.
 
-Images are float32 [n, 3, H, W] of whole levels 0 to 255, and stay so: Pillow rounds or cuts off after each of its
-steps. Brightness, contrast, saturation and grey are Pillow's to the bit, crops and hue but for a few pixels
+Images are float32 [n, 3, H, W] of whole levels 0 to 255, and stay so: Pillow rounds or truncates after each of its
+steps. Brightness, contrast, saturation and grey equal Pillow's bit for bit, crops and hue except for a few pixels
 (tests/data/test_batch_ops.py). Formulas are those of Pillow 13.
 
-Parameters and masks are tensors on the CPU, with a row for each image. Subsets are chosen there, so that nothing waits
-for the device of the images. Products are of float32: TF32 or autocast would cost whole levels.
+Parameters and masks are tensors on the CPU, with a row for each image. Images are selected there, so that nothing waits
+for the device of the images. Products are in float32: the errors of TF32 or autocast would be of whole levels.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 _GREY = tuple(weight / 65536 for weight in (19595, 38470, 7471))  # ITU-R 601-2 in the 16 bits of Pillow's mode L
-_PIECE = 2**18  # values that pass through an operation at a time on the CPU: they stay in its cache
+_PIECE = 2**18  # values that pass through an operation at a time on the CPU, so that they stay in its cache
 
 Operation = Callable[..., torch.Tensor]
 
@@ -24,7 +24,7 @@ def per_image(parameter: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 
 def _pieces(images: torch.Tensor, rows: torch.Tensor) -> list[torch.Tensor]:
-    """The numbers of images, in pieces that fit a CPU's cache; on another device in one piece."""
+    """The indices `rows` of images, in pieces whose images fit a CPU's cache; on another device in one piece."""
     if not len(rows):
         return []
     step = max(1, _PIECE // max(1, images[0].numel())) if images.device.type == "cpu" else len(rows)
@@ -35,12 +35,12 @@ def apply_where(images: torch.Tensor, mask: torch.Tensor, operation: Operation, 
     """Replace the images [n, 3, H, W] where mask [n] is true, in place, by operation(images, *parameters).
 
     Args:
-        mask: bool, on the CPU. parameters: on the CPU, a row for each of the n images; the operation gets those of the
-            images that it gets, which may be in several pieces.
+        mask: bool, on the CPU. parameters: on the CPU, a row for each of the n images. The operation gets the masked
+            images, perhaps in several pieces, each with its rows of the parameters.
     """
     for rows in _pieces(images, mask.nonzero().flatten()):
-        there = sent(rows, images.device)
-        images.index_copy_(0, there, operation(images.index_select(0, there), *(p[rows] for p in parameters)))
+        selected = sent(rows, images.device)
+        images.index_copy_(0, selected, operation(images.index_select(0, selected), *(p[rows] for p in parameters)))
 
 
 # ---- crop and resize
@@ -49,8 +49,8 @@ def apply_where(images: torch.Tensor, mask: torch.Tensor, operation: Operation, 
 def _cubic(distance: torch.Tensor) -> torch.Tensor:
     """Pillow's bicubic filter (Resample.c), in place: cubic convolution with a = -0.5 (Keys, 1981).
 
-    It is u^2 (u - 1) / 2, for u = 2 - |x| above 0, and v^2 (1 - 2 v) more, for v = 1 - |x| above 0: sums of clamps are
-    many times faster here than to choose between two pieces at each point.
+    With u = max(2 - |x|, 0) and v = max(1 - |x|, 0) it is u^2 (u - 1) / 2 + v^2 (1 - 2 v): on a CPU sums of clamped
+    values are many times faster than a choice between the filter's two pieces at each point.
     """
     near = distance.abs_().neg_().add_(1)  # v
     far = (near + 1).clamp_(min=0)
@@ -64,7 +64,7 @@ def _resize_weights(
 ) -> torch.Tensor:
     """Matrices [n, size, pixels] that crop [start, start + length) of an axis of `pixels` and resize it to `size`.
 
-    Antialiased as Pillow does it: the filter grows with the reduction, ends at the crop's edges, and sums to 1.
+    Antialiased as in Pillow: the filter widens with the reduction, is cut off at the crop's edges, and sums to 1.
 
     Args:
         start, length: [n], whole numbers. mirrored: [n] bool, reverse the output's axis.
@@ -75,7 +75,7 @@ def _resize_weights(
         place = torch.where(mirrored[:, None], size - 1 - place, place)
     centre = (place[..., None] + 0.5) * scale - 0.5  # [n, size, 1]
     pixel = torch.arange(pixels, device=start.device).float() - start[:, None]  # [n, pixels], from the crop's edge
-    # Whole pixels and their rest apart: float32 has too few digits for both in large images.
+    # The whole and the fractional part of the centre apart: float32 has too few digits for their sum in large images.
     whole = centre.floor()
     distance = (pixel[:, None] - whole.float()).sub_((centre - whole).float())
     weights = _cubic(distance.div_(scale.clamp(min=1).float()))
@@ -111,17 +111,17 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tensor, 
     if len(boxes) and ((place < 0) | (extent < 1) | (place + extent > torch.tensor(images.shape[2:]))).any():
         raise ValueError(f"a box is not inside its image of {' x '.join(map(str, images.shape[2:]))} pixels")
     out = torch.empty(len(images), 3, size, size, device=images.device)
-    # Pillow rounds between its passes, so their order counts. Since Pillow 13 the vertical one is first where it takes
-    # away rows, and more than twice as many as the other one columns (ImagingResampleInner).
-    less = extent - size
-    vertical_first = (less[:, 0] > 0) & (less[:, 0] > 2 * less[:, 1])
+    # Pillow rounds between its two passes, so their order matters. Since Pillow 13 the vertical one is first if it
+    # removes rows, and more than twice as many of them as the horizontal one removes columns (ImagingResampleInner).
+    removed = extent - size
+    vertical_first = (removed[:, 0] > 0) & (removed[:, 0] > 2 * removed[:, 1])
     for order in (False, True):
         for rows in _pieces(images, (vertical_first == order).nonzero().flatten()):
-            there, box, flip = (sent(t, images.device) for t in (rows, boxes[rows], flips[rows]))
+            selected, box, flip = (sent(t, images.device) for t in (rows, boxes[rows], flips[rows]))
             top, left, tall, wide = box.unbind(1)
             down = _resize_weights(top, tall, images.shape[2], size)
             across = _resize_weights(left, wide, images.shape[3], size, flip).transpose(1, 2)
-            out.index_copy_(0, there, _products(images.index_select(0, there), down, across, order))
+            out.index_copy_(0, selected, _products(images.index_select(0, selected), down, across, order))
     return out
 
 
@@ -140,7 +140,7 @@ def grey(images: torch.Tensor) -> torch.Tensor:
 
 
 def blend(ground: torch.Tensor, images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Pillow's Image.blend: ground + factor [n] (images - ground), cut off at whole levels in [0, 255]."""
+    """Pillow's Image.blend: ground + factor [n] (images - ground), clamped to [0, 255] and truncated."""
     return (images - ground).mul_(per_image(factor, images)).add_(ground).clamp_(0, 255).floor_()
 
 
@@ -150,26 +150,28 @@ def brightness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 
 
 def contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Distance from the image's mean grey, a whole level, times its factor [n], at least 0."""
+    """Difference from the image's mean grey, rounded to a level, times the image's factor [n], at least 0."""
     return blend(_luminance(images).mean((1, 2, 3), keepdim=True).add_(0.5).floor_(), images, factor)
 
 
 def saturation(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Distance from the pixel's grey times the image's factor [n], at least 0."""
+    """Difference from the pixel's grey times the image's factor [n], at least 0."""
     return blend(_luminance(images), images, factor)
 
 
 def _hue_saturation_value(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pillow's 8-bit mode HSV, [n, H, W] each; the hue is not cut off yet, and is in [0, 255).
+    """Pillow's 8-bit mode HSV, [n, H, W] each; the hue is in [0, 255) and not yet truncated.
 
-    Whole levels are at least 1 apart, so clamps of differences replace comparisons, which are many times slower on a
-    CPU. The formula is that of colorsys.rgb_to_hsv, red before green before blue where two are the largest.
+    Different levels are at least 1 apart, so clamps of differences can replace comparisons, which are many times slower
+    on a CPU. The formula is that of colorsys.rgb_to_hsv; of channels that tie as the largest, red is before green, and
+    green before blue.
     """
     red, green, blue = images.unbind(1)
     value = torch.maximum(red, green).maximum(blue)
     no_red, no_green, no_blue = value - red, value - green, value - blue
     spread = torch.maximum(no_red, no_green).maximum(no_blue)
-    # Sixths of a turn, times the spread: blue, green and red as the largest; where equal, later ones win.
+    # Sixths of a turn times the spread, with blue, then green, then red as the largest channel: a later one replaces
+    # the earlier result where it ties.
     turn = (no_green - no_red).add_(spread, alpha=4)
     turn.lerp_((no_red - no_blue).add_(spread, alpha=2), (1 - no_green).clamp_(min=0))
     around_red = no_blue - no_green
@@ -180,13 +182,14 @@ def _hue_saturation_value(images: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 
 def hue(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Hue of images of whole levels moved by [n] of a full turn, in [-0.5, 0.5].
+    """Hue of images of whole levels moved by `shift` [n] of a full turn, in [-0.5, 0.5].
 
-    In 8 bits, as Pillow's: a shift of 0 changes some values too. With k = |hue - c| in sixths of a turn, a channel is
-    value (1 - saturation w), where w in [0, 1] is 2 - k for red (c = 3), k - 1 for green (c = 2) and blue (c = 4).
+    In 8 bits, as in Pillow: a shift of 0 changes some values, too. With k = |hue - c| in sixths of a turn, a channel is
+    value (1 - saturation w), where w, clamped to [0, 1], is 2 - k for red (c = 3), k - 1 for green (c = 2) and blue
+    (c = 4).
     """
     turn, saturated, value = _hue_saturation_value(images)
-    # Wraps at 256, though a turn has 255 steps, in Pillow's image as in its counterpart of torchvision.
+    # Wraps at 256, though a turn has 255 steps: so does torchvision's adjust_hue with the 8-bit hue of Pillow's images.
     steps = (shift.double() * 255).to(torch.int64).remainder(256).to(torch.uint8)
     sixths = turn.to(torch.uint8).add_(sent(steps, images.device)[:, None, None]).float().mul_(6)
     chroma = saturated.mul_(value)
@@ -202,7 +205,7 @@ _JITTER = (brightness, contrast, saturation, hue)
 
 
 def jitter(images: torch.Tensor, apply: torch.Tensor, factors: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """torchvision's ColorJitter with parameters for each image: [n, 3, H, W] of whole levels -> the same.
+    """torchvision's ColorJitter with parameters for each image: [n, 3, H, W] of whole levels -> the same shape.
 
     Args:
         apply: [n] bool on the CPU, images to change. factors: [n, 4] on the CPU, of brightness, contrast and

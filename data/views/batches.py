@@ -1,8 +1,8 @@
-"""Views of images in memory, made a batch at a time on the device that trains (operations: data/views/batch_ops.py).
+"""Views of images in memory, made a batch at a time on the training device (operations: data/views/batch_ops.py).
 
 The random numbers of an epoch are one table, uniform in [0, 1), with a row for each image and view: a view is a
-function of seed, epoch and sample id, whatever the batches and processes. The distributions that are made of them are
-those of torchvision's transforms, which data/views/published.py uses.
+function of seed, epoch and sample id, whatever the batches and processes. They are turned into the distributions of
+torchvision's transforms, which data/views/published.py uses.
 """
 
 import math
@@ -17,7 +17,7 @@ from data.views.boost import Boost
 
 ATTEMPTS = 10  # at a crop that fits, before the middle of the image is taken (torchvision's RandomResizedCrop)
 
-OPERATION = 4  # numbers for each boosted operation
+OPERATION = 4  # random numbers for each operation of RandAugment
 
 
 def draw_boxes(u: torch.Tensor, height: int, width: int, lower: float) -> torch.Tensor:
@@ -35,7 +35,7 @@ def draw_boxes(u: torch.Tensor, height: int, width: int, lower: float) -> torch.
     wide, tall = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
     fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
     first = fits.int().argmax(1, keepdim=True)
-    # Where none fits, the largest middle part of an allowed shape.
+    # If none fits, the largest part in the middle with an allowed ratio of its sides.
     middle_wide = min(width, round(height * RATIO[1]))
     middle_tall = min(height, round(width / RATIO[0]))
     any_fits = fits.any(1)
@@ -43,7 +43,7 @@ def draw_boxes(u: torch.Tensor, height: int, width: int, lower: float) -> torch.
     tall = torch.where(any_fits, tall.gather(1, first)[:, 0], middle_tall)
     top = torch.where(any_fits, (u[:, -2] * (height - tall + 1)).long(), (height - tall) // 2)
     left = torch.where(any_fits, (u[:, -1] * (width - wide + 1)).long(), (width - wide) // 2)
-    # The product of a float32 just under 1 may round up.
+    # With a uniform number just under 1 the float32 product may round up.
     return torch.stack([top.minimum(height - tall), left.minimum(width - wide), tall, wide], 1)
 
 
@@ -52,7 +52,7 @@ class PretrainViews:
 
     Args:
         size: pixels. flip: mirror half of the images. strength: factor on the jitter (0.4, 0.4, 0.4, 0.1).
-        resize_lower: smallest crop, as a share of the area. boost: RandAugment by memorisation score.
+        resize_lower: smallest crop, as a share of the image's area. boost: RandAugment by memorisation score.
     """
 
     of_batches = True
@@ -65,8 +65,8 @@ class PretrainViews:
         # Factors of brightness, contrast and saturation are at least 0, the shift of hue at least minus half a turn.
         self.range = (middle - spread).maximum(torch.tensor([0.0, 0.0, 0.0, -0.5])), middle + spread
         self.boost = boost
-        # crop; flip, apply jitter, grey; two that nothing takes, kept so that a seed makes the same views as ever;
-        # factors; order; boosted operations
+        # Random numbers of a view: crop; whether to flip, jitter, turn grey; two that are unused, kept so that a seed
+        # still makes the same views; factors of the jitter; order of the jitter; operations of RandAugment.
         self.numbers = [2 * ATTEMPTS + 2, 3, 2, 4, 4, 0 if boost is None else OPERATION * boost.k]
 
     def __call__(
@@ -75,8 +75,8 @@ class PretrainViews:
         """images [n, 3, H, W] uint8 -> views [n, 3, size, size] float32 in [0, 1].
 
         Args:
-            u: [n, sum of numbers] uniform, of the view. scores: [n] in [0, 1]. shared: [n] uniform, of the image.
-                All three on the CPU, wherever the images are.
+            u: [n, sum of numbers] uniform, for each view. scores: [n] memorisation scores in [0, 1]. shared: [n]
+                uniform, the same for all views of an image. All three are on the CPU, wherever the images are.
         """
         crop, chance, _, factors, order, operations = u.split(self.numbers, 1)
         boxes = draw_boxes(crop, *images.shape[2:], self.lower)
@@ -92,7 +92,8 @@ class PretrainViews:
 
 
 class ShiftedViews:
-    """data.views.published.probe_transform for batches: crop shifted by up to size // 8 pixels into black, and flip."""
+    """data.views.published.probe_transform for batches: a crop of the image in a black border of size // 8 pixels, and
+    flip."""
 
     of_batches = True
 

@@ -1,8 +1,9 @@
 """Memorisation-boosted augmentation: RandAugment whose probability and strength follow an image's score.
 
-Operations, ranges and strengths are those of BCL's code (data/randaug.py and data/memoboosted_cifar100.py), read from
-Zhou et al., ICML 2022, section 3.2. Each of k operations, drawn with replacement, is applied with probability M; an
-operation with the range [low, high] has the value low + m / 30 (high - low), where m is
+The method is section 3.2 of Zhou et al., ICML 2022; operations, ranges and strengths are those of BCL's code
+(data/randaug.py and data/memoboosted_cifar100.py). M is the image's memorisation score. Each of k operations, drawn
+with replacement, is applied with probability M; an operation with the range [low, high] has the value
+low + m / 30 (high - low), where m is
 
     k = 1 (BCL-I):  floor + (strength - floor) M
     k > 1 (BCL-D):  floor + (strength - floor) M u,    u uniform in [0, 1), one for both views of an image
@@ -19,7 +20,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from utils.errors import InputError
 
-FULL = 30  # at which an operation has the upper end of its range
+FULL = 30  # m at which an operation has the upper end of its range
 FILL = (125, 123, 114)  # of Cutout's square
 
 
@@ -33,11 +34,11 @@ def _affine(image: Image.Image, *matrix: float) -> Image.Image:
 
 
 def cutout(image: Image.Image, share: float) -> Image.Image:
-    """A square of `share` of the width around a random point, cut off at the border, in grey."""
+    """A grey square around a random point, cut off at the border; its side is `share` of the width."""
     if share <= 0:
         return image
     (width, height), side = image.size, share * image.size[0]
-    # Published: from 1 to the width, not from 0.
+    # As published, the point is drawn from 1 to the width, not from 0.
     x = int(max(0, 1 + float(torch.rand(1)) * (width - 1) - side / 2))
     y = int(max(0, 1 + float(torch.rand(1)) * (height - 1) - side / 2))
     image = image.copy()
@@ -66,7 +67,7 @@ OPERATIONS: dict[str, tuple[Callable[[Image.Image, float], Image.Image], float, 
 
 
 class PixelTransform(Protocol):
-    """A transform of an image that has a part that gives pixels, [H, W, 3] uint8, and one from there to the tensor."""
+    """A transform in two parts: `pixels` gives the view as an image [H, W, 3] uint8, `to_tensor` makes it a tensor."""
 
     pixels: Callable
     to_tensor: Callable[[Image.Image | np.ndarray], torch.Tensor]
@@ -91,11 +92,11 @@ class Boost:
         self.k, self.strength, self.floor = k, strength, floor
 
     def draw(self) -> float:
-        """u of an image, shared by its views; 1 for k = 1."""
+        """The number u of an image, shared by its views; 1 for k = 1."""
         return 1.0 if self.k == 1 else float(torch.rand(1))
 
     def view(self, transform: "PixelTransform", score: float) -> Callable[[Image.Image | np.ndarray], torch.Tensor]:
-        """The transform of an image with this score, all of whose views share a draw: pixels, RandAugment, tensor."""
+        """The transform for all views of an image with this score: pixels, RandAugment with one u, tensor."""
         u = self.draw()
         return lambda image: transform.to_tensor(self(transform.pixels(image), score, u))
 

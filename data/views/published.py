@@ -20,7 +20,7 @@ class GaussianBlur:
 
 
 class View:
-    """Transforms of pixels one after another, then the tensor in [0, 1]."""
+    """Transforms of pixels one after another, then a tensor in [0, 1]."""
 
     def __init__(self, *steps: Callable) -> None:
         self.pixels, self.to_tensor = T.Compose(steps), T.ToTensor()
@@ -50,7 +50,7 @@ def pretrain_transform(
 
 
 def probe_transform(size: int, flip: bool) -> Transform:
-    """The probes' training augmentation (SDCLR's train_cifar.py): shifted crop (4 pixels of 32) and flip."""
+    """The probes' training augmentation (SDCLR's train_cifar.py): crop after padding (4 pixels for 32) and flip."""
     mirror = [T.RandomHorizontalFlip()] if flip else []
     return T.Compose([T.RandomCrop(size, padding=size // 8), *mirror, T.ToTensor()])
 
@@ -59,7 +59,7 @@ def file_probe_transform(size: int, jitter: float = 0.0) -> Transform:
     """The probes' training augmentation for image files (SDCLR's train_imagenet.py): random bilinear crop, flip.
 
     Args:
-        jitter: of supervised learning, how far brightness, contrast and saturation go (Kang et al.: 0.4).
+        jitter: for supervised learning, range of brightness, contrast and saturation (Kang et al.: 0.4).
     """
     colours = [T.ColorJitter(jitter, jitter, jitter)] if jitter else []
     return T.Compose([T.RandomResizedCrop(size), T.RandomHorizontalFlip(), *colours, T.ToTensor()])

@@ -1,7 +1,7 @@
-"""What an encoder is exported to, one line each, which is read where the target is used.
+"""The output formats of features.export, one line each; a target's module is imported only if the target is used.
 
-A target is one file beside this one: a Target (features/targets/base.py), which says what a file of it holds, how its
-library reads that file, and the lines of Python that do so.
+A target is one file beside this one: a Target (features/targets/base.py), which writes a file, reads it by the library
+that it is for, and gives the lines of Python that do so.
 """
 
 from typing import TYPE_CHECKING

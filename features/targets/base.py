@@ -1,4 +1,4 @@
-"""What an encoder is on its way out, what a target is, and the check that each file passes before it is written."""
+"""An encoder to be exported, the interface of a target, and the check that each file passes before it is written."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from models.published import State
 from models.resnet import ResNet, SmallResNet
 from utils.errors import InputError
 
-# What torchvision calls them, which timm follows; torchvision has no name for resnet10.
+# torchvision's names, which are timm's, too; torchvision has no resnet10.
 NAMES = {name: name.replace("res", "resnet") for name in ("res10", "res18", "res34", "res50", "res101", "res152")}
 NAMES["res50w2"] = "wide_resnet50_2"
-CLOSE = 1e-5  # of the largest feature
-ROUNDING = 4  # two float32 networks differ by less than so many times the error of one of them
+CLOSE = 1e-5  # largest difference, as a share of the largest feature
+ROUNDING = 4  # two float32 networks differ by less than so many times the rounding error of one of them
 
 Features = Callable[[torch.Tensor], torch.Tensor]  # [N, 3, H, W] in [0, 1] -> [N, features]
 
@@ -25,8 +25,8 @@ Features = Callable[[torch.Tensor], torch.Tensor]  # [N, 3, H, W] in [0, 1] -> [
 class Network(NamedTuple):
     """An encoder to be exported.
 
-    model: in evaluation mode, without head. name: one of models.MODELS. stem: one of models.resnet.STEMS. mean, std:
-    what it normalises red, green and blue in [0, 1] by. source: `file`, the name of the checkpoint, and its `sha256`.
+    model: in evaluation mode, without head. name: one of models.MODELS. stem: one of models.resnet.STEMS. mean, std: by
+    which it normalises red, green and blue in [0, 1]. source: `file`, the name of the checkpoint, and its `sha256`.
     provenance: versions that the file is made with.
     """
 
@@ -40,12 +40,12 @@ class Network(NamedTuple):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Pixels of the images that it is checked with; the first ones are the fewest."""
+        """Sizes in pixels of the images that it is checked with, smallest first."""
         return (64, 97, 224) if self.stem == "imagenet" else (32, 33, 64)
 
     @property
     def usual_size(self) -> int:
-        """Pixels of the images that its stem is made for."""
+        """Size in pixels of the images that its stem is made for."""
         return 224 if self.stem == "imagenet" else 32
 
     @property
@@ -55,7 +55,7 @@ class Network(NamedTuple):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a file tells of its weights."""
+        """What a file says of its weights."""
         return {
             "architecture": NAMES.get(self.name, self.name),
             "stem": self.stem,
@@ -67,17 +67,17 @@ class Network(NamedTuple):
         }
 
     def state(self) -> State:
-        """The weights: of the small ResNets by our names, with what they normalise by; else by torchvision's."""
+        """The weights: of the small ResNets by our names, with mean and standard deviation; else by torchvision's."""
         left_out = ("fc.",) if self.small else ("fc.", "normalize.")
         return {k: v for k, v in self.model.state_dict().items() if not k.startswith(left_out)}
 
 
 class Target(ABC):
-    """A kind of file.
+    """An output format of the export.
 
-    needs: packages that it takes, in the order in which they are imported; install: those that requirements.txt has
-    not, as pip is told. suffix: how its files' names must end; '' for any that is no other target's. inside: whether
-    the network of the file normalises its input itself (of the small ResNets it always does).
+    needs: packages that it uses, in the order of their imports; install: those that requirements.txt lacks, as
+    arguments of pip install. suffix: of its files' names; '' for any that is no other target's. inside: whether the
+    network of the file normalises its input itself (the small ResNets always do).
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -87,7 +87,7 @@ class Target(ABC):
 
     @abstractmethod
     def has(self, name: str) -> bool:
-        """Whether it takes a network, one of models.MODELS."""
+        """Whether it supports a network, one of models.MODELS."""
 
     @abstractmethod
     def encode(self, network: Network) -> bytes:
@@ -95,21 +95,21 @@ class Target(ABC):
 
     @abstractmethod
     def read(self, content: bytes, network: Network) -> Features:
-        """The features of images that the library gives, by a file's content."""
+        """A function that gives the library's features of images, from the content of a file."""
 
     @abstractmethod
-    def what(self, network: Network) -> str:
-        """Whose features those are, and of which network: `torchvision's resnet18`."""
+    def reader(self, network: Network) -> str:
+        """The library and its network that `read` uses, for messages: `torchvision's resnet18`."""
 
     @abstractmethod
     def lines(self, path: str, network: Network) -> str:
         """The lines of Python that load the file at `path`, and compute `features` of `images`."""
 
     def import_needs(self) -> None:
-        """Import the packages that it takes.
+        """Import the packages that it uses.
 
         Raises:
-            InputError: one is not installed, or does not work here.
+            InputError: one is not installed, or cannot be imported here.
         """
         for name in self.needs:
             try:
@@ -118,7 +118,7 @@ class Target(ABC):
                 raise InputError(f"the package {name} is missing ({error}): pip install {self.install}") from error
 
     def versions(self) -> str:
-        """Those of the packages that it takes: `onnx 1.23.2, ...`."""
+        """Versions of the packages that it uses: `onnx 1.23.2, ...`."""
         return ", ".join(f"{name} {version(name)}" for name in self.needs)
 
 
@@ -126,10 +126,10 @@ class Target(ABC):
 def largest_difference(target: Target, content: bytes, network: Network) -> float:
     """The largest difference between our features of random images and those of the library that reads the file.
 
-    Ours are computed in float64, too: how far float32 is from it is how much rounding costs this network here.
+    Ours are also computed in float64: their difference from float32 is the rounding error of this network.
 
     Raises:
-        InputError: it is more than rounding, or a feature is not finite.
+        InputError: the difference is more than rounding, or a feature is not finite.
     """
     theirs, worst = target.read(content, network), 0.0
     exact = deepcopy(network.model).double()
@@ -142,20 +142,20 @@ def largest_difference(target: Target, content: bytes, network: Network) -> floa
         if not difference <= max(CLOSE * largest, ROUNDING * rounding):  # so that NaN is refused, too
             raise InputError(
                 f"nothing was written: features of {size} px images differ by {difference:g} in "
-                f"{target.what(network)}, of at most {largest:g}: weights or batch statistics are damaged"
+                f"{target.reader(network)}, of at most {largest:g}: weights or batch statistics are damaged"
             )
         worst = max(worst, difference)
     return worst
 
 
 def normalised(model: Features, network: Network) -> Features:
-    """Those of a network that is given what has been normalised."""
+    """The features of images by a model that takes normalised ones."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (network.mean, network.std))
     return lambda images: model((images - mean) / std)
 
 
 def usage(network: Network, inside: bool) -> str:
-    """The lines that compute `features` of `images` by a PyTorch `model`. inside: it normalises its input itself."""
+    """Lines of Python that compute `features` of `images` by a PyTorch `model`. inside: it normalises its own input."""
     size = network.usual_size
     lines = ["model.eval()", f"images = torch.rand(2, 3, {size}, {size})  # yours: RGB in [0, 1]"]
     if not inside:

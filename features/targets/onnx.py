@@ -1,7 +1,7 @@
 """ONNX: the network as a graph that normalises its input itself, for any number and size of images.
 
-Input `images` [batch, 3, height, width] float32, RGB in [0, 1]; output `features` [batch, features]. What
-torchvision's target tells of the weights is in the model's metadata, in JSON where it is no string.
+Input `images` [batch, 3, height, width] float32, RGB in [0, 1]; output `features` [batch, features]. The model's
+metadata describe the weights as torchvision's target does; what is no string is in JSON.
 """
 
 import json
@@ -26,13 +26,13 @@ def graph_of(network: Network) -> nn.Module:
     m = network.model
     if not network.small:
         return m
-    # Their own pooling takes the size of its window from the images, as a constant.
+    # With the small ResNets' own pooling the exported window would have a constant size.
     stages = (m.normalize, m.conv1, m.bn1, nn.ReLU(), m.layer1, m.layer2, m.layer3)
     return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 
 
 def _forget_places(model: "ModelProto") -> None:
-    """Remove what the exporter notes of its own: lines of code with the paths of this machine."""
+    """Remove the exporter's own notes, which are lines of code with paths of source files."""
     for part in (model, model.graph, *model.functions):
         del part.metadata_props[:]
     for part in (model.graph, *model.functions):
@@ -48,7 +48,7 @@ def _session(content: bytes) -> "InferenceSession":
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 3  # errors only
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
@@ -66,10 +66,10 @@ class Onnx(Target):
     def encode(self, network: Network) -> bytes:
         size = network.sizes[0]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about itself
+            warnings.simplefilter("ignore")  # by torch about its own exporter
             program = torch.onnx.export(
                 graph_of(network),
-                # A size that is equal to another one, or 1, would be taken for a constant.
+                # All sizes different and above 1: others would be taken for constants, or for the same axis.
                 (torch.rand(2, 3, size, size - 3),),
                 input_names=["images"],
                 output_names=["features"],
@@ -89,7 +89,7 @@ class Onnx(Target):
         session = _session(content)
         return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
-    def what(self, network: Network) -> str:
+    def reader(self, network: Network) -> str:
         return "onnxruntime"
 
     def lines(self, path: str, network: Network) -> str:

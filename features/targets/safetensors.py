@@ -1,7 +1,7 @@
 """safetensors: the weights by torchvision's names, those of the small ResNets by ours; the rest in the metadata.
 
-The metadata are strings: `architecture`, `stem`, `mean`, `std`, `features`, `source`, `provenance`, as torchvision's
-target has them, in JSON where they are no strings; and `format`, "pt", as other programs write it.
+The metadata are strings: `architecture`, `stem`, `mean`, `std`, `features`, `source` and `provenance` as in
+torchvision's target, what is no string in JSON; and `format`, "pt", as other programs write it.
 """
 
 import json
@@ -13,10 +13,10 @@ from models.resnet import build_backbone
 
 
 def encoded(state: dict, metadata: dict[str, str]) -> bytes:
-    """A safetensors file: the same bytes for the same content, while the library's order of the metadata is random.
+    """A safetensors file: the same bytes for the same content, though the library writes metadata in random order.
 
     Args:
-        state: name -> tensor. metadata: of the file's header, which is JSON behind its length in eight bytes.
+        state: name -> tensor. metadata: of the file's header: eight bytes of its length, then JSON.
     """
     from safetensors.torch import save
 
@@ -25,7 +25,7 @@ def encoded(state: dict, metadata: dict[str, str]) -> bytes:
     header = json.loads(content[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the tensors are aligned
+    text += b" " * (-len(text) % 8)  # so that the tensors are aligned
     return len(text).to_bytes(8, "little") + text + content[end:]
 
 
@@ -39,8 +39,8 @@ class Safetensors(Target):
         return True
 
     def encode(self, network: Network) -> bytes:
-        told = {k: v if isinstance(v, str) else json.dumps(v) for k, v in network.description.items()}
-        return encoded(network.state(), {"format": "pt", **told})
+        metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in network.description.items()}
+        return encoded(network.state(), {"format": "pt", **metadata})
 
     def read(self, content: bytes, network: Network) -> Features:
         from safetensors.torch import load
@@ -49,7 +49,7 @@ class Safetensors(Target):
         model.load_state_dict(load(content), strict=True)
         return model.eval() if network.small else normalised(model.eval(), network)
 
-    def what(self, network: Network) -> str:
+    def reader(self, network: Network) -> str:
         return f"our {network.name}" if network.small else f"torchvision's {NAMES[network.name]}"
 
     def lines(self, path: str, network: Network) -> str:

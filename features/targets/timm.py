@@ -1,4 +1,4 @@
-"""timm: the file that torchvision's target writes, which timm.create_model reads, checked with timm's networks."""
+"""timm: the same file as torchvision's target writes, which timm.create_model reads, checked with timm's networks."""
 
 from typing import ClassVar
 
@@ -7,11 +7,11 @@ from torch import nn
 from features.targets.base import NAMES, Network, usage
 from features.targets.torchvision import Torchvision, stem_lines, with_stem
 
-ACTIVATION = "act1"  # what timm calls the stem's
+ACTIVATION = "act1"  # timm's name of the stem's ReLU
 
 
 class Timm(Torchvision):
-    """timm's ResNets, which lack the one of ten layers: its resnet10t has another stem."""
+    """timm's ResNets. There is none for res10: timm's resnet10t has another stem."""
 
     needs: ClassVar[tuple[str, ...]] = ("timm",)
     install: ClassVar[str] = "timm==1.0.31"
@@ -25,7 +25,7 @@ class Timm(Torchvision):
         model = timm.create_model(NAMES[network.name], num_classes=0)
         return with_stem(model, network.stem, ACTIVATION)
 
-    def what(self, network: Network) -> str:
+    def reader(self, network: Network) -> str:
         return f"timm's {NAMES[network.name]}"
 
     def lines(self, path: str, network: Network) -> str:

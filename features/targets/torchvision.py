@@ -1,4 +1,4 @@
-"""torchvision: a dict of `state_dict`, with the keys of its ResNets and without `fc`, and what tells of it.
+"""torchvision: a dict with `state_dict`, by the keys of its ResNets and without `fc`, and entries that describe it.
 
 For torch.load with weights_only=True. Beside `state_dict` it holds `architecture` and `stem`, `mean` and `std` (the
 input is RGB in [0, 1], then (x - mean) / std), `features` (numbers per image), `source` (name and SHA-256 of the
@@ -19,7 +19,7 @@ from run.checkpoint import packed
 
 
 def with_stem(model: nn.Module, stem: str, activation: str = "relu") -> nn.Module:
-    """The network with one of models.resnet.STEMS in place of ImageNet's. activation: its name of the stem's."""
+    """The network with one of models.resnet.STEMS in place of ImageNet's. activation: its name of the stem's ReLU."""
     if stem != "imagenet":
         model.conv1 = nn.Conv2d(3, 64, 3, padding=2 if stem == "cifar-padded" else 1, bias=False)
         model.maxpool = nn.Identity()
@@ -29,7 +29,7 @@ def with_stem(model: nn.Module, stem: str, activation: str = "relu") -> nn.Modul
 
 
 def stem_lines(stem: str, activation: str = "relu") -> list[str]:
-    """The lines that do what with_stem does."""
+    """Lines of Python that do the same as with_stem."""
     if stem == "imagenet":
         return []
     padding = 2 if stem == "cifar-padded" else 1
@@ -39,7 +39,7 @@ def stem_lines(stem: str, activation: str = "relu") -> list[str]:
 
 
 def torchvision_model(name: str, stem: str) -> TorchvisionResNet:
-    """torchvision's network of a name of NAMES, [N, 3, H, W] -> [N, features], as a reader of the file builds it."""
+    """torchvision's network for a name of NAMES, [N, 3, H, W] -> [N, features], as a user of the file builds it."""
     if name == "res10":
         model = TorchvisionResNet(BasicBlock, [1, 1, 1, 1])
     else:
@@ -49,7 +49,7 @@ def torchvision_model(name: str, stem: str) -> TorchvisionResNet:
 
 
 def model_lines(name: str, stem: str) -> list[str]:
-    """The lines that do what torchvision_model does."""
+    """Lines of Python that do the same as torchvision_model."""
     kind = f"torchvision.models.{NAMES[name]}()"
     if name == "res10":
         kind = "torchvision.models.resnet.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1])"
@@ -73,10 +73,10 @@ class Torchvision(Target):
         return normalised(model.eval(), network)
 
     def build(self, network: Network) -> nn.Module:
-        """The library's network without classifier, as a reader of the file builds it."""
+        """The library's network without classifier, as a user of the file builds it."""
         return torchvision_model(network.name, network.stem)
 
-    def what(self, network: Network) -> str:
+    def reader(self, network: Network) -> str:
         return f"torchvision's {NAMES[network.name]}"
 
     def lines(self, path: str, network: Network) -> str:

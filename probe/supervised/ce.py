@@ -1,4 +1,4 @@
-"""The run of protocol ce that cRT and post-hoc logit adjustment begin with: a finished one, or one that comes first."""
+"""The run of protocol ce that cRT and post-hoc logit adjustment start from, a finished one or one that is run first."""
 
 import argparse
 import json
@@ -11,9 +11,9 @@ from probe.protocols import PROTOCOLS, supervised
 from utils.errors import InputError
 
 BEST = "best_model.pt"
-FOLDER = "ce"  # in the experiment's, of the run that comes first
-# Settings that a run which comes first has of protocol ce; the others are those of the command line.
-_OWN = ("lr", "wd", "momentum", "nesterov", "warmup", "fixto", "fixbn")
+FOLDER = "ce"  # folder, in the experiment's, of a run of protocol ce that is run first
+# Settings that such a run takes from protocol ce; the others are those of the command line.
+_FROM_PROTOCOL = ("lr", "wd", "momentum", "nesterov", "warmup", "fixto", "fixbn")
 
 
 def settings_of_ce(folder: str, dataset: str) -> dict[str, Any]:
@@ -28,40 +28,45 @@ def settings_of_ce(folder: str, dataset: str) -> dict[str, Any]:
     settings, _ = settings_in(Path(folder) / BEST)
     if settings.get("protocol") != "ce" or result_of_ce(folder).get("protocol") != "ce":
         raise InputError(f"{folder} holds no finished run of protocol ce: train it to its end, or name another folder")
-    theirs = settings.get("dataset", "")
-    if data_set(theirs).name != data_set(dataset).name:
-        raise InputError(f"{folder} is of data set {theirs}, not {dataset}: name another folder")
+    trained_on = settings.get("dataset", "")
+    if data_set(trained_on).name != data_set(dataset).name:
+        raise InputError(f"{folder} is of data set {trained_on}, not {dataset}: name another folder")
     return settings
 
 
 def result_of_ce(folder: str) -> dict[str, Any]:
-    """What its results.json holds; {} where it has none."""
+    """The results.json of a run of protocol ce; {} where it has none."""
     try:
-        found = json.loads((Path(folder) / "results.json").read_bytes())
+        result = json.loads((Path(folder) / "results.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return result if isinstance(result, dict) else {}
 
 
 def departures(folder: str) -> dict[str, list]:
-    """Where it departs from protocol ce, named as a part of what comes after it."""
-    found = result_of_ce(folder).get("departs")
-    return {f"ce_{name}": pair for name, pair in found.items()} if isinstance(found, dict) else {}
+    """The departures of a run of protocol ce, with names for the result of the run that starts from it."""
+    departs = result_of_ce(folder).get("departs")
+    return {f"ce_{name}": pair for name, pair in departs.items()} if isinstance(departs, dict) else {}
 
 
 def network_of(args: argparse.Namespace) -> str:
-    """The file whose network a run begins with; '' where it has none of protocol ce, or a check has none yet."""
+    """The file of a run of protocol ce whose network a run starts from.
+
+    '' where the run does not start from one, or --check comes before that run.
+    """
     protocol = supervised(args.protocol)
-    path = Path(args.ce) / BEST if protocol and protocol.after_ce and args.ce and not args.test_only else None
+    starts_from_ce = protocol and protocol.after_ce and args.ce and not args.test_only
+    path = Path(args.ce) / BEST if starts_from_ce else None
     return str(path) if path and (path.is_file() or not args.check) else ""
 
 
 def run_before(args: argparse.Namespace) -> argparse.Namespace | None:
-    """The command line of the run of protocol ce that comes first; None where none does."""
+    """The command line of the run of protocol ce that must be run first; None if there is none."""
     protocol = supervised(args.protocol)
     if not protocol or not protocol.after_ce or args.ce or args.test_only:
         return None
-    own = PROTOCOLS["ce"].settings[data_set(args.dataset).style]
-    first = {"protocol": "ce", "experiment": f"{args.experiment}/{FOLDER}", "epochs": args.ce_epochs, "ce": ""}
-    first |= {"tau": 0.0, "ce_epochs": 0, "crt_bn": "fixed"}
-    return argparse.Namespace(**{**vars(args), **first, **{name: own[name] for name in _OWN}})
+    defaults = PROTOCOLS["ce"].settings[data_set(args.dataset).style]
+    settings = {"protocol": "ce", "experiment": f"{args.experiment}/{FOLDER}", "epochs": args.ce_epochs, "ce": ""}
+    settings |= {"tau": 0.0, "ce_epochs": 0, "crt_bn": "fixed"}
+    settings |= {name: defaults[name] for name in _FROM_PROTOCOL}
+    return argparse.Namespace(**{**vars(args), **settings})

@@ -1,4 +1,4 @@
-"""Options of supervised learning, of both scripts: a protocol's settings are their defaults."""
+"""Options of supervised learning, the same in both scripts; their defaults are the protocol's settings."""
 
 import argparse
 
@@ -9,24 +9,24 @@ from probe.supervised.ce import settings_of_ce
 from utils.cli import Parser, natural, not_negative, positive
 from utils.errors import InputError
 
-# Options of supervised learning, and what they are elsewhere. Settings says how they count.
+# Options of supervised learning -> their values for other probes. probe.flags.Settings explains them.
 _SUPERVISED = {
     "select": "val", "nesterov": False, "warmup": 0, "init_lr_scale": 1.0, "tau": 0.0, "ce": "", "ce_epochs": 0,
     "crt_bn": "fixed", "jitter": 0.0,
 }  # fmt: skip
-# What a run that begins with a finished run of protocol ce takes from it.
+# Settings that a run takes from the finished run of protocol ce that it starts from.
 _FROM_CE = (
     "model", "image_size", "checkpoint", "cvt_state_dict", "bnNameCnt", "trainSplit", "customSplit", "fullset",
     "groupSplit", "valiSplit", "init_lr_scale",
 )  # fmt: skip
 
 
-_SCHEDULE = ("decreasing_lr", "cosineLr")  # of other probes; supervised learning has warm-up and cosine
-_OPTIMIZER = ("lr", "wd", "momentum", "nesterov", "warmup")  # what post-hoc adjustment has no use for
+_SCHEDULE = ("decreasing_lr", "cosineLr")  # not for supervised learning, which has warm-up and cosine
+_OPTIMIZER = ("lr", "wd", "momentum", "nesterov", "warmup")  # not for post-hoc adjustment, which trains nothing
 
 
 def add_supervised(parser: Parser) -> None:
-    """Options of the protocols ce, crt, la and la-posthoc, which have the defaults."""
+    """Add the options of the protocols ce, crt, la and la-posthoc; their defaults come from the protocol."""
     add = parser.add_argument
     add("--select", choices=["last", "val"], help="supervised: the epoch that counts, the last one or that of the "
         "best validation; default last")  # fmt: skip
@@ -43,19 +43,20 @@ def add_supervised(parser: Parser) -> None:
 
 
 def given_in(parser: Parser, args: argparse.Namespace, *names: str) -> list[str]:
-    """Those of the options `names` that the command line has with another value than their default."""
-    usual = vars(parser.parse_args([args.experiment]))
-    return [name for name in names if getattr(args, name, None) not in (None, usual.get(name))]
+    """The options among `names` whose values on the command line are not their defaults."""
+    defaults = vars(parser.parse_args([args.experiment]))
+    return [name for name in names if getattr(args, name, None) not in (None, defaults.get(name))]
 
 
 def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace:
-    """The command line, with the defaults of a protocol of supervised learning.
+    """Parse the command line with the defaults of its protocol, if that is one of supervised learning.
 
     Raises:
         InputError: an option is not of the protocol, or options do not go together.
     """
     args = parser.parse_args(words)
-    protocol, options = supervised(args.protocol), {k: v for k, v in _SUPERVISED.items() if hasattr(args, k)}
+    protocol = supervised(args.protocol)
+    options = {name: value for name, value in _SUPERVISED.items() if hasattr(args, name)}
     given = given_in(parser, args, *options)
     if not protocol:
         if given:
@@ -64,17 +65,17 @@ def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace
         for name, value in options.items():
             setattr(args, name, value)
         return args
-    unused = [*_SCHEDULE, *(_OPTIMIZER if protocol.supervised == "nothing" else ())]
-    if other := [*(name for name in given if not _takes(protocol, name)), *given_in(parser, args, *unused)]:
-        raise InputError(f"--{other[0]} has no effect with --protocol {args.protocol}")
+    without_effect = [*_SCHEDULE, *(_OPTIMIZER if protocol.supervised == "nothing" else ())]
+    if unused := [*(name for name in given if not _takes(protocol, name)), *given_in(parser, args, *without_effect)]:
+        raise InputError(f"--{unused[0]} has no effect with --protocol {args.protocol}")
     _check_supervised(args, protocol)
     settings = protocol.settings[data_set(args.dataset).style]
     tailed = tailed_list_of(vars(args), data_set(args.dataset))
     lists = {name: tailed for name in ("trainSplit", "customSplit") if hasattr(args, name)}
-    before = settings_of_ce(args.ce, args.dataset) if args.ce else {}
-    taken_over = {name: before[name] for name in _FROM_CE if name in before and hasattr(args, name)}
-    taken_over |= {"ce_epochs": before["epochs"]} if before else {}
-    parser.set_defaults(**{**options, **lists, **settings, **taken_over})
+    ce_settings = settings_of_ce(args.ce, args.dataset) if args.ce else {}
+    from_ce = {name: ce_settings[name] for name in _FROM_CE if name in ce_settings and hasattr(args, name)}
+    from_ce |= {"ce_epochs": ce_settings["epochs"]} if ce_settings else {}
+    parser.set_defaults(**{**options, **lists, **settings, **from_ce})
     args = parser.parse_args(words)
     if args.init_lr_scale != 1 and not args.checkpoint:
         raise InputError("--init_lr_scale is for a backbone that starts from --checkpoint: give one")
@@ -90,10 +91,12 @@ def _takes(protocol: Protocol, name: str) -> bool:
 
 
 def _check_supervised(args: argparse.Namespace, protocol: Protocol) -> None:
-    if args.ce and (other := [n for n in ("checkpoint", "ce_epochs", "init_lr_scale") if getattr(args, n)]):
-        raise InputError(f"--ce names a run that is finished, which had its own --{other[0]}: leave that out")
+    """Raise InputError if options contradict each other or the protocol."""
+    of_ce_run = ("checkpoint", "ce_epochs", "init_lr_scale")
+    if args.ce and (given := [name for name in of_ce_run if getattr(args, name)]):
+        raise InputError(f"--ce names a run that is finished, which had its own --{given[0]}: leave that out")
     if protocol.supervised == "nothing" and (args.test_only or args.epochs):
-        what = "--test_only" if args.test_only else "--epochs"
-        raise InputError(f"--protocol {protocol.name} trains nothing but, first, protocol ce: leave out {what}")
+        option = "--test_only" if args.test_only else "--epochs"
+        raise InputError(f"--protocol {protocol.name} trains nothing but, first, protocol ce: leave out {option}")
     if protocol.after_ce and getattr(args, "unfreeze", False):
         raise InputError(f"--unfreeze contradicts --protocol {protocol.name}")

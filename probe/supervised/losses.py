@@ -1,13 +1,13 @@
 """Losses of supervised learning from long-tailed labels: cross-entropy, and logit adjustment.
 
-Menon et al., "Long-tail learning via logit adjustment" (ICLR 2021), section 4. With logits f_y(x) and pi_y, the share
-of class y among the training images, learning with the adjusted loss (its equation 10)
+Menon et al., "Long-tail learning via logit adjustment" (ICLR 2021), section 4. With logits f_y(x), and pi_y the share
+of class y among the training images, the adjusted loss (its equation 10)
 
     L(x, y) = -log softmax_y(f(x) + tau log pi)
 
-leaves f for a balanced test set, where argmax_y f_y(x) is told. Post-hoc (its equation 9), a network that cross-entropy
-has trained tells argmax_y f_y(x) - tau log pi_y instead. tau = 1 is what the balanced error asks for; with tau = 0 both
-are cross-entropy, to the bit.
+trains f for a balanced test set, so that argmax_y f_y(x) is predicted. With post-hoc adjustment (its equation 9), a
+network that was trained with cross-entropy predicts argmax_y f_y(x) - tau log pi_y instead. tau = 1 minimises the
+balanced error; with tau = 0 both are cross-entropy, to the bit.
 """
 
 import numpy as np
@@ -24,7 +24,10 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def log_priors(counts: list[int]) -> torch.Tensor:
-    """log pi, [classes] float32, of the training images of each class.
+    """log pi, [classes] float32.
+
+    Args:
+        counts: training images of each class.
 
     Raises:
         InputError: a class has none.
@@ -35,7 +38,7 @@ def log_priors(counts: list[int]) -> torch.Tensor:
 
 
 class LogitAdjusted:
-    """The adjusted loss of each image; called as `cross_entropy`.
+    """The adjusted loss of each image, with the interface of `cross_entropy`.
 
     Args:
         counts: training images of each class. tau: factor of log pi.
@@ -50,5 +53,5 @@ class LogitAdjusted:
 
 @torch.no_grad()
 def adjust(classifier: nn.Linear, counts: list[int], tau: float) -> None:
-    """Post-hoc adjustment: a linear classifier's logits are those before minus tau log pi, by its bias."""
+    """Post-hoc adjustment: subtract tau log pi from a linear classifier's logits, by way of its bias."""
     classifier.bias -= (tau * log_priors(counts)).to(classifier.bias.device)

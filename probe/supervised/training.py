@@ -3,16 +3,17 @@
 A network, from random weights or from an encoder, is trained with all labels of a long-tailed list, and tested on the
 balanced test set:
 
-- ce: the whole network, cross-entropy, each image once in an epoch;
-- crt: classifier re-training (Kang et al., ICLR 2020, section 4.1): the backbone of a run of ce is frozen, its linear
-  layer is drawn anew and learns from classes that are drawn equally often (data/class_aware.py);
+- ce: the whole network, with cross-entropy, each image once in an epoch;
+- crt: classifier re-training (Kang et al., ICLR 2020, section 4.1): the backbone of a run of ce is frozen, and a new
+  linear layer is trained on classes that are sampled equally often (data/class_aware.py);
 - la, la-posthoc: logit adjustment (losses.py), of the loss, and of the logits of a run of ce.
 
-The paper tells no settings. Chosen here, and in probe/protocols.py: of images in memory SGD 0.1 with Nesterov's
-momentum 0.9, weight decay 5e-4, batches of 128, 200 epochs with 5 of warm-up and a cosine, the probes' shifted crop and
-flip; of image files stage 1 of Kang et al. (their config/ImageNet_LT/feat_uniform.yaml): SGD 0.2, batches of 512, 90
-epochs, crop, flip and colour jitter 0.4. The last epoch counts. A frozen backbone keeps its batch statistics, which
-drift in the code of Kang et al.; both, and validation as there, are options.
+The paper gives no settings. Our choice, in probe/protocols.py, is for images in memory: SGD with learning rate 0.1 and
+Nesterov momentum 0.9, weight decay 5e-4, batches of 128, 200 epochs with 5 of warm-up and a cosine, the probes' shifted
+crop and flip; and for image files stage 1 of Kang et al. (their config/ImageNet_LT/feat_uniform.yaml): SGD with a
+learning rate of 0.2, batches of 512, 90 epochs, crop, flip and colour jitter 0.4. The last epoch is tested. A frozen
+backbone keeps its batch-norm statistics, which change in the code of Kang et al.; options choose that, and selection by
+validation as they do it.
 """
 
 from dataclasses import dataclass
@@ -45,40 +46,40 @@ class WarmUpCosine:
     warmup: int
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
-        """Of step 0, 1, ... of an epoch (1-based) of so many steps."""
+        """The learning rate of step 0, 1, ..., steps - 1 of an epoch (1-based)."""
         total = self.epochs * steps
         return supervised_lr((epoch - 1) * steps + step, total, min(self.warmup * steps, total), self.lr)
 
 
 def class_counts(images: ImageList, classes: int) -> list[int]:
-    """Images of each class in a training list.
+    """Number of images of each class in a training list.
 
     Raises:
-        InputError: a class has none, or a label is none of the classes.
+        InputError: a class has none, or a label is out of range.
     """
     counts = np.bincount(images.labels, minlength=classes).tolist()
     if len(counts) > classes:
         raise InputError(f"{images.path} has label {len(counts) - 1}, of classes 0 to {classes - 1}: make it again")
     if 0 in counts:
-        none = [c for c, n in enumerate(counts) if not n]
-        raise InputError(f"{images.path} has no image of {len(none)} of {classes} classes, {none[0]} first: "
+        empty = [c for c, n in enumerate(counts) if not n]
+        raise InputError(f"{images.path} has no image of {len(empty)} of {classes} classes, {empty[0]} first: "
                          "supervised learning needs some of each, choose another list")  # fmt: skip
     return counts
 
 
-def check_list(protocol: Protocol, before: dict[str, Any], images: ImageList) -> None:
-    """Refuse a run of protocol ce that was trained on another list.
+def check_list(protocol: Protocol, ce_result: dict[str, Any], images: ImageList) -> None:
+    """Raise InputError if the run of protocol ce was trained on another list.
 
     Args:
-        before: its results.json, {} for none.
+        ce_result: its results.json, {} for none.
     """
-    theirs = ((before.get("lists") or {}).get("train") or {}).get("sha1")
-    if protocol.after_ce and theirs not in (None, images.sha1):
+    ce_hash = ((ce_result.get("lists") or {}).get("train") or {}).get("sha1")
+    if protocol.after_ce and ce_hash not in (None, images.sha1):
         raise InputError(f"{images.path} is another list than the run of protocol ce was trained on: choose that one")
 
 
 def sampler_of(settings: "Settings", images: AugmentedImages, world: World, seed: int) -> EpochSampler:
-    """Which images an epoch has: each once, or all classes equally often."""
+    """A sampler that draws each image once in an epoch, or, for a new classifier, all classes equally often."""
     protocol = supervised(settings.protocol)
     if protocol and protocol.supervised == "classifier":
         return ClassAwareSampler(images, world.size, world.rank, seed)
@@ -86,17 +87,17 @@ def sampler_of(settings: "Settings", images: AugmentedImages, world: World, seed
 
 
 def loss_of(settings: "Settings", counts: list[int], device: torch.device) -> Any:
-    """The loss of each image of (logits, labels), by the protocol and the images of each class."""
+    """The protocol's loss of each image, a function of (logits, labels); counts: training images of each class."""
     protocol = supervised(settings.protocol)
     adjusted = protocol and protocol.adjusted and protocol.supervised == "whole"
     return LogitAdjusted(counts, settings.tau, device) if adjusted else cross_entropy
 
 
 def parameter_groups(model: nn.Module, scale: float) -> list[nn.Parameter] | list[dict[str, Any]]:
-    """What is trained, the backbone in a group of its own where its learning rate is scaled (run.optim.set_rate)."""
+    """The trained parameters; where the backbone's learning rate is scaled, in two groups (run.optim.set_rate)."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     backbone = [p for name, p in trained if not name.startswith("fc.")]
     if scale == 1 or not backbone:
         return [p for _, p in trained]
-    own = {"params": [p for name, p in trained if name.startswith("fc.")], "scale": 1.0}
-    return [own, {"params": backbone, "scale": scale}]
+    classifier = [p for name, p in trained if name.startswith("fc.")]
+    return [{"params": classifier, "scale": 1.0}, {"params": backbone, "scale": scale}]

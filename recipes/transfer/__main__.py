@@ -17,18 +17,18 @@ from utils.errors import InputError, run_main
 
 
 def commands(wanted: Transfers) -> list[list[str]]:
-    """The probe of each set."""
-    found = []
+    """The command of each set's probe."""
+    probes = []
     for name in wanted.sets:
         folder = wanted.root / f"{data_set(name).checkpoints}_tune"
         words = ["--checkpoint", str(wanted.checkpoint), "--dataset", name, "--data", str(wanted.data)]
         words += ["--protocol", *wanted.protocols, "--save-dir", str(folder), *wanted.others]
-        found.append([program(), "-m", "probe", *words])
-    return found
+        probes.append([program(), "-m", "probe", *words])
+    return probes
 
 
 def check_sets(wanted: Transfers) -> None:
-    """Refuse sets that are not there before the first of them is probed, which takes long.
+    """Refuse missing sets before the first set is probed, which takes long.
 
     Raises:
         InputError: one is missing.
@@ -39,11 +39,11 @@ def check_sets(wanted: Transfers) -> None:
 
 def main() -> None:
     wanted = parse(__doc__)
-    found = commands(wanted)
+    probes = commands(wanted)
     table = [program(), "exp_analyse.py", "--paper", "bcl", "--table", "4", "--root", str(wanted.root)]
     table += ["--probe", *wanted.protocols]
     if dry_run():
-        print(*(shlex.join(command) for command in [*found, table]), sep="\n")
+        print(*(shlex.join(command) for command in [*probes, table]), sep="\n")
         return
     if not wanted.checkpoint.is_file():
         raise InputError(
@@ -51,7 +51,7 @@ def main() -> None:
         )
     check_sets(wanted)
     with Programs() as programs:
-        for name, command in zip(wanted.sets, found, strict=True):
+        for name, command in zip(wanted.sets, probes, strict=True):
             print(f"== transfer to {name}", flush=True)
             programs.run(command, go_on=wanted.checks)
         if programs.failed:

@@ -11,7 +11,10 @@ from utils.files import PROJECT
 
 
 class Transfers(NamedTuple):
-    """A checkpoint and the sets it is transferred to. others: words for each probe. checks: nothing is written."""
+    """A checkpoint and the sets it is transferred to.
+
+    others: further words of each probe's command. checks: the probes are only checked, so that there is no table.
+    """
 
     checkpoint: Path
     data: Path
@@ -23,10 +26,10 @@ class Transfers(NamedTuple):
 
 
 def parse(description: str) -> Transfers:
-    """The command line of recipes.transfer; relative paths mean the folder that the script was called in.
+    """The command line of recipes.transfer; relative paths start at the folder that the script was called in.
 
     Raises:
-        InputError: an unknown option or value.
+        InputError: an option or a value is unknown.
     """
     parser, protocols = Parser(description), [name for name, p in PROTOCOLS.items() if p.transfer]
     parser.prog = "python -m recipes.transfer"
@@ -47,9 +50,10 @@ def parse(description: str) -> Transfers:
     for flag in flags:
         parser.add_flag(f"--{flag}", help="as of python -m probe")
     args = parser.parse_args()
-    others = [f"{o.option_strings[0]}={v}" for o in handed_on if (v := getattr(args, o.dest)) is not None]
+    given = {option.option_strings[0]: getattr(args, option.dest) for option in handed_on}
+    others = [f"{option}={value}" for option, value in given.items() if value is not None]
     others += [f"--{flag}=True" for flag in (*flags, "quiet") if getattr(args, flag.replace("-", "_"))]
     others += [] if args.overwrite or args.check else ["--resume=True"]
-    sets, named = list(dict.fromkeys(args.sets)), list(dict.fromkeys(args.protocols))
+    sets, protocols = list(dict.fromkeys(args.sets)), list(dict.fromkeys(args.protocols))
     paths = (caller / path.expanduser() for path in (args.checkpoint, args.data))
-    return Transfers(*paths, sets, named, caller / args.root, others, args.check)
+    return Transfers(*paths, sets, protocols, caller / args.root, others, args.check)

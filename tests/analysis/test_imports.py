@@ -32,7 +32,7 @@ def loaded(program: str) -> str:
         "split.verify",
         "recipes.pretrained",
         "recipes.__main__",
-        "recipes.reproduce",
+        "recipes.reproduce.__main__",
     ],  # fmt: skip
 )
 def test_what_is_data(module):

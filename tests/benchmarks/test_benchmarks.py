@@ -1,4 +1,4 @@
-"""The benchmark programs at a tiny size: both sides of each row work, table and file say what was found."""
+"""The benchmark programs at a tiny size: both sides of each row work, and table and file have the measurements."""
 
 import importlib
 import json
@@ -9,7 +9,7 @@ import torch
 import benchmarks.accuracy
 import benchmarks.growth
 import benchmarks.run
-from benchmarks import contenders
+from benchmarks import contenders, start_up
 from benchmarks.compare import Pair
 from benchmarks.methods import Cost, Work
 from data.groups import COLUMNS
@@ -20,7 +20,7 @@ SMALL = {"pairs": 4, "images": 24, "train": 24, "val": 8, "model": "res20_s"}
 
 
 class Here:
-    """A contender in this process, with small sizes in place of what it is asked for."""
+    """A contender in this process, with small sizes in place of those it is asked for."""
 
     made: list = []
 
@@ -55,9 +55,9 @@ def here(monkeypatch):
     monkeypatch.setattr(benchmarks.growth, "Contender", Here)
     monkeypatch.setattr(benchmarks.run, "matmul_peak", lambda *_: 1e12)
     monkeypatch.setattr(benchmarks.run, "operations", lambda method, pairs: 1e12)
-    moclr = Cost(Work("moclr", 0, "MoCLR", 1.0), 0.5, 1.3, 1.33, 1)  # the rest of it: test_methods.py
+    moclr = Cost(Work("moclr", 0, "MoCLR", 1.0), 0.5, 1.3, 1.33, 1)  # test_methods.py tests the others
     monkeypatch.setattr(benchmarks.run, "costs", lambda *_: [moclr])
-    monkeypatch.setattr(contenders, "first_step", lambda: lambda: 3.0)
+    monkeypatch.setattr(start_up, "first_step", lambda: lambda: 3.0)
     monkeypatch.setattr(contenders, "jpegs", lambda f=contenders.jpegs: f()[:1])
     Here.made.clear()
     return Here.made
@@ -66,15 +66,15 @@ def here(monkeypatch):
 @pytest.mark.slow
 def test_every_row_is_measured_and_written(here, call, tmp_path, monkeypatch):
     monkeypatch.setattr(contenders, "build_classifier", lambda _, classes: build_classifier("res20_s", classes))
-    done = call("benchmarks/run.py", "--quick", "--out", tmp_path / "found.json")
+    done = call("benchmarks/run.py", "--quick", "--out", tmp_path / "out.json")
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "found.json").read_text())
-    rows = {row["what"]: row for row in found["rows"]}
+    content = json.loads((tmp_path / "out.json").read_text())
+    rows = {row["what"]: row for row in content["rows"]}
     precisions = ["bf16"] if has_bf16(torch.device("cpu")) else ["fp32"]
     for method in ("SimCLR", "SDCLR"):
         for precision in precisions:
             row = rows[f"{method} res18, 32 px, 128 pairs, step with data, {precision}"]
-            # Half a second a step, on both sides; 2e12 operations a second of a peak of 1e12.
+            # Half a second a step on both sides: 2e12 operations per second, with a peak of 1e12.
             assert (row["published"], row["ours"], row["ratio"]) == (256, 256, 1)
             assert row["share"] == (2 if precision == "bf16" else None)
     for word in (
@@ -90,7 +90,7 @@ def test_every_row_is_measured_and_written(here, call, tmp_path, monkeypatch):
         "rwSAM: densities",
         "first",
     ):
-        assert any(word in what for what in rows), word
+        assert any(word in name for name in rows), word
     for line in done.stdout.splitlines()[1:-1]:
         assert line.count("  ") >= 4
     sides = {name for name, _ in here}
@@ -121,10 +121,10 @@ def test_growth_has_a_line_for_every_size(here, call, monkeypatch):
 
 
 def test_operations_of_a_step():
-    """res18 at 32 pixels: 0.557e9 multiplications an image forward, and twice that backward."""
-    work = benchmarks.run.operations("simclr", 128)
-    assert work == pytest.approx(256 * 3 * 2 * 0.557e9, rel=0.02)
-    assert benchmarks.run.operations("sdclr", 128) == pytest.approx(work, rel=0.01)
+    """res18 at 32 pixels: 0.557e9 multiplications per image in the forward pass, twice as many in the backward pass."""
+    simclr = benchmarks.run.operations("simclr", 128)
+    assert simclr == pytest.approx(256 * 3 * 2 * 0.557e9, rel=0.02)
+    assert benchmarks.run.operations("sdclr", 128) == pytest.approx(simclr, rel=0.01)
 
 
 def test_numbers_in_the_table():
@@ -137,7 +137,7 @@ def test_numbers_in_the_table():
 
 
 def test_study_of_accuracy_compares_equal_seeds(tmp_path, monkeypatch, call):
-    """What the scripts are asked for, and the table of what they find."""
+    """The command lines of the scripts, and the table of their results."""
     asked = []
 
     def script(name, experiment, *words):
@@ -163,6 +163,6 @@ def test_study_of_accuracy_compares_equal_seeds(tmp_path, monkeypatch, call):
     assert len(training) == 6 and len(asked) == 18
     for slow, fast in zip(training[:3], training[3:], strict=True):
         different = {(a, b) for a, b in zip(slow, fast, strict=True) if a != b}
-        assert {("fp32", "bf16"), ("pillow", "batched")} < different and len(different) == 3  # and the folder
+        assert {("fp32", "bf16"), ("pillow", "batched")} < different and len(different) == 3  # the third is the folder
     call("benchmarks/accuracy.py", *options)
-    assert len(asked) == 18  # nothing is done twice
+    assert len(asked) == 18  # nothing is run again

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def study(call, tmp_path, monkeypatch):
-    """Run the program on digits; `steps` has the command lines of what it ran."""
+    """Run the program on digits; `steps` has the command lines of the steps it ran."""
     monkeypatch.setattr(cifar10_small, "CIFAR", DIGITS)
 
     def run(*words: str):
@@ -54,8 +54,8 @@ def test_from_lists_to_table(study, tmp_path):
     assert linear["--trainSplit"].endswith("trainIdxList_thin2.npy") and few["--trainSplit"].endswith("split1_S_b.npy")
 
     folder = tmp_path / "out/split1/bcl-d"
-    told = json.loads((folder / "run.json").read_text())
-    assert (told["name"], told["split"], told["epochs"], told["image_size"]) == ("bcl-d", 1, 2, 8)
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["name"], record["split"], record["epochs"], record["image_size"]) == ("bcl-d", 1, 2, 8)
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert len(metrics) == 2 and all(line["loss_few"] > 0 for line in metrics)
     for probe, protocol in (("linear", "sdclr-linear"), ("few-shot", "sdclr-fewshot")):
@@ -79,7 +79,8 @@ def test_a_step_that_fails_and_a_study_without_results_are_one_line(study, tmp_p
     one_line_error(study("--runs", "simclr"), "--data is missing")
 
 
-def told(name: str, split: int, value: float) -> dict:
+def record_of(name: str, split: int, value: float) -> dict:
+    """The record of a run whose accuracies are all `value`."""
     groups = dict.fromkeys(("Many", "Medium", "Few", "Std", "All"), value)
     probe = {"groups": groups, "pretraining": {"precision": "bf16"}, "best": {"val": value}}
     metrics = [
@@ -98,16 +99,14 @@ def told(name: str, split: int, value: float) -> dict:
 
 
 def test_tables_are_means_over_splits_and_last_epochs():
-    results = {("a", s): told("a", s, v) for s, v in ((1, 10.0), (2, 20.0))}
-    linear, few_shot, how = table(results, ["a", "b"]).split(" probe\n\n")[1:] + [""]
-    few_shot, how = few_shot.split("\n\nhow they were run\n\n")
-    assert (
-        linear.splitlines()[1].split() == few_shot.splitlines()[1].split() == ["a", "1,2", *["15.00", "±", "5.00"] * 5]
-    )
-    assert how.splitlines()[1].split() == ["a", *["15.00", "±", "5.00"], "bf16", "7", "12"]
-    assert table({("a", 1): results["a", 1]}, ["a"]).count(" 10.00 ") >= 8 and "±" not in table(
-        {("a", 1): results["a", 1]}, ["a"]
-    )
+    results = {("a", s): record_of("a", s, v) for s, v in ((1, 10.0), (2, 20.0))}
+    _, linear, rest = table(results, ["a", "b"]).split(" probe\n\n")
+    few_shot, costs = rest.split("\n\nhow they were run\n\n")
+    row = ["a", "1,2", *["15.00", "±", "5.00"] * 5]
+    assert linear.splitlines()[1].split() == few_shot.splitlines()[1].split() == row
+    assert costs.splitlines()[1].split() == ["a", *["15.00", "±", "5.00"], "bf16", "7", "12"]
+    of_one_split = table({("a", 1): results["a", 1]}, ["a"])
+    assert of_one_split.count(" 10.00 ") >= 8 and "±" not in of_one_split
     head, many, medium, few = loss_table(results, ["a", "b"]).splitlines()
     assert " ".join(head.split()) == "run group epoch 1 epoch 10 epoch 20 epoch 30 epoch 40"
     assert many.split() == ["a", "Many", "16.000", "23.000", "33.000", "43.000", "53.000"]
@@ -117,20 +116,17 @@ def test_tables_are_means_over_splits_and_last_epochs():
     assert heights == [15.0] * 4 and [axis.get_title() for axis in bars.axes] == ["linear", "few-shot"]
     many, *_ = plot_losses(results, ["a"], "title").axes
     (line,) = many.get_lines()
-    # Epochs 1..3 and the last: the mean of both splits, 15 + epoch, over the five epochs up to there.
+    # At epochs 1 to 3 and the last: the splits' mean is 15 + epoch, averaged over the five epochs up to there.
     assert line.get_ydata()[[0, 1, 2, 39]].tolist() == [16.0, 16.5, 17.0, 53.0]
-    untrained = {("u", 1): {**told("u", 1, 1.0), "metrics": []}}
-    assert (
-        loss_table(untrained, ["u"]) == ""
-        and plot_losses(untrained, ["u"], "title") is None
-        and "u" in table(untrained, ["u"])
-    )
+    untrained = {("u", 1): {**record_of("u", 1, 1.0), "metrics": []}}
+    assert loss_table(untrained, ["u"]) == "" and plot_losses(untrained, ["u"], "title") is None
+    assert "u" in table(untrained, ["u"])
 
 
 def test_of_one_split_each_row_has_both_probes():
-    row = told("a", 1, 10.0)
-    row |= {"few-shot": row["linear"] | {"groups": dict.fromkeys(("Many", "Medium", "Few", "Std", "All"), 7.5)}}
-    titles, head, values, *_ = table({("a", 1): row}, ["a"]).splitlines()
+    record = record_of("a", 1, 10.0)
+    record |= {"few-shot": record["linear"] | {"groups": dict.fromkeys(("Many", "Medium", "Few", "Std", "All"), 7.5)}}
+    titles, head, values, *_ = table({("a", 1): record}, ["a"]).splitlines()
     assert head.split() == ["run", "splits", *["Many", "Medium", "Few", "Std", "All"] * 2]
     assert values.split() == ["a", "1", *["10.00"] * 5, *["7.50"] * 5]
     places = [place for place in range(len(head)) if head.startswith("Many", place)]

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def study(call, tmp_path, monkeypatch):
-    """Run the program on digits; `steps` has the command lines of what it ran."""
+    """Run the program on digits; `steps` has the command lines of the steps it ran."""
     monkeypatch.setattr(cifar10_study, "CIFAR", data_set("digits"))
     monkeypatch.setattr(cifar10_study, "RECIPE", PROJECT / "cmds/shell_scrips/digits-LT.sh")
 
@@ -47,10 +47,10 @@ def test_from_recipe_to_table(study, tmp_path):
             result = json.loads((folder / f"{probe}.json").read_text())
             assert result["protocol"] == protocol and str(tmp_path) not in json.dumps(result)
     # The encoder is the backbone of the dense branch.
-    experiment = steps[4]["--checkpoint"]
-    expected = to_backbone(read_checkpoint(experiment)["state_dict"], 0)
-    found = load_file(tmp_path / "out/split1/sdclr-0.5/encoder.safetensors")
-    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
+    checkpoint = steps[4]["--checkpoint"]
+    expected = to_backbone(read_checkpoint(checkpoint)["state_dict"], 0)
+    encoder = load_file(tmp_path / "out/split1/sdclr-0.5/encoder.safetensors")
+    assert encoder.keys() == expected.keys() and all(torch.equal(encoder[key], expected[key]) for key in encoder)
     text = (tmp_path / "out.txt").read_text()
     assert text in done.stdout and "sdclr-0.5" in text and "SDCLR's share" not in text
     study.steps.clear()

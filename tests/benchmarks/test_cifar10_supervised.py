@@ -1,4 +1,4 @@
-"""Supervised learning from the study's encoders, at a tiny size: digits in CIFAR-10's place, steps in this process."""
+"""Supervised learning from pre-trained encoders, at a tiny size: digits in CIFAR-10's place, steps in this process."""
 
 import json
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def encoder(tmp_path) -> dict[str, torch.Tensor]:
-    """What a study has left of bcl-i on split 1."""
+    """The weights of an encoder of bcl-i on split 1, which is where the study would keep it."""
     torch.manual_seed(0)
     network = build_backbone("res20_s")
     state = {k: v for k, v in network.state_dict().items() if not k.startswith("fc")}
@@ -33,7 +33,7 @@ def encoder(tmp_path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def study(call, tmp_path, monkeypatch):
-    """Run the program on digits; `steps` has the command lines of what it ran."""
+    """Run the program on digits; `steps` has the command lines of the steps it ran."""
     monkeypatch.setattr(cifar10_supervised, "CIFAR", data_set("digits"))
 
     def run(*words: str):
@@ -68,7 +68,7 @@ def test_from_encoders_to_table(study, encoder, tmp_path):
 
 @pytest.mark.slow
 def test_the_encoder_is_what_training_begins_with(study, call, encoder, tmp_path):
-    """At a learning rate that moves nothing, the trained network is the encoder."""
+    """With a learning rate that changes nothing, the trained network is the encoder."""
     run, options = cifar10_supervised, SimpleNamespace(encoders=tmp_path / "encoders", work=tmp_path / "work", data="",
                                                        model="res20_s", epochs=1, crt_epochs=1)  # fmt: skip
     (words, *_) = run.commands_of("bcl-i", 1, options)
@@ -78,8 +78,8 @@ def test_the_encoder_is_what_training_begins_with(study, call, encoder, tmp_path
     weights = {k: v for k, v in encoder.items() if v.ndim == 4}
     assert len(weights) == 19
     for key, value in weights.items():
-        (found,) = (v for k, v in state.items() if k.removeprefix("module.").removeprefix("backbone.") == key)
-        torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-7)
+        (trained,) = (v for k, v in state.items() if k.removeprefix("module.").removeprefix("backbone.") == key)
+        torch.testing.assert_close(trained, value, rtol=1e-4, atol=1e-7)
 
 
 def test_a_missing_encoder_is_one_line(study, tmp_path):

@@ -1,4 +1,4 @@
-"""The harness of benchmarks/compare.py: turns, medians, failures, processes that end, and its two rates."""
+"""benchmarks/compare.py: turns, medians, failures, the end of processes; FLOPs and the processor's peak."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ from benchmarks.compare import Contender, flops, interleaved, matmul_peak
 
 
 def recorder(path: str, name: str):
-    """A step that notes its name in a file and returns how often it has been called."""
+    """A step that appends its name to a file and returns how often it has been called."""
     calls = []
 
     def step() -> float:
@@ -25,7 +25,7 @@ def recorder(path: str, name: str):
 
 
 def busy(path: str, name: str, variables: list[str]):
-    """A step that fills 400 MB, lets go of them, and returns the sum of environment variables."""
+    """A step that fills 400 MB, frees them, and returns the sum of environment variables."""
     note = recorder(path, name)
 
     def step() -> float:
@@ -37,7 +37,7 @@ def busy(path: str, name: str, variables: list[str]):
 
 
 def failing(kind: str):
-    """Fails when it is made, at its first step, or dies without a word."""
+    """Fails when it is made or at its first step, or dies there without an exception."""
     if kind == "made":
         raise ValueError("cannot be made")
 
@@ -50,7 +50,7 @@ def failing(kind: str):
 
 
 class Clock:
-    """A contender with given seconds, which notes when it is asked."""
+    """A contender with given seconds, which records when it is asked for a step."""
 
     def __init__(self, name: str, seconds: list[float], asked: list[str]) -> None:
         self.name, self.seconds, self.asked, self.peak = name, iter(seconds), asked, len(seconds)
@@ -61,7 +61,7 @@ class Clock:
 
 
 def test_turns_and_medians():
-    """The warm-up's times do not count, and the ratio is of rounds: that of the medians would be 4 / 2."""
+    """Warm-up times do not count, and the ratio is the median of the rounds' ratios: that of the medians is 4 / 2."""
     asked = []
     clocks = [Clock("t", [100, 1, 4, 9], asked), Clock("o", [0.1, 2, 1, 3], asked)]
     (pair,) = interleaved(clocks, rounds=3, warmup=1)
@@ -81,7 +81,7 @@ def test_several_take_turns_and_are_compared_with_the_first():
 
 @pytest.mark.slow
 def test_children_take_turns_keep_their_own_memory_and_environment_and_end(tmp_path):
-    """One that fills memory shows it; what its parent or the other one has filled does not show."""
+    """The peak of a child has the memory that it fills, but not what its parent or the other child has filled."""
     path, filled, mine = str(tmp_path / "turns"), np.ones(400 << 20, np.uint8), dict(os.environ)
     parents = int(filled[0]) * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     variables, threads = ["OMP_NUM_THREADS"], {"OMP_NUM_THREADS": "3"}
@@ -105,7 +105,7 @@ def test_children_take_turns_keep_their_own_memory_and_environment_and_end(tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "words"), [("made", "cannot be made"), ("step", "cannot step"), ("died", "code 7")])
 def test_failures_reach_the_parent(kind, words):
-    with pytest.raises(RuntimeError, match=words) as error:  # noqa: SIM117 (the child may fail as it is made)
+    with pytest.raises(RuntimeError, match=words) as error:  # noqa: SIM117 - the child may fail when it is made
         with Contender("tests.benchmarks.test_compare", "failing", kind=kind) as child:
             assert kind != "made" and child.step() is None
     assert "tests.benchmarks.test_compare.failing" in str(error.value)

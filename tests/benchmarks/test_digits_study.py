@@ -19,10 +19,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def study(call, tmp_path, monkeypatch):
-    """Run the program with probes of one epoch; `steps` has the command lines of what it ran."""
-    commands = digits_study.recipe_of
+    """Run the program with probes of one epoch; `steps` has the command lines of the steps it ran."""
+    recipe_of = digits_study.recipe_of
     short = ["--linear_epochs", "1", "--few_shot_epochs", "1"]
-    monkeypatch.setattr(digits_study, "recipe_of", lambda *how: [*commands(*how), *short])
+    monkeypatch.setattr(digits_study, "recipe_of", lambda *args: [*recipe_of(*args), *short])
 
     def run(*words: str):
         paths = ["--work", tmp_path / "work", "--out", tmp_path / "out", "--jobs", "1", "--epochs", "1"]
@@ -53,14 +53,18 @@ def test_from_recipe_to_table(study, tmp_path):
 
 
 def test_differences_are_paired_over_the_splits_that_both_have():
-    def told(split: int, value: float) -> dict:
+    def record_of(split: int, value: float) -> dict:
         return {"split": split, "linear": {"groups": dict.fromkeys(("Many", "Medium", "Few", "Std", "All"), value)}}
 
-    runs = {"simclr": [told(1, 50.0), told(2, 60.0), told(3, 70.0)], "x": [told(3, 73.0), told(2, 61.0)], "y": []}
+    runs = {
+        "simclr": [record_of(1, 50.0), record_of(2, 60.0), record_of(3, 70.0)],
+        "x": [record_of(3, 73.0), record_of(2, 61.0)],
+    }
+    runs["y"] = []
     head, row = differences(runs, "linear", "simclr").splitlines()
     assert head.split() == ["run", "splits", "Many", "Medium", "Few", "Std", "All"]
-    # Differences 3 and 1: mean 2, standard error 1, t of one degree of freedom 12.706 and p 0.295.
-    half = 12.7062
+    # Differences 3 and 1: mean 2, standard error 1; with one degree of freedom, t is 12.706 and p 0.295.
+    half = 12.7062  # the interval is the mean ± this
     assert row.startswith("x    2       +2.00") and f"[{2 - half:.2f}, {2 + half:.2f}] p 0.295" in row
     assert np.isclose(2 - half, -10.7062)
 
@@ -77,9 +81,9 @@ def test_every_run_is_a_recipe():
 
 def test_results_of_other_settings_share_no_table(study, tmp_path):
     for name, epochs in (("untrained", 0), ("focal", 7)):
-        told = {"name": name, "split": 1, "model": "res20_s", "epochs": epochs, "batch_size": 128}
+        record = {"name": name, "split": 1, "model": "res20_s", "epochs": epochs, "batch_size": 128}
         (tmp_path / "out/split1" / name).mkdir(parents=True)
-        (tmp_path / "out/split1" / name / "run.json").write_text(json.dumps(told))
+        (tmp_path / "out/split1" / name / "run.json").write_text(json.dumps(record))
     one_line_error(study("--runs", "simclr"), "has focal of split 1 with epochs 7, not 1", "another folder")
     assert not study.steps
 

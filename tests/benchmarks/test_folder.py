@@ -1,4 +1,4 @@
-"""The measurement of own images, at a tiny size."""
+"""The measurement of a folder of images, at a tiny size."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu`: all that it measures works at a tiny size on the processor; without a GPU, one line."""
+"""`python -m benchmarks.gpu`: its measurements work on a CPU at a tiny size; without a GPU it is one line of error."""
 
 import gc
 import json
@@ -22,7 +22,7 @@ from tests.conftest import PROJECT, one_line_error
 GPU = "benchmarks/gpu/__main__.py"
 CPU = torch.device("cpu")
 TESTS = {"code": 0, "summary": "9 passed in 3.00s", "seconds": 3.0}
-FOUND = {
+CONTENT = {
     "card": "Card",
     "libraries": {"torch": "2"},
     "git": "abc",
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(autouse=True)
 def no_collection(monkeypatch):
-    """To look through all that the tests have imported takes a second each time."""
+    """A garbage collection takes a second each time with all the modules that the tests have imported."""
     monkeypatch.setattr(gc, "collect", lambda generation=2: 0)
 
 
@@ -49,45 +49,45 @@ def test_without_a_gpu_it_is_one_line(call, monkeypatch):
 
 
 def test_make_gpu_takes_the_python_it_is_given(tmp_path):
-    """Nothing is installed, and a python without PyTorch is told."""
+    """Nothing is installed, and a Python without PyTorch is one line of error."""
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\ncase "$*" in *torch*) exit "$LACKS";; esac\necho "$@"\n')
     python.chmod(0o755)
     command = ["make", "-s", "gpu", f"PYTHON={python}"]
-    for lacks, code, out, said in (
+    for lacks, code, stdout, stderr in (
         ("0", 0, "-m benchmarks.gpu\n", ""),
         ("1", 2, "", f"error: {python} has no PyTorch"),
     ):
         environment = {"PATH": "/usr/bin:/bin", "LACKS": lacks}
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60)
-        assert (done.returncode, done.stdout) == (code, out) and done.stderr.startswith(said), done
+        assert (done.returncode, done.stdout) == (code, stdout) and done.stderr.startswith(stderr), done
 
 
 def check_files(call, tmp_path, *words: object) -> tuple[dict, list[str]]:
-    """What the program writes, as JSON and as lines."""
+    """Run the program at a tiny size; what it writes, as JSON and as lines."""
     done = call(GPU, "--device", "cpu", "--quick", *words, "--out", tmp_path / "g.json", "--text", tmp_path / "g.txt")
     assert done.returncode == 0, done.stderr
-    found, text = json.loads((tmp_path / "g.json").read_text()), (tmp_path / "g.txt").read_text()
-    assert done.stdout.startswith(text) and found["quick"] and found["tests"] is None and found["best_tflops"] > 0
-    assert all(row["what"] in text for row in found["rows"])
-    return found, text.splitlines()
+    content, text = json.loads((tmp_path / "g.json").read_text()), (tmp_path / "g.txt").read_text()
+    assert done.stdout.startswith(text) and content["quick"] and content["tests"] is None
+    assert content["best_tflops"] > 0 and all(row["what"] in text for row in content["rows"])
+    return content, text.splitlines()
 
 
 def test_nt_xent_is_measured_and_written(call, tmp_path):
-    found, lines = check_files(call, tmp_path, "--only", "losses")
-    assert [row["what"] for row in found["rows"]] == ["NT-Xent, 8 pairs", "NT-Xent, 16 pairs"]
-    for row in found["rows"]:
+    content, lines = check_files(call, tmp_path, "--only", "losses")
+    assert [row["what"] for row in content["rows"]] == ["NT-Xent, 8 pairs", "NT-Xent, 16 pairs"]
+    for row in content["rows"]:
         assert row["unit"] == "ms" and row["ratio"] == pytest.approx(row["published"] / row["ours"])
     assert lines[1] == "tests: not run" and "TFLOP/s" in lines[2]
 
 
 @pytest.mark.slow
 def test_every_row_is_measured_and_written(call, tmp_path):
-    found, _ = check_files(call, tmp_path)
-    measured = {row["what"]: row for row in found["rows"]}
+    content, _ = check_files(call, tmp_path)
+    measured = {row["what"]: row for row in content["rows"]}
     for method in ("SimCLR", "SDCLR", "BCL-D"):
-        for how in ("fp32", "tf32", "bf16", "bf16 + compile"):
-            row = measured[f"{method}, res20_s, 16 px, 8 pairs, {how}"]
+        for variant in ("fp32", "tf32", "bf16", "bf16 + compile"):
+            row = measured[f"{method}, res20_s, 16 px, 8 pairs, {variant}"]
             (published, ours), *_ = row["seconds"]
             assert row["published"] == pytest.approx(16 / published) and row["ours"] == pytest.approx(16 / ours)
             assert row["ratio"] == pytest.approx(published / ours) and row["share"] > 0
@@ -98,7 +98,7 @@ def test_every_row_is_measured_and_written(call, tmp_path):
 
 
 class Work:
-    """A side that has memory for so many turns."""
+    """A side that runs out of memory after a number of turns."""
 
     def __init__(self, turns: int = 99) -> None:
         self.turns, self.closed = turns, 0
@@ -113,7 +113,7 @@ class Work:
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2])
-def test_a_side_without_memory_is_told(turns):
+def test_a_side_without_memory_has_a_note(turns):
     work = Work(turns)
     side = Side("ours", lambda: work, CPU)
     side.take(), side.take()
@@ -121,7 +121,7 @@ def test_a_side_without_memory_is_told(turns):
     assert (side.note, side.seconds, work.closed) == ("no memory", [], 1)
 
 
-def test_a_side_that_fails_is_told():
+def test_a_side_that_fails_has_a_note():
     def fails() -> None:
         raise RuntimeError("no compiler\nfound")
 
@@ -131,34 +131,34 @@ def test_a_side_that_fails_is_told():
     assert (side.note, work.closed) == ("RuntimeError: no compiler found", 1)
 
 
-def test_a_side_that_cannot_be_made_is_told():
+def test_a_side_that_cannot_be_made_has_a_note():
     side = Side("ours", lambda: Work(0).turn(), CPU)
     side.take()
     assert side.note == "no memory"
 
 
 def test_what_there_is_no_time_for_is_named(monkeypatch):
-    """The compiled rows come last in importance; all others are measured."""
+    """Compiled rows are left out first, since all others are more important."""
     monkeypatch.setattr(rows, "Published", lambda *_: Work())
     monkeypatch.setattr(rows, "Ours", lambda *_: Work())
     monkeypatch.setattr(rows, "operations", lambda *_: 1e9)
-    # Each of three groups of four rows keeps 5 s for itself and for each that comes after it.
+    # Three groups of four rows; each group needs 5 s for itself and 5 s for each of the groups after it.
     for seconds, left_out in ((540, 0), (12, 1), (7, 2), (5, 3), (4, 12)):
-        found = list(rows.pretraining(Bench(TINY, CPU, SimpleNamespace(left=seconds), 1e12)))
-        assert len(found) == 12
-        notes = [row.note for row in found]
+        all_rows = list(rows.pretraining(Bench(TINY, CPU, SimpleNamespace(left=seconds), 1e12)))
+        assert len(all_rows) == 12
+        notes = [row.note for row in all_rows]
         assert notes.count("left out: no time") == left_out and notes.count("") == 12 - left_out
-        assert all(row.ours is None for row in found if row.note)
-        assert left_out == 12 or all(row.what.endswith("compile") for row in found if row.note)
+        assert all(row.ours is None for row in all_rows if row.note)
+        assert left_out == 12 or all(row.what.endswith("compile") for row in all_rows if row.note)
 
 
 def test_the_table_says_what_is_not_there():
-    found = [Row("a", "ms", None, 1234.5, None, None, None, 3 * 2**30, "published: no memory"),
-             Row("b", "images/s", 2.0, 4.0, 2.0, 0.5, 2**30, 2**29)]  # fmt: skip
-    lines = table(found).splitlines()
+    all_rows = [Row("a", "ms", None, 1234.5, None, None, None, 3 * 2**30, "published: no memory"),
+            Row("b", "images/s", 2.0, 4.0, 2.0, 0.5, 2**30, 2**29)]  # fmt: skip
+    lines = table(all_rows).splitlines()
     assert " ".join(lines[1].split()) == "a ms - 1,234 - - - 3.00 published: no memory"
     assert " ".join(lines[2].split()) == "b images/s 2 4 2.00 0.50 1.00 0.50"
-    text = report(FOUND, found).splitlines()
+    text = report(CONTENT, all_rows).splitlines()
     assert text[0] == "Card, torch 2, revision abc" and text[1] == "tests: 9 passed in 3.00s"
     assert text[2] == "best bfloat16 product: 700 TFLOP/s; all in 9 s"
 
@@ -176,33 +176,33 @@ OUTCOMES = [
 ]
 
 
-@pytest.mark.parametrize(("code", "said", "summary"), OUTCOMES)
-def test_the_tests_are_run_and_their_outcome_is_told(monkeypatch, code, said, summary):
+@pytest.mark.parametrize(("code", "output", "summary"), OUTCOMES)
+def test_the_tests_are_run_and_summarised(monkeypatch, code, output, summary):
     asked = []
 
     def finished(command, seconds):
         asked.append((command, seconds))
-        return code, said
+        return code, output
 
     monkeypatch.setattr(program, "run_in_time", finished)
-    found = program.tests(Clock(9))
-    assert (found["code"], found["summary"]) == (code, summary)
+    tested = program.tests(Clock(9))
+    assert (tested["code"], tested["summary"]) == (code, summary)
     ((command, seconds),) = asked
     assert command[1:6] == ["-m", "pytest", "tests/gpu", "-m", "gpu"] and seconds < 9 * 60 / 2
 
 
 def test_tests_that_are_not_over_in_time(monkeypatch):
     monkeypatch.setattr(program, "run_in_time", lambda command, seconds: (None, "...."))
-    found = program.tests(Clock(9))
-    assert found["code"] == 1 and found["summary"] == "not over after 243 s" and found["output"] == "...."
+    tested = program.tests(Clock(9))
+    assert tested["code"] == 1 and tested["summary"] == "not over after 243 s" and tested["output"] == "...."
 
 
 @pytest.mark.slow
 def test_nothing_that_was_started_outlives_the_time():
     starts = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
-    code, said = program.run_in_time([sys.executable, "-c", starts], 10)
+    code, output = program.run_in_time([sys.executable, "-c", starts], 10)
     assert code is None
-    stat = Path(f"/proc/{int(said)}/stat")
+    stat = Path(f"/proc/{int(output)}/stat")
     deadline = time.monotonic() + 10
     while (alive := stat.exists() and stat.read_text().split()[2] != "Z") and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -212,9 +212,8 @@ def test_nothing_that_was_started_outlives_the_time():
 
 def test_failed_tests_are_exit_code_1_after_the_table(call, monkeypatch, tmp_path):
     monkeypatch.setattr(program, "device_of", lambda name: torch.device("cuda", 0))
-    monkeypatch.setattr(
-        program, "tests", lambda clock: {**TESTS, "code": 1, "summary": "1 failed in 1.0s", "output": "E"}
-    )
+    failed = {**TESTS, "code": 1, "summary": "1 failed in 1.0s", "output": "E"}
+    monkeypatch.setattr(program, "tests", lambda clock: failed)
     monkeypatch.setattr(program, "measured", lambda *_: ([Row("a", "ms", 1.0, 2.0)], 1e12))
     monkeypatch.setattr(program, "card", lambda device: "Card")
     monkeypatch.setattr(program, "file_name", lambda device: "card")

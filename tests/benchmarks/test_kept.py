@@ -1,4 +1,4 @@
-"""Runs of a study, one after the other: what is interrupted begins no other run, what fails stops none."""
+"""Runs of a study: after an interruption no other run starts; after a failure the others do."""
 
 import sys
 import time
@@ -13,10 +13,10 @@ RUNS = [(name, 1) for name in "abcde"]
 
 @pytest.mark.parametrize(("error", "others_run"), [(KeyboardInterrupt, False), (SystemExit, False), (InputError, True)])
 def test_what_ends_a_run(error, others_run):
-    begun = []
+    started = []
 
     def run_one(name: str, split: int) -> None:
-        begun.append(name)
+        started.append(name)
         if name == "a":
             raise error("a")
         if not others_run:
@@ -24,8 +24,8 @@ def test_what_ends_a_run(error, others_run):
 
     with pytest.raises(error):
         run_all(RUNS, run_one, jobs=1)
-    # The next one may have begun before the first was looked at.
-    assert begun == list("abcde") if others_run else begun in (["a"], ["a", "b"])
+    # The second run may have started before the first one's exception was seen.
+    assert started == list("abcde") if others_run else started in (["a"], ["a", "b"])
 
 
 def test_steps_have_one_thread_and_end_with_the_first_that_fails(tmp_path):

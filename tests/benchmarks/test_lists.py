@@ -1,4 +1,4 @@
-"""The memory of long lists at a tiny size: all images of the list are read, and all processes are counted."""
+"""The memory of long lists, at a tiny size: all images of the list are looked up, all processes are counted."""
 
 import os
 import re
@@ -21,18 +21,18 @@ pytestmark = [
 
 def test_every_line_is_an_image_of_its_own(tmp_path):
     make_tree(tmp_path, 2500)
-    found = read_path_list(tmp_path / "list.txt", IMAGENET)
-    files = LookedUp(str(tmp_path), found, as_array=True)
-    assert len(found) == 2500 and len(os.fsencode(found.paths[0])) == 36  # as most of ImageNet's
+    images = read_path_list(tmp_path / "list.txt", IMAGENET)
+    files = LookedUp(str(tmp_path), images, as_array=True)
+    assert len(images) == 2500 and len(os.fsencode(images.paths[0])) == 36  # as most of ImageNet's
     assert {files[i] for i in (0, 999, 1000, 2499)} == {0}
 
 
 def test_memory_is_of_all_processes():
-    """One that has 50 MB of its own, below one that does little."""
+    """A process with 50 MB of its own, started by one with little."""
     inner = "x = b'x' * 50_000_000; print(flush=True); input()"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
-    words = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", outer], **words) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", outer], **pipes) as process:
         process.stdout.readline()
         together, alone = memory_of(process.pid)
         assert len(list(processes(process.pid))) == 2
@@ -53,16 +53,16 @@ def test_an_epoch_reads_all_images_in_as_many_workers_as_asked_for(tmp_path, mon
 def test_each_file_is_looked_up(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmarks.lists, "keep_memory", lambda: None)
     make_tree(tmp_path, 2000)
-    (tmp_path / "files" / "n00000000_00001.JPEG").unlink()  # the second half of the list leads to it
+    (tmp_path / "files" / "n00000000_00001.JPEG").unlink()  # the second half of the list has this name
     with pytest.raises(FileNotFoundError, match=r"train/n00000\d\d\d/n00000000_00001.JPEG"):
         an_epoch(str(tmp_path), workers=1, start="fork")()
 
 
 def test_table(call, tmp_path, monkeypatch):
-    found = {("short", "fork"): [(300, 100), (310, 105)], ("long", "fork"): [(420, 180), (450.6, 190)]}
+    sizes = {("short", "fork"): [(300, 100), (310, 105)], ("long", "fork"): [(420, 180), (450.6, 190)]}
     monkeypatch.setattr(benchmarks.lists, "make_tree", lambda folder, images: None)
     monkeypatch.setattr(benchmarks.lists, "provenance", lambda: {"git": "abcdef", "torch": "2"})
-    monkeypatch.setattr(benchmarks.lists, "measured", lambda folder, workers, start: found[folder.name, start])
+    monkeypatch.setattr(benchmarks.lists, "measured", lambda folder, workers, start: sizes[folder.name, start])
     done = call(
         "benchmarks/lists.py", "--images", 1500, "--workers", 2, "--starts", "fork", "--out", tmp_path / "t.txt"
     )
@@ -80,7 +80,7 @@ def test_table(call, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_measurement(call):
-    """Of the program itself: workers cost memory, and 500 more images hardly any."""
+    """The program as it is: workers take memory, and 500 more images hardly any."""
     done = call("benchmarks/lists.py", "--images", 1500, "--workers", 2, "--starts", "fork")
     assert done.returncode == 0, done.stderr
     rows = {row.split()[1]: list(map(int, row.split()[2:])) for row in done.stdout.splitlines() if "fork  " in row}

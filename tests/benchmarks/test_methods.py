@@ -1,4 +1,4 @@
-"""What methods cost, at a tiny size: every phase of every method takes a step; what the operations allow."""
+"""The cost of methods, at a tiny size: every phase of every method does a step; the operations are counted."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def here(monkeypatch):
     """Contenders in this process, whose step takes no time."""
 
     class Here:
-        def __init__(self, module: str, function: str, **how) -> None:
+        def __init__(self, module: str, function: str, **arguments) -> None:
             self.peak, self.step = 0, lambda: 1.0
 
         def close(self) -> None:
@@ -34,15 +34,15 @@ def test_phases():
 @pytest.mark.parametrize(
     ("name", "allowed"),
     quick_first([
-        # A forward is a third of a forward and backward; the loss is next to nothing.
+        # A forward pass is a third of a forward and backward pass; the loss is negligible.
         ("focal", [1]), ("sdclr", [1]), ("bcl-i", [1]), ("ts", [1]), ("simclr+gh", [1]), ("moclr", [4 / 3]),
         ("rwsam", [2]), pytest.param("dnc", [4 / 3, 4 / 3, 5 / 3], marks=pytest.mark.slow),
     ]),
 )  # fmt: skip
 def test_what_forwards_and_backwards_allow(here, name, allowed):
-    found = methods.costs([name], 101, "fp32", 1, "res20_s")
-    assert [cost.allowed for cost in found] == pytest.approx(allowed, rel=0.03)
-    assert [cost.ratio for cost in found] == [1.0] * len(allowed)
+    costs = methods.costs([name], 101, "fp32", 1, "res20_s")
+    assert [cost.allowed for cost in costs] == pytest.approx(allowed, rel=0.03)
+    assert [cost.ratio for cost in costs] == [1.0] * len(allowed)
     assert name in tabled()
 
 
@@ -51,22 +51,22 @@ def test_a_step_moves_the_weights():
     for turn in (before, after):
         learner = methods.in_training(methods.built("simclr", 8, "res20_s"), 8, 0)
         turn += [p.clone() for p in learner.parameters()]
-    assert all(map(torch.equal, before, after))  # the same beginning
+    assert all(map(torch.equal, before, after))  # both start from the same weights
     our_step("simclr", 0, 8, "fp32", "res20_s")()
 
 
 def test_the_table_has_a_line_of_all_phases():
-    found = [
+    costs = [
         Cost(Work("dnc", i, f"DnC, {i}", share), 0.5, ratio, allowed, 1)
         for i, (share, ratio, allowed) in enumerate([(0.25, 1.0, 1.0), (0.75, 3.0, 2.0)])
     ]
-    *_, last = table(found).splitlines()
+    *_, last = table(costs).splitlines()
     assert last.split() == ["DnC", "100%", "2.50", "1.75", "+43%"]
 
 
 def test_seconds_of_what_is_between_steps():
-    found = between_steps(True)
-    assert len(found) == 3 and all(seconds >= 0 and "1,000 images" in what for what, seconds in found.items())
+    times = between_steps(True)
+    assert len(times) == 3 and all(seconds >= 0 and "1,000 images" in name for name, seconds in times.items())
 
 
 def test_a_method_that_there_is_not(call):

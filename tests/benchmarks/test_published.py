@@ -1,4 +1,4 @@
-"""The published procedure of benchmarks/published.py gives the numbers of this project's: loss, steps, masks, probe."""
+"""benchmarks/published.py gives the same numbers as this project, the product: loss, steps, masks, views, probe."""
 
 import argparse
 import copy
@@ -60,7 +60,7 @@ def sgd(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def pair(kind: str, dtype: torch.dtype) -> tuple[SimCLR | SDCLR, torch.nn.Module]:
-    """The product's method and an encoder of the same weights; pruned by the masks of each one's own."""
+    """The product's method, and an encoder with the same weights; each computes its pruning masks itself."""
     torch.manual_seed(0)
     if kind == "simclr":
         method = SimCLR(build_encoder("res20_s", 16, 2), TEMPERATURE)
@@ -79,13 +79,13 @@ def parameters(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-# In float32, rounding decides on which side of a ReLU some values fall.
+# In float32, rounding decides the sign of some inputs of ReLUs.
 @pytest.mark.parametrize(("dtype", "of_loss", "of_step"), [(torch.float64, 1e-11, 1e-9), (torch.float32, 1e-4, 0.02)])
 @pytest.mark.parametrize("kind", ["simclr", "sdclr"])
 def test_steps_are_the_products(kind, dtype, of_loss, of_step):
-    """Two of them, so that momentum counts: the change of the parameters is the same, and so is the loss.
+    """Two steps, so that momentum counts, have the same loss and the same change of the parameters.
 
-    The second starts from the same weights and momentum, since a step enlarges what rounding has left.
+    Both sides start the second step from the same weights and momentum, since a step amplifies rounding differences.
     """
     method, encoder = pair(kind, dtype)
     step = published.simclr_step if kind == "simclr" else published.sdclr_step
@@ -109,7 +109,7 @@ def test_steps_are_the_products(kind, dtype, of_loss, of_step):
 
 
 def test_sdclr_step_moves_the_pruned_statistics_twice_and_no_others():
-    """The one difference: r2 = 0.9 r1 + 0.1 m after r1 = 0.9 r0 + 0.1 m, where the product stops at r1."""
+    """The only difference: published are r1 = 0.9 r0 + 0.1 m and then r2 = 0.9 r1 + 0.1 m; the product stops at r1."""
     method, encoder = pair("sdclr", torch.float64)
     before = copy.deepcopy(encoder)
     views = torch.rand(6, 2, 3, 8, 8, dtype=torch.float64)
@@ -130,13 +130,13 @@ def test_sdclr_step_moves_the_pruned_statistics_twice_and_no_others():
 def test_sdclr_step_does_three_forwards_and_two_backwards(monkeypatch):
     _, encoder = pair("sdclr", torch.float32)
     forwards, backwards = [], itertools.count()
-    prunes = [m for m in encoder.modules() if hasattr(m, "pruned")]
-    encoder.register_forward_hook(lambda *_: forwards.append((prunes[0].pruned, torch.is_grad_enabled())))
+    prunable = [m for m in encoder.modules() if hasattr(m, "pruned")]
+    encoder.register_forward_hook(lambda *_: forwards.append((prunable[0].pruned, torch.is_grad_enabled())))
     original = torch.autograd.backward
     monkeypatch.setattr(torch.autograd, "backward", lambda *a, **k: (next(backwards), original(*a, **k))[1])
     published.sdclr_step(encoder, sgd(encoder), torch.rand(4, 2, 3, 8, 8), TEMPERATURE)
     assert (forwards, next(backwards)) == ([(True, False), (False, True), (True, True)], 2)
-    assert not any(m.pruned for m in prunes)
+    assert not any(m.pruned for m in prunable)
 
 
 @pytest.mark.parametrize("name", slow_but("res20_s", ["res18", "res20_s"]))
@@ -162,19 +162,19 @@ def test_masks_are_the_products_bit_for_bit(name, ties):
 
 @pytest.mark.parametrize("name", ["pretrain", "probe"])
 def test_transforms_are_the_products(name):
-    """The same pixels from the same random numbers, and from other numbers others."""
+    """The same random numbers give the same pixels, other random numbers other pixels."""
     theirs = {"pretrain": published.view_transform, "probe": published.shifted_crop_and_flip}[name](32)
     ours = {"pretrain": pretrain_transform, "probe": probe_transform}[name](32, True)
-    seen = []
+    views = []
     for seed in range(60):
         image = Image.fromarray(noise(1, 32, seed % 3)[0])
-        drawn = []
+        of_both = []
         for transform in (theirs, ours):
             torch.manual_seed(seed)
-            drawn.append(transform(image))
-        assert torch.equal(*drawn)
-        seen.append(drawn[0])
-    assert len({view.numpy().tobytes() for view in seen}) > 50
+            of_both.append(transform(image))
+        assert torch.equal(*of_both)
+        views.append(of_both[0])
+    assert len({view.numpy().tobytes() for view in views}) > 50
 
 
 def test_view_loader_shuffles_all_images_and_keeps_the_short_batch():
@@ -196,7 +196,7 @@ def test_views_of_workers_follow_the_seed():
 
 
 def coloured(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image i is of one colour, red 10 i + 5, which crops and flips leave in its middle; random labels of 3 classes."""
+    """Image i has one colour, red = 10 i + 5, by which its views can be identified; random labels of 3 classes."""
     random = np.random.RandomState(0)
     colours = random.randint(0, 256, (n, 1, 1, 3)).astype(np.uint8)
     colours[:, 0, 0, 0] = 10 * np.arange(n) + 5
@@ -204,9 +204,9 @@ def coloured(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def product_probe(model, batches: list[list[Batch]], images, labels) -> list[float]:
-    """The product's epochs over recorded batches: validation accuracy after each, in [0, 1]."""
-    how = {"precision": "fp32", "memory_format": "channels_last", "tf32": False, "deterministic": False}
-    compute = Compute(argparse.Namespace(**how), torch.device("cpu"))
+    """The product's epochs on recorded batches: validation accuracy after each, in [0, 1]."""
+    settings = {"precision": "fp32", "memory_format": "channels_last", "tf32": False, "deterministic": False}
+    compute = Compute(argparse.Namespace(**settings), torch.device("cpu"))
     frozen, log = freeze(model, "layer4", True), SimpleNamespace(detail=lambda *_: 0, metrics=lambda **_: 0)
     reporter = Reporter(log, tqdm(disable=True), SimpleNamespace(take=lambda *_, **__: 0, report=lambda: 0), 10)
     optimizer, accuracies = build_optimizer("sgd", model.fc.parameters(), 30.0, 0.0), []
@@ -231,12 +231,12 @@ def product_probe(model, batches: list[list[Batch]], images, labels) -> list[flo
 
 
 def test_probe_of_the_same_batches_is_the_products(monkeypatch):
-    """The images that the published loop trains on, given to the product's: the same classifier, up to rounding."""
+    """Trained on the published loop's batches, the product has the same classifier, up to rounding."""
     images, labels = coloured(20)
-    torch.manual_seed(9)  # the second epoch is the best one: neither the first nor the last
+    torch.manual_seed(9)  # with which the best epoch is the second, neither the first nor the last
     model = build_classifier("res20_s", 3)
-    ours, start, passes, drawn = copy.deepcopy(model), copy.deepcopy(model.state_dict()), [], []
-    model.register_forward_pre_hook(lambda _, x: passes.append((torch.is_grad_enabled(), x[0].clone())))
+    ours, start, inputs, drawn = copy.deepcopy(model), copy.deepcopy(model.state_dict()), [], []
+    model.register_forward_pre_hook(lambda _, x: inputs.append((torch.is_grad_enabled(), x[0].clone())))
     scores = []
     model.register_forward_hook(lambda _, x, y: scores.append(y.detach()))
     original = published.Labelled.__getitem__
@@ -245,16 +245,16 @@ def test_probe_of_the_same_batches_is_the_products(monkeypatch):
     for accuracy in published.probe(model, images, labels, images, labels, 3, 8, 0, milestones=(2, 3)):
         accuracies.append(accuracy)
         weights.append(model.fc.weight.detach().clone())
-    assert [grad for grad, _ in passes] == ([True] * 3 + [False] * 6) * 3, "training, training set, validation set"
-    assert [len(x) for _, x in passes] == [8, 8, 4] * 9 and len(drawn) == 20 * (1 + 3 * 3), "one pass counts classes"
-    for best, second in (y.topk(2, 1).values.T for (grad, _), y in zip(passes, scores, strict=True) if not grad):
-        assert (best - second).min() > 1e-4 * best.abs().max(), "no accuracy hangs on rounding"
-    shown = [(x, torch.from_numpy(labels[middles(x)])) for grad, x in passes if grad]
-    batches = [Batch(x[:, None], torch.arange(len(x)), y, [], 0) for x, y in shown]
-    assert sorted(sum((middles(b.views[:, 0]) for b in batches[:3]), [])) == list(range(20))
+    assert [grad for grad, _ in inputs] == ([True] * 3 + [False] * 6) * 3, "training, training set, validation set"
+    assert [len(x) for _, x in inputs] == [8, 8, 4] * 9 and len(drawn) == 20 * (1 + 3 * 3), "one pass counts classes"
+    for best, second in (y.topk(2, 1).values.T for (grad, _), y in zip(inputs, scores, strict=True) if not grad):
+        assert (best - second).min() > 1e-4 * best.abs().max(), "no accuracy depends on rounding"
+    trained_on = [(x, torch.from_numpy(labels[image_numbers(x)])) for grad, x in inputs if grad]
+    batches = [Batch(x[:, None], torch.arange(len(x)), y, [], 0) for x, y in trained_on]
+    assert sorted(sum((image_numbers(b.views[:, 0]) for b in batches[:3]), [])) == list(range(20))
     assert (batches[0].views == 0).any(), "a crop that is shifted has a black border"
     assert product_probe(ours, [batches[:3], batches[3:6], batches[6:]], images, labels) == pytest.approx(accuracies)
-    # Batch norm is folded into the convolutions before it: the features are the same but for their last bits.
+    # The product folds batch norm into the convolutions before it, which changes the last bits of the features.
     assert relative_error(ours.fc.weight.detach(), weights[-1]) < 1e-5
     assert relative_error(weights[-2], weights[-1]) > 1e-2
     assert torch.equal(model.fc.weight, weights[int(np.argmax(accuracies))]), "the best epoch is kept"
@@ -262,8 +262,8 @@ def test_probe_of_the_same_batches_is_the_products(monkeypatch):
     assert moved == ["fc.weight", "fc.bias"]
 
 
-def middles(batch: torch.Tensor) -> list[int]:
-    """The numbers of coloured images."""
+def image_numbers(batch: torch.Tensor) -> list[int]:
+    """The numbers of the images of `coloured` in a batch [n, 3, 16, 16], from their middle pixels."""
     return ((batch[:, 0, 8, 8] * 255 - 5) / 10).round().long().tolist()
 
 

@@ -34,7 +34,7 @@ def test_any_depth_in_the_order_of_the_alphabet(tmp_path):
     )  # fmt: skip
     assert tree.parts["train"].paths == expected == ["a/b/c/y.JPEG", "a/z.png", "b.jpg", "c/x.webp"]
     assert tree.classes == () and tree.parts["train"].labels.tolist() == [0, 0, 0, 0]
-    assert tree.told == ("1 files are no images by their names: 1 .txt",)
+    assert tree.notes == ("1 files are no images by their names: 1 .txt",)
 
 
 def test_folders_of_classes(tmp_path):
@@ -55,7 +55,7 @@ def test_parts(tmp_path, beside, parts):
     put(tmp_path, *(f"{part}/{c}/{i}.png" for part in ["train", *beside, "raw"] for c in "ab" for i in range(2)))
     tree = scan(tmp_path)
     assert set(tree.parts) == parts and all(len(part) == 4 for part in tree.parts.values())
-    assert len(tree.told) == 1 and tree.told[0].endswith("these are not read: raw")
+    assert len(tree.notes) == 1 and tree.notes[0].endswith("these are not read: raw")
     assert all(path.startswith(("val/", "test/")) for path in tree.parts.get("test", tree.parts["train"]).paths) == (
         "test" in parts
     )

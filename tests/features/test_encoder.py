@@ -99,7 +99,7 @@ def test_one_wrong_prefix_or_one_exchanged_tensor_is_an_error(call, tmp_path, na
 
 def test_each_format_has_a_source_or_is_asked_for():
     rest = {"ours", "backbone", "timm-ema"}  # below, and in tests/features/test_save.py
-    assert {name for name, form in FORMATS.items() if not form.asked} == {*READ_AS.values(), *rest}
+    assert {name for name, form in FORMATS.items() if not form.explicit} == {*READ_AS.values(), *rest}
 
 
 def other_of(name: str) -> tuple[Case, str, str]:
@@ -112,7 +112,7 @@ def other_of(name: str) -> tuple[Case, str, str]:
     }[name]
 
 
-@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.asked])
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.explicit])
 def test_the_other_network_of_a_file_is_read_where_it_is_asked_for(tmp_path, name):
     case, prefix = other_of(name)
     state = case.content["student"] if name == "dino-student" else case.state

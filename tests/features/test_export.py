@@ -15,9 +15,9 @@ from features.targets.base import NAMES
 from models import build_classifier
 from models.resnet import build_backbone
 from tests.conftest import one_line_error, quick_first
+from tests.fabricated import fabricate_bcl
 from tests.features.test_save import FORMATS, rewrite
 from tests.probe.test_on_features import alone, choose, network, same, save
-from tests.test_readme import fabricate_bcl
 
 KEYS = {"state_dict", "architecture", "stem", "mean", "std", "features", "source", "provenance"}
 SMALL = ["--model", "res10"]

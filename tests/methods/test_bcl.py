@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from torch import nn
@@ -79,6 +79,7 @@ def random_epochs(images: int, epochs: int, seed: int, padding: int = 0) -> list
 
 
 @quick
+@example(images=2, epochs=2, batch=1, padding=2, seed=813865, beta=0.15234375)  # losses that differ by 0.05%
 @given(
     images=st.integers(2, 40), epochs=st.integers(1, 5), batch=st.integers(1, 50), padding=st.integers(0, 3),
     seed=st.integers(0, 2**31 - 1), beta=st.floats(0, 0.999),
@@ -90,7 +91,10 @@ def test_momentum_loss_and_score_against_loops(images, epochs, batch, padding, s
     slow = slow_memory(data, images, beta)
     assert method.momentum_loss.tolist() == pytest.approx(slow, rel=1e-5)
     method.start_epoch(epochs + 1)
-    assert method.score.tolist() == pytest.approx(slow_score(slow), abs=1e-4)
+    # Scores divide by the largest distance from the mean, which enlarges the rounding of nearly equal losses.
+    extreme = max(abs(loss - sum(slow) / images) for loss in slow)
+    rounding = 16 * torch.finfo(torch.float32).eps * max(slow) / extreme
+    assert method.score.tolist() == pytest.approx(slow_score(slow), abs=1e-6 + rounding)
 
 
 def test_the_first_epoch_has_no_score_and_the_next_one_that_of_the_epoch_before():

@@ -10,7 +10,8 @@ import sys
 import pytest
 from PIL import Image
 
-from recipes.flags import parse_recipe, parse_reproduce
+from recipes.flags import parse_recipe
+from recipes.reproduce.flags import parse_reproduce
 from recipes.steps import commands
 from tests.conftest import PROJECT, one_line_error
 from tests.recipes.test_recipes import PRUNED, bash, options

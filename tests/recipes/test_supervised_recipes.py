@@ -10,7 +10,8 @@ import pytest
 from analysis.rows import experiments_of
 from data.sets.registry import data_set
 from probe.flags import parse_cifar, parse_imagenet
-from recipes.flags import parse_recipe, parse_reproduce
+from recipes.flags import parse_recipe
+from recipes.reproduce.flags import parse_reproduce
 from recipes.steps import commands
 from tests.conftest import PROJECT, one_line_error
 from tests.scripts.test_folder import photographs

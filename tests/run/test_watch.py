@@ -22,14 +22,14 @@ from utils.errors import InputError
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_noticed_so_many_steps_later(wrong):
     watch, fine = Watch(ALONE, always=True), torch.ones(3)
-    assert not any(watch.found(fine) for _ in range(2 * LAG))
-    assert not watch.found(torch.tensor([1.0, wrong, 2.0]))
-    assert [watch.found(fine) for _ in range(LAG + 1)] == [False] * (LAG - 1) + [True, False]
+    assert not any(watch.not_finite(fine) for _ in range(2 * LAG))
+    assert not watch.not_finite(torch.tensor([1.0, wrong, 2.0]))
+    assert [watch.not_finite(fine) for _ in range(LAG + 1)] == [False] * (LAG - 1) + [True, False]
 
 
 def test_a_cpu_notes_nothing():
     watch = Watch(ALONE)
-    assert not any(watch.found(torch.tensor([math.nan])) for _ in range(2 * LAG))
+    assert not any(watch.not_finite(torch.tensor([math.nan])) for _ in range(2 * LAG))
 
 
 @pytest.mark.parametrize("step", [1, 3])

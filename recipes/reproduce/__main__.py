@@ -12,7 +12,7 @@ import sys
 from pathlib import PurePath
 
 from data.sets.base import DataSet, Split
-from recipes.flags import Reproduction, parse_reproduce
+from recipes.reproduce.flags import Reproduction, parse_reproduce
 from recipes.running import Programs, dry_run, end, program
 from recipes.steps import TABLE_3
 from utils.errors import InputError, run_main
@@ -22,70 +22,65 @@ def _splits(dataset: DataSet) -> list[int]:
     """Numbers of the splits: SPLITS of the environment, else all that are published.
 
     Raises:
-        InputError: SPLITS are no numbers.
+        InputError: SPLITS has a word that is no number.
     """
-    said = os.environ.get("SPLITS", "").split()
-    if bad := next((word for word in said if not word.isdecimal()), None):
+    words = os.environ.get("SPLITS", "").split()
+    if bad := next((word for word in words if not word.isdecimal()), None):
         raise InputError(f"SPLITS are numbers of splits, such as '1 2', not {bad!r}")
     several = len(dataset.splits) > 1 or dataset.own
-    return [int(word) for word in said] if said and several else list(dataset.splits)
+    return [int(word) for word in words] if words and several else list(dataset.splits)
 
 
 def _recipe(dataset: DataSet, split: int) -> list[str]:
     """The command of the recipe of one split; a data set of one split has its list in the recipe."""
     script = [f"cmds/shell_scrips/{dataset.recipe}"]
     recipe = script if dataset.recipe else [program(), "-m", "recipes", "--dataset", dataset.name]
-    return (
-        recipe
-        if split in dataset.splits and len(dataset.splits) == 1
-        else [*recipe, "--split", dataset.list_of(Split(split, True, ""))]
-    )
+    if list(dataset.splits) == [split]:
+        return recipe
+    return [*recipe, "--split", dataset.list_of(Split(split, True, ""))]
 
 
 def run_recipes(wanted: Reproduction, splits: list[int], programs: Programs) -> list[PurePath]:
     """Run the recipe of each split and method.
 
     Returns:
-        Checkpoint of each pre-training that is probed; the table is of these, whatever else is in the folders.
+        The checkpoint of each pre-training that is probed: the tables are of these alone, not of others in the folders.
     """
     resume = str(not wanted.recipe.on("overwrite"))
-    found = []
+    checkpoints = []
     for split in splits:
         for method, options in wanted.methods.items():
             print(f"== {wanted.data}, split {split}, {method}", flush=True)
             command = [*_recipe(wanted.recipe.dataset, split), "--method", method, "--resume", resume, *options]
-            asked = subprocess.run(command, env={**os.environ, "DRY_RUN": "1"}, stdout=subprocess.PIPE, text=True)
-            if asked.returncode:
-                end(asked.returncode)
-            words = shlex.split(asked.stdout)
+            planned = subprocess.run(command, env={**os.environ, "DRY_RUN": "1"}, stdout=subprocess.PIPE, text=True)
+            if planned.returncode:
+                end(planned.returncode)
+            words = shlex.split(planned.stdout)
             if "--checkpoint" in words:
-                found.append(PurePath(words[words.index("--checkpoint") + 1]))
+                checkpoints.append(PurePath(words[words.index("--checkpoint") + 1]))
             if dry_run():
-                print(asked.stdout, end="", flush=True)
+                print(planned.stdout, end="", flush=True)
             else:
                 programs.run(command, go_on=wanted.recipe.on("check"))
     if programs.failed:
         end(2)
-    return found
+    return checkpoints
 
 
 def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> list[str]:
-    """The command of the tables."""
+    """The command of the tables and figures and of the report."""
     dataset, recipe = wanted.recipe.dataset, wanted.recipe
     command = [program(), "exp_analyse.py", "--dataset", wanted.data, "--method", *wanted.methods]
     command += ["--root", recipe.values["root"], "--experiments", *experiments]
-    bcl, learned = recipe.values["paper"] == "bcl", any(protocol.supervised for protocol in recipe.protocols)
+    bcl, supervised = recipe.values["paper"] == "bcl", any(protocol.supervised for protocol in recipe.protocols)
     if not bcl and dataset.bcl_shape and recipe.values["split"] == dataset.split_name(1, True, dataset.bcl_shape):
         command += ["--shape", dataset.bcl_shape]
     if dataset.own:
         command += ["--data", recipe.values["data"]]
     if len(dataset.splits) > 1 or splits != list(dataset.splits):
         command += ["--splits", *map(str, splits)]
-    command += [
-        *(TABLE_3 if learned else ["--paper", "bcl"] if bcl else ["--LT"]),
-        "--probe",
-        *(p.label for p in recipe.protocols),
-    ]
+    table = TABLE_3 if supervised else ["--paper", "bcl"] if bcl else ["--LT"]
+    command += [*table, "--probe", *(p.label for p in recipe.protocols)]
     command += ["--quiet", "True"] if recipe.on("quiet") else []
     for kind, option in {"tables": "--out", "figures": "--plot", "report": "--report"}.items():
         command += [option, wanted.folder(kind)]
