@@ -44,7 +44,7 @@ def main() -> None:
         setup = f"{world.size} process(es) on {world.device.type}, {pretraining.compute}, {args.augment} views"
         log.info(f"{setup}, {provenance()}")
         log.info(f"class distribution in training set is {pretraining.data.counts}")
-        run.tell(log)
+        run.log_start(log)
         if world.main:
             pretraining.data.data.keep(run.folder)
         if world.size > 1 and world.device.type != "cuda":

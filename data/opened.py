@@ -49,7 +49,7 @@ class Opened(ABC):
         return None
 
     @property
-    def told(self) -> list[str]:
+    def notes(self) -> list[str]:
         """Lines for the log on the images that were found; none for published data sets."""
         return []
 

@@ -58,7 +58,7 @@ class OpenedFolder(OpenedFiles):
         return {**hashes, "source": "own"} if hashes else None
 
     @property
-    def told(self) -> list[str]:
+    def notes(self) -> list[str]:
         parts, classes = self.tree.parts, len(self.tree.classes)
         by_part = ", ".join(f"{len(part):,} in {name}" for name, part in parts.items()) if len(parts) > 1 else ""
         count = f"{sum(map(len, parts.values())):,} images{f' ({by_part})' if by_part else ''}"

@@ -38,7 +38,7 @@ class Source(NamedTuple):
         numbers = {"mean": None if mean is None else mean.tolist(), "std": None if std is None else std.tolist()}
         return {"format": self.encoder.form.name, "stem": self.encoder.stem, **numbers}
 
-    def tell(self, quiet: bool) -> None:
+    def print_format(self, quiet: bool) -> None:
         """Print how another library's file was read, as one line."""
         if not quiet and not self.encoder.ours:
             print(one_line(f"{self.path}: {self.encoder}"), file=sys.stdout, flush=True)

@@ -59,7 +59,7 @@ def main() -> None:
     chosen = target(args.to)
     chosen.import_needs()
     source = read_encoder(args.checkpoint, reading_of(args))
-    source.tell(args.quiet)
+    source.print_format(args.quiet)
     network = network_of(source, args.model, args.to)
     if args.card.exists() and not is_card(args.card.read_text("utf-8", "replace")):
         raise InputError(f"{args.card}, where the model card would be, is another file: {OTHER_NAME}")

@@ -62,7 +62,7 @@ def set_up(args: argparse.Namespace) -> Extraction:
     views, world = views_of(args), world_from_environment(args.no_cuda)
     compute = Compute(precision_of(args), world.device)
     source = read_encoder(args.checkpoint, reading_of(args))
-    source.tell(args.quiet or not world.main)
+    source.print_format(args.quiet or not world.main)
     state, stem = source.encoder.state, source.encoder.stem
     model = backbone_of(state, args.model or source.model or dataset.default_model, stem, source.path, args.bnNameCnt)
     join(world)

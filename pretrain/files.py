@@ -77,7 +77,7 @@ def _current_name(name: str, buffers: dict[str, torch.Tensor]) -> str:
 
 
 def load(run: Run, network: NetworkPart, resume: bool) -> tuple[Path, dict[str, Any]] | None:
-    """Load the weights that a new run starts from, or find the checkpoint of a resumed run, for Run.take_up.
+    """Load the weights that a new run starts from, or find the checkpoint of a resumed run, for Run.load_checkpoint.
 
     Args:
         network: where the weights are loaded. resume: go on from the experiment's newest checkpoint, or where it has
@@ -90,7 +90,7 @@ def load(run: Run, network: NetworkPart, resume: bool) -> tuple[Path, dict[str, 
         InputError: the file is missing, unreadable, of another model or of other settings; or the folder holds a run,
             and is neither to be resumed nor overwritten.
     """
-    if newest := run.own():
+    if newest := run.newest_checkpoint():
         run.compare(*newest)
         return newest
     if not run.saving.checkpoint:

@@ -190,7 +190,7 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     parts = {"state_dict": network, "optim": optimizer, "random": Generators(world), "memory": Memory(method),
              "scaler": Scaler(compute.scaler), "provenance": Note(how_made())}  # fmt: skip
     run = Run(saving, world, parts, {"epoch_state": WithinEpoch(method)})
-    run.notes += opened.told
+    run.notes += opened.notes
     pretraining = Pretraining(
         taken(Settings, args), world, compute, data, loader, extractor, monitor, method, run, network, optimizer,
         _group_of_each(data, world)
@@ -199,7 +199,7 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     if checkpoint:
         done, within = run.epoch_of(*checkpoint), checkpoint[1].get("within")
         pretraining.enter_phase(done + 1 if within else done)  # the phase that the checkpoint was written in
-        pretraining.start = run.take_up(*checkpoint)
+        pretraining.start = run.load_checkpoint(*checkpoint)
     else:
         pretraining.enter_phase(1)
     return pretraining

@@ -132,7 +132,7 @@ def main() -> None:
     dataset, world = data_set(args.dataset).at(args.data), world_from_environment(args.no_cuda)
     source = read_encoder(args.checkpoint, reading_of(args))
     commands = parsed_commands(args, dataset, source)
-    source.tell(args.quiet or not world.main)
+    source.print_format(args.quiet or not world.main)
     results = {}
     for name, settings in commands.items():
         run_probe(settings)

@@ -78,12 +78,12 @@ def resume(run: Run, model: nn.Module, frozen: Frozen) -> int | None:
     Raises:
         InputError: the backbone or a setting differs from the checkpoint's; or a file is damaged.
     """
-    newest = run.own()
+    newest = run.newest_checkpoint()
     if not newest:
         return None
     # The path of a frozen backbone may differ, as its weights are compared below.
     run.compare(*newest, *(["checkpoint", "ce"] if frozen.tensors else []))
-    done = run.take_up(*newest)
+    done = run.load_checkpoint(*newest)
     if run.saving.checkpoint and frozen.moved(model):
         raise InputError(f"{newest[0]} is of another backbone than {run.saving.checkpoint}: {START_OVER}")
     return done

@@ -241,7 +241,7 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
              "best_prec1": best, "scaler": Scaler(compute.scaler), "lists": Note(origins)}  # fmt: skip
     # Classifiers on features are trained anew each time.
     run = Run(saving, world, parts, resumable=trains_on_images(args.protocol))
-    run.notes += data.told
+    run.notes += data.notes
     if args.test_only:
         best.load(saving.settings)  # so that a bad file is an error before the log begins
         run.notes.append(f"evaluating {best.path}")

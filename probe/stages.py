@@ -52,7 +52,7 @@ def run_probe(args: argparse.Namespace) -> None:
         log = Log(probe.run.folder, probe.world.main, quiet=args.quiet)
         log.info(" ".join([sys.executable, *sys.argv]))
         log.info(f"{probe}, {provenance()}")
-        probe.run.tell(log)
+        probe.run.log_start(log)
         if probe.trains:
             train(probe, log)
         scores, best = test(probe, log)

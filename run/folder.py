@@ -63,12 +63,12 @@ class Run:
         """What the run starts from."""
         return "; ".join(self.notes)
 
-    def tell(self, log: Log) -> None:
+    def log_start(self, log: Log) -> None:
         """Log what the run starts from; as a warning where a checkpoint is damaged or settings have changed."""
         write = log.warn if self._damaged or self._changed else log.info
         write(self.message)
 
-    def own(self) -> tuple[Path, dict[str, Any]] | None:
+    def newest_checkpoint(self) -> tuple[Path, dict[str, Any]] | None:
         """The experiment's newest whole checkpoint, where --resume asks for it.
 
         Raises:
@@ -127,7 +127,7 @@ class Run:
             raise InputError(f"{path} is at epoch {epoch}, beyond the {self.saving.epochs} epochs of this run")
         return int(epoch)
 
-    def take_up(self, path: Path, content: dict[str, Any]) -> int:
+    def load_checkpoint(self, path: Path, content: dict[str, Any]) -> int:
         """Load all parts, and the state of an interrupted epoch; returns the number of epochs that are done.
 
         Raises:
