@@ -131,6 +131,11 @@ def scan(given: str | Path, show: bool = False) -> Tree:
             notes.append(f"beside {read} these are not read: {', '.join(beside)}")
     else:
         paths = {"train": Paths(walk.images())}
+    if not paths["train"] and walk.unlisted:
+        raise InputError(
+            f"no list can name any of the {len(walk.unlisted):,} images below {str(root)!r}: rename them, "
+            f"{walk.unlisted[0]!r} say, to names in UTF-8 without backslashes and control characters"
+        )
     if not paths["train"]:
         where, known = root / folders.get("train", ""), ", ".join(sorted(ENDINGS))
         raise InputError(f"there is no image below {str(where)!r}: files that end in {known} are taken")
@@ -177,9 +182,10 @@ def _labelled(root: Path, paths: dict[str, Paths], depth: int) -> tuple[tuple[st
     for part, listed in paths.items():
         unknown = next((name for name in map(class_of, listed) if name not in number), None)
         if unknown is not None:
-            where = f"the class {unknown!r}, which" if unknown else "an image in no folder of a class, where"
-            raise InputError(f"{str(root / part)!r} has {where} train/ does not have it: "
-                             "both must have the same folders of classes")  # fmt: skip
+            what = f"the class {unknown!r}, which" if unknown else "an image in no folder of a class, and that"
+            raise InputError(
+                f"{str(root / part)!r} has {what} train/ does not have: both must have the same folders of classes"
+            )
 
     def labelled(listed: Paths) -> Part:
         return Part(listed, np.fromiter((number[class_of(path)] for path in listed), np.int64, len(listed)))

@@ -1,4 +1,4 @@
-"""A helper of the methods that keep a value for each image."""
+"""A function shared by the methods that keep a value for each image."""
 
 import torch
 

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 DENSE, PRUNED = 0, 1
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class DualBatchNorm(nn.Module):
@@ -33,7 +33,7 @@ class DualBatchNorm(nn.Module):
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
     """A context in which batch norms in training mode use the batch's statistics without updating the running ones."""
-    tracking = [m for m in model.modules() if isinstance(m, BatchNorm) and m.training and m.track_running_stats]
+    tracking = [m for m in model.modules() if isinstance(m, BATCH_NORMS) and m.training and m.track_running_stats]
     for module in tracking:
         module.track_running_stats = False
     try:

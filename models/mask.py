@@ -22,7 +22,7 @@ class MaskedConv2d(Conv2d):
     state_dict, as published.
     """
 
-    pruned = False
+    pruned: bool
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self.weight * self.mask if self.pruned else self.weight
@@ -34,6 +34,8 @@ def make_prunable(backbone: nn.Module) -> nn.Module:
     for conv in _convolutions(backbone).values():
         if not isinstance(conv, MaskedConv2d):
             conv.__class__ = MaskedConv2d
+            # Of the instance: torch.compile would compile the dense branch once more when it first appears there.
+            conv.pruned = False
             conv.register_buffer("mask", torch.ones_like(conv.weight, dtype=torch.bool), persistent=False)
     return backbone
 
@@ -90,9 +92,9 @@ def compute_masks(
 
 
 def _smallest(values: torch.Tensor, rank: int) -> torch.Tensor | float:
-    """The `rank`-th smallest (0-based) of values [n], without sorting them."""
+    """The `rank`-th smallest (0-based) of values [n]."""
     if values.device.type != "cpu":
-        return values.kthvalue(rank + 1).values
+        return values.sort().values[rank]  # kthvalue is refused under deterministic algorithms before torch 2.10
     return float(np.partition(values.numpy(), rank)[rank])  # several times as fast as kthvalue
 
 

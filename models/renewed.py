@@ -4,9 +4,8 @@ import copy
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from models.batch_norm import DENSE, DualBatchNorm
+from models.batch_norm import BATCH_NORMS, DENSE, DualBatchNorm
 from models.resnet import draw_convolution
 
 
@@ -18,7 +17,7 @@ def renewed(network: nn.Module) -> nn.Module:
     for module in fresh.modules():
         if isinstance(module, nn.Conv2d):
             draw_convolution(module)
-        elif isinstance(module, nn.Linear | BatchNorm):
+        elif isinstance(module, (nn.Linear, *BATCH_NORMS)):
             module.reset_parameters()
     return fresh
 

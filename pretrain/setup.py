@@ -177,9 +177,9 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     chosen = lists.open_training(training_list(args), opened)
     seed_generators(args.seed + world.rank)
     method = compute.on_device(build_method(args, dataset.stem(views.size), len(chosen)))
-    data = opened.training(chosen, views, method.boost and Boost(*method.boost))
     if dataset.own and len(chosen) < args.batch_size:
         raise InputError(f"there are {len(chosen)} images, fewer than the batch of {args.batch_size}: {FEWER_IMAGES}")
+    data = opened.training(chosen, views, method.boost and Boost(*method.boost))
     loader = _loader(data.images, args.batch_size, views, world, method.smallest_batch)
     extractor = Extractor(opened, views, args.model, compute, world)
     monitor = Monitor(data, extractor, lists) if "knn" in args.monitor else None

@@ -48,7 +48,8 @@ class Compute:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             self.stream = torch.cuda.Stream(device)
-            torch.backends.cudnn.allow_tf32 = how.tf32  # convolutions only: matrix products and the loss stay float32
+            torch.backends.cudnn.allow_tf32 = how.tf32  # convolutions only: matrix products and the loss stay float32,
+            torch.backends.cuda.matmul.allow_tf32 = False  # also where NVIDIA's images set another default
             torch.backends.cudnn.benchmark = not how.deterministic
 
     def __str__(self) -> str:

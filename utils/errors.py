@@ -21,6 +21,11 @@ UNSAVED = 1  # exit code where a signal came before the first step or after the 
 
 # Seconds that other processes wait before they end: the launcher ends all with the first, and rank 0 prints the error.
 WAIT_FOR_MAIN = 10
+# In torch's errors where memory is missing: cuBLAS and cuDNN name what they could not make of it.
+NO_MEMORY = (
+    "can't allocate memory|out of memory|ALLOC_FAILED|CUBLAS_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|"
+    "unable to find an engine"
+)
 FEWER_WORKERS = "use fewer workers (num_workers; 0 needs none) or smaller batches"
 
 
@@ -104,9 +109,9 @@ def _is_main() -> bool:
 def _line_for(error: RuntimeError) -> str:
     """The line for torch's error on a lack of memory, a lost worker or a lost process; '' for any other error."""
     rank = f" [rank {os.environ.get('RANK', 0)}]" if _process_group() else ""  # each rank has its own GPU
-    if re.search("can't allocate memory|out of memory|ALLOC_FAILED", str(error)):
+    if re.search(NO_MEMORY, str(error)):
         return f"error{rank}: not enough memory: {one_line(str(error))}"
-    if re.search("busy or unavailable|no kernel image is available|driver is too old", str(error)):
+    if re.search("busy or unavailable|no kernel image is available|driver is too old|ECC error", str(error)):
         return f"error{rank}: the GPU cannot be used: {str(error).splitlines()[0]}"
     if reason := _worker_error(error):
         return f"error: {reason}"

@@ -10,9 +10,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const numberOf = (unit, column) => parseFloat(rowOf(unit).cells[column].textContent.replaceAll(",", ""));
   const sort = (column) => {
     const heading = headings[column];
-    const numeric = units().some((unit) => !Number.isNaN(numberOf(unit, column)));
+    const numeric = column > 0 && units().some((unit) => !Number.isNaN(numberOf(unit, column)));
     const before = heading.getAttribute("aria-sort");
-    const down = before ? before === "ascending" : numeric && column > 0;
+    const down = before ? before === "ascending" : numeric;
     const compare = (a, b) => {
       if (!numeric) {
         return rowOf(a).cells[column].textContent.localeCompare(rowOf(b).cells[column].textContent) * (down ? -1 : 1);

@@ -16,20 +16,21 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.gpu.measure import Clock, best_product, card, file_name, libraries
+from benchmarks.gpu.measure import Clock, best_product, card, check_in_a_process, file_name, libraries
 from benchmarks.gpu.report import report, table
-from benchmarks.gpu.rows import PARTS, Bench, Row
+from benchmarks.gpu.rows import PARTS, Bench, Row, reason
 from benchmarks.gpu.settings import TINY, WHOLE
-from run.gpu import check_gpu, visible_gpus
+from run.gpu import visible_gpus
 from run.made import provenance
 from utils.cli import Parser, positive
 from utils.errors import InputError, run_main
-from utils.files import PROJECT
+from utils.files import PROJECT, replace_file
 
 MINUTES = 9
 FOR_TESTS = 0.45  # share of the time that the tests may take
@@ -54,8 +55,7 @@ def device_of(name: str) -> torch.device:
         return torch.device("cpu")
     if not visible_gpus():
         raise InputError("there is no GPU here that this PyTorch can use: run it on a machine that has one")
-    check_gpu(0)
-    torch.cuda.set_device(0)
+    check_in_a_process()
     return torch.device("cuda", 0)
 
 
@@ -81,7 +81,18 @@ def run_in_time(command: list[str], seconds: float) -> tuple[int | None, str]:
 
 def tests(clock: Clock) -> dict[str, Any]:
     """Run the tests marked `gpu`: pytest's exit code, its summary line, the seconds it took, the end of its output."""
-    command = [sys.executable, "-m", "pytest", "tests/gpu", "-m", "gpu", "-p", "no:cacheprovider", "--durations=5"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/gpu",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+        "--durations=5",
+        "-vv",
+    ]
     start, limit = clock.spent, FOR_TESTS * clock.seconds
     code, output = run_in_time(command, limit)
     last = next((line for line in reversed(output.splitlines()) if re.search(r"\d+ \w+.* in ", line)), "none ran")
@@ -90,18 +101,21 @@ def tests(clock: Clock) -> dict[str, Any]:
     return {"code": 1 if code is None else code, "summary": summary, "seconds": seconds, "output": output[-20_000:]}
 
 
-def measured(args: argparse.Namespace, device: torch.device, clock: Clock) -> tuple[list[Row], float]:
-    """The rows, each printed on stderr when it is measured, and the FLOP/s of the fastest matrix product."""
-    plan = TINY if args.quick else WHOLE
-    bench = Bench(plan, device, clock, best_product(device, plan.products))
-    rows: list[Row] = []
+def measured(args: argparse.Namespace, bench: Bench) -> Iterator[Row]:
+    """The rows, each printed on stderr when it is measured; a part that fails ends with a row whose note says why."""
     for name, part in PARTS.items():
         if args.only in (None, name):
-            for row in part(bench):
-                rows.append(row)
+            for row in _to_the_first_error(name, part(bench)):
                 if not args.quiet:
-                    print(f"{clock.spent:5.0f} s  {table([row]).splitlines()[1]}", file=sys.stderr, flush=True)
-    return rows, bench.best
+                    print(f"{bench.clock.spent:5.0f} s  {table([row]).splitlines()[1]}", file=sys.stderr, flush=True)
+                yield row
+
+
+def _to_the_first_error(name: str, rows: Iterator[Row]) -> Iterator[Row]:
+    try:
+        yield from rows
+    except Exception as error:  # what was measured and the other parts are worth more than a traceback
+        yield Row(f"{name}, the rest", "", None, None, note=reason(error))
 
 
 def main() -> None:
@@ -110,29 +124,39 @@ def main() -> None:
     tested = tests(clock) if device.type == "cuda" and args.only in (None, "tests") else None
     if tested and not args.quiet:
         print(tested["output"], file=sys.stderr, flush=True)
-    rows, product = ([], 0.0) if args.only == "tests" else measured(args, device, clock)
     content = {
         "card": card(device), "quick": args.quick, "libraries": libraries(device), "git": provenance()["git"],
         "tests": tested and {name: tested[name] for name in ("code", "summary", "seconds")},
-        "best_tflops": product / 1e12, "seconds": round(clock.spent, 1),
+        "best_tflops": 0.0, "seconds": round(clock.spent, 1),
     }  # fmt: skip
-    text = report(content, rows)
-    print(text, end="")
-    if args.only is None or args.out or args.text:
-        write(args, device, {**content, "rows": [row._asdict() for row in rows]}, text)
+    rows: list[Row] = []
+    write(args, device, content, rows)
+    if args.only != "tests":
+        plan = TINY if args.quick else WHOLE
+        bench = Bench(plan, device, clock, best_product(device, plan.products))
+        content["best_tflops"] = bench.best / 1e12
+        for row in measured(args, bench):
+            rows.append(row)
+            content["seconds"] = round(clock.spent, 1)
+            write(args, device, content, rows)  # after each, as the machine may be taken away
+    print(report(content, rows), end="")
+    if files := write(args, device, content, rows):
+        print(f"written to {' and '.join(map(os.path.relpath, files))}")
     if tested and tested["code"]:
         sys.exit(1)
 
 
-def write(args: argparse.Namespace, device: torch.device, content: dict[str, Any], text: str) -> None:
-    """Write the JSON file and the text file."""
+def write(args: argparse.Namespace, device: torch.device, content: dict[str, Any], rows: list[Row]) -> list[Path]:
+    """Write the JSON file and the text file, unless a part alone is measured without being told where; return both."""
+    if args.only and not args.out and not args.text:
+        return []
     name = f"{file_name(device)}{'-quick' * args.quick}"
     out = args.out or PROJECT / "benchmarks" / "results" / f"{name}.json"
     text_file = args.text or PROJECT / "results" / ("gpu-quick.txt" if args.quick else "gpu.txt")
-    for path, written in ((out, json.dumps(content, indent=1) + "\n"), (text_file, text)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(written)
-    print(f"written to {os.path.relpath(out)} and {os.path.relpath(text_file)}")
+    record = json.dumps({**content, "rows": [row._asdict() for row in rows]}, indent=1) + "\n"
+    for path, written in ((out, record), (text_file, report(content, rows))):
+        replace_file(path, written.encode())
+    return [out, text_file]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import gc
 import platform
 import re
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from benchmarks.compare import machine
+from utils.files import PROJECT
 
 
 class Clock:
@@ -94,6 +96,17 @@ def best_product(device: torch.device, sizes: Sequence[int], repeats: int = 10) 
         seconds = min(seconds_of(products, device) for _ in range(3))
         best = max(best, repeats * 2 * n**3 / seconds)
     return best
+
+
+def check_in_a_process() -> None:
+    """run.gpu.check_gpu for GPU 0; if it cannot be used, the process prints why, and this one ends with exit code 2.
+
+    It is another process because a card in exclusive mode takes no second context: the check's would shut out the tests
+    and runs that follow.
+    """
+    check = "from run.gpu import check_gpu; from utils.errors import run_main; run_main(lambda: check_gpu(0))"
+    if subprocess.run([sys.executable, "-c", check], cwd=PROJECT).returncode:
+        sys.exit(2)
 
 
 def card(device: torch.device) -> str:

@@ -67,7 +67,9 @@ class Ours:
         one_epoch(self.training, epoch, Meters(len(self.loader)), self.reporter)
 
     def close(self) -> None:
-        """Nothing is to be closed; published_side.Published has worker processes."""
+        """Forget compiled graphs, which the next side would share and take for ones of dynamic shapes."""
+        if self.variant.compiled:
+            torch.compiler.reset()
 
 
 def loader_of(learner: Method, size: Size, device: torch.device) -> BatchedLoader:

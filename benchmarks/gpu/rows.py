@@ -102,7 +102,10 @@ def pretraining(bench: Bench) -> Iterator[Row]:
         if bench.clock.left < TAKES.get(size.model, OF_OTHERS).rows:
             yield from (row_left_out(size, method, variant) for variant in VARIANTS)
         else:
-            yield from group(bench, size, method, later)
+            try:
+                yield from group(bench, size, method, later)
+            except Exception as error:
+                yield Row(f"{label_of(method)}, {size}", "images/s", None, None, note=reason(error))
         forget(bench.device)
 
 
@@ -210,7 +213,7 @@ def losses(bench: Bench) -> Iterator[Row]:
 
 
 def loss_of(loss: Callable[..., torch.Tensor], pairs: int, bench: Bench) -> tuple[float | None, int | None, str]:
-    """Seconds, the least of plan.rounds after a warm-up; peak bytes of the warm-up; a note if there was no memory."""
+    """Seconds, the least of plan.rounds after a warm-up; peak bytes of the warm-up; a note if it failed."""
     generator = torch.Generator().manual_seed(0)
     views = [torch.randn(pairs, 128, generator=generator).to(bench.device).requires_grad_() for _ in range(2)]
 
@@ -223,9 +226,9 @@ def loss_of(loss: Callable[..., torch.Tensor], pairs: int, bench: Bench) -> tupl
             forward_and_backward()
         seconds = min(seconds_of(forward_and_backward, bench.device) for _ in range(bench.plan.rounds))
         return seconds, memory.peak, ""
-    except torch.OutOfMemoryError:
+    except Exception as error:  # the other rows are still measured
         forget(bench.device)
-        return None, None, "no memory"
+        return None, None, reason(error)
 
 
 PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {

@@ -163,10 +163,7 @@ def _rezipped(content: bytes, mistake: str) -> bytes:
         for info in old.infolist():
             data = old.read(info)
             if mistake == "bomb" and "/data/" in info.filename:
-                with new.open(zipfile.ZipInfo(info.filename), "w", force_zip64=True) as member:
-                    member._compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-                    member._zinfo.compress_type = zipfile.ZIP_DEFLATED
-                    member.write(bytes(1 << 24))
+                new.writestr(info.filename, bytes(1 << 24), zipfile.ZIP_DEFLATED, 9)
                 continue
             if mistake == "evil" and info.filename.endswith("data.pkl"):
                 data = pickle.dumps({"state_dict": {}, "epoch": Evil()}, 2)

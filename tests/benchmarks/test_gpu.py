@@ -214,10 +214,30 @@ def test_failed_tests_are_exit_code_1_after_the_table(call, monkeypatch, tmp_pat
     monkeypatch.setattr(program, "device_of", lambda name: torch.device("cuda", 0))
     failed = {**TESTS, "code": 1, "summary": "1 failed in 1.0s", "output": "E"}
     monkeypatch.setattr(program, "tests", lambda clock: failed)
-    monkeypatch.setattr(program, "measured", lambda *_: ([Row("a", "ms", 1.0, 2.0)], 1e12))
+    monkeypatch.setattr(program, "best_product", lambda *_: 1e12)
+    monkeypatch.setattr(program, "measured", lambda *_: iter([Row("a", "ms", 1.0, 2.0)]))
     monkeypatch.setattr(program, "card", lambda device: "Card")
     monkeypatch.setattr(program, "file_name", lambda device: "card")
     monkeypatch.setattr(program, "libraries", lambda device: {})
     done = call(GPU, "--out", tmp_path / "g.json", "--text", tmp_path / "g.txt")
     assert done.returncode == 1 and "tests: 1 failed in 1.0s" in (tmp_path / "g.txt").read_text()
     assert json.loads((tmp_path / "g.json").read_text())["tests"]["code"] == 1
+
+
+def test_what_was_measured_before_an_error_is_written(call, monkeypatch, tmp_path):
+    """Also while the next row is measured: the machine may be taken away."""
+    files = {"--out": tmp_path / "g.json", "--text": tmp_path / "g.txt"}
+
+    def fails(bench):
+        yield Row("first", "ms", 1.0, 2.0)
+        assert json.loads(files["--out"].read_text())["rows"][0]["what"] == "first"
+        raise RuntimeError("DataLoader worker is killed by signal: Bus error")
+
+    monkeypatch.setattr(
+        program, "PARTS", {"losses": fails, "augmentation": lambda bench: iter([Row("last", "", 1, 1)])}
+    )
+    done = call(GPU, "--device", "cpu", "--quick", *(word for pair in files.items() for word in pair))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(files["--out"].read_text())["rows"]
+    assert [row["what"] for row in rows] == ["first", "losses, the rest", "last"]
+    assert "Bus error" in rows[1]["note"] and "Bus error" in files["--text"].read_text()

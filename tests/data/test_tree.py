@@ -103,6 +103,9 @@ def test_names_that_no_list_can_hold(tmp_path):
     put(tmp_path, "new\nline.png", "back\\slash.png", " space.png")
     tree = scan(tmp_path)
     assert tree.parts["train"].paths == ["a.png"] and len(tree.unlisted) == 4
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputError, match="no list can name any of the 4 images below"):
+        scan(tmp_path)
 
 
 def test_names_that_editors_and_cameras_give(tmp_path):

@@ -1,9 +1,14 @@
 """The device of a test: the processor, and the GPU where there is one, in the tests that are marked `gpu`."""
 
+import os
+
 import pytest
 import torch
 
 from tests.gpu.places import needs_gpu, on_processor
+
+# Before the first matrix product: torch up to 2.9 reads it once, and tests of deterministic runs follow other ones.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=needs_gpu)])

@@ -75,3 +75,22 @@ def test_as_torchs_where_nothing_is_trained():
     layer = Conv2d(4, 4, 3, padding=1, bias=False).eval()
     x = torch.randn(2, 4, 2, 2)
     assert torch.equal(layer(x), F.conv2d(x, layer.weight, padding=1))
+
+
+def test_each_branch_is_compiled_once():
+    """torch.compile makes a graph of the dense branch and one of the pruned one, and no third at their first switch."""
+    encoder, graphs = make_prunable(build_encoder("res20_s", 8, 2, dual_bn=True)), []
+
+    def backend(module, inputs):
+        graphs.append(module)
+        return module.forward
+
+    encoder.compile(backend=backend)
+    try:
+        for _ in range(2):
+            encoder(torch.rand(4, 3, 8, 8))
+            with pruned(encoder):
+                encoder(torch.rand(4, 3, 8, 8))
+    finally:
+        torch.compiler.reset()
+    assert len(graphs) == 2

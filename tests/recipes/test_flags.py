@@ -250,7 +250,7 @@ def test_a_data_set_of_one_split(project_copy, name):
     ("module", "words"),
     [
         *(("__main__", ["--dataset", name, "--", "--method", "bcl-d"]) for name in ("digits", "cifar100", "places")),
-        ("reproduce", ["digits", "simclr", "focal+bcl"]),
+        ("reproduce.__main__", ["digits", "simclr", "focal+bcl"]),
     ],
 )
 def test_a_recipe_needs_no_torch(module, words):

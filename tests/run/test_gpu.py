@@ -130,6 +130,9 @@ OOM = "CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has a total capac
     [
         (torch.OutOfMemoryError(OOM), ["not enough memory", "20.00 GiB", "79.10"]),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), ["not enough memory"]),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate`"), ["not enough memory"]),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), ["not enough memory"]),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered\nx"), ["the GPU cannot be used", "ECC"]),
         (RuntimeError(BUSY), ["the GPU cannot be used", "busy or unavailable"]),
         (RuntimeError("CUDA error: no kernel image is available for execution on the device\nx"), ["no kernel image"]),
     ],

@@ -263,6 +263,12 @@ def test_names_that_no_list_can_hold_are_told_before_lists_are_made(call, classe
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_nothing_is_decoded_for_a_batch_that_is_too_large(call, flat, tmp_path):
+    options = [*PRETRAIN, "--data", flat, "--cache", "disk", "--batch_size", "64"]
+    one_line_error(call("train_simCLR.py", "run", *options), "20 images, fewer than the batch of 64")
+    assert not (tmp_path / "checkpoints").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_share_a_file(script, flat, tmp_path):
     options = [*PRETRAIN, "--data", str(flat), "--cache", "disk", "--epochs", "1"]
