@@ -46,6 +46,7 @@ def recipe_of(name: str, split: int, options: argparse.Namespace) -> list[str]:
         "split": CIFAR.list_of(Split(split, not name.endswith("D_b"), "")), "data": options.data, "download": "False",
         "model": options.model, "batch_size": options.batch_size, "workers": 1, "linear_epochs": options.linear_epochs,
         "few_shot_epochs": options.few_shot_epochs, "root": options.work, "resume": "True", "quiet": "True",
+        "monitor": "groups",
     }  # fmt: skip
     words = [word for key, value in usual.items() for word in (f"--{key}", str(value))]
     return ["bash", str(RECIPE), *RUNS[name], *epochs, *words]

@@ -173,7 +173,7 @@ def between_steps(quick: bool) -> dict[str, float]:
 
 def tabled() -> list[str]:
     """The methods of the tables except SimCLR and the untrained network."""
-    return [name for name in (*method_names(), "simclr+gh") if name not in ("untrained", "simclr")]
+    return [name for name in method_names() if name not in ("untrained", "simclr")]
 
 
 def table(phases: list[Cost]) -> str:

@@ -17,6 +17,8 @@ those of its own cluster are hard negatives. There are four phases, whose epochs
 Chosen here, where the paper does not say or this project has other needs:
 
 - the epochs are shared 1:3:1, as the paper's 200, 600 and 200, and each phase has its own schedule and warm-up;
+- K is 5 for data of any size, where the paper has 5 or 10, and k-means takes at most 200,000 images, where it takes all
+  of ImageNet's or 1.5 million;
 - small clusters are merged into their nearest, as an expert needs negatives;
 - teachers predict with their running statistics; f and g have random initial weights;
 - each regressor takes the whole batch, so that its batch statistics do not depend on the batch's share of a cluster,

@@ -10,10 +10,11 @@ copy of it, whose weights v follow w, gives the keys k. With views 1 and 2 of N 
 where x is the share of the training that is done, so that m rises from 0.996 to 1 (appendix E, as in BYOL). Keys have
 no gradient. An anchor's negatives are the other images' keys of the other view only; there is no predictor or queue.
 
-Chosen here, as the paper does not say: the temperature is that of the command line; the loss is the mean of the two
-directions, as a sum would need half the learning rate; both views of a batch go through each network together, as in
-SimCLR here, and the copy has its own batch statistics. The head's hidden layer has 4096 units in the paper, and here as
-many as the backbone's features unless the command line says otherwise.
+Chosen here, as the paper does not say: the keys of the anchor's own view are no negatives; the temperature is that of
+the command line; the loss is the mean of the two directions, as a sum would need half the learning rate; both views of
+a batch go through each network together, as in SimCLR here, and the copy has its own batch statistics. The head's
+hidden layer has 4096 units in the paper, and here as many as the backbone's features unless the command line says
+otherwise.
 """
 
 import argparse

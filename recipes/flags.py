@@ -91,6 +91,8 @@ def read(words: Sequence[str], known: Collection[str], description: str) -> Give
             rest.insert(1, value := "True")
         value = "untrained" if (option, value) == ("--init", "none") else value
         _check_value(option, name, value)
+        if name in given.values and given.written[name] != option and given.values[name] != value:
+            raise InputError(f"{given.written[name]} and {option} are one setting: give one of them")
         given.values[name], given.written[name] = value, option
         rest = rest[2:]
     return given

@@ -28,13 +28,13 @@ def commands(wanted: Transfers) -> list[list[str]]:
 
 
 def check_sets(wanted: Transfers) -> None:
-    """Refuse missing sets before the first set is probed, which takes long.
+    """Refuse missing or incomplete sets before the first set is probed, which takes long.
 
     Raises:
-        InputError: one is missing.
+        InputError: one is missing, damaged or half unpacked.
     """
-    for name in wanted.sets:
-        data_set(name).place(str(wanted.data))
+    for dataset in map(data_set, wanted.sets):
+        dataset.lists(dataset.place(str(wanted.data)))
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def test_what_forwards_and_backwards_allow(here, name, allowed):
     costs = methods.costs([name], 101, "fp32", 1, "res20_s")
     assert [cost.allowed for cost in costs] == pytest.approx(allowed, rel=0.03)
     assert [cost.ratio for cost in costs] == [1.0] * len(allowed)
-    assert name in tabled()
+    assert tabled().count(name) == 1
 
 
 def test_a_step_moves_the_weights():

@@ -30,6 +30,15 @@ def steps(*words: str) -> list[list[str]]:
     return [command[1:] for command in commands(parse_recipe(words, ""))]
 
 
+@pytest.mark.parametrize("words", ["--init simclr --method sdclr", "--epochs 5 -e 6"])
+def test_two_spellings_of_a_setting_do_not_contradict_each_other(words):
+    first, _, second, _ = words.split()
+    with pytest.raises(InputError, match=f"{first} and {second} are one setting: give one of them"):
+        parse_recipe(["--dataset", "digits", *words.split()], "")
+    same = f"{first} 7 {second} 7" if "-e" in words else "--init simclr --method simclr"
+    assert parse_recipe(["--dataset", "digits", *same.split()], "")
+
+
 @pytest.mark.parametrize(
     ("data", "words", "said"),
     [

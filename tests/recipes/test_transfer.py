@@ -66,6 +66,19 @@ def test_mistakes_are_one_line_and_leave_nothing(call, tmp_path, monkeypatch):
         assert set(tmp_path.rglob("*")) == before
 
 
+def test_a_half_unpacked_set_is_told_before_the_first_one_is_probed(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECIPE_CALLER", str(tmp_path))
+    torch.save(ten(small=True).state_dict(), tmp_path / "ten.pth")
+    for name in ("cub", "aircraft"):
+        take(make(name, tmp_path / "sets"), monkeypatch.setattr)
+    next((tmp_path / "sets").rglob("fgvc*/**/*.jpg")).unlink()
+    before = set(tmp_path.rglob("*"))
+    words = ["--checkpoint", "ten.pth", "--data", "sets", "--root", tmp_path, "--sets", "cub", "aircraft"]
+    done = call("recipes/transfer/__main__.py", *words)
+    one_line_error(done, "aircraft")
+    assert done.stdout == "" and set(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_from_a_checkpoint_to_the_table(call, tmp_path, monkeypatch):
