@@ -22,7 +22,9 @@ _FROM_CE = (
 
 
 _SCHEDULE = ("decreasing_lr", "cosineLr")  # not for supervised learning, which has warm-up and cosine
-_OPTIMIZER = ("lr", "wd", "momentum", "nesterov", "warmup")  # not for post-hoc adjustment, which trains nothing
+# Not for post-hoc adjustment, which trains nothing; nor, if the run of ce is given, what that one alone uses.
+_OPTIMIZER = ("lr", "wd", "momentum", "nesterov", "warmup", "fixto", "fixbn")
+_OF_CE_RUN = ("seed", "select", "test_freq")
 
 
 def add_supervised(parser: Parser) -> None:
@@ -65,7 +67,9 @@ def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace
         for name, value in options.items():
             setattr(args, name, value)
         return args
-    without_effect = [*_SCHEDULE, *(_OPTIMIZER if protocol.supervised == "nothing" else ())]
+    without_effect = list(_SCHEDULE)
+    if protocol.supervised == "nothing":
+        without_effect += [*_OPTIMIZER, *(_OF_CE_RUN if args.ce else ())]
     if unused := [*(name for name in given if not _takes(protocol, name)), *given_in(parser, args, *without_effect)]:
         raise InputError(f"--{unused[0]} has no effect with --protocol {args.protocol}")
     _check_supervised(args, protocol)

@@ -232,6 +232,8 @@ def test_the_list_is_the_long_tailed_one_of_the_first_split(dataset, wanted):
         (["--protocol", "ce", "--trainSplit", "none.npy"], ["none.npy"]),
         (["--protocol", "la-posthoc", "--lr", "0.5"], ["--lr has no effect with --protocol la-posthoc"]),
         (["--protocol", "la-posthoc", "--nesterov"], ["--nesterov has no effect with --protocol la-posthoc"]),
+        (["--protocol", "la-posthoc", "--fixto", "layer2"], ["--fixto has no effect with --protocol la-posthoc"]),
+        (["--protocol", "la-posthoc", "--ce", "x", "--seed", "5"], ["--seed has no effect with --protocol la-posthoc"]),
         (["--protocol", "ce", "--decreasing_lr", "5,6"], ["--decreasing_lr has no effect with --protocol ce"]),
         (["--protocol", "la", "--cosineLr"], ["--cosineLr has no effect with --protocol la"]),
         (["--protocol", "ce", "--momentum", "0"], ["--nesterov", "--momentum"]),
