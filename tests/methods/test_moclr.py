@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from methods import method_in
 from methods.moclr import MOMENTUM, MoCLR, info_nce, momentum_at
@@ -20,6 +22,7 @@ from tests.conftest import one_line_error
 from tests.pretrain.test_hooks import batch, training_of
 from tests.run.test_resume import SMALL, equal
 from tests.scripts.test_train_scripts import PROBE, S_B, same
+from tests.warm import spawn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -129,6 +132,39 @@ def test_the_average_follows_after_each_step():
     # Statistics are those of the keys, and moved once a step.
     assert method.average.bn1.num_batches_tracked == method.encoder.bn1.num_batches_tracked == 4
     assert not torch.equal(method.average.bn1.running_mean, method.encoder.bn1.running_mean)
+
+
+def three_steps(model: nn.Module, method: MoCLR, index: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The state after steps on the images `index`; batch norm in evaluation mode, whose statistics no process moves."""
+    model.eval()
+    optimizer = torch.optim.SGD(method.encoder.parameters(), 0.5)
+    for i in range(3):
+        method.start_step(i / 3)
+        optimizer.zero_grad()
+        losses = model(views(8)[index], index)
+        losses.mean().backward()
+        optimizer.step()
+        method.remember(index, losses.detach())
+    return method.state_dict()
+
+
+def one_of_two(rank: int, size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=size)
+    method = moclr()
+    torch.save(three_steps(DistributedDataParallel(method), method, torch.arange(8)[rank::size]), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_the_average_of_two_processes_is_that_of_one(tmp_path):
+    spawn(one_of_two, (2, str(tmp_path)), 2)
+    method = moclr()
+    start = {name: value.clone() for name, value in method.state_dict().items()}
+    one = three_steps(method, method, torch.cat([torch.arange(8)[rank::2] for rank in (0, 1)]))
+    assert not torch.equal(one["average.conv1.weight"], start["average.conv1.weight"])
+    for rank in (0, 1):
+        for name, value in torch.load(tmp_path / f"{rank}.pt").items():
+            torch.testing.assert_close(value, one[name], rtol=1e-9, atol=1e-9)
 
 
 def test_the_checkpoint_holds_both_networks_and_the_average_begins_where_the_network_does(call, tmp_path):
