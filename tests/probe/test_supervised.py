@@ -12,13 +12,17 @@ import probe.epoch
 from data.sets.registry import data_set
 from models import build_classifier
 from probe.flags import parse_cifar, parse_imagenet
+from probe.network import Network
 from probe.protocols import PROTOCOLS, labelled_list
 from probe.supervised.training import WarmUpCosine, parameter_groups
 from run.checkpoint import read_checkpoint
+from run.compute import Compute
+from run.flags import Precision
 from run.optim import set_rate, sgd
+from run.world import World
 from tests.conftest import PROJECT, one_line_error
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, S_B, same
-from tests.warm import free_port
+from tests.warm import free_port, spawn
 from utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -315,10 +319,33 @@ def test_check_writes_nothing(call, tmp_path):
     assert not (tmp_path / TUNED).exists()
 
 
+def shared_statistics(rank: int, size: int, folder: str) -> None:
+    """One process: a training step on images of its own, then its statistics before and after they are shared."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=size)
+    torch.manual_seed(0)
+    model, device = build_classifier("res20_s", 10), torch.device("cpu")
+    compute = Compute(Precision("fp32", "contiguous_format", tf32=False, deterministic=False), device)
+    network = Network(model, {}, False, compute, World(rank, size, device))
+    network.train()
+    network.logits(torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(rank)))
+    before = model.bn1.running_mean.clone()
+    network.share_statistics()
+    torch.save((before, model.bn1.running_mean, model.bn1.running_var), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_share_their_batch_statistics(tmp_path):
+    spawn(shared_statistics, (2, str(tmp_path)), 2)
+    (before0, mean0, variance0), (before1, mean1, variance1) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert not torch.equal(before0, before1)
+    assert torch.equal(mean0, mean1) and torch.equal(variance0, variance1)
+    torch.testing.assert_close(mean0, (before0 + before1) / 2)
+
+
 @pytest.mark.slow
 def test_two_processes_learn_as_one(script, tmp_path):
-    """The classifier of cRT, whose backbone is frozen; of ce, whose batch statistics are per process on a CPU, both
-    processes end with one network, statistics included, and all test images are counted once."""
+    """The classifier of cRT, whose backbone is frozen; all test images are counted once, also by ce."""
     options = [*DIGITS, "--trainSplit", "digits/digits_trainIdxList.npy", "--epochs", "2", "--precision", "fp32"]
     for processes in (1, 2):
         launch = ["-m", "recipes.launch", f"--nproc_per_node={processes}", f"--master_port={free_port()}"]
