@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.published import published
-from benchmarks.gpu.measure import Clock, check_in_a_process
+from benchmarks.gpu.measure import Clock, check_first_gpu
 from benchmarks.study.carry import momentum_anew, pack, seconds_before, unpack
 from benchmarks.study.figure import write_figures
 from benchmarks.study.jpegs import write_arrays
@@ -37,7 +37,6 @@ from data.groups import COLUMNS
 from data.sets.base import Split
 from data.sets.registry import data_set
 from methods import label_of
-from run.gpu import visible_gpus
 from utils.cli import Parser, positive
 from utils.errors import InputError, run_main
 from utils.files import PROJECT, locked, replace_file
@@ -167,9 +166,7 @@ def prepare(options: argparse.Namespace) -> None:
         InputError: there is no GPU, or lists or images are missing or bad.
     """
     if options.device == "cuda":
-        if not visible_gpus():
-            raise InputError("there is no GPU here that this PyTorch can use: run it on a machine that has one")
-        check_in_a_process()
+        check_first_gpu()
     if options.lists:
         with locked(PROJECT / "split"):
             copy_lists(options.lists)

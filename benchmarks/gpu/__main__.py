@@ -22,14 +22,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.measure import Clock, best_product, card, check_in_a_process, file_name, libraries
+from benchmarks.gpu.measure import Clock, best_product, card, check_first_gpu, file_name, libraries
 from benchmarks.gpu.report import report, table
 from benchmarks.gpu.rows import PARTS, Bench, Row, reason
 from benchmarks.gpu.settings import TINY, WHOLE
-from run.gpu import visible_gpus
 from run.made import provenance
 from utils.cli import Parser, positive
-from utils.errors import InputError, run_main
+from utils.errors import run_main
 from utils.files import PROJECT, replace_file
 
 MINUTES = 9
@@ -53,9 +52,7 @@ def device_of(name: str) -> torch.device:
     """The device; raises InputError if it cannot be used."""
     if name == "cpu":
         return torch.device("cpu")
-    if not visible_gpus():
-        raise InputError("there is no GPU here that this PyTorch can use: run it on a machine that has one")
-    check_in_a_process()
+    check_first_gpu()
     return torch.device("cuda", 0)
 
 
@@ -81,18 +78,8 @@ def run_in_time(command: list[str], seconds: float) -> tuple[int | None, str]:
 
 def tests(clock: Clock) -> dict[str, Any]:
     """Run the tests marked `gpu`: pytest's exit code, its summary line, the seconds it took, the end of its output."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "tests/gpu",
-        "-m",
-        "gpu",
-        "-p",
-        "no:cacheprovider",
-        "--durations=5",
-        "-vv",
-    ]
+    options = ["-m", "gpu", "-p", "no:cacheprovider", "--durations=5", "-vv"]  # a line a test, also if time runs out
+    command = [sys.executable, "-m", "pytest", "tests/gpu", *options]
     start, limit = clock.spent, FOR_TESTS * clock.seconds
     code, output = run_in_time(command, limit)
     last = next((line for line in reversed(output.splitlines()) if re.search(r"\d+ \w+.* in ", line)), "none ran")
@@ -130,7 +117,7 @@ def main() -> None:
         "best_tflops": 0.0, "seconds": round(clock.spent, 1),
     }  # fmt: skip
     rows: list[Row] = []
-    write(args, device, content, rows)
+    files = write(args, device, content, rows)
     if args.only != "tests":
         plan = TINY if args.quick else WHOLE
         bench = Bench(plan, device, clock, best_product(device, plan.products))
@@ -140,7 +127,7 @@ def main() -> None:
             content["seconds"] = round(clock.spent, 1)
             write(args, device, content, rows)  # after each, as the machine may be taken away
     print(report(content, rows), end="")
-    if files := write(args, device, content, rows):
+    if files:
         print(f"written to {' and '.join(map(os.path.relpath, files))}")
     if tested and tested["code"]:
         sys.exit(1)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from benchmarks.compare import machine
+from run.gpu import visible_gpus
+from utils.errors import InputError
 from utils.files import PROJECT
 
 
@@ -98,12 +100,17 @@ def best_product(device: torch.device, sizes: Sequence[int], repeats: int = 10) 
     return best
 
 
-def check_in_a_process() -> None:
-    """run.gpu.check_gpu for GPU 0; if it cannot be used, the process prints why, and this one ends with exit code 2.
+def check_first_gpu() -> None:
+    """Check that GPU 0 can be used; if its check fails, it prints the reason, and this process ends with exit code 2.
 
-    It is another process because a card in exclusive mode takes no second context: the check's would shut out the tests
-    and runs that follow.
+    run.gpu.check_gpu runs in another process, as a card in exclusive mode takes no second context: that of a check in
+    this process would shut out the tests and runs that follow.
+
+    Raises:
+        InputError: there is no GPU.
     """
+    if not visible_gpus():
+        raise InputError("there is no GPU here that this PyTorch can use: run it on a machine that has one")
     check = "from run.gpu import check_gpu; from utils.errors import run_main; run_main(lambda: check_gpu(0))"
     if subprocess.run([sys.executable, "-c", check], cwd=PROJECT).returncode:
         sys.exit(2)
