@@ -94,7 +94,7 @@ def compute_masks(
 def _smallest(values: torch.Tensor, rank: int) -> torch.Tensor | float:
     """The `rank`-th smallest (0-based) of values [n]."""
     if values.device.type != "cpu":
-        return values.sort().values[rank]  # kthvalue is refused under deterministic algorithms before torch 2.10
+        return values.sort().values[rank]  # older versions of torch refuse kthvalue under deterministic algorithms
     return float(np.partition(values.numpy(), rank)[rank])  # several times as fast as kthvalue
 
 

@@ -7,7 +7,7 @@ import torch
 
 from tests.gpu.places import needs_gpu, on_processor
 
-# Before the first matrix product: torch up to 2.9 reads it once, and tests of deterministic runs follow other ones.
+# Before the first matrix product: older versions of torch read it once, and deterministic tests come after others.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
