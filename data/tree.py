@@ -103,6 +103,11 @@ class _Walk:
                 self.unlisted.append(path)
 
 
+def name_unlisted(paths: Sequence[str]) -> str:
+    """What is wrong with the names of files that no list can hold, and what to do, as the end of an error message."""
+    return f"names that are not UTF-8, or have control characters: {first_few(paths)}; rename them"
+
+
 def can_be_listed(path: str) -> bool:
     """Whether a line of a list can hold a path: UTF-8, without backslash, leading space or control characters."""
     return not has_control(path) and "\\" not in path and not path[0].isspace()
@@ -132,10 +137,7 @@ def scan(given: str | Path, show: bool = False) -> Tree:
     else:
         paths = {"train": Paths(walk.images())}
     if not paths["train"] and walk.unlisted:
-        raise InputError(
-            f"no list can name any of the {len(walk.unlisted):,} images below {str(root)!r}: rename them, "
-            f"{walk.unlisted[0]!r} say, to names in UTF-8 without backslashes and control characters"
-        )
+        raise InputError(f"all {len(walk.unlisted):,} images below {str(root)!r} have {name_unlisted(walk.unlisted)}")
     if not paths["train"]:
         where, known = root / folders.get("train", ""), ", ".join(sorted(ENDINGS))
         raise InputError(f"there is no image below {str(where)!r}: files that end in {known} are taken")

@@ -18,7 +18,7 @@ from data.paths import Paths
 from data.sets.base import Opening, Split
 from data.sets.files import FileSet
 from data.sizes import usual_size
-from data.tree import Tree, arrays_of, first_few, read_paths, scan
+from data.tree import Tree, arrays_of, name_unlisted, read_paths, scan
 from utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ class FolderSet(FileSet):
         tree = arrays_of(place) if place.suffix == ".npz" else read_paths(place) if place.is_file() else None
         tree = tree or (opening.kept and kept(place, opening.kept)) or scan(place, opening.show)
         if tree.unlisted and not opening.skip_bad:
-            raise InputError(f"{len(tree.unlisted):,} images have names that are not UTF-8, or have control "
-                             f"characters: {first_few(tree.unlisted)}; rename them, or {SKIP_BAD}")  # fmt: skip
+            raise InputError(f"{len(tree.unlisted):,} images have {name_unlisted(tree.unlisted)}, or {SKIP_BAD}")
         return replace(self.called(root), tree=tree, classes=max(1, len(tree.classes)), size=usual_size(tree))
 
     def stem(self, size: int) -> str:
