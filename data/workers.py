@@ -2,19 +2,19 @@
 the run ends instead of waiting for it."""
 
 import errno
-import multiprocessing.queues
 import os
 import shutil
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
+import torch
 from torch.utils.data import DataLoader
 
 from data.flags import MORE_SHARED_MEMORY, NO_WORKERS
@@ -30,6 +30,7 @@ SOCKET_IN_TMPDIR = len("/pymp-xxxxxxxx/listener-xxxxxxxx")
 PATIENCE = 1800  # seconds that the run waits for a batch
 AHEAD = 2  # batches that each worker makes ahead
 HELD = 2  # batches that a run holds: that of the current step, and the next one
+SOCKETS = 2  # file descriptors through which a worker passes on those of a batch's tensors
 
 
 class WorkerLoader(DataLoader):
@@ -38,14 +39,17 @@ class WorkerLoader(DataLoader):
     Schedulers, service managers and terminals send signals to the whole process group, but the run needs its workers
     until its state is saved. So workers react to SIGTERM only if it comes from the run, as torch ends them by it. If a
     worker dies, torch raises a RuntimeError in the run, of which utils.errors.run_main makes one line.
+
+    Args:
+        collate_fn: samples -> a sequence; its tensors are passed on in shared memory. args, how: as of a DataLoader.
     """
 
-    def __init__(self, *args: Any, **how: Any) -> None:
+    def __init__(self, *args: Any, collate_fn: Callable[[list], Sequence], **how: Any) -> None:
         # Forked workers share the images; with the default of Python 3.14, forkserver, each would have a copy.
         context = "fork" if sys.platform == "linux" else None
         begin = partial(_begin, os.getpid())
         how |= {"persistent_workers": True, "multiprocessing_context": context, "worker_init_fn": begin}
-        super().__init__(*args, timeout=PATIENCE, **how)
+        super().__init__(*args, timeout=PATIENCE, collate_fn=partial(_shared, collate_fn), **how)
 
     def __iter__(self) -> Iterator[Any]:
         # Workers inherit the blocked signals: one that came while a worker starts would end it.
@@ -96,8 +100,6 @@ def _begin(owner: int, worker: int) -> None:
         threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
     else:  # macOS
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    # By default an error in passing a batch on is only printed, and the run would wait for the batch in vain.
-    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_by)
     cv2.setNumThreads(0)  # else OpenCV has a thread for each core, which keeps the memory of its largest image
     return_memory()
 
@@ -109,7 +111,28 @@ def _end_with(owner: int) -> None:
     os._exit(0)
 
 
-def _end_by(error: Exception, batch: Any) -> None:
-    """End this process, as a batch cannot be passed on; the exit code is the error's errno, 1 if it has none."""
-    named = [number for number in (errno.ENOSPC, errno.EMFILE) if os.strerror(number) in str(error)]
-    os._exit((named or [getattr(error, "errno", None) or 1])[0])
+def _shared(collate: Callable[[list], Sequence], samples: list) -> Sequence:
+    """The samples as a batch with its tensors in shared memory, in a worker.
+
+    torch would share them in a thread that only prints an error, and the run would wait for the batch in vain. Here the
+    worker ends; its exit code is the error's errno, 1 if it has none.
+    """
+    batch = collate(samples)
+    try:
+        tensors = [part.share_memory_() for part in batch if isinstance(part, torch.Tensor)]
+        _check_descriptors(len(tensors) + SOCKETS)
+    except (RuntimeError, OSError) as error:
+        named = [number for number in (errno.ENOSPC, errno.EMFILE) if os.strerror(number) in str(error)]
+        os._exit((named or [getattr(error, "errno", None) or 1])[0])
+    return batch
+
+
+def _check_descriptors(needed: int) -> None:
+    """Raise an OSError unless this process can open so many files more."""
+    opened = []
+    try:
+        for _ in range(needed):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)

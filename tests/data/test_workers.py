@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,11 @@ def test_workers_end_by_their_owner_at_once():
     assert worker.exitcode == 0 and time.monotonic() - before < 5
 
 
+def no_more_files() -> None:
+    """Let this process open no further file."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
 def of_a_run(odd, capsys) -> str:
     """The line that a run ends with."""
 
@@ -87,7 +93,7 @@ ENDS = {
     "killed": (lambda n: os.kill(os.getpid(), signal.SIGKILL), "out of memory perhaps"),
     "bus error": (lambda n: os.kill(os.getpid(), signal.SIGBUS), "/dev/shm, is full"),
     "ended": (lambda n: os._exit(1), "has ended"),
-    "cannot be passed on": (lambda n: lambda: n, "has ended"),
+    "no file can be opened": (lambda n: no_more_files() or n, "ulimit -n"),
 }
 
 
@@ -104,11 +110,21 @@ FAILED = [(errno.ENOSPC, "/dev/shm, is full"), (errno.EMFILE, "ulimit -n"), (err
 @pytest.mark.parametrize(("number", "word"), FAILED)
 @pytest.mark.slow
 def test_a_batch_that_cannot_be_passed_on_is_one_line(capsys, monkeypatch, number, word):
-    class Batch:
-        def __reduce__(self):
-            raise RuntimeError(f"unable to write to file </torch_1_2_3>: {os.strerror(number)} ({number})")
+    def full(tensor):
+        raise RuntimeError(f"unable to write to file </torch_1_2_3>: {os.strerror(number)} ({number})")
 
-    assert word in of_a_run(lambda n: Batch(), capsys)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    assert word in of_a_run(lambda n: n, capsys)
+
+
+def test_files_that_can_be_opened_are_counted():
+    """Two of them are sockets, which are opened after the check."""
+    code = "import resource, os; from data.workers import _check_descriptors as check\n"
+    code += "free = os.open(os.devnull, 0); os.close(free); limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+    code += "resource.setrlimit(resource.RLIMIT_NOFILE, (free + 3, limit)); check(3); check(3)\n"
+    code += "try: check(4)\nexcept OSError as error: print(error.errno)\ncheck(3)"
+    said = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert int(said.stdout) == errno.EMFILE
 
 
 @pytest.mark.slow
