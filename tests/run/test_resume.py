@@ -441,9 +441,10 @@ def test_two_runs_of_one_experiment(call, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_stop_together_and_go_on_to_the_bit(script, tmp_path):
+@pytest.mark.parametrize("method", ["bcl-d", "ts", "rwsam", "bcl-i+gh", "moclr"])
+def test_two_processes_stop_together_and_go_on_to_the_bit(script, tmp_path, method):
     """The signal comes to the main process alone; both save after the same step."""
-    options = list(map(str, [*SMALL, *SDCLR, *BOOSTED, "--print_freq", 1, "--epochs", 8]))
+    options = list(map(str, [*SMALL, *METHODS[method], "--print_freq", 1, "--epochs", 8]))
 
     def command(name: str, *more: str) -> list[str]:
         launch = ["-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={free_port()}"]
