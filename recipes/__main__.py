@@ -8,11 +8,12 @@ DRY_RUN=1 in the environment prints the commands instead of running them.
 
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from recipes.flags import parse_recipe
 from recipes.own import summary
-from recipes.running import Programs, dry_run
+from recipes.running import Programs, dry_run, logged
 from recipes.steps import commands
 from utils.errors import run_main
 
@@ -34,11 +35,8 @@ def main() -> None:
                 print(line, flush=True)
             if dry_run():
                 continue
-            if not check:
-                folder.mkdir(parents=True, exist_ok=True)
-                with (folder / "bash_log.txt").open("a", encoding="utf-8", errors="surrogateescape") as log:
-                    log.write(line + "\n")
-            programs.run(words, go_on=check)
+            with nullcontext() if check else logged(line, folder):
+                programs.run(words, go_on=check)
     if programs.failed:
         sys.exit(2)
 

@@ -4,14 +4,19 @@ SIGTERM and SIGUSR1 are handed on, so that the program saves and ends. A termina
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Never, Self
 
 from utils.errors import CODES, UNSAVED
+
+COMMANDS = "bash_log.txt"  # in the folder of a pre-training: the commands of its recipe
 
 
 def program() -> str:
@@ -22,6 +27,20 @@ def program() -> str:
 def dry_run() -> bool:
     """Whether commands are only printed, by DRY_RUN of the environment."""
     return os.environ.get("DRY_RUN", "") not in ("", "0")
+
+
+@contextmanager
+def logged(line: str, folder: Path) -> Iterator[None]:
+    """Append a command to the log in `folder` while it runs; one that leaves nothing else there leaves no folder."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / COMMANDS).open("a", encoding="utf-8", errors="surrogateescape") as log:
+        log.write(line + "\n")
+    try:
+        yield
+    finally:
+        if missing and [path.name for path in folder.iterdir()] == [COMMANDS]:
+            shutil.rmtree(missing[-1])
 
 
 class Programs:
