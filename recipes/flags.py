@@ -1,6 +1,7 @@
 """Options of the recipes and of recipes.pretrained."""
 
 import argparse
+import difflib
 import os
 import re
 import sys
@@ -85,7 +86,8 @@ def read(words: Sequence[str], known: Collection[str], description: str) -> Give
             print_help(description)
         name = SPELLINGS.get(option, option[2:] if option.startswith("--") else "")
         if name not in known:
-            print(f"{option} is not found", file=sys.stderr)
+            similar = difflib.get_close_matches(option, [f"--{name}" for name in known], 1)
+            print(f"{option} is not found{f'; there is {similar[0]}' if similar else ''}", file=sys.stderr)
             raise SystemExit(125)
         if name == "supervised" and (not value or value.startswith("-")):  # the one option without a value
             rest.insert(1, value := "True")

@@ -129,7 +129,15 @@ def test_what_a_script_sets_is_never_refused():
 def test_what_only_scripts_set_is_not_found(project_copy):
     for option in ("--dataset", "--resizeLower", "--output_ch"):
         done = bash(project_copy, CIFAR100, option, "1", DRY_RUN="1")
-        assert (done.returncode, done.stderr) == (125, f"{option} is not found\n")
+        assert done.returncode == 125 and done.stderr.startswith(f"{option} is not found"), done.stderr
+
+
+def test_an_option_that_is_misspelled_is_answered_with_the_nearest(capsys):
+    similar = {"--fewshot_epochs": "; there is --few_shot_epochs", "--metod": "; there is --method", "--zzz": ""}
+    for word, answer in similar.items():
+        with pytest.raises(SystemExit) as ended:
+            parse_recipe(["--dataset", "digits", word, "1"], "")
+        assert (ended.value.code, capsys.readouterr().err) == (125, f"{word} is not found{answer}\n")
 
 
 def test_a_share_of_the_script_is_for_prune_true_alone():
