@@ -50,10 +50,13 @@ PAPERS = {
 # By style and number of epochs: settings that were published for this number of epochs.
 # By data set, mostly the share of weights that SDCLR prunes: small on digits, where the networks are small; a tenth on
 # ImageNet and Places, as in that code; on ImageNet-100 as in the command of SDCLR's authors.
-OF_STYLE = {"cifar": {}, "imagenet": {"bcl": {"rand_k": "2", "rand_floor": "0"}, "gh": {"gh_add": "100"}}}
+OF_STYLE = {
+    "cifar": {},
+    "imagenet": {"bcl": {"rand_k": "2", "rand_floor": "0"}, "gh": {"gh_add": "100", "stage_decay": "0.2"}},
+}
 OF_EPOCHS = {
     ("imagenet", "800"): {"ts": {"temperature_schedule": "0.1,1.0,400"}},
-    ("imagenet", "500"): {"gh": {"gh_warmup": "400", "gh_ramp": "30", "stage_epochs": "400", "stage_decay": "0.2"}},
+    ("imagenet", "500"): {"gh": {"gh_warmup": "400", "gh_ramp": "30", "stage_epochs": "400"}},
 }
 OF_DATA_SET = {
     "digits": {"sdclr": {"prune_percent": "0.5"}},

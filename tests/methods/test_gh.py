@@ -521,6 +521,8 @@ def test_recipes_may_have_the_learning_rate_of_two_stages():
     found = settings_of(imagenet)
     assert [found[n] for n in ("scheduler", "stage_epochs", "stage_decay")] == ["two-stage", "400", "0.2"]
     assert any(word.endswith("_two-stageE400D0.2_ghK100W400R30A100") for word in imagenet)
+    shorter = training("--dataset", "imagenet", *two, "-e", "100")
+    assert settings_of(shorter)["stage_decay"] == "0.2" and "--stage_epochs" not in shorter
     with pytest.raises(InputError, match="--stage_epochs has no effect without --scheduler two-stage"):
         training("--dataset", "cifar10", "--stage_epochs", "3")
 
