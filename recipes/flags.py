@@ -40,6 +40,12 @@ SPELLINGS = {
 PATHS = {"data", "root"}
 FIXED = {"output_ch", "print_freq"}  # settings that nobody can give
 OF_SCRIPTS = {"dataset", "resizeLower"}  # settings that only scripts give, not their users
+# Setting -> another one, and its value without which the setting has no effect.
+NEEDED = {
+    "stage_epochs": ("scheduler", TWO_STAGE),
+    "stage_decay": ("scheduler", TWO_STAGE),
+    "dnc_prune": ("dnc_base", "sdclr"),
+}
 OPTIONS = [*(name for name in GENERAL if name not in FIXED | OF_SCRIPTS), *METHOD_OPTIONS]
 
 
@@ -211,9 +217,13 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
         '' where it has an effect, or its value asks for nothing (the default, or False).
     """
     dataset, values, method = recipe.dataset, recipe.values, recipe.method.name
-    if name in METHOD_OPTIONS:
-        taken = any(name in names for _, names in recipe.lines)
-        return "" if taken else _of_other_method(recipe, name, value)
+    if name in METHOD_OPTIONS and not any(name in names for _, names in recipe.lines):
+        return _of_other_method(recipe, name, value)
+    if name in NEEDED:
+        needed, wanted = NEEDED[name]
+        return "" if values[needed] == wanted else f"has no effect without --{needed} {wanted}"
+    if name == "temp" and values.get("temperature_schedule"):
+        return f"has no effect with --method {method}: its schedule sets the temperature"
     pruned = any(line.flag == "prune" for line, _ in recipe.lines)
     if name == "prune" and (value == "True") != pruned:
         return f"{value} contradicts --method {method}"
@@ -224,8 +234,6 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     owners = {protocol for protocol, settings in OF_PROTOCOLS.items() if name in settings}
     if owners and not owners & {protocol.name for protocol in recipe.protocols}:
         return f"has no effect {_chosen_protocols(recipe)}"
-    if name in ("stage_epochs", "stage_decay") and values["scheduler"] != TWO_STAGE:
-        return f"has no effect without --scheduler {TWO_STAGE}"
     if name == "cache" and value != GENERAL[name] and not dataset.own:
         return "is of own images"
     if name in ("rdzv", "rdzv_wait") and recipe.count("nodes") < 2:
