@@ -34,10 +34,14 @@ def _table(caption: str, headings: tuple[str, ...], bodies: list[Html], kind: st
     return scrolling(tag("table", tag("caption", tag("span", caption)), head, *bodies, class_=kind), caption)
 
 
-def _row(words: tuple[object, ...], kind: str | None = None, bold: tuple[bool, ...] = ()) -> Html:
+def _row(
+    words: tuple[object, ...], kind: str | None = None, bold: tuple[bool, ...] = (), label: str | None = None
+) -> Html:
+    """A row that begins with its heading; `label` is the heading for screen readers where it says more."""
     first, *others = (word.strip() if type(word) is str else word for word in words)
     marked = [tag("strong", word) if i < len(bold) and bold[i] else word for i, word in enumerate(others)]
-    return tag("tr", tag("th", first, scope="row"), *(tag("td", word) for word in marked), class_=kind)
+    heading = tag("th", first, scope="row", aria_label=label)
+    return tag("tr", heading, *(tag("td", word) for word in marked), class_=kind)
 
 
 def main_table(table: Table, key: str) -> Html:
@@ -52,7 +56,8 @@ def main_table(table: Table, key: str) -> Html:
         for heading, words in method_lines(table, method).items():
             if heading != method:
                 kind = "gap" if heading == "difference" else "published"
-                rows.append(_row((heading.removeprefix(f"{method} ").strip("()"), *words), kind))
+                short = heading.removeprefix(f"{method} ").strip("()")
+                rows.append(_row((short, *words), kind, label=f"{method}, {short}"))
                 continue
             bold = (False, *((method, column) in winners for column in table.paper.columns))
             has_result = table.rows[method].results

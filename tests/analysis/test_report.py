@@ -77,12 +77,15 @@ def test_published_numbers_and_logs(tmp_path, report):
     write_authors(tmp_path, "cifar10")
     page = report("--dataset", "cifar10", "--LT")
     theirs = published(data_set("cifar10"), "simclr", "linear")
-    (_, ours, paper, gap) = cells_of(tables_of(page)["Test accuracy in %"])
+    table = tables_of(page)["Test accuracy in %"]
+    (_, ours, paper, gap) = cells_of(table)
     assert paper == ["published", "5", *(f"{mean:.2f} ± {std:.2f}" for mean, std in theirs.values())]
     assert gap[0] == "difference" and float(gap[6]) == pytest.approx(float(ours[6].split()[0]) - 75.55, abs=0.011)
+    headings = [row.all("th")[0].attributes.get("aria-label") for row in table.all("tbody")[0].all("tr")]
+    assert headings == [None, "SimCLR, published", "SimCLR, difference"]  # what a screen reader reads
     made = page.all("details")[-7].text
     assert "a log in the authors' format" in page.text and "not recorded" in made
-    assert len(tables_of(page)["Test accuracy in %"].all("tbody")) == 1
+    assert len(table.all("tbody")) == 1
 
 
 @pytest.mark.slow
