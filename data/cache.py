@@ -68,6 +68,8 @@ def decode(
     path = folder / f"images_{size}_{_digest(files)}.npy"
     with locked(folder):  # the processes of a run need the file at the same time, and one of them makes it
         messages_path = path.with_suffix(".bad")
+        if path.exists() and any(_can_be_read(files, number) for number in _messages(messages_path)):
+            path.unlink()  # a file that had no permission, say, or was on a network drive that was gone
         if not path.exists():
             temporary = path.with_suffix(".part")
             try:
@@ -82,9 +84,22 @@ def decode(
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
-        lines = messages_path.read_text("utf-8").splitlines()
-    bad = {int(number): message for number, _, message in (line.partition(" ") for line in lines)}
+        bad = _messages(messages_path)
     return Decoded(np.load(path, mmap_mode="r"), bad)
+
+
+def _messages(path: Path) -> dict[int, str]:
+    """Number -> message of the images that could not be read when a memory-mapped file was made."""
+    lines = path.read_text("utf-8").splitlines()
+    return {int(number): message for number, _, message in (line.partition(" ") for line in lines)}
+
+
+def _can_be_read(files: ImageFiles, number: int) -> bool:
+    try:
+        files[number]
+    except BadImage:
+        return False
+    return True
 
 
 def _without_a_name(shape: tuple[int, ...]) -> np.ndarray:

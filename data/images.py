@@ -2,19 +2,18 @@
 
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image
 
 from data.flags import GIVE_TREE, SKIP_BAD
 from data.paths import Paths
+from data.pillow import OWN_FORMATS, PUBLISHED_FORMATS, read_image, rgb
 from data.sets.base import MemorySet
 from utils.errors import InputError
 
@@ -27,9 +26,6 @@ class ImageSet:
     images: np.ndarray
     labels: np.ndarray
     source: str = "published"
-
-
-LONGEST = 200  # largest ratio of an image's longer side to its shorter one
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,6 @@ class BadImage(Exception):
 
 # Folders that other programs leave among images. Hidden ones, such as .ipynb_checkpoints, are no classes either.
 LEFT_BEHIND = {"__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
-PROFILE = 64 * 2**20  # most bytes of an image's colour profile or text, decompressed
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -80,60 +75,6 @@ def folder_of(given: str | Path, paths: Iterable[str]) -> Path | None:
     """
     folders = (Path(given), Path(given).absolute().parent)
     return next((folder for folder in folders if any((folder / path).exists() for path in paths)), None)
-
-
-def _rgb(file: Image.Image) -> Image.Image:
-    if file.mode.startswith("I"):  # grey of 16 bits, which Pillow's convert would clip at 255
-        return Image.fromarray((np.asarray(file) / 257 + 0.5).astype(np.uint8)).convert("RGB")
-    return file.convert("RGB")
-
-
-@contextmanager
-def _with_large_profiles() -> Iterator[None]:
-    """Let Pillow read a PNG whose colour profile or text has more than 1 MiB; its pixels may still be whole."""
-    before = PngImagePlugin.MAX_TEXT_CHUNK
-    PngImagePlugin.MAX_TEXT_CHUNK = PROFILE
-    try:
-        yield
-    finally:
-        PngImagePlugin.MAX_TEXT_CHUNK = before
-
-
-def _what_it_is(path: Path, formats: tuple[str, ...]) -> str:
-    """Why Pillow cannot read a file as one of `formats`. Images from the web are often WebP files named .jpg."""
-    with path.open("rb") as file:
-        start = file.read(12)
-    if start.startswith(b"\xff\xd8\xff"):
-        return "its header is damaged"
-    kind = "WebP" if start[8:] == b"WEBP" else "GIF" if start.startswith(b"GIF8") else ""
-    other = "neither JPEG nor PNG" if formats == PUBLISHED_FORMATS else f"none of {', '.join(formats)}"
-    return f"it is {kind or other}, whatever its name: convert it" if start else "it is empty"
-
-
-PUBLISHED_FORMATS = ("JPEG", "PNG")
-OWN_FORMATS = (*PUBLISHED_FORMATS, "WEBP", "BMP", "GIF", "TIFF")  # of an animation, the first frame
-
-
-def read_image(path: Path, read: Callable[[Image.Image], Any] = _rgb, formats: tuple[str, ...] = OWN_FORMATS) -> Any:
-    """`read` of an opened image file. Formats are restricted because Pillow runs EPS, a program, in Ghostscript.
-
-    Raises:
-        Exception: it is missing, no plain file, damaged, or would take gigabytes of memory, decoded or resized.
-    """
-    if path.exists() and not path.is_file():
-        raise OSError("it is no plain file")  # a pipe would never end
-    with warnings.catch_warnings(), _with_large_profiles():
-        warnings.simplefilter("ignore")  # such as those about unusual metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # from 89 million pixels on
-        try:
-            file = Image.open(path, formats=formats)
-        except UnidentifiedImageError as error:
-            raise OSError(_what_it_is(path, formats)) from error
-        with file:
-            # The centre crop resizes by the shorter side first: a long, narrow image would become huge.
-            if max(file.size) > LONGEST * min(file.size):
-                raise OSError(f"{file.width} x {file.height} pixels are too narrow")
-            return read(file)
 
 
 def _check_encoding(images: ImageList) -> None:
@@ -165,7 +106,7 @@ class ImageFiles:
         if not root or not Path(root).is_dir():
             raise InputError(f"{root!r} is not a folder: {GIVE_TREE}")
         _check_encoding(images)
-        # Single images may be missing; but if none of a hundred exists, it is the wrong folder.
+        # Single images may be missing; but if none of about a hundred exists, it is the wrong folder.
         some = images.paths[:: max(1, len(images.paths) // 100)]
         folder = folder_of(root, some)
         if folder is None:
@@ -192,7 +133,7 @@ class ImageFiles:
         Raises:
             BadImage: the file is missing, or is not a whole image.
         """
-        image = self._open(index, _rgb)
+        image = self._open(index, rgb)
         return np.array(image) if self.as_array else image
 
     def _bad(self) -> list[str]:

@@ -155,7 +155,7 @@ class OpenedArrays(Opened):
     def _as_given(self, chosen: ImageList | None) -> ImageSet:
         if chosen is None:
             return self.test
-        return ImageSet(self.dataset, self.train.images[chosen.ids], self.train.labels[chosen.ids])
+        return replace(self.train, images=self.train.images[chosen.ids], labels=self.train.labels[chosen.ids])
 
     def count(self, chosen: ImageList | None) -> int:
         return len(self.test.labels if chosen is None else chosen)

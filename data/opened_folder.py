@@ -21,10 +21,10 @@ from data.tree import first_few
 from data.views.batches import PretrainViews, ShiftedViews
 from data.views.boost import Boost
 from data.views.published import pretrain_transform, probe_transform
-from utils.distributed import World
+from utils.distributed import World, local_processes
 from utils.errors import InputError
 
-SHARE = 4  # with cache 'auto', images take at most a quarter of the machine's memory
+SHARE = 4  # with cache 'auto', the images of all processes take at most a quarter of the machine's memory
 
 
 class OpenedFolder(OpenedFiles):
@@ -150,4 +150,5 @@ def _where(dataset: FolderSet, opening: Opening) -> str:
         return "none"
     images = sum(map(len, dataset.tree.parts.values()))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return "memory" if images * size * size * 3 <= memory / SHARE else "disk"
+    needed = images * size * size * 3 * local_processes()  # each process decodes its own
+    return "memory" if needed <= memory / SHARE else "disk"

@@ -5,10 +5,10 @@ from statistics import median
 
 from PIL import Image
 
-from data.images import read_image
+from data.pillow import read_image
 from data.tree import Tree
 
-LOOKED_AT = 100  # images of a tree, evenly spread
+LOOKED_AT = 100  # images of a tree, evenly spread: at least as many, fewer than twice
 STEPS = (96, 128, 160, 192, 224)
 SMALLEST = 8  # pixels, as of --image_size
 

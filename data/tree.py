@@ -4,6 +4,7 @@ The sub-folders of `train/`, or of the folder itself, are classes if there are a
 """
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -105,12 +106,13 @@ class _Walk:
 
 def name_unlisted(paths: Sequence[str]) -> str:
     """What is wrong with the names of files that no list can hold, and what to do, as the end of an error message."""
-    return f"names that are not UTF-8, or have control characters: {first_few(paths)}; rename them"
+    return f"names that are not UTF-8, have control characters, or look like a drive's: {first_few(paths)}; rename them"
 
 
 def can_be_listed(path: str) -> bool:
-    """Whether a line of a list can hold a path: UTF-8, without backslash, leading space or control characters."""
-    return not has_control(path) and "\\" not in path and not path[0].isspace()
+    """Whether a line of a list can hold a path: UTF-8, without backslash, leading space or control characters, and not
+    like one of a Windows drive, `a:/`."""
+    return not has_control(path) and "\\" not in path and not path[0].isspace() and not re.match("[A-Za-z]:/", path)
 
 
 def scan(given: str | Path, show: bool = False) -> Tree:
@@ -205,15 +207,16 @@ def read_paths(given: Path) -> Tree:
     """
     try:
         with given.open(encoding="utf-8-sig", newline=None) as file:
-            lines = [line.strip() for line in file]
+            numbered = [(number, line.strip()) for number, line in enumerate(file, 1)]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{given} is not a readable text file of paths ({error})") from error
-    lines = [line for line in lines if line]
-    if not lines:
+    numbered = [(number, line) for number, line in numbered if line]
+    if not numbered:
         raise InputError(f"{given} is empty: it must name an image in each line")
-    for number, line in enumerate(lines, 1):
+    for number, line in numbered:
         if not can_be_listed(line) or len(line) > LONGEST_LINE:
             raise InputError(f"{given}, line {number}: {line[:80]!r} is no path of an image")
+    lines = [line for _, line in numbered]
     # A last word of digits is a label, unless a whole line names a file: names may end in a space and digits.
     last_words = [line.rpartition(" ")[2] for line in lines]
     labelled = not any(_exists(given, line) for line in lines[:100]) and all(

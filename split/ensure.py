@@ -181,10 +181,13 @@ def ensure_folder_list(name: str, dataset: FolderSet, root: Path, *, fetching: b
     for path in (root / dataset.path(name), Path(name), Path(f"{name}.txt")):
         if path.is_file():
             return path
-    split = split_and_shape(name)
+    split, known = (
+        split_and_shape(name),
+        (ALL, *dataset.names(), "split1_D_i", "split1_D_b", "split1_S_b", "split2_D_i"),
+    )
+    unknown = InputError(f"list {name} does not exist; those of own images are {', '.join(known)}, ...")
     if not split and name not in dataset.names():
-        known = ", ".join([ALL, *dataset.names(), "split1_D_i", "split1_D_b", "split1_S_b", "split2_D_i, ..."])
-        raise InputError(f"list {name} does not exist; those of own images are {known}")
+        raise unknown
     held_out = [root / dataset.path(held) for held in (dataset.val_list, dataset.test_list)]
     with _making(dataset.path(name), dataset, root):
         here = [read_path_list(path, dataset) for path in held_out if path.is_file()]
@@ -192,6 +195,8 @@ def ensure_folder_list(name: str, dataset: FolderSet, root: Path, *, fetching: b
         usual = not split or split[0] in SPLITS and split[1] == PUBLISHED
         splits, shape = (SPLITS, PUBLISHED) if usual else ((split[0],), split[1])
         lists = make_folder_lists(dataset, splits, shape, in_use=in_use)
+        if dataset.path(name) not in lists:  # such as split01_D_i, which is split1_D_i
+            raise unknown
         written = write_lists(lists, root, note=fetching)
         where = f" in {root / dataset.folder}" if fetching else ""
         print(f"{name} was missing: made {len(written)} lists of own images{where}", flush=True)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from data.sets.registry import DATA_SETS, data_set, data_sets
-from utils.cli import Parser
+from utils.cli import Parser, natural
 from utils.errors import InputError
 from utils.files import PROJECT
 
@@ -72,7 +72,7 @@ def parse_make(description: str) -> argparse.Namespace:
     ]
     files = [
         parser.add_argument("--scale", type=float, help="image files: factor on all published counts, in (0, 1]"),
-        parser.add_argument("--seed", type=int, help="image files: of the draws; default 0"),
+        parser.add_argument("--seed", type=natural, help="image files: of the draws; default 0"),
     ]
     parser.add_argument("--out", type=Path, default=ROOT, help="folder to write below; default split/")
     parser.add_flag("--overwrite", help="replace lists of the same name")
@@ -84,4 +84,6 @@ def parse_make(description: str) -> argparse.Namespace:
     for option in files[:1] if dataset.own else memory if of_files else files:
         if getattr(args, option.dest) is not None:
             raise InputError(f"--{option.dest} has no meaning for {args.dataset}; see --help")
+    if args.alpha is not None and args.shape != "pareto":
+        raise InputError("--alpha has no effect without --shape pareto")
     return args

@@ -20,7 +20,7 @@ from data.sets.registry import data_sets
 from data.text_lists import count_lines, lines_of
 from split.counts import imagenet_100
 from split.flags import REMAKE, ROOT
-from utils.errors import InputError
+from utils.errors import InputError, warn
 from utils.files import read_file, replace_file
 
 LARGEST = 500_000_000  # bytes of a list; that of all ImageNet has 50 million
@@ -92,10 +92,11 @@ def npy(indices: np.ndarray) -> bytes:
 def write_lists(
     lists: dict[str, np.ndarray | bytes], root: Path, overwrite: bool = False, note: bool = True
 ) -> list[str]:
-    """Write the lists that are not there yet, all or none, and note their hashes in split/generated.tsv.
+    """Note the hashes of lists in split/generated.tsv, then write those that are not there yet.
 
     Args:
         lists: path below root -> indices [n], or the content of a text file. note: False: the hashes are not noted.
+            Below another folder than split/ they are noted if that file can be written.
 
     Returns:
         Paths below root that were written.
@@ -103,21 +104,34 @@ def write_lists(
     Raises:
         InputError: a list of that name with other content is there, and overwrite is off.
     """
-    contents = {}
-    for relative, listed in lists.items():
-        path, content = root / relative, listed if isinstance(listed, bytes) else npy(listed)
-        if path.exists() and path.read_bytes() == content:
-            continue
-        if path.exists() and not overwrite:
-            raise InputError(f"{path} is another list of the same name: keep it, or {REMAKE}")
-        contents[relative] = content
+    contents = {name: listed if isinstance(listed, bytes) else npy(listed) for name, listed in lists.items()}
+    here = {name for name in contents if (root / name).exists()}
+    same = {name for name in here if (root / name).read_bytes() == contents[name]}
+    if here != same and not overwrite:
+        other = min(here - same)
+        raise InputError(f"{root / other} is another list of the same name: keep it, or {REMAKE}")
+    if note:
+        _note(contents, root)
+    written = [name for name in contents if name not in same]
+    for name in written:
+        replace_file(root / name, contents[name])
+    return written
+
+
+def _note(contents: dict[str, bytes], root: Path) -> None:
+    """Add the hashes of generated lists below `root` to split/generated.tsv."""
     known = generated_lists()
-    for relative, content in contents.items():
-        replace_file(root / relative, content)
-        if note and blob_sha1(content) not in known:
-            with (ROOT / "generated.tsv").open("a", encoding="utf-8") as ledger:
-                ledger.write(f"{blob_sha1(content)}\t{relative}\n")
-    return list(contents)
+    hashes = {blob_sha1(content): name for name, content in contents.items()}
+    lines = [f"{sha1}\t{name}\n" for sha1, name in hashes.items() if sha1 not in known]
+    if not lines:
+        return
+    try:
+        with (ROOT / "generated.tsv").open("a", encoding="utf-8") as ledger:
+            ledger.write("".join(lines))
+    except OSError as error:
+        if root == ROOT:
+            raise
+        warn(f"results will call these lists 'own', as {ROOT / 'generated.tsv'} cannot be written ({error.strerror})")
 
 
 def read_list(

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data.images import read_image
+from data.pillow import read_image
 from utils.archives import unpack
 from utils.errors import InputError
 from utils.files import replace_file

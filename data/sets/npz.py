@@ -42,4 +42,4 @@ def read_npz(path: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{path} has {part}_images and {part}_labels that are {kinds}: it must have {WANTED}")
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
         raise InputError(f"{path} has a label below 0, or beyond all numbers of classes")
-    return images, labels.astype(np.int64)
+    return np.ascontiguousarray(images), labels.astype(np.int64)

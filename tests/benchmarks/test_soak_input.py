@@ -14,7 +14,7 @@ from PIL import Image
 from analysis.read import read_log, read_result
 from benchmarks.soak import input
 from benchmarks.soak.files import npy_header, png
-from data.images import read_image
+from data.pillow import read_image
 from data.sets.memory import load
 from data.sets.registry import data_set
 from recipes.pretrained import recorded

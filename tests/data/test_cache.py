@@ -1,20 +1,25 @@
 """Own images that are decoded once: pixels by Pillow, in memory and in a file; bad ones; views."""
 
 import hashlib
+import os
 import shutil
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from data import opened_folder
 from data.cache import decode, square
 from data.flags import Views
 from data.images import ImageFiles
 from data.loader import BatchedLoader, EpochSampler, fingerprint
+from data.pillow import PROFILE, read_image
 from data.sets.base import Opening
 from data.sets.registry import data_set
 from tests.data.test_tree import arrays, put
@@ -140,6 +145,60 @@ def test_bad_images_are_replaced_in_training_and_left_out_elsewhere(tmp_path, ca
         assert sum(batch.lost for batch in plain) == 1
 
 
+def test_an_image_that_can_be_read_again_is_decoded_again(tmp_path, monkeypatch):
+    data = opened(noise(tmp_path / "own", "a.png", "b.png", "c.png"), "none")
+    files = ImageFiles(data.lists_from, data.everything, as_array=False, own=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "data.images.read_image", lambda path, *how: refused(path) if path.stem == "b" else Image.open(path)
+        )
+        first = decode(files, 8, False, tmp_path / "cache")
+    assert list(first.bad) == [1] and "Permission denied" in first.bad[1] and not first.images[1].any()
+    again = decode(files, 8, False, tmp_path / "cache")
+    assert again.bad == {} and np.array_equal(again.images[1], np.asarray(Image.open(tmp_path / "own/b.png")))
+
+
+def refused(path: Path):
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+def test_threads_leave_the_settings_of_pillow_and_of_warnings(tmp_path):
+    data = opened(noise(tmp_path / "own", *(f"{i:02d}.png" for i in range(48))), "none")
+    files = ImageFiles(data.lists_from, data.everything, as_array=False, own=True)
+    before = list(warnings.filters), PngImagePlugin.MAX_TEXT_CHUNK
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(files.__getitem__, range(48)))
+    assert (list(warnings.filters), PngImagePlugin.MAX_TEXT_CHUNK) == before
+
+
+def test_a_thread_that_leaves_does_not_change_what_another_reads_with(tmp_path):
+    path, inside, left = noise(tmp_path, "a.png") / "a.png", threading.Event(), threading.Event()
+    seen = []
+
+    def slow(file):
+        inside.set()
+        assert left.wait(10)
+        seen.append(PngImagePlugin.MAX_TEXT_CHUNK)
+
+    reader = threading.Thread(target=read_image, args=(path, slow))
+    first = threading.Thread(target=read_image, args=(path, lambda file: reader.start() or inside.wait(10)))
+    first.start()
+    first.join(10)
+    left.set()
+    reader.join(10)
+    assert seen == [PROFILE] and PngImagePlugin.MAX_TEXT_CHUNK < PROFILE
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pixels_of_32_bits_are_refused_and_those_of_16_are_scaled(tmp_path, kind):
+    Image.fromarray(np.full((8, 8), 200, kind)).save(tmp_path / "a.tif")
+    with pytest.raises(OSError, match="32 bits a pixel"):
+        read_image(tmp_path / "a.tif")
+    for name in ("b.tif", "b.png"):
+        Image.fromarray(np.full((8, 8), 0x8000, np.uint16)).save(tmp_path / name)
+        assert np.unique(np.asarray(read_image(tmp_path / name))).tolist() == [128]
+
+
 def test_views_are_those_of_images_in_memory(tmp_path):
     """The same pixels give the same batched views, decoded from files or in an .npz file."""
     file = arrays(tmp_path / "a.npz")
@@ -191,8 +250,12 @@ def test_where_images_are_decoded_to(tmp_path, monkeypatch):
     assert opened(large, "disk").where == "disk" and opened(large, "none").dataset.engines == ("opencv", "pillow")
     # Large photographs that are looked at in small size are cropped from all their pixels.
     assert data_set("folder").open(str(large), opening=Opening(size=32)).where == "none"
-    monkeypatch.setattr("data.opened_folder.SHARE", 10**12)
-    assert opened(small, "auto").where == "disk"
+    # Each process decodes its own images, which together have a share of the memory.
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    monkeypatch.setattr("data.opened_folder.SHARE", memory / (3 * 2 * 8 * 8 * 3))
+    for processes, where in ((1, "memory"), (3, "memory"), (4, "disk")):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert opened(small, "auto").where == where
 
 
 @pytest.mark.parametrize("line", ["train/0/-1 0", "train/cat/image.jpg 0", "train/0/9 0", "test/0/0 0\ntrain/0/1 0"])

@@ -37,6 +37,14 @@ def test_the_arrays_are_the_images(tmp_path, write):
     assert (found.labels.dtype, found.source) == (np.int64, "own")
 
 
+def test_arrays_in_fortran_s_order_are_the_same_images(tmp_path):
+    content = arrays()
+    np.savez(tmp_path / "a.npz", **content)
+    np.savez(tmp_path / "b.npz", **{name: np.asfortranarray(array) for name, array in content.items()})
+    first, second = (data_set("folder").open(str(tmp_path / f"{name}.npz")).pixels for name in "ab")
+    assert first == second and first["test"] == hashlib.sha256(content["test_images"].tobytes()).hexdigest()
+
+
 class Evil:
     def __reduce__(self):
         return eval, ("open('executed', 'w')",)

@@ -100,11 +100,11 @@ def test_links(tmp_path):
 def test_names_that_no_list_can_hold(tmp_path):
     put(tmp_path, "a.png", "b.png")
     (tmp_path / "b.png").rename(tmp_path / os.fsdecode(b"\xff.png"))
-    put(tmp_path, "new\nline.png", "back\\slash.png", " space.png")
+    put(tmp_path, "new\nline.png", "back\\slash.png", " space.png", "a:/drive.png")
     tree = scan(tmp_path)
-    assert tree.parts["train"].paths == ["a.png"] and len(tree.unlisted) == 4
+    assert tree.parts["train"].paths == ["a.png"] and len(tree.unlisted) == 5
     (tmp_path / "a.png").unlink()
-    with pytest.raises(InputError, match="all 4 images below .* have names that are not UTF-8"):
+    with pytest.raises(InputError, match="all 5 images below .* have names that are not UTF-8"):
         scan(tmp_path)
 
 
@@ -117,6 +117,13 @@ def test_names_that_editors_and_cameras_give(tmp_path):
     list_of = tmp_path / "list.txt"
     list_of.write_text("".join(f"{name}\n" for name in names), "utf-8")
     assert read_paths(list_of).parts["train"].paths == names
+
+
+def test_a_bad_line_is_named_by_its_place_in_the_file(tmp_path):
+    put(tmp_path, "a.png")
+    (tmp_path / "list.txt").write_text("a.png 0\n\n\nb\\c.png 1\n")
+    with pytest.raises(InputError, match="line 4: "):
+        read_paths(tmp_path / "list.txt")
 
 
 @pytest.mark.parametrize("odd", ["\x1b[31m", "\t", "\x85", "\u2028", "\u2029", "\x9b"])

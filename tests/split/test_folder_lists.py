@@ -143,8 +143,11 @@ def test_missing_lists_are_made(tmp_path, lists, capsys):
     other = lists.open_training("split9_pareto6_imb5_D_i", data)
     assert not set(other.paths) & {*val.paths, *test.paths} and set(other.paths) <= set(train.paths)
     assert lists.open("all", data) is data.everything and len(data.everything) == 90
-    with pytest.raises(InputError, match=r"list nothing does not exist; those of own images are all, train, val"):
-        lists.open("nothing", data)
+    before = sorted(tmp_path.rglob("*.txt"))
+    for name in ("nothing", "split01_D_i", "split1_imb100_D_i", "split1_pareto6_D_i"):
+        with pytest.raises(InputError, match=f"list {name} does not exist; those of own images are all, train, val"):
+            lists.open(name, data)
+    assert sorted(tmp_path.rglob("*.txt")) == before
 
 
 def test_names():

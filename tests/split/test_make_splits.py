@@ -23,7 +23,7 @@ from data.sets.memory import load
 from data.sets.registry import data_set, data_sets
 from split.counts import Shape, class_counts
 from split.ensure import ensure_list
-from split.lists import blob_sha1, read_list, write_lists
+from split.lists import blob_sha1, npy, read_list, write_lists
 from split.make_splits import make_lists, settings_of
 from tests.conftest import PROJECT
 from utils.errors import InputError
@@ -528,6 +528,36 @@ def test_write_lists_refuses_another_list_of_the_name(tmp_path, ledger, place):
     assert np.array_equal(np.load(path), list(lists.values())[place])
 
 
+def test_a_list_is_noted_before_it_is_there(tmp_path, ledger, monkeypatch):
+    """Else one that was written as the program ended would be somebody's own for ever."""
+    root, lists = tmp_path / "root", dict(list(lists_of("digits").items())[:2])
+    first = next(iter(lists))
+
+    def write(path, content):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(split.lists, "replace_file", write)
+        with pytest.raises(OSError):
+            write_lists(lists, root)
+    noted = [line.split("\t")[1] for line in ledger.read_text().splitlines()]
+    assert noted == list(lists) and files_below(root) == {}
+    ledger.unlink()  # as after an older version
+    (root / first).parent.mkdir(parents=True)
+    (root / first).write_bytes(npy(lists[first]))
+    assert write_lists(lists, root) == list(lists)[1:]
+    assert all(read_list(root / name, DIGITS).source == "generated" for name in lists)
+
+
+def test_lists_elsewhere_are_written_where_they_cannot_be_noted(tmp_path, ledger, capsys):
+    lists = dict(list(lists_of("digits").items())[:2])
+    ledger.parent.rmdir()
+    with pytest.raises(OSError):
+        write_lists(lists, ledger.parent)
+    assert write_lists(lists, tmp_path / "root") == list(lists)
+    assert capsys.readouterr().err.startswith("warning: results will call these lists 'own'")
+
+
 def run_make_splits(monkeypatch, *words) -> None:
     monkeypatch.setattr(sys, "argv", ["make_splits", *map(str, words)])
     split.make_splits.main()
@@ -555,6 +585,8 @@ def test_make_splits_command(tmp_path, monkeypatch, capsys):
         ["--dataset", "digits", "--imb_factor", "0"],
         ["--dataset", "digits", "--imb_factor", "nan"],
         ["--dataset", "digits", "--shape", "pareto", "--alpha", "0"],
+        ["--dataset", "digits", "--alpha", "3"],
+        ["--dataset", "places", "--seed", "-1"],
         ["--dataset", "digits", "--imb_factor", "many"],
         ["--dataset", "mnist"],
         ["--dataset", "cifar10", "--data", "nowhere"],
