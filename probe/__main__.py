@@ -8,9 +8,7 @@ below --save-dir, with its log.txt and results.json. --resume goes on with what 
 """
 
 import argparse
-import hashlib
 import json
-import re
 import signal
 import sys
 from pathlib import Path
@@ -32,13 +30,13 @@ from probe.lists import probe_lists
 from probe.pretraining import tailed_list_of
 from probe.protocols import PROTOCOLS, Protocol, options_of, trains_on_images
 from probe.stages import run_probe
+from run.names import name_of_file
 from run.world import world_from_environment
 from utils.errors import run_main
 from utils.text import align
 
 SCRIPTS = {"cifar": parse_cifar, "imagenet": parse_imagenet}
 TOPS = {"top1": "Top-1", "top5": "Top-5"}  # columns of the table where there are no groups
-LONGEST = 100  # characters that a folder's name takes from the checkpoint's
 
 
 def parsed_commands(args: argparse.Namespace, dataset: DataSet, source: Source) -> dict[str, argparse.Namespace]:
@@ -53,7 +51,7 @@ def parsed_commands(args: argparse.Namespace, dataset: DataSet, source: Source) 
     config, state = source.content.get("config"), source.encoder.state
     saved_model = config.get("model") if isinstance(config, dict) else None
     model = args.model or (saved_model if saved_model in MODELS else "") or model_of(state) or dataset.default_model
-    group, name = _grouping_list(args, dataset), args.name or _folder_name(Path(args.checkpoint))
+    group, name = _grouping_list(args, dataset), args.name or name_of_file(Path(args.checkpoint))
     shared = [*handed_on(args, dataset.style), "--cvt_state_dict", "--model", model]
     shared += ["--groupSplit", group] if group else []
     if args.bnNameCnt is not None or has_dual_batch_norm(state):
@@ -100,13 +98,6 @@ def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
     """The list whose class sizes define the groups: that of the pre-training, where a checkpoint of ours records it."""
     pretrained_on = tailed_list_of({"checkpoint": args.checkpoint, "cvt_state_dict": True}, dataset)
     return args.groupSplit or pretrained_on or dataset.tailed_list(Split(dataset.splits[0], True, ""))
-
-
-def _folder_name(checkpoint: Path) -> str:
-    """How the folders' names begin: the checkpoint's name, and a part of its SHA-256, as files may share a name."""
-    with checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9._+]', '_', checkpoint.stem)[:LONGEST]}-{digest}"
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:

@@ -171,6 +171,9 @@ def check(recipe: Recipe) -> None:
         if values["protocols"] or recipe.on("only_finetuning") or recipe.on("few_shot_only"):
             raise InputError("probes need labels: a folder of images for each class")
         return
+    frozen = [p.name for p in protocols if not p.supervised]
+    if frozen and len(frozen) < len(protocols):
+        raise InputError(f"supervised learning has a table of its own: run {','.join(frozen)} in another recipe")
     if other := [p.name for p in protocols if p.name not in for_set(dataset)]:
         raise InputError(f"protocol {other[0]} is not for {dataset.name}: choose other --protocols")
     if recipe.on("only_pretraining") and recipe.on("only_finetuning") and not recipe.on("few_shot_only"):
@@ -234,6 +237,8 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     owners = {protocol for protocol, settings in OF_PROTOCOLS.items() if name in settings}
     if owners and not owners & {protocol.name for protocol in recipe.protocols}:
         return f"has no effect {_chosen_protocols(recipe)}"
+    if name in ("data", "download") and not dataset.needs_folder and value not in ("", "False"):
+        return f"has no effect: {dataset.name} needs no folder"
     if name == "cache" and value != GENERAL[name] and not dataset.own:
         return "is of own images"
     if name in ("rdzv", "rdzv_wait") and recipe.count("nodes") < 2:

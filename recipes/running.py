@@ -4,12 +4,11 @@ SIGTERM and SIGUSR1 are handed on, so that the program saves and ends. A termina
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Never, Self
@@ -24,14 +23,22 @@ def program() -> str:
     return os.environ.get("PYTHON") or sys.executable
 
 
+def switched_on(name: str) -> bool:
+    """Whether a variable of the environment, DRY_RUN or TAIL, is set, and not to 0."""
+    return os.environ.get(name, "") not in ("", "0")
+
+
 def dry_run() -> bool:
     """Whether commands are only printed, by DRY_RUN of the environment."""
-    return os.environ.get("DRY_RUN", "") not in ("", "0")
+    return switched_on("DRY_RUN")
 
 
 @contextmanager
 def logged(line: str, folder: Path) -> Iterator[None]:
-    """Append a command to the log in `folder` while it runs; one that leaves nothing else there leaves no folder."""
+    """Append a command to the log in `folder` while it runs; one that leaves nothing else there leaves no folder.
+
+    Folders that others have put something into meanwhile stay.
+    """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / COMMANDS).open("a", encoding="utf-8", errors="surrogateescape") as log:
@@ -39,8 +46,11 @@ def logged(line: str, folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if missing and [path.name for path in folder.iterdir()] == [COMMANDS]:
-            shutil.rmtree(missing[-1])
+        with suppress(OSError):  # it is not empty, or gone already
+            if missing and [path.name for path in folder.iterdir()] == [COMMANDS]:
+                (folder / COMMANDS).unlink()
+            for path in missing:
+                path.rmdir()
 
 
 class Programs:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from data.sets.base import Split
 from data.sets.registry import pretraining_name
 from methods import choose, method_of
 from probe.protocols import Protocol, options_of
@@ -28,8 +29,10 @@ def commands(recipe: Recipe) -> list[list[str]]:
     if recipe.on("only_pretraining") and not few_shot_only:
         return steps
     steps += [_probe(recipe, protocol) for protocol in recipe.protocols if protocol.few_shot or not few_shot_only]
-    if recipe.dataset.own and not recipe.on("check"):
-        steps.append(_table(recipe))
+    split = recipe.dataset.split_of(recipe.values["split"])
+    # Own lists of other names have no table; BCL's table 3 is of long-tailed lists.
+    if recipe.dataset.own and split and not recipe.on("check") and (split.long_tailed or not _supervised(recipe)):
+        steps.append(_table(recipe, split))
     return steps
 
 
@@ -37,19 +40,19 @@ def _pretrains(recipe: Recipe) -> bool:
     return not recipe.on("only_finetuning") and not recipe.on("few_shot_only")
 
 
-def _table(recipe: Recipe) -> list[str]:
+def _supervised(recipe: Recipe) -> bool:
+    return any(protocol.supervised for protocol in recipe.protocols)
+
+
+def _table(recipe: Recipe, split: Split) -> list[str]:
     """The command that tabulates the probes of the user's own images; of other data sets recipes.reproduce does."""
-    split = recipe.dataset.split_of(recipe.values["split"])
     options = {"dataset": recipe.dataset.name, "data": recipe.values["data"], "root": recipe.values["root"]}
     options |= {"experiments": recipe.experiment, "method": recipe.method.name}
     words = [program(), "exp_analyse.py", *_words(options), "--probe", *(p.label for p in recipe.protocols)]
-    if any(protocol.supervised for protocol in recipe.protocols):
-        number = ["--splits", str(split.number)] if split and split.number else []
-        return [*words, *TABLE_3, *number, *_non_default(recipe, "quiet")]
-    if split and split.number:
-        words += ["--splits", str(split.number), "--LT", str(split.long_tailed)]
-    if split and split.shape:
-        words += ["--shape", split.shape]
+    words += TABLE_3 if _supervised(recipe) else []
+    words += ["--splits", str(split.number)] if split.number else []
+    words += ["--LT", str(split.long_tailed)] if split.number and not _supervised(recipe) else []
+    words += ["--shape", split.shape] if split.shape else []
     return words + _non_default(recipe, "quiet")
 
 

@@ -6,13 +6,16 @@
 The part before `__` is the name of the pre-training, the whole is the name of the probe.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from run.schedule import TWO_STAGE
 
 VIEWS = "views.png"  # the views of a pre-training's first batch, beside its log
+LONGEST = 100  # characters that a folder's name takes from a checkpoint's
 
 # ---- writing
 
@@ -128,3 +131,11 @@ def read_name(name: str, style: str) -> ProbeName | None:
     match = re.fullmatch(rf"{pretraining}__(?:{_PROBE[style]}|(?P<protocol>[a-z][\w-]*))", name)
     parts = {part: match[part] or "" for part in ProbeName._fields} if match else {}
     return ProbeName(**parts | {"epochs": int(parts["epochs"])}) if parts else None
+
+
+def name_of_file(checkpoint: Path) -> str:
+    """How the names of folders with results of a checkpoint begin: its name, and a part of its SHA-256, as files may
+    share a name."""
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9._+]', '_', checkpoint.stem)[:LONGEST]}-{digest}"

@@ -72,7 +72,7 @@ def sheets(tables: list[Table]) -> list[Html]:
     """A figure for each sheet in tail_DATASET/METHOD beside the checkpoints folders, where the recipes put them."""
     figures: dict[Path, Html] = {}
     for table in tables:
-        for name in dict.fromkeys(filter(None, (table.wanted.dataset, table.dataset.name))):
+        for name in dict.fromkeys(filter(None, (table.wanted.dataset, table.dataset.short_name))):
             paths = sorted((table.wanted.root / f"tail_{name}").glob(f"*/*{SHEET}"))
             labels = {path: _label(path.parent.name) for path in paths}
             new = [path for path in paths if labels[path] in table.rows and path not in figures]

@@ -57,6 +57,7 @@ class DataSet:
     list_flag: ClassVar[str]  # the published flag of pre-training that names its list
     at_once: ClassVar[int]  # images in a forward pass of a probe's frozen backbone; 0: those of one step
     prune_percent: ClassVar[float]  # SDCLR's, as published
+    needs_folder = True  # else a package brings the images
     default_folder = ""  # of the data, in recipes
     few_shot_name = ""  # the few-shot list, if it is the same for all lists of pre-training
     splits: ClassVar[tuple[int, ...]]  # published splits by number
@@ -98,6 +99,11 @@ class DataSet:
     def pretraining_list(self) -> str:
         """The list of pre-training unless the command line names one."""
         return self.probe_list
+
+    @property
+    def short_name(self) -> str:
+        """What the names of folders with results of this data set end with."""
+        return self.name
 
     def called(self, root: str) -> "DataSet":
         """The data set for the images at `root`, which are not read; own images name lists and checkpoints by it."""

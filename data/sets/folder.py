@@ -66,7 +66,11 @@ class FolderSet(FileSet):
     @property
     def checkpoints(self) -> str:
         """Named after the folder of the images: `checkpoints_photos`."""
-        return f"checkpoints_{self.folder.removeprefix('folder_').rpartition('_')[0] or self.folder}"
+        return f"checkpoints_{self.short_name}"
+
+    @property
+    def short_name(self) -> str:
+        return self.folder.removeprefix("folder_").rpartition("_")[0] or self.folder
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
     python -m recipes.reproduce DATASET [METHOD ...] [-- RECIPE OPTIONS]
 
-It is cmds/reproduce.sh; SPLITS, TAIL and DRY_RUN in the environment are explained there.
+It is cmds/reproduce.sh; SPLITS and TAIL in the environment are explained there. DRY_RUN=1 prints the commands.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from data.sets.base import DataSet, Split
 from recipes.reproduce.flags import Reproduction, parse_reproduce
-from recipes.running import Programs, dry_run, end, program
+from recipes.running import Programs, dry_run, end, program, switched_on
 from recipes.steps import TABLE_3
 from utils.errors import InputError, run_main
 
@@ -72,14 +72,15 @@ def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> l
     dataset, recipe = wanted.recipe.dataset, wanted.recipe
     command = [program(), "exp_analyse.py", "--dataset", wanted.data, "--method", *wanted.methods]
     command += ["--root", recipe.values["root"], "--experiments", *experiments]
-    bcl, supervised = recipe.values["paper"] == "bcl", any(protocol.supervised for protocol in recipe.protocols)
-    if not bcl and dataset.bcl_shape and recipe.values["split"] == dataset.split_name(1, True, dataset.bcl_shape):
-        command += ["--shape", dataset.bcl_shape]
+    bcl, chosen = recipe.values["paper"] == "bcl", dataset.split_of(recipe.values["split"])
+    if chosen and chosen.shape and not bcl:
+        command += ["--shape", chosen.shape]
     if dataset.own:
         command += ["--data", recipe.values["data"]]
     if len(dataset.splits) > 1 or splits != list(dataset.splits):
         command += ["--splits", *map(str, splits)]
-    table = TABLE_3 if supervised else ["--paper", "bcl"] if bcl else ["--LT"]
+    long_tailed = ["--LT", str(chosen is None or chosen.long_tailed)]
+    table = TABLE_3 if wanted.supervised else ["--paper", "bcl"] if bcl else long_tailed
     command += [*table, "--probe", *(p.label for p in recipe.protocols)]
     command += ["--quiet", "True"] if recipe.on("quiet") else []
     for kind, option in {"tables": "--out", "figures": "--plot", "report": "--report"}.items():
@@ -95,7 +96,7 @@ def main() -> None:
         checkpoints = run_recipes(wanted, splits, programs)
         if dry_run() or recipe.on("only_pretraining") or recipe.on("check"):
             return
-        tail = wanted.folder("tail") if os.environ.get("TAIL") else ""
+        tail = wanted.folder("tail") if switched_on("TAIL") else ""
         for method, checkpoint in zip(wanted.methods, checkpoints if tail else [], strict=False):
             print(f"== tail of {wanted.data}, {method}", flush=True)
             out = ["--checkpoint", str(checkpoint), "--out", f"{tail}/{method}", "--quiet", str(quiet)]

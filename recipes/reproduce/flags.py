@@ -22,8 +22,25 @@ class Reproduction(NamedTuple):
     recipe: Recipe
 
     def folder(self, kind: str) -> str:
-        """Folder of what is made from all runs; kind: 'tables', 'figures', 'report' or 'tail'."""
-        return self.recipe.below(f"{kind}_{self.data}")
+        """Folder of what is made from all runs, for each table another one.
+
+        Args:
+            kind: 'tables', 'figures', 'report', or 'tail', which no table has a part in.
+        """
+        name = self.recipe.dataset.short_name if self.recipe.dataset.own else self.data
+        return self.recipe.below(f"{kind}_{name}{'' if kind == 'tail' else self.of_table}")
+
+    @property
+    def of_table(self) -> str:
+        """What the names of folders have for another table than SDCLR's."""
+        if self.supervised:
+            return "_bcl_table3"
+        return "_bcl" if self.recipe.values["paper"] == "bcl" else ""
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the protocols are those of supervised learning."""
+        return any(protocol.supervised for protocol in self.recipe.protocols)
 
 
 def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:

@@ -13,6 +13,7 @@ import sys
 from data.sets.registry import data_set
 from recipes.running import Programs, dry_run, end, program
 from recipes.transfer.flags import Transfers, parse
+from run.names import name_of_file
 from utils.errors import InputError, run_main
 
 
@@ -56,8 +57,11 @@ def main() -> None:
             programs.run(command, go_on=wanted.checks)
         if programs.failed:
             end(2)
-        if not wanted.checks:
-            programs.run(table)
+        if wanted.checks:
+            return
+        programs.run(table, go_on=True)
+        if programs.failed:  # several pre-trainings of a method, say, have been probed: then a table of this one
+            programs.run([*table, "--contains", wanted.name or name_of_file(wanted.checkpoint)])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from utils.files import PROJECT
 class Transfers(NamedTuple):
     """A checkpoint and the sets it is transferred to.
 
-    others: further words of each probe's command. checks: the probes are only checked, so that there is no table.
+    others: further words of each probe's command. checks: the probes are only checked, so that there is no table. name:
+    how the names of the results' folders begin; '' for the usual one.
     """
 
     checkpoint: Path
@@ -23,6 +24,7 @@ class Transfers(NamedTuple):
     root: Path
     others: list[str]
     checks: bool
+    name: str
 
 
 def parse(description: str) -> Transfers:
@@ -56,4 +58,4 @@ def parse(description: str) -> Transfers:
     others += [] if args.overwrite or args.check else ["--resume=True"]
     sets, protocols = list(dict.fromkeys(args.sets)), list(dict.fromkeys(args.protocols))
     paths = (caller / path.expanduser() for path in (args.checkpoint, args.data))
-    return Transfers(*paths, sets, protocols, caller / args.root, others, args.check)
+    return Transfers(*paths, sets, protocols, caller / args.root, others, args.check, args.name or "")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from recipes.flags import parse_recipe
+from recipes.reproduce.__main__ import _table
 from recipes.reproduce.flags import parse_reproduce
 from recipes.steps import commands
 from tests.conftest import PROJECT, one_line_error
@@ -20,6 +21,7 @@ from utils.errors import InputError
 CIFAR100, IMAGENET = "shell_scrips/cifar-100-LT.sh", "shell_scrips/imagenet-res50-LT.sh"
 # As their scripts begin.
 SCRIPTS = {
+    "digits": ["--dataset", "digits", "--"],
     "cifar100": ["--dataset", "cifar100", "--prune_percent", "0.7", "--download", "True", "--"],
     "imagenet": ["--dataset", "imagenet", "--prune_percent", "0.7", "--linear_eval_seed", "1", "--"],
 }
@@ -58,6 +60,9 @@ def test_two_spellings_of_a_setting_do_not_contradict_each_other(words):
         ("cifar100", "--few_shot_split x", "--few_shot_split is of image files, not of cifar100"),
         ("cifar100", "-n 2 --rdzv a:1", "-n is of image files, not of cifar100"),
         ("cifar100", "--monitor_freq 3", "--monitor_freq has no effect without --monitor knn"),
+        ("digits", "--data /somewhere", "--data has no effect: digits needs no folder"),
+        ("digits", "--download True", "--download has no effect: digits needs no folder"),
+        ("cifar100", "--protocols sdclr-linear,ce", "a table of its own: run sdclr-linear in another recipe"),
         ("cifar100", "--stage_decay 0.3", "--stage_decay has no effect without --scheduler two-stage"),
         ("cifar100", "--method dnc --dnc_prune 0.5", "--dnc_prune has no effect without --dnc_base sdclr"),
         ("cifar100", "--method bcl-i+ts --temp 0.5", "--temp has no effect with --method bcl-i+ts: its schedule sets"),
@@ -254,6 +259,56 @@ def test_a_method_gets_the_options_that_it_takes():
     ):
         with pytest.raises(InputError, match=re.escape(said)):
             parse_reproduce(words, "")
+
+
+def test_each_table_has_folders_of_its_own(tmp_path):
+    for name in ("photos", "other"):
+        for label in "ab":
+            (tmp_path / name / label).mkdir(parents=True)
+            Image.new("RGB", (9, 9)).save(tmp_path / name / label / "1.png")
+    words = [[], ["--paper", "bcl"], ["--supervised"]]
+    wanted = [parse_reproduce(["cifar100", "simclr", "--", *more], "") for more in words]
+    for name in ("photos", "other"):
+        wanted.append(parse_reproduce(["folder", "simclr", "--", "--data", str(tmp_path / name)], ""))
+    found = [[one.folder(kind).rpartition("/")[2] for kind in ("tables", "tail")] for one in wanted]
+    assert found == [
+        ["tables_cifar100", "tail_cifar100"], ["tables_cifar100_bcl", "tail_cifar100"],
+        ["tables_cifar100_bcl_table3", "tail_cifar100"], ["tables_photos", "tail_photos"],
+        ["tables_other", "tail_other"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ("imageNet_100_LT_train", ["--LT", "True"]),
+        ("imageNet_100_BL_train", ["--LT", "False"]),
+    ],
+)
+def test_the_table_is_of_the_list_that_is_given(split, words):
+    wanted = parse_reproduce(["imagenet100", "simclr", "--", "--data", "somewhere", "--split", split], "")
+    command = _table(wanted, [1], ["run"])
+    assert command[command.index("--LT") :][:2] == words
+
+
+def test_tables_of_own_lists(tmp_path):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(30):
+            Image.new("RGB", (9, 9)).save(tmp_path / label / f"{number}.png")
+
+    def table(split: str, *more: str) -> list[str]:
+        *_, last = steps("--dataset", "folder", "--data", str(tmp_path), "--split", split, *more)
+        return last[last.index("--probe") :] if last[0] == "exp_analyse.py" else []
+
+    shape = ["--shape", "pareto6_imb10"]
+    assert table("split1_pareto6_imb10_D_i")[3:] == ["--splits", "1", "--LT", "True", *shape]
+    assert table("split1_D_b")[3:] == ["--splits", "1", "--LT", "False"]
+    learned = ["--paper", "bcl", "--table", "3"]
+    assert table("split1_pareto6_imb10_D_i", "--supervised")[5:] == [*learned, "--splits", "1", *shape]
+    assert table("all", "--supervised")[5:] == [*learned, "--shape", "all"]
+    # BCL's table 3 is of long-tailed lists, and a list of another name is in no table.
+    assert table("split1_D_b", "--supervised") == table("mylist") == []
 
 
 @pytest.mark.parametrize("name", ["imagenet100", "imagenet-100", "imagenet", "places"])

@@ -101,7 +101,7 @@ def test_other_options_reach_the_commands(project_copy):
 def test_option_mistakes(project_copy, recipe):
     script = f"shell_scrips/{recipe}-res50-LT.sh"
     done = bash(project_copy, script, "--nonsense", "1", DRY_RUN="1")
-    assert (done.returncode, done.stderr) == (125, "--nonsense is not found\n")
+    assert done.returncode == 125 and done.stderr.startswith("--nonsense is not found")
     for args, word in ((["-n", "2"], "--rdzv"), (["-n", "0"], "-n"), (["--only_pretraining", "yes"], "True or False"),
                        (["--image_size", "x"], "--image_size"), (["--rdzv_wait", "9"], "-n 2"),
                        (["-g"], "needs a value")):  # fmt: skip

@@ -1,5 +1,6 @@
 """transfer.sh: one probe a set and the table; its options; mistakes before anything is written."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -77,6 +78,26 @@ def test_a_half_unpacked_set_is_told_before_the_first_one_is_probed(call, tmp_pa
     done = call("recipes/transfer/__main__.py", *words)
     one_line_error(done, "aircraft")
     assert done.stdout == "" and set(tmp_path.rglob("*")) == before
+
+
+def test_a_table_of_all_that_cannot_be_is_followed_by_one_of_this_checkpoint(call, tmp_path, monkeypatch):
+    """Where two pre-trainings of a method have been probed, a table of all would have two numbers for one cell."""
+    monkeypatch.setenv("RECIPE_CALLER", str(tmp_path))
+    torch.save(ten(small=True).state_dict(), tmp_path / "ten.pth")
+    take(make("cub", tmp_path / "sets"), monkeypatch.setattr)
+    ran = []
+
+    def noted(self, words, go_on=False):
+        ran.append(words)
+        self.failed |= go_on and words[1] == "exp_analyse.py"
+
+    monkeypatch.setattr(transfer.Programs, "run", noted)
+    words = ["--checkpoint", "ten.pth", "--data", "sets", "--root", tmp_path, "--sets", "cub"]
+    assert call("recipes/transfer/__main__.py", *words).returncode == 0
+    digest = hashlib.sha256((tmp_path / "ten.pth").read_bytes()).hexdigest()[:8]
+    assert ran[2] == [*ran[1], "--contains", f"ten-{digest}"] and len(ran) == 3
+    assert call("recipes/transfer/__main__.py", *words, "--name", "mine").returncode == 0
+    assert ran[-1][-2:] == ["--contains", "mine"]
 
 
 @pytest.mark.slow
