@@ -38,7 +38,9 @@ def main() -> None:
     table_module = TABLES[args.paper, args.table]
     tables = table_module.make_tables(taken(Wanted, args))
     if not any(table.ours or any(table.published.values()) for table in tables):
-        raise InputError(f"there is no result to show below {args.root.resolve()}: run the recipe first")
+        others = [line for table in tables for row in table.rows.values() for line in row.left_out]
+        reason = others[0] if others else "run the recipe first"
+        raise InputError(f"there is no result to show below {args.root.resolve()}: {reason}")
     if args.report:
         check_results(tables)
     table_module.print_tables(tables)

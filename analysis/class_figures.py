@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 MOST_BARS, MOST_POINTS = 15, 30  # per method in a panel, about; with more classes, neighbours in rank are averaged
 
 
+def of_one_size(rows: list[Row]) -> list[Row]:
+    """The rows whose results all have as many classes as those of the first such row; others have other classes.
+
+    Only own images, to which folders of classes may be added between two runs, have rows that are left out.
+    """
+    sizes = [{len(result["per_class"]) for result in row.results.values()} for row in rows]
+    first = next((size for size in sizes if len(size) == 1), None)
+    return [row for row, size in zip(rows, sizes, strict=True) if first and size == first]
+
+
 def by_rank(row: Row) -> tuple[np.ndarray, np.ndarray]:
     """Class sizes in images and accuracies in percent, each [splits, classes], the most frequent class first.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.class_figures import plot_classes, plot_sizes
+from analysis.class_figures import of_one_size, plot_classes, plot_sizes
 from analysis.curves import OF_GROUPS, plot_by_group, plot_curves
 from analysis.published import Cells
 from analysis.rows import Row
@@ -42,10 +42,11 @@ def make_figures(
     rows = {probe: [row for row in methods if row.results] for probe, methods in rows.items()}
     rows = {probe: methods for probe, methods in rows.items() if methods}
     looks = looks_of(chain.from_iterable(panels.values()))
-    figures = {"groups": plot_groups(panels, title, looks)} if panels else {}
+    figures: dict[str, Figure | None] = {"groups": plot_groups(panels, title, looks)} if panels else {}
     if rows:
-        figures["classes"] = plot_classes(rows, title, looks)
-        figures["sizes"] = plot_sizes(rows, title, looks)
+        alike = {probe: found for probe, methods in rows.items() if (found := of_one_size(methods))}
+        figures["classes"] = plot_classes(alike, title, looks) if alike else None
+        figures["sizes"] = plot_sizes(alike, title, looks) if alike else None
         figures["curves"] = plot_curves(rows, title, looks)
         figures |= {f"{key}_by_group": plot_by_group(rows, key, title) for key in OF_GROUPS}
         figures["few_vs_full"] = plot_few_vs_full(rows, title, looks)

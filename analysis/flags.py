@@ -14,6 +14,7 @@ from utils.errors import InputError
 
 CHOOSE = "choose by --contains"
 CHOOSE_OR_MIX = "choose some, or put them into one table by --mix True"
+OTHER_IMAGES = "name their place by --data, or show them by --mix True"
 GROUP_AGAIN = "put the log of its pre-training there, or probe again with --groupSplit LIST"
 
 

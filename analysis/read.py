@@ -100,6 +100,14 @@ def read_pretraining(folder: Path) -> Pretraining | None:
     return None
 
 
+def own_images_of(folder: Path) -> str:
+    """Which of the user's own images a probe's results.json is of, as FolderSet.folder; '' where it does not say."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        images = json.loads(read_file(folder / "results.json", LARGEST))["own_images"]
+        return one_line(images) if isinstance(images, str) else ""
+    return ""
+
+
 def _kind(result: dict[str, Any], sources: list[str]) -> dict[str, str]:
     """What must be the same in all results of a table: name -> value in words."""
     kind = {key: result.get(key, "not told") for key in ("protocol", "protocol_version", "dataset", "model")}

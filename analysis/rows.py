@@ -1,5 +1,6 @@
 """Find the experiments that were run, read their results, and average these over the splits."""
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -10,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.flags import CHOOSE, GROUP_AGAIN, Wanted
-from analysis.read import Pretraining, read_pretraining, read_result, read_text
+from analysis.flags import CHOOSE, GROUP_AGAIN, OTHER_IMAGES, Wanted
+from analysis.read import Pretraining, own_images_of, read_pretraining, read_result, read_text
 from data.groups import COLUMNS, summarise
 from data.sets.base import DataSet, Split
 from methods import label_of, method_in, method_of
@@ -21,10 +22,13 @@ from run.names import read_name
 from split.flags import FETCH
 from split.lists import known_sizes
 from utils.errors import InputError
+from utils.text import one_line
 
 # Settings of a pre-training that may differ between the splits of one row: those that name the split and its files, and
 # those of precision and speed. check_alike compares precision and augment for the whole table.
 OF_A_SPLIT = {*HARMLESS, *HASHES, "precision", "augment", "memory_format", "tf32", "deterministic", "compile"}
+
+LONGEST = 100  # letters of the names of classes in a message
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Row:
 
     values: {'Many', 'Medium', 'Few', 'Std', 'All'} in percent. results: what read_result returns, with 'class_counts'
     and 'groups', group -> its classes. folders: of the pre-training and of the probe. missing: a line for each result
-    that there is not.
+    that there is not. left_out: a line on results of other own images, if there are such.
     """
 
     method: str
@@ -41,6 +45,7 @@ class Row:
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
     folders: dict[int, tuple[Path, Path]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     def mean_and_std(self) -> dict[str, tuple[float, float | None]]:
         """Mean and population standard deviation (ddof 0) over the splits, as published; no deviation of one split."""
@@ -53,7 +58,8 @@ class Experiment(NamedTuple):
 
     method: its name. probe: a key of PROBES. epochs: of pre-training. recorded, named: texts that are the same for all
     splits of a row, '' where they are not known: the settings of the pre-training by results.json, and the folder's
-    name without its split if it is a name that the recipes give.
+    name without its split if it is a name that the recipes give. images: of own images, which ones (FolderSet.folder);
+    '' where they are not known.
     """
 
     folder: Path
@@ -64,6 +70,7 @@ class Experiment(NamedTuple):
     epochs: int
     recorded: str
     named: str
+    images: str = ""
 
 
 def probed(dataset: DataSet, root: Path) -> Path:
@@ -82,7 +89,8 @@ def experiments_of(dataset: DataSet, root: Path) -> list[Experiment]:
         if pretraining and folder.name != pretraining.probe and (folder.parent / pretraining.probe).is_dir():
             continue  # a copy of that folder
         experiments.append(_by_record(dataset, folder, pretraining, by_name) if pretraining else by_name)
-    return [experiment for experiment in experiments if experiment]
+    known = [experiment for experiment in experiments if experiment]
+    return [e._replace(images=own_images_of(e.folder)) for e in known] if dataset.own else known
 
 
 def _by_name(dataset: DataSet, folder: Path) -> Experiment | None:
@@ -157,8 +165,14 @@ def collect(dataset: DataSet, methods: Sequence[str], probe: str, wanted: Wanted
     ]
     for method in methods:
         label, of_method = label_of(method), [e for e in experiments if e.method == method]
-        _check_one_setting(dataset, label, of_method)
-        rows[label] = _row(dataset, label, {e.split: e for e in of_method}, probe, wanted)
+        # Folders of one name share a folder of checkpoints.
+        others = [e for e in of_method if dataset.own and e.images not in ("", dataset.folder) and not wanted.mix]
+        of_images = [e for e in of_method if e not in others]
+        _check_one_setting(dataset, label, of_images)
+        rows[label] = _row(dataset, label, {e.split: e for e in of_images}, probe, wanted)
+        if others:
+            names = ", ".join(e.folder.name for e in others)
+            rows[label].left_out.append(f"{label}: results of other images are left out: {names}; {OTHER_IMAGES}")
     return rows
 
 
@@ -177,9 +191,24 @@ def _row(dataset: DataSet, label: str, experiments: dict[Split, Experiment], pro
         counts = result["class_counts"] or class_counts(dataset, experiment)
         groups = dataset.groups(counts)
         row.values[n] = summarise(result["per_class"], groups)
-        row.results[n] = {**result, "class_counts": counts, "groups": groups}
+        row.results[n] = {**result, "class_counts": counts, "groups": groups, **_own(dataset, experiment, result)}
         row.folders[n] = experiment.pretrained, experiment.folder
     return row
+
+
+def _own(dataset: DataSet, experiment: Experiment, result: dict[str, Any]) -> dict[str, Any]:
+    """What a result of own images has in place of its kind and notes: the classes, and which images if others."""
+    if not dataset.own:
+        return {}
+    names = result["class_names"]
+    text = ", ".join(map(one_line, names or []))
+    if len(text) > LONGEST:
+        digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:8]
+        text = f"{text[:LONGEST]}…, SHA-256 {digest}"
+    classes = f"{len(result['per_class'])} classes, {text or 'names not told'}"
+    other = experiment.images not in ("", dataset.folder)
+    notes = {f"images are {experiment.images}, not {dataset.folder}"} if other else set()
+    return {"kind": result["kind"] | {"classes": classes}, "notes": result["notes"] | notes}
 
 
 def _check_one_setting(dataset: DataSet, label: str, experiments: list[Experiment]) -> None:

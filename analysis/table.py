@@ -75,6 +75,7 @@ class Table:
         rows, wanted = self.rows, self.wanted
         results = [result for row in rows.values() for result in row.results.values()]
         self.notes = sorted({note for result in results for note in result["notes"]}) + check_alike(results, wanted.mix)
+        self.notes += [line for row in rows.values() for line in row.left_out]
         first = next((label for label, row in rows.items() if row.values), "")
         chosen = label_of(wanted.baseline) if wanted.baseline else first
         if chosen and chosen not in rows:

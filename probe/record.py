@@ -54,6 +54,8 @@ def report(probe: Probe, scores: dict[str, Any], best: dict[str, Any], seconds: 
         "protocol_version": PROTOCOL_VERSION,
         "departs": departs,
         "dataset": dataset.name,
+        # Own images of several folders share a name, and perhaps a folder of checkpoints.
+        **({"own_images": dataset.folder} if dataset.own else {}),
         "model": settings.model,
         "lists": {**origin(lists), **trained_on},
         "pixels": probe.sources.data.pixels,

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from analysis.class_figures import by_rank, group_ranks
+from analysis.class_figures import by_rank, group_ranks, of_one_size
 from analysis.figures import looks_of
 from analysis.report.markup import Html, folded, joined, scrolling, tag
 from analysis.rows import Row
@@ -88,6 +88,7 @@ def class_table(table: Table) -> Html:
     '' where the results have no groups of classes.
     """
     rows = [row for row in table.rows.values() if row.results and all("groups" in r for r in row.results.values())]
+    rows = of_one_size(rows)
     if not rows:
         return Html("")
     names, groups, order, heading = _classes(rows)
@@ -106,11 +107,11 @@ def class_table(table: Table) -> Html:
 def _classes(rows: list[Row]) -> tuple[list[str], list[str], list[int] | None, str]:
     """Names, groups and numbers of the classes, most frequent first, and the heading of the names.
 
-    Where class sizes differ between splits, the names are ranks, and there are no numbers.
+    Where sizes or names of classes differ between splits, the names are ranks, and there are no numbers.
     """
     results = [result for row in rows for result in row.results.values()]
     counts, class_names = results[0]["class_counts"], results[0].get("class_names")
-    if any(result["class_counts"] != counts for result in results):
+    if any((result["class_counts"], result.get("class_names")) != (counts, class_names) for result in results):
         groups = [name for name, ranks in group_ranks(rows[0]).items() for _ in ranks]
         groups += ["-"] * (len(counts) - len(groups))
         return [str(rank + 1) for rank in range(len(counts))], groups, None, "rank"
