@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 from analysis.figures import Panels, make_figures, plot_groups
 from analysis.flags import Wanted
-from analysis.published import published
+from analysis.published import Cells, published
+from analysis.read import check_alike
 from analysis.rows import Row, collect
 from analysis.table import Paper, Table, main_lines, print_blocks
 from data.groups import COLUMNS
 from data.sets.registry import data_set
 from methods import label_of
 from probe.protocols import PROBES, PROTOCOLS
+from utils.errors import InputError
 from utils.plotting import styles
 from utils.text import align
 
@@ -65,21 +67,47 @@ def draw(tables: list[Table]) -> "dict[str, Figure]":
 
 
 def _plot_both_lists(tables: list[Table], title: str) -> "Figure | None":
-    """Each method pre-trained on balanced and on long-tailed lists, with the same class groups; None for no method.
+    """Each method pre-trained on balanced and on long-tailed lists, with the same class groups.
 
-    That rare classes lose accuracy by a long tail is the observation that SDCLR's paper begins with.
+    None for no method, and where results do not belong together, which a note says. That rare classes
+    lose accuracy by a long tail is the observation that SDCLR's paper begins with.
     """
     panels: Panels = {}
-    for table in tables:
-        if table.dataset.own:
-            continue
-        other = replace(table.wanted, LT=not table.wanted.LT)
-        other_rows = collect(table.dataset, table.wanted.method, PROTOCOLS[table.protocol].label, other)
-        rows_by_list = {table.wanted.LT: table.rows, other.LT: other_rows}
-        bars = panels.setdefault(table.protocol, {})
-        for label in table.ours:
-            if other_rows[label].results:
-                bars |= {f"{label}, {name}": rows_by_list[LT][label].mean_and_std() for name, LT in LISTS.items()}
-    panels = {protocol: bars for protocol, bars in panels.items() if bars}
+    try:
+        for table in tables:
+            if not table.dataset.own and (bars := _bars_of_both_lists(table)):
+                panels[table.protocol] = bars
+    except InputError as error:  # of results that the tables do not have, so these and other figures are right
+        _note(tables[0], f"no figure of balanced lists beside long-tailed ones: {error}")
+        return None
     looks = styles(list(dict.fromkeys(name for bars in panels.values() for name in bars)))
     return plot_groups(panels, f"{title} balanced and long-tailed lists", looks) if panels else None
+
+
+def _bars_of_both_lists(table: Table) -> dict[str, Cells]:
+    """Method and kind of lists -> cells, over the splits that have a result of both kinds.
+
+    Raises:
+        InputError: results do not belong together, or one is damaged.
+    """
+    other = replace(table.wanted, LT=not table.wanted.LT)
+    methods = [method for method in table.wanted.method if label_of(method) in table.ours]
+    other_rows = collect(table.dataset, methods, PROTOCOLS[table.protocol].label, other)
+    bars, results = {}, []
+    for label, other_row in other_rows.items():
+        row_of = {table.wanted.LT: table.rows[label], other.LT: other_row}
+        if common := [n for n in table.rows[label].values if n in other_row.values]:
+            for name, LT in LISTS.items():
+                bars[f"{label}, {name}"] = Row(label, {n: row_of[LT].values[n] for n in common}).mean_and_std()
+                results += [row_of[LT].results[n] for n in common]
+    for line in check_alike(results, other.mix):
+        if line not in table.notes:
+            _note(table, f"balanced beside long-tailed lists: {line}")
+    return bars
+
+
+def _note(table: Table, line: str) -> None:
+    """Add a note to a table that was printed, and print it; once, as figures may be drawn again."""
+    if line not in table.notes:
+        table.notes.append(line)
+        print(f"note: {line}")
