@@ -1,6 +1,7 @@
 "use strict";
-// Headings become buttons that sort: first the largest number, then the smallest; names from A to Z. What has no number
-// comes last. Rows of one method, which share a body, stay together.
+// Headings become buttons that sort: first the largest number, then the smallest; names from A to Z, and numbers in
+// them, as of classes, ranks and splits, from 0 upwards. What has no number comes last. Rows of one method, which share
+// a body, stay together.
 for (const table of document.querySelectorAll("table.sortable")) {
   const grouped = table.classList.contains("grouped");
   const units = () => [...(grouped ? table.tBodies : table.tBodies[0].rows)];
@@ -15,7 +16,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const down = before ? before === "ascending" : numeric;
     const compare = (a, b) => {
       if (!numeric) {
-        return rowOf(a).cells[column].textContent.localeCompare(rowOf(b).cells[column].textContent) * (down ? -1 : 1);
+        const [x, y] = [a, b].map((unit) => rowOf(unit).cells[column].textContent);
+        return x.localeCompare(y, undefined, { numeric: true }) * (down ? -1 : 1);
       }
       const [x, y] = [numberOf(a, column), numberOf(b, column)];
       if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
@@ -35,7 +37,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// What is folded is printed, too.
+// What is folded is printed, too, also by browsers that do not know the style's ::details-content.
 let opened = [];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll("details:not([open])")];

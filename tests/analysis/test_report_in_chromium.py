@@ -41,6 +41,11 @@ def check_sorting(tab) -> None:
     assert sizes[:2] == ["4,500", "2,697"] and len(sizes) == 10
     click(tab, 2, classes)
     assert tab.run(f"{classes}.tBodies[0].rows[0].cells[2].textContent") == "45"
+    # The ten classes are ranks: by their value, not by their digits.
+    assert click(tab, 0, classes) == "ascending"
+    ranks = f"[...{classes}.tBodies[0].rows].map(row => row.cells[0].textContent)"
+    assert tab.run(ranks) == [str(rank) for rank in range(1, 11)]
+    assert click(tab, 0, classes) == "descending" and tab.run(ranks)[:2] == ["10", "9"]
 
 
 def test_a_page(page, tmp_path):
@@ -69,6 +74,18 @@ def test_a_page(page, tmp_path):
         assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
         tab.shoot(tmp_path / "page.png")
         assert tab.told == [] and {address for address in tab.asked if address[:5] != "data:"} == {page.as_uri()}
+
+
+def test_what_is_folded_is_printed_without_scripts_too(page, tmp_path):
+    """By the style alone: the media of print without its event, which the script waits for."""
+    # A folded element's own size is not 0 where it is skipped, but the folded part's is.
+    heights = "[...document.querySelectorAll('details:not([open])')].map(each => each.getBoundingClientRect().height)"
+    with browser(tmp_path / "profile") as tab:
+        tab.open(page, 1440)
+        on_screen = tab.run(heights)
+        tab.call("Emulation.setEmulatedMedia", media="print")
+        on_paper = tab.run(heights)
+        assert len(on_screen) > 5 and all(b > 2 * a for a, b in zip(on_screen, on_paper, strict=True))
 
 
 def test_a_script_in_a_page_does_not_run(page, tmp_path):
