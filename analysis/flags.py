@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.paired import TESTS
 from data.sets.base import DataSet, Split
-from data.sets.registry import DATA_SETS
+from data.sets.registry import ALIASES, DATA_SETS, data_set
 from methods import choose, method_names, method_of
 from probe.protocols import PROBES, PROTOCOLS
 from utils.cli import Parser
@@ -71,6 +71,29 @@ def _check_table(args: argparse.Namespace) -> None:
         raise InputError(f"--probe {misplaced[0]} is not of --table {args.table}: {transfer} are of --table 4 alone")
 
 
+def _check_choices(args: argparse.Namespace) -> None:
+    """Refuse options beside others that take their place.
+
+    Raises:
+        InputError: one is given.
+    """
+    if args.paper == "bcl" and (args.prune or args.fewShot):
+        raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
+    if args.prune and args.method:
+        raise InputError("--prune and --method choose the same: leave out one")
+    if args.fewShot and args.probe:
+        raise InputError("--fewShot and --probe choose the same: leave out one")
+    dataset = data_set(args.dataset) if args.dataset else None
+    if args.data and not (dataset and dataset.own):
+        raise InputError("--data is of your own images: add --dataset folder, or leave it out")
+    if args.paper == "bcl" and args.shape and not dataset:
+        raise InputError("--shape needs --dataset: the data sets of BCL's table have lists of different shapes")
+    if args.paper == "bcl" and args.shape and dataset.bcl_shape not in ("", args.shape):
+        raise InputError(
+            f"--shape: BCL's table of {dataset.name} has the lists of shape {dataset.bcl_shape}, not {args.shape}"
+        )
+
+
 def parse(description: str) -> argparse.Namespace:
     """Which results are tabulated, and where the tables go.
 
@@ -81,7 +104,7 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--paper", default="sdclr", choices=["sdclr", "bcl"], help="whose table; default sdclr")
     which = "with --paper bcl: which one; default 1. 3: supervised learning, 4: transfer"
     parser.add_argument("--table", type=int, choices=[1, 3, 4], help=which)
-    choices = ["imagenet100", *DATA_SETS]
+    choices = [*ALIASES, *DATA_SETS]  # recipes pass the name that the user gave
     parser.add_argument("--dataset", choices=choices, help="default cifar100; with --paper bcl its three data sets")
     parser.add_argument("--data", default="", help="own images: where they are, which names their checkpoints")
     parser.add_flag("--LT", help="pre-trained on the long-tailed lists (D_i, LT), else on the balanced ones (D_b, BL)")
@@ -105,9 +128,8 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, help="a folder to write figures to, PNG and PDF")
     parser.add_argument("--report", type=Path, help="a folder to write a page on all of it to, index.html")
     args = parser.parse_args()
-    if args.paper == "bcl" and (args.prune or args.fewShot):
-        raise InputError("--prune and --fewShot are of SDCLR's tables: choose --method and --probe with --paper bcl")
     _check_table(args)
+    _check_choices(args)
     # A split, method or protocol that is named twice is one.
     for name in ("splits", "method", "probe"):
         setattr(args, name, list(dict.fromkeys(getattr(args, name) or [])) or None)
