@@ -15,6 +15,7 @@ from analysis.flags import CHOOSE, GROUP_AGAIN, OTHER_IMAGES, Wanted
 from analysis.read import Pretraining, own_images_of, read_pretraining, read_result, read_text
 from data.groups import COLUMNS, summarise
 from data.sets.base import DataSet, Split
+from data.views.strength import default_floor
 from methods import label_of, method_in, method_of
 from probe.protocols import PROBES, PROTOCOLS, supervised
 from run.changes import HARMLESS, HASHES
@@ -130,8 +131,11 @@ def _by_record(
     probe, named = (by_name.probe, by_name.named) if by_name else ("", "")
     if pretraining.protocol in PROTOCOLS:
         probe = PROTOCOLS[pretraining.protocol].label
-    defaults = {"image_size": dataset.size}  # older records have None for it
-    items = pretraining.settings.items()
+    items, rand = pretraining.settings.items(), [pretraining.settings.get(k) for k in ("rand_k", "rand_strength")]
+    # Older records have None for these.
+    defaults = {"image_size": dataset.size}
+    if all(isinstance(value, int | float) for value in rand):
+        defaults["rand_floor"] = default_floor(*rand)
     settings = sorted((k, v) for k, v in items if k not in OF_A_SPLIT and v not in (None, defaults.get(k)))
     recorded = json.dumps([pretraining.epochs, settings])
     pretrained = folder.parents[1] / dataset.checkpoints / pretraining.experiment

@@ -6,6 +6,7 @@ from typing import Any
 
 from data.flags import add_augment, add_data_options, add_image_file_options, check_augment
 from data.sets.registry import FULL_LIST, pretraining_names, pretraining_set, trained_on
+from data.views.strength import default_floor
 from methods import METHODS, WRAPPERS, Line, choose, load, method_names, method_of
 from methods.epochs import epochs_of, epochs_or_share
 from models import MODELS
@@ -122,6 +123,8 @@ def parse(description: str) -> argparse.Namespace:
     args = _parse_method(parser)
     if args.weight_decay is None:
         args.weight_decay = WEIGHT_DECAY[args.optimizer]
+    if args.rand_floor is None:
+        args.rand_floor = default_floor(args.rand_k, args.rand_strength)
     if args.head_layers is None:
         args.head_layers = load(choose(args.method).lines[0]).encoder_options(args)["head_layers"]
     fill_in_views(args)

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from data.views.strength import FULL, default_floor
 from utils.errors import InputError
 
-FULL = 30  # m at which an operation has the upper end of its range
 FILL = (125, 123, 114)  # of Cutout's square
 
 
@@ -85,7 +85,7 @@ class Boost:
     """
 
     def __init__(self, k: int = 1, strength: float = FULL, floor: float | None = None) -> None:
-        floor = min(10 if k == 1 else 5, strength) if floor is None else floor
+        floor = default_floor(k, strength) if floor is None else floor
         if k < 1 or not 0 <= floor <= strength <= FULL:
             limits = f"0 <= rand_floor {floor} <= rand_strength {strength} <= {FULL}"
             raise InputError(f"rand_k must be at least 1, and {limits} must hold")

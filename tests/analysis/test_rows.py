@@ -333,6 +333,17 @@ def test_several_settings_of_any_name_are_refused(tmp_path):
         collect_all("cifar10", tmp_path, "sdclr")
 
 
+@pytest.mark.parametrize(("k", "strength", "floor"), [(1, 30.0, 10.0), (2, 30.0, 5.0), (2, 3.0, 3.0)])
+def test_the_smallest_strength_by_default_is_none_in_older_records(tmp_path, k, strength, floor):
+    boost = {"bcl": True, "rand_k": k, "rand_strength": strength}
+    record(tmp_path, "older", 1, **boost, rand_floor=None)
+    record(tmp_path, "newer", 2, **boost, rand_floor=floor)
+    assert list(collect_all("cifar10", tmp_path, "bcl-i").values) == [1, 2]
+    record(tmp_path, "other", 3, **boost, rand_floor=floor - 1)
+    with pytest.raises(InputError, match="several settings of BCL-I"):
+        collect_all("cifar10", tmp_path, "bcl-i")
+
+
 @pytest.mark.parametrize("value", [None, [], "x", 7, {}, {"settings": {}}, {"settings": {"epochs": 3}}])
 def test_records_that_tell_nothing_leave_it_to_the_name(tmp_path, value):
     """An older file, one of the authors' checkpoints, a damaged one."""

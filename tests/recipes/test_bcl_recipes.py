@@ -199,7 +199,7 @@ def test_commands_on_data_in_memory_are_the_published_ones(project_copy, name, p
         "trainSplit": data_set(name).split_list(recipe.split), "batch_size": recipe.batch, "optimizer": "sgd",
         "lr": 0.5, "scheduler": "cosine", "temperature": 0.2, "output_ch": 128, "seed": 10, "num_workers": 5,
         "weight_decay": decay, "head_layers": layers, **recipe.more,
-        **of_method(method, recipe.pruned, {"bcl-i": 1, "bcl-d": 2}, None),
+        **of_method(method, recipe.pruned, {"bcl-i": 1, "bcl-d": 2}, {"bcl-i": 10.0, "bcl-d": 5.0}.get(method)),
     }  # fmt: skip
     assert ("--head_layers" in training) == (paper == "bcl" and method in DUAL)
     check_build(training, method, layers, decay, 0.2)
@@ -351,6 +351,8 @@ def test_options_reach_the_command_and_the_name(project_copy, name, paper, metho
     changed = settings(training)
     assert changed.pop(key) == float(word)
     before = settings(plain)
+    if key == "rand_k" and name not in FILES:  # the smallest strength goes with it, where the recipe has none
+        assert changed.pop("rand_floor") == (10 if word == "1" else 5) and before.pop("rand_floor") in (5, 10)
     assert before.pop(key) != float(word) and changed == before  # and nothing else changes
     assert training[1] != plain[1]
     # The probes are of this experiment.

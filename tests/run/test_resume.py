@@ -245,6 +245,21 @@ def test_settings_that_change_nothing_are_not_asked_for(call, interrupted):
     assert done.returncode == 0 and "from here on" not in done.stdout
 
 
+def test_the_smallest_strength_that_was_not_given_is_a_setting_too(call, tmp_path, interrupted):
+    """Of one operation it is 10. In older checkpoints it is None, which is not compared."""
+    words, path = ["train_simCLR.py", "run", *SMALL, "--bcl"], tmp_path / "checkpoints/run/model.pt"
+    interrupted(3, 1, 1)
+    assert call(*words).returncode == 143
+    content = read_checkpoint(path)
+    assert content["config"]["rand_floor"] == 10
+    one_line_error(call(*words, "--rand_floor", "25", "--resume"), "rand_floor was 10.0, is 25.0")
+    done = call(*words, "--rand_floor", "10", "--resume")
+    assert done.returncode == 143 and "from here on" not in done.stdout
+    content["config"]["rand_floor"] = None
+    write_checkpoint(path, content)
+    assert call(*words, "--resume").returncode == 143
+
+
 # ---- damaged files, full disks
 
 
