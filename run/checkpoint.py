@@ -19,6 +19,8 @@ from utils.errors import InputError
 from utils.files import replace_file
 from utils.safe_load import Refused, safe_load
 
+# The settings that tell the optimizers apart; their others differ between versions of PyTorch, and schedulers add some.
+_MARKS = {"SGD": {"dampening"}, "LARS": {"eta"}, "Adam": {"betas", "amsgrad"}}
 # Entries of an optimizer's state for each weight.
 _STATE = {"SGD": {"momentum_buffer"}, "LARS": {"momentum_buffer"}, "Adam": {"step", "exp_avg", "exp_avg_sq"}}
 # What other people's checkpoints hold beside the weights, by the module in a pickle's GLOBAL.
@@ -182,17 +184,18 @@ def _is_state(value: Any) -> bool:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
-    """Load a checkpoint's state_dict into `optimizer`; learning rate and decay stay as the command line has them.
+    """Load a checkpoint's state_dict into `optimizer`; its settings, such as learning rate and decay, stay as they are.
 
     Raises:
         InputError: it is of another kind of optimizer, or of other weights.
     """
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    kind, marks = type(optimizer).__name__, set().union(*_MARKS.values())
     try:
-        names = [set(group) - {"params"} for group in state["param_groups"]]
+        same_kind = all(set(group) & marks == _MARKS[kind] for group in state["param_groups"])
         optimizer.load_state_dict(state)
-        fits = names == [set(group) for group in settings] and all(
-            set(entries) in (set(), _STATE[type(optimizer).__name__])
+        fits = same_kind and all(
+            set(entries) in (set(), _STATE[kind])
             and all(v is None or v.ndim == 0 or v.shape == p.shape for v in entries.values())
             for p, entries in optimizer.state.items()
         )
@@ -204,7 +207,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
     if not fits:
         raise InputError("its optimizer is another one, or for other weights")
     for group, values in zip(optimizer.param_groups, settings, strict=True):
-        group.update(values)
+        params = group["params"]
+        group.clear()
+        group.update(values, params=params)
     for p, entries in optimizer.state.items():
         for name, value in entries.items():
             if not isinstance(value, torch.Tensor):

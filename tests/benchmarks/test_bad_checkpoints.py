@@ -96,6 +96,42 @@ def test_optimizers_that_lack_what_they_need(optimizer, change):
             load_optimizer(build_optimizer(optimizer, [weight], 0.1, None), content["optim"])
 
 
+# The settings of PyTorch 1.4; a scheduler adds the first rate, and the authors' LARS its number of epochs.
+OLDER = {
+    "sgd": {"lr": 3.0, "momentum": 0.5, "dampening": 0, "weight_decay": 0.1, "nesterov": False, "initial_lr": 3.0},
+    "lars": {"lr": 3.0, "momentum": 0.5, "weight_decay": 0.1, "eta": 0.01, "max_epoch": 200},
+    "adam": {"lr": 3.0, "betas": (0.5, 0.5), "eps": 1.0, "weight_decay": 0.1, "amsgrad": False},
+}
+
+
+@pytest.mark.parametrize("optimizer", OLDER)
+@pytest.mark.parametrize("older", OLDER)
+def test_optimizers_of_older_versions(optimizer, older):
+    """They go on as today's: the next step, with the settings of the command line, is the same."""
+    weights, steps = torch.tensor([0.5, -1.0, 2.0]), [torch.tensor([1.0, 2.0, -3.0]), torch.tensor([0.1, -0.4, 0.2])]
+    moved = []
+    for settings in ({}, OLDER[older]):
+        weight = torch.nn.Parameter(weights.clone())
+        rule = build_optimizer(older, [weight], 0.1, None)
+        weight.grad = steps[0]
+        rule.step()
+        state = rule.state_dict()
+        if settings:
+            state["param_groups"] = [{**settings, "params": [0]}]
+        rule = build_optimizer(optimizer, [weight], 0.2, 1e-3)
+        expected = rule.state_dict()["param_groups"]
+        if optimizer != older:
+            with pytest.raises(InputError, match="its optimizer is another one"):
+                load_optimizer(rule, state)
+            continue
+        load_optimizer(rule, state)
+        assert rule.state_dict()["param_groups"] == expected
+        weight.grad = steps[1]
+        rule.step()
+        moved.append(weight.detach())
+    assert optimizer != older or torch.equal(*moved) and not torch.equal(moved[0], weights)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [{"config": {"trainSplit": None}}, {"config": {"seed": torch.ones(2)}},
                                     {"config": {"checkpoint": {1}}}, {"lists": 3}, {"lists": {"train": {"a": {1}}}},
