@@ -31,6 +31,7 @@ from pretrain.flags import Settings, training_list
 from pretrain.monitor import Monitor
 from run.bad_images import BadImages
 from run.board import Board
+from run.changes import within_epoch
 from run.compute import Compute
 from run.flags import precision_of, saving_of
 from run.folder import Run
@@ -197,8 +198,8 @@ def set_up(args: argparse.Namespace, lists: Lists | None = None) -> Pretraining:
     )  # fmt: skip
     checkpoint = load(run, network, args.resume)
     if checkpoint:
-        done, within = run.epoch_of(*checkpoint), checkpoint[1].get("within")
-        pretraining.enter_phase(done + 1 if within else done)  # the phase that the checkpoint was written in
+        done, within = run.epoch_of(*checkpoint), within_epoch(checkpoint[1])
+        pretraining.enter_phase(done + within)  # the phase that the checkpoint was written in
         pretraining.start = run.load_checkpoint(*checkpoint)
     else:
         pretraining.enter_phase(1)

@@ -28,6 +28,19 @@ def changed_settings(content: dict[str, Any], now: dict[str, Any], harmless: Col
     before = content.get("config") if isinstance(content.get("config"), dict) else {}
     compared = {name: value for name, value in now.items() if name not in HARMLESS and name not in harmless}
     # Older checkpoints have None or 'auto' itself in place of the value that it stood for.
-    changed = {name: value for name, value in compared.items() if before.get(name) not in (None, "auto", value)}
+    changed = {name: value for name, value in compared.items() if not _same(before.get(name), value)}
     labels = {"processes": "the number of processes"}
     return {k: HASHES.get(k) or f"{labels.get(k, k)} was {before[k]!r}, is {v!r}" for k, v in changed.items()}
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Whether a checkpoint's setting is this run's; something odd, such as a tensor, is not."""
+    try:
+        return bool(before in (None, "auto", now))
+    except (RuntimeError, TypeError, ValueError):
+        return False
+
+
+def within_epoch(content: dict[str, Any]) -> bool:
+    """Whether a checkpoint was written within an epoch, which a resumed run begins again."""
+    return isinstance(content.get("within"), dict) and bool(content["within"])

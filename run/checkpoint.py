@@ -69,6 +69,8 @@ def previous_of(path: Path) -> Path:
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str] | None:
     """The newest whole checkpoint of an experiment: model.pt, model.previous.pt, or a newer model_<epoch>.pt.
 
+    One whose weights are not finite is damaged, too.
+
     Returns:
         Its path, its content, and a message on damaged ones; None if there is none at all.
 
@@ -79,7 +81,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str] | None:
 
     def read_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
         try:
-            return (path, read_checkpoint(path)) if path.is_file() else None
+            return (path, _finite(path, read_checkpoint(path))) if path.is_file() else None
         except InputError as error:
             problems.append(str(error))
             return None
@@ -95,6 +97,15 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any], str] | None:
     if problems and not newest:
         raise InputError("; ".join(problems))
     return (*newest, "; ".join(problems)) if newest else None
+
+
+def _finite(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint; InputError if its weights are not finite, which no run writes."""
+    for name, value in content["state_dict"].items():
+        # Tensors of one byte per number, which no network here has, are left to Part.load_state_dict.
+        if value.is_floating_point() and value.element_size() > 1 and not value.isfinite().all():
+            raise InputError(f"{path} is damaged: {name} is not finite")
+    return content
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from run.board import events
-from run.changes import OF_AN_EPOCH, changed_settings
+from run.changes import OF_AN_EPOCH, changed_settings, within_epoch
 from run.checkpoint import newest_checkpoint, previous_of, write_checkpoint
 from run.flags import ACCEPT_CHANGES, RESUME, RESUME_OR_START_OVER, START_OVER, Saving
 from run.lock import lock_for_all
@@ -109,7 +109,7 @@ class Run:
         problem = f"cannot resume from {path} with other settings: {'; '.join(changes.values())}"
         if changes and not self.saving.accept_changes:
             raise InputError(f"{problem}; {ACCEPT_CHANGES}")
-        if content.get("within") and changes.keys() & OF_AN_EPOCH:
+        if within_epoch(content) and changes.keys() & OF_AN_EPOCH:
             raise InputError(f"{problem}: it stopped within an epoch, which they divide into other steps")
         self.notes += [f"{change} from here on" for change in changes.values()]
         self._changed = bool(changes)

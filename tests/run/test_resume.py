@@ -304,6 +304,21 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(two, seed):
         newest_checkpoint(two)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_of_weights_that_are_not_finite_the_checkpoint_before_is_used(two, value):
+    """The checksum is right: they were damaged before they were written."""
+    state = {"a": torch.arange(3), "b": torch.tensor([0.0, value])}
+    state |= {"c": torch.zeros(2).to(torch.float8_e4m3fn)}
+    write_checkpoint(two / "model.pt", {"epoch": 2, "state_dict": state})
+    write_checkpoint(two / "model_3.pt", {"epoch": 3, "state_dict": state})
+    found, content, reasons = newest_checkpoint(two)
+    assert found.name == "model.previous.pt" and content["epoch"] == 1
+    assert all(f"{two / name} is damaged: b is not finite" in reasons for name in ("model.pt", "model_3.pt"))
+    write_checkpoint(two / "model.previous.pt", {"epoch": 1, "state_dict": state})
+    with pytest.raises(InputError, match=r"model\.pt is damaged.*model\.previous\.pt is damaged"):
+        newest_checkpoint(two)
+
+
 @pytest.mark.parametrize("place", [-1, -30, -64, -71, -72, -73])
 def test_damage_in_the_checksum_itself_is_noticed(two, place):
     data = bytearray((two / "model.pt").read_bytes())
@@ -592,6 +607,22 @@ def test_odd_meters_are_one_line(call, tmp_path, interrupted, change):
     done = call("train_simCLR.py", "run", *SMALL, "--resume")
     one_line_error(done, "does not fit")
     assert "\x1b" not in done.stdout + done.stderr + (path.parent / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("odd", [torch.ones(2), torch.ones(0), torch.ones(3, 2), [torch.ones(2)], {"a": torch.ones(2)}])
+@pytest.mark.parametrize(("script", "options"), [("train_simCLR.py", SMALL), ("train_cifar.py", PROBE)])
+def test_odd_settings_and_odd_states_of_an_epoch_are_one_line(call, tmp_path, interrupted, script, options, odd):
+    words = [script, "run", *options, "--trainSplit", S_B, "--epochs", "2"]
+    interrupted(1)
+    assert call(*words).returncode == 143
+    (path,) = tmp_path.rglob("model.pt")
+    content = read_checkpoint(path)
+    for change in ({"config": {**content["config"], "lr": odd}}, {"within": odd}):
+        write_checkpoint(path, content | change)
+        one_line_error(call(*words, "--resume"), "cannot resume from", "lr was" if "config" in change else "")
+    # Lists are compared entry by entry.
+    write_checkpoint(path, content | {"config": {**content["config"], "lists": {"train": odd}, "images": odd}})
+    one_line_error(call(*words, "--resume"), "cannot resume from")
 
 
 def test_what_could_steer_a_terminal_is_escaped(tmp_path, capsys):
