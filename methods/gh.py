@@ -18,8 +18,9 @@ epochs, a ramp of 30, and 100 images added to each direction's count: recipes/se
 
 Chosen here, and what the authors' code has:
 - The directions are drawn with the seed; theirs come from a program without one.
-- pi is uniform until the warm-up has ended; then it is estimated, and again after each epoch that is a multiple of 20.
-  Theirs changes with each step of such an epoch for CIFAR, and is estimated an epoch earlier for ImageNet.
+- pi is uniform until the warm-up has ended, and always in a phase's first epoch, when no image is known; then it is
+  estimated, and again after each epoch that is a multiple of 20. Theirs changes with each step of such an epoch for
+  CIFAR, and is estimated an epoch earlier for ImageNet.
 - A direction that is nearest to no image counts as one image; else its share is 0, and Sinkhorn divides by it.
 - An image's average begins with its first t, as theirs for CIFAR; for ImageNet theirs begin in epoch 10.
 - Processes gather their similarities in each step, and of an image that comes twice in an epoch, as samplers pad, the
@@ -105,7 +106,7 @@ class GH(Wrapper):
 
     Buffers: `directions`; `average` [N, K], of the similarities of view 1; `turn` [N], the last epoch with a step of
     the image, 0 for none; `marginal` [K], the shares; `estimated`, the epoch for which they were estimated, 0 before
-    the first estimate, -1 before that of a later phase.
+    the first estimate of a phase.
     The wrapped method remembers its own losses, without the one that is added here, as BCL does in the authors' code.
     """
 
@@ -150,7 +151,7 @@ class GH(Wrapper):
         self.average.zero_()
         self.turn.zero_()
         self.marginal.fill_(1 / len(self.marginal))
-        self.estimated.fill_(-1 if number else 0)
+        self.estimated.zero_()
 
     def start_epoch(self, epoch: int, features: Features | None = None) -> None:
         """Set the weight of `epoch` (1-based), and estimate the shares if they are due.
@@ -160,7 +161,8 @@ class GH(Wrapper):
         super().start_epoch(epoch, features)
         done, plan, self.epoch = epoch - 1, self.plan, epoch
         self.weight = min(1.0, max(0, epoch - plan.warmup) / max(1, plan.ramp))
-        due = done == plan.warmup or (done > plan.warmup and (self.estimated < 0 or done % plan.refresh == 0))
+        # As soon as the warm-up has ended and images are known; older checkpoints have -1 for 0 in later phases.
+        due = done >= plan.warmup and (self.estimated <= 0 or done % plan.refresh == 0)
         # Without images that could not be read, and those whose first step was in this epoch, if it is resumed.
         known = (self.turn > 0) & (self.turn < epoch)
         if due and self.estimated != epoch and known.any():

@@ -277,11 +277,19 @@ def test_a_direction_that_no_image_has_counts_as_one_image():
 
 @pytest.mark.parametrize(
     ("warmup", "refresh", "expected"),
-    [(5, 4, [6, 9, 13, 17]), (8, 4, [9, 13, 17]), (0, 20, []), (1, 1, list(range(2, 19))), (18, 20, [])],
+    [
+        (5, 4, [6, 9, 13, 17]),
+        (8, 4, [9, 13, 17]),
+        (0, 20, [2]),
+        (0, 4, [2, 5, 9, 13, 17]),
+        (1, 1, list(range(2, 19))),
+        (18, 20, []),
+    ],
 )
 def test_shares_are_estimated_when_the_warmup_and_every_so_many_epochs_have_ended(warmup, refresh, expected):
-    """(0, 20): before epoch 1 nothing is known, so they are equal to the twentieth."""
+    """Without a warm-up nothing is known before epoch 1, so they are equal in that epoch alone."""
     method, found = around(Given(), 3, 3, 4, Plan(warmup, 2, refresh)).double(), []
+    method.start_phase(0)
     for epoch in range(1, 19):
         method.start_epoch(epoch)
         found += [epoch] if method.estimated == epoch else []
