@@ -6,7 +6,7 @@ Trains a linear classifier on labelled images, keeps the epoch with the best val
 one on the test set. With --protocol bcl-full, bcl-100shot or bcl-50shot, it is BCL's classifier on extracted features,
 with --protocol ce, crt, la or la-posthoc supervised learning on a long-tailed list (docs/supervised.md).
 
-The published protocols, with all their settings, are in cmds/shell_scrips. --check tries one step and writes nothing.
+The published protocols, with all their settings, are in cmds/shell_scrips. --check tries a few steps, writes nothing.
 """
 
 import signal

@@ -4,7 +4,7 @@
     torchrun --nproc_per_node=2 train_simCLR.py EXPERIMENT ...
 
 The published flags work as well: --prune --prune_dual_bn True for SDCLR, --focal, and --bcl around each. The published
-recipes, with all their settings, are in cmds/shell_scrips. --check tries one step and writes nothing.
+recipes, with all their settings, are in cmds/shell_scrips. --check tries a few steps and writes nothing.
 """
 
 import signal

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from itertools import count
 
 import torch
 
@@ -11,6 +12,7 @@ from pretrain.setup import Pretraining, set_up
 from run.bad_images import BadImages
 from run.check import check_folder, checkpoint_bytes, measure_step, memory_used
 from run.log import Log
+from run.optim import set_rate
 from split.open import lists_on_trial
 from utils.distributed import join
 from utils.errors import InputError
@@ -48,29 +50,51 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _steps(pretraining: Pretraining, bad: BadImages) -> Callable[[], int]:
-    """A function that does the next step of the coming epoch, and returns the number of its images."""
-    pretraining.begin_epoch(pretraining.start + 1, bad)
-    pretraining.loader.sampler.set_epoch(pretraining.start + 1)  # from its beginning, even if it was interrupted
-    training = pretraining.training
+    """A function that does the next step of the coming epoch, again and again, and returns the number of its images."""
+    epoch = pretraining.start + 1
+    pretraining.begin_epoch(epoch, bad)
+    pretraining.loader.sampler.set_epoch(epoch)  # from its beginning, even if it was interrupted
+    training, steps, numbers = pretraining.training, len(pretraining.loader), count()
     training.model.train()
     batches = whole_batches(pretraining.loader, training.world.device, training.compute.stream)
 
     def next_step() -> int:
-        batch = next(batches)
+        batch, i = next(batches), next(numbers) % steps
         bad.take(batch, training=True)
+        set_rate(training.optimizer, training.schedule.rate(epoch, i, steps))
+        training.method.start_step(epoch - 1 + i / steps)
         losses = step(training, batch).losses
         if not torch.isfinite(losses).all():
-            raise InputError(f"the loss of the first step is {losses.mean().item()}: lower the learning rate")
+            raise InputError(f"the loss of a step is {losses.mean().item()}: lower the learning rate")
         return len(batch.index)
 
     return next_step
 
 
 def _disk_bytes(pretraining: Pretraining) -> int:
-    """Bytes of all files that the run keeps: model.pt, the one before it, model_<epoch>.pt, and mask_<epoch>.pt."""
-    run, last = pretraining.run, pretraining.settings.epochs
-    epochs = range(pretraining.start + 1, last + 1)
-    numbered = sum(epoch % run.saving.numbered == 0 or epoch == last for epoch in epochs)
-    total = checkpoint_bytes(run.content(pretraining.start)) * (2 + numbered)
-    mask_files = sum(epoch % pretraining.settings.mask_save_freq == 0 or epoch == last for epoch in epochs)
-    return total + mask_files * sum(mask.nbytes for mask in pretraining.method.masks().values())
+    """Bytes of all files that the run keeps: model.pt, the one before it, model_<epoch>.pt, and mask_<epoch>.pt.
+
+    It leaves the method in its last phase, as each phase may have other networks.
+    """
+    settings, last = pretraining.settings, pretraining.settings.epochs
+    sizes, total = [_checkpoint_bytes(pretraining)], 0  # of a checkpoint in each phase
+    for epoch in range(pretraining.start + 1, last + 1):
+        before = pretraining.phase
+        pretraining.enter_phase(epoch)
+        if pretraining.phase != before:
+            sizes.append(_checkpoint_bytes(pretraining))
+        if epoch % pretraining.run.saving.numbered == 0 or epoch == last:
+            total += sizes[-1]
+        if epoch % settings.mask_save_freq == 0 or epoch == last:
+            total += sum(mask.nbytes for mask in pretraining.method.masks().values())
+    return total + 2 * max(sizes)
+
+
+def _checkpoint_bytes(pretraining: Pretraining) -> int:
+    """Bytes of a checkpoint in the running phase, with the state that its optimizer has after steps of all weights."""
+    optimizer = pretraining.optimizer.optimizer
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    return checkpoint_bytes(pretraining.run.content(pretraining.start))

@@ -70,7 +70,7 @@ def _check_training(probe: Probe, log: Log, bad: BadImages) -> str:
         for x, labels in zip(inputs.split(step_size), batch.labels.split(step_size), strict=True):
             losses, _ = step(network, x, labels, optimizer, training.loss)
             if not torch.isfinite(losses).all():
-                raise InputError(f"the loss of a first step is {losses.mean().item()}: lower the learning rate")
+                raise InputError(f"the loss of a step is {losses.mean().item()}: lower the learning rate")
         return len(batch.labels)
 
     timed = measure_step(next_steps, world.device)

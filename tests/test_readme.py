@@ -89,7 +89,7 @@ def ready(project_copy, tmp_path_factory):
 
 
 def trains(block: str) -> bool:
-    """Whether a block trains or extracts features, which takes seconds; with --check it does one step only."""
+    """Whether a block trains or extracts features, which takes seconds; with --check it does a few steps only."""
     return bool(re.search(r"\btrain_\w+\.py (?!.* --check$)|-m (tail|features|probe)\b", block, re.M))
 
 

@@ -3,7 +3,7 @@
 # Published, ResNet-50 pre-trained on ImageNet-LT, mean of the five sets, Top-1 / Top-5: SimCLR 28.95 / 55.22, Focal
 # 28.87 / 54.80, DnC 15.42 / 36.51, SDCLR 29.00 / 55.50, BCL-I 30.41 / 57.30, BCL-D 30.71 / 57.51; their settings are not
 # published, those here are chosen (docs/transfer.md).
-# Time: by --check True, which tries a step of each set and writes nothing. DIR holds the sets as their archives unpack:
+# Time: by --check True, which tries steps of each set and writes nothing. DIR holds the sets as their archives unpack:
 # CUB_200_2011, stanford_cars, fgvc-aircraft-2013b, stanford_dogs, nabirds (python -m data.sets.fetch).
 #
 #   ./cmds/shell_scrips/transfer.sh --checkpoint FILE --data DIR [--sets cub cars aircraft dogs nabirds]

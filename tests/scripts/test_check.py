@@ -1,4 +1,4 @@
-"""--check: a run is set up, one step is done and told, nothing is written; mistakes are one line and exit code 2."""
+"""--check: a run is set up, a few steps are done and told, nothing is written; mistakes are one line, exit code 2."""
 
 import re
 import shutil
@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+import pretrain.check
+import pretrain.epoch
 from data.sets.registry import data_set
+from methods.simclr import SimCLR
 from pretrain.flags import parse
 from run.check import STEPS, check_folder, checkpoint_bytes, measure_step
 from run.folder import Run
@@ -135,6 +138,60 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written(call, tmp_path, monkeyp
     assert check_folder(tmp_path / "a" / "b", 2**20) == "1 MiB free"
     with pytest.raises(InputError):
         check_folder(tmp_path / "a" / "b", 2**20 + 1)
+
+
+def test_its_steps_are_those_of_the_runs_next_epoch(call, monkeypatch):
+    """By the rate of the schedule, which begins at lr / (10 steps), and what the method changes from step to step."""
+    words, found, started = ["train_simCLR.py", "run", *PRETRAIN, "--epochs", "1"], [], []
+    monkeypatch.setattr(SimCLR, "start_step", lambda self, done: started.append(done))
+    for module in (pretrain.check, pretrain.epoch):
+
+        def step(training, *args, original=module.step, **more):
+            found.append((training.optimizer.param_groups[0]["lr"], started[-1]))
+            return original(training, *args, **more)
+
+        monkeypatch.setattr(module, "step", step)
+    assert call(*words, "--check").returncode == 0
+    checked = found.copy()
+    found.clear()
+    assert call(*words).returncode == 0
+    assert [done for _, done in found] == [0, 0.5] and checked == [*found, *found]
+
+
+@pytest.mark.parametrize("bad", [1, 3])
+def test_a_loss_that_is_not_finite_is_told_of_any_step(call, monkeypatch, bad):
+    steps, original = [], pretrain.check.step
+
+    def step(*args):
+        steps.append(original(*args))
+        return steps[-1]._replace(losses=steps[-1].losses / (len(steps) < bad))
+
+    monkeypatch.setattr(pretrain.check, "step", step)
+    one_line_error(
+        call("train_simCLR.py", "run", *PRETRAIN, "--check"), "the loss of a step is inf: lower the learning"
+    )
+    assert len(steps) == bad
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("optimizer", "done"), [("sgd", 0), ("lars", 0), ("adam", 0), ("adam", 2)])
+def test_the_checkpoints_of_all_phases_are_counted(call, tmp_path, monkeypatch, optimizer, done):
+    """Those of DnC's experts hold many networks; the check is of a new run, or of one after so many epochs."""
+    words = ["train_simCLR.py", "run", *PRETRAIN, "--method", "dnc", "--dnc_clusters", "3", "--dnc_base", "sdclr"]
+    words += ["--epochs", "5", "--save_freq", "2", "--mask_save_freq", "1", "--optimizer", optimizer, "--lr", "1e-3"]
+    checked, folder, resume = [], tmp_path / "checkpoints/run", ["--resume"] if done else []
+    monkeypatch.setattr(pretrain.check, "check_folder", lambda folder, needed: checked.append(needed) or "enough free")
+    if done:
+        with interrupted_after(Run, done):
+            assert call(*words).returncode == 1
+    before = {path.name for path in folder.glob("m*_*.pt")}
+    assert call(*words, *resume, "--check").returncode == 0
+    assert call(*words, *resume).returncode == 0
+    files = {path.name: path.stat().st_size for path in folder.glob("m*_*.pt")}
+    assert files.keys() == {"mask_1.pt", "model_2.pt", "model_4.pt", "model_5.pt"}
+    # Of experts, of which model_2 and model_4 are, is also the largest model.pt and the one before it.
+    wanted = sum(files[name] for name in files.keys() - before) + 2 * files["model_4.pt"]
+    assert checked == [pytest.approx(wanted, rel=0.01)] and files["model_4.pt"] > 1.1 * files["model_5.pt"]
 
 
 @pytest.mark.slow
