@@ -53,7 +53,8 @@ class WithinEpoch:
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Replace what start_epoch has just computed again, with weights that have changed since the epoch began.
 
-        A buffer outside the encoder may have another size than the saved one.
+        A buffer outside the encoder may have another size than the saved one, where it depends on the weights, as a
+        choice of images may; of the methods here, none has such a buffer.
         """
         buffers = self.state_dict()
         saved = {_current_name(name, buffers): value for name, value in state.items()}

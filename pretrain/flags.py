@@ -108,7 +108,7 @@ def parse(description: str) -> argparse.Namespace:
     add("--output_ch", type=number(int, 1, 65536), default=512, help="numbers per projection")
     add("--head_layers", type=int, help="2 or 3; default as published: 3 with --prune_dual_bn, else 2")
     add("--head_width", type=number(int, 0, 65536), default=0, help="of its hidden layers; 0: the backbone's features")
-    add("--method", default="", help=f"the same as its published flags: {', '.join(method_names())}, METHOD+WRAPPER")
+    add("--method", default="", help=f"by name, with its own defaults: {', '.join(method_names())}, METHOD+WRAPPER")
     for line in (*METHODS.values(), *WRAPPERS.values()):
         load(line).add_options(parser)
     _add_monitoring(parser)
