@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -149,30 +149,42 @@ class Probe(NamedTuple):
         return f"{processes}{self.world.device.type}, {self.compute}, {self.settings.augment} views"
 
 
-def _grouping_list(args: argparse.Namespace, dataset: DataSet) -> str:
+def _of_training(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the training: of an evaluation alone those in best_model.pt, else, or if it has none, those of
+    the command line."""
+    found: dict[str, Any] = {}
+    if args.test_only:
+        found, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
+    names = ("protocol", "trainSplit", "customSplit", "groupSplit")
+    texts = all(isinstance(found.get(name, ""), str) for name in names)  # else BestModel.load refuses the file
+    return found if found and texts else vars(args)
+
+
+def _grouping_list(args: argparse.Namespace, settings: dict[str, Any], dataset: DataSet) -> str:
     """The list whose class sizes define Many, Medium and Few; '' where none is known.
 
-    It is given by the option, or else by the experiment's name, or else it is the long-tailed list of the split that
-    the checkpoint was pre-trained on. Supervised learning takes that of its own split instead of the last two.
+    It is given by the option, now or in the training, or else by the experiment's name, or else it is the long-tailed
+    list of the split that the checkpoint was pre-trained on. Supervised learning takes that of its own split instead of
+    the last two.
+
+    Args:
+        settings: of the training.
     """
-    if supervised(args.protocol):
-        train = labelled_list(vars(args), dataset)
+    given = args.groupSplit or settings.get("groupSplit", "")
+    if supervised(settings.get("protocol", "")):
+        train = labelled_list(settings, dataset)
         split = dataset.split_of(train)
-        return args.groupSplit or (dataset.tailed_list(split) if split else train)
-    if given := args.groupSplit or dataset.grouping_list(args.experiment):
-        return given
-    settings = vars(args)
-    if args.test_only:  # then the settings of the training name the checkpoint
-        settings, _ = settings_in(Path(args.save_dir) / args.experiment / "best_model.pt")
-    return tailed_list_of(settings, dataset)
+        return given or (dataset.tailed_list(split) if split else train)
+    return given or dataset.grouping_list(args.experiment) or tailed_list_of(settings, dataset)
 
 
 def _checked_lists(
     settings: Settings, args: argparse.Namespace, data: Opened, lists: Lists
 ) -> dict[str, ImageList | None]:
     """find_lists by a command line; supervised learning needs images of all classes, and the list of protocol ce."""
-    dataset, protocol = data.dataset, supervised(args.protocol)
-    train, group = labelled_list(vars(args), dataset), _grouping_list(args, dataset)
+    dataset, protocol, trained = data.dataset, supervised(args.protocol), _of_training(args)
+    train = labelled_list(trained if supervised(trained.get("protocol", "")) else vars(args), dataset)
+    group = _grouping_list(args, trained, dataset)
     checked = find_lists(settings, data, lists, train, args.valiSplit, group)
     if protocol and "train" in checked:
         class_counts(checked["train"], dataset.classes)

@@ -366,3 +366,20 @@ def test_two_processes_learn_as_one(script, tmp_path):
 def test_unfreeze_contradicts_a_frozen_backbone():
     with pytest.raises(InputError, match="--unfreeze contradicts"):
         parse_imagenet("", ["x", "--protocol", "crt", "--unfreeze"])
+
+
+def test_an_evaluation_alone_groups_by_the_list_of_the_training(call, tmp_path):
+    """Without the list on its command line, and without the protocol."""
+    third = D_I.replace("split1", "split3")
+    assert call("train_cifar.py", "x", *LEARN, "--protocol", "ce", "--trainSplit", third).returncode == 0
+    before = result(tmp_path / TUNED / "x")
+    assert before["lists"]["group"]["path"] == Path(third).name
+    for protocol in (["--protocol", "ce"], []):
+        done = call("train_cifar.py", "x", *DIGITS, *protocol, "--test_only")
+        assert done.returncode == 0, done.stderr
+        again = result(tmp_path / TUNED / "x")
+        same_as_before = ("lists", "groups", "class_counts", "per_class", "departs")
+        assert {key: again[key] for key in same_as_before} == {key: before[key] for key in same_as_before}
+    given = ["--groupSplit", D_I.replace("split1", "split2")]
+    assert call("train_cifar.py", "x", *DIGITS, "--protocol", "ce", "--test_only", *given).returncode == 0
+    assert result(tmp_path / TUNED / "x")["lists"]["group"]["path"] == "digits_split2_D_i.npy"
