@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from data.sets.registry import trained_on
+from data.sets.registry import OF_PRETRAINING, trained_on
 from features.encoder import Source
 from features.targets.base import CLOSE, Network, Target
 from models.published import has_dual_batch_norm
@@ -22,7 +22,6 @@ STEMS = {
     "cifar-padded": "CIFAR's stem (3x3 convolution, padded by 2 pixels, no max-pool)",
     "cifar-linear": "CIFAR's stem (3x3 convolution, no max-pool) without ReLU",
 }
-OF_PRETRAINING = {"temperature", "epochs"}  # settings of pre-training; no probe has both
 LICENCE = (
     "The code that made this file is under the MIT licence; the checkpoint does not tell a licence of the weights."
 )

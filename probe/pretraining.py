@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data.sets.base import DataSet
-from data.sets.registry import trained_on
+from data.sets.registry import OF_PRETRAINING, trained_on
 from run.checkpoint import read_checkpoint
 from split.lists import origin_here
 from utils.errors import InputError
@@ -17,20 +17,19 @@ def pretraining_of(probed: dict[str, Any]) -> dict[str, Any] | None:
     """The pre-training of the checkpoint that a probe with the settings `probed` starts from; None if it is not known.
 
     Returns:
-        'precision' and 'augment'; for a checkpoint of pre-training also 'experiment', 'method' (None in older ones),
-        'dataset', 'epochs' (done), 'list' (its name, with hash and source as it is on this machine now), 'split' (its
-        number; None for another list), 'settings' (all), and 'provenance', as run.made has it ({} in older ones).
+        'precision' and 'augment' of the checkpoint's run. If that is one of pre-training, and no probe or supervised
+        learning, also 'experiment', 'method' (None in older ones), 'dataset', 'epochs' (done), 'list' (its name, with
+        hash and source as it is on this machine now), 'split' (its number; None for another list), 'settings' (all),
+        and 'provenance', as run.made has it ({} in older ones).
     """
     checkpoint = probed.get("checkpoint")
     content = _content(checkpoint) if checkpoint else {}
     settings, done = _settings(content), _done(content)
     basics = {name: settings[name] for name in ("precision", "augment") if isinstance(settings.get(name), str)}
-    if not (probed.get("cvt_state_dict") and settings):
+    listed = _listed(settings) if probed.get("cvt_state_dict") and settings.keys() >= OF_PRETRAINING else None
+    if listed is None:
         return basics or None
-    try:
-        dataset, name = trained_on(settings)
-    except InputError:
-        return basics or None
+    dataset, name = listed
     split = dataset.split_of(name)
     return {
         "experiment": settings.get("experiment"),
@@ -46,13 +45,22 @@ def pretraining_of(probed: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def tailed_list_of(probed: dict[str, Any], dataset: DataSet) -> str:
-    """The long-tailed list of the split that the probed network was pre-trained on.
+    """The long-tailed list of the split that the probed network was trained on, by pre-training or with labels.
 
     '' where its checkpoint does not say, or is of another data set.
     """
-    record = pretraining_of(probed) or {}
-    split = dataset.split_of(record["list"]["name"]) if record.get("dataset") == dataset.name else None
+    settings = settings_in(probed["checkpoint"])[0] if probed.get("checkpoint") else {}
+    listed = _listed(settings) if probed.get("cvt_state_dict") and settings else None
+    split = dataset.split_of(listed[1]) if listed and listed[0].name == dataset.name else None
     return dataset.tailed_list(split) if split else ""
+
+
+def _listed(settings: dict[str, Any]) -> tuple[DataSet, str] | None:
+    """The data set and the list of the run with these settings; None for an unknown data set."""
+    try:
+        return trained_on(settings)
+    except InputError:
+        return None
 
 
 def size_of(record: dict[str, Any] | None, dataset: DataSet) -> int | None:

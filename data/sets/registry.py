@@ -35,6 +35,8 @@ ALIASES = {"cifar": "cifar10", "imagenet100": "imagenet-100"}
 # ImageNet's two names in pre-training: each stands for a list that is trained on unless the command line names one.
 PRETRAINED_ON = {"imagenet-LT": ("imagenet", "ImageNet_LT_train"), "imagenet-FULL": ("imagenet", "ImageNet_train")}
 
+OF_PRETRAINING = {"temperature", "epochs"}  # settings of pre-training; no probe has both
+
 FULL_LIST = "trainIdxList.npy"  # the published default of pre-training, for any data set its labelled training list
 
 

@@ -5,12 +5,13 @@ import json
 import pytest
 import torch
 
-from probe.pretraining import pretraining_of
+from data.sets.registry import data_set
+from probe.pretraining import pretraining_of, tailed_list_of
 from split.lists import blob_sha1
 
 SETTINGS = {
     "experiment": "mine", "dataset": "cifar100", "trainSplit": "cifar100_imbSub_with_subsets/cifar100_split3_D_b.npy",
-    "epochs": 2000, "prune": False, "precision": "bf16", "augment": "batched", "lr": 0.5,
+    "epochs": 2000, "temperature": 0.2, "prune": False, "precision": "bf16", "augment": "batched", "lr": 0.5,
 }  # fmt: skip
 
 
@@ -55,8 +56,19 @@ def test_what_tells_nothing(tmp_path):
     assert told(path) is None and told(path, config=[1]) is None
     how = {"precision": "bf16", "augment": "batched"}
     assert told(path, SETTINGS, converted=False) == how  # of a probe
+    supervised = {name: value for name, value in SETTINGS.items() if name != "temperature"} | {"protocol": "ce"}
+    assert told(path, supervised) == how
     assert told(path, {**SETTINGS, "dataset": "unknown"}) == how
     assert told(path, {**SETTINGS, "dataset": ["x"]}) == how
+
+
+def test_the_long_tailed_list_is_also_that_of_a_supervised_run(tmp_path):
+    settings = {"protocol": "ce", "dataset": "cifar100", "trainSplit": SETTINGS["trainSplit"], "epochs": 200}
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "config": settings}, tmp_path / "m.pt")
+    probed, wanted = {"checkpoint": str(tmp_path / "m.pt"), "cvt_state_dict": True}, "cifar100_split3_D_i.npy"
+    assert tailed_list_of(probed, data_set("cifar100")) == f"cifar100_imbSub_with_subsets/{wanted}"
+    assert tailed_list_of(probed, data_set("cifar10")) == ""
+    assert tailed_list_of({**probed, "cvt_state_dict": False}, data_set("cifar100")) == ""
 
 
 @pytest.mark.parametrize("odd", [torch.zeros(2), {1: 2, "a": None}, float("nan"), (1, 2)])

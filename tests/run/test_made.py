@@ -75,7 +75,7 @@ def test_what_a_run_tells(call, tmp_path, one_thread):
 def test_a_checkpoint_that_tells_nothing_or_nonsense(tmp_path):
     import torch
 
-    settings = {"experiment": "x", "dataset": "digits", "trainSplit": D_I, "epochs": 1}
+    settings = {"experiment": "x", "dataset": "digits", "trainSplit": D_I, "epochs": 1, "temperature": 0.2}
     for told, kept in ((None, {}), ([1], {}), ({"git": "a", 1: "b", "torch": 2, "x": ["y"]}, {"git": "a"})):
         content = {"state_dict": {"a": torch.zeros(1)}, "config": settings, "epoch": 1, "provenance": told}
         torch.save(content, tmp_path / "model.pt")
