@@ -5,14 +5,17 @@ Shen et al., "Relay backpropagation" (ECCV 2016), section 4.1, as decoupled trai
 EACH images of a class one after another, as in the code of Kang et al. The images of a class come in random order, and
 none comes again before all have come.
 
-Chosen here: an epoch has as many draws as the list has images, so its last round may be cut short; and its order is a
-function of seed and epoch alone, so a resumed run needs no state of the sampler.
+Chosen here: an epoch has as many draws as the list has images, so its last round may be cut short; its order is a
+function of seed and epoch alone, so a resumed run needs no state of the sampler; and an image that comes again within
+an epoch has another augmented view.
 """
+
+from collections.abc import Iterator
 
 import torch
 
-from data.loader import AugmentedImages, mixed_seed
-from data.samplers import EpochSampler
+from data.loader import AugmentedImages
+from data.samplers import EpochSampler, mixed_seed
 
 EACH = 4  # images of a class in a row
 
@@ -38,6 +41,14 @@ def class_aware_order(labels: torch.Tensor, draws: int, *seeds: int) -> torch.Te
     return order
 
 
+def earlier_draws(order: torch.Tensor) -> torch.Tensor:
+    """How often the sample of each draw was drawn before, [draws], of sample ids [draws]."""
+    ids, places = order.sort(stable=True)
+    earlier = torch.empty_like(order)
+    earlier[places] = torch.arange(len(order)) - torch.searchsorted(ids, ids)  # since the first place of this id
+    return earlier
+
+
 class ClassAwareSampler(EpochSampler):
     """An EpochSampler whose epochs draw all classes equally often. Several processes share the order of a single one:
     process r of R takes draws r, r + R, r + 2 R, ..."""
@@ -46,6 +57,8 @@ class ClassAwareSampler(EpochSampler):
         super().__init__(dataset, replicas, rank, shuffle=True, seed=seed)
         self.labels = torch.as_tensor(dataset.labels)
 
-    def _order(self) -> torch.Tensor:
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """(epoch, sample id, number of this image's earlier draws in it), so that each draw has a view of its own."""
         order = class_aware_order(self.labels, self.num_samples * self.num_replicas, self.seed, self.epoch)
-        return order[self.rank :: self.num_replicas][self.skip :]
+        drawn = torch.stack([order, earlier_draws(order)], 1)[self.rank :: self.num_replicas][self.skip :]
+        return ((self.epoch, i, earlier) for piece in drawn.split(4096) for i, earlier in piece.tolist())

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from data.images import BadImage, ImageArrays, ImageFiles
-from data.samplers import HOLE, EpochSampler, ShardedBatches
+from data.samplers import HOLE, EpochSampler, ShardedBatches, mixed_seed
 from data.views.batch_ops import sent
 from data.views.boost import Boost
 from data.workers import WorkerLoader, workers_that_fit
@@ -89,13 +90,8 @@ def one_ahead(items: Iterator[Any]) -> Iterator[Any]:
 TRIES = 100  # images that are tried in place of a bad one before the sample is left out
 
 
-def mixed_seed(*numbers: int) -> int:
-    """A 64-bit seed of a generator that depends on all of the numbers, each at least 0."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
 class AugmentedImages(Dataset):
-    """`views` random views of each image by `transform`, reproducible per (epoch, sample id).
+    """`views` random views of each image by `transform`, reproducible per (epoch, sample id, earlier draws in it).
 
     Args:
         images: [N, H, W, 3] uint8 as an array or ImageArrays, or image files. labels: [N] int64. transform: makes one
@@ -136,12 +132,14 @@ class AugmentedImages(Dataset):
             raise InputError(f"memorisation scores must be in [0, 1], not {scores.min():g} to {scores.max():g}")
         self.scores.copy_(scores)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, int, list[str]]:
+    def __getitem__(self, key: tuple[int, ...]) -> tuple[torch.Tensor | None, int, int, list[str]]:
         """(epoch, sample id) -> views [views, 3, H, W] in [0, 1], sample id, label, messages on bad images.
 
-        Where another image replaces a bad one, id and label are of that image. A hole has no views.
+        A third number of the key, of the image's earlier draws in the epoch, gives a repeated image other views. Where
+        another image replaces a bad one, id and label are of that image. A hole has no views.
         """
-        epoch, index = key
+        key = key if any(key[2:]) else key[:2]
+        epoch, index = key[:2]
         if index == HOLE:
             return None, HOLE, 0, []
         image, index, bad = self.good_image(epoch, index)
@@ -233,37 +231,45 @@ class BatchedLoader:
         return math.ceil(len(self.sampler) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        data, order = self.dataset, np.fromiter(self.sampler, np.dtype((np.int64, 2)))  # (epoch, sample id)
-        if not len(order):
+        data, keys = self.dataset, iter(self.sampler)  # as of AugmentedImages, of one epoch
+        if (first := next(keys, None)) is None:
             return
-        generator = torch.Generator().manual_seed(mixed_seed(data.seed, int(order[0, 0])))
+        order, epoch = np.fromiter(chain([first], keys), np.dtype((np.int64, len(first)))), first[0]
+        generator = torch.Generator().manual_seed(mixed_seed(data.seed, epoch))
         table = torch.rand(len(data), data.views, sum(data.transform.numbers), generator=generator)
         shared = torch.rand(len(data), generator=generator)
-        for chosen in torch.from_numpy(order[:, 1].copy()).split(self.batch_size):
-            chosen, bad, lost = self._good(int(order[0, 0]), chosen[chosen != HOLE])
+        for drawn in torch.from_numpy(order[:, 1:].copy()).split(self.batch_size):
+            drawn, bad, lost = self._good(epoch, drawn[drawn[:, 0] != HOLE])
+            chosen = drawn[:, 0]
             if not len(chosen):
                 yield Batch(torch.empty(0), chosen, chosen, bad, lost)
                 continue
+            u = table[chosen]
+            for place in drawn[:, 1:].any(1).nonzero().flatten().tolist():  # of images that are drawn again
+                generator.manual_seed(mixed_seed(data.seed, epoch, *drawn[place].tolist()))
+                u[place] = torch.rand(u.shape[1:], generator=generator)
             images = self._of(chosen).repeat_interleave(data.views, 0)
             ids = chosen.repeat_interleave(data.views)  # of each view
-            views = data.transform(images, table[chosen].flatten(0, 1), data.scores[ids], shared[ids])
+            views = data.transform(images, u.flatten(0, 1), data.scores[ids], shared[ids])
             labels = torch.from_numpy(data.labels[chosen.numpy()])
             yield Batch(views.unflatten(0, (len(chosen), data.views)), chosen, labels, bad, lost)
 
-    def _good(self, epoch: int, chosen: torch.Tensor) -> tuple[torch.Tensor, list[str], int]:
-        """The ids `chosen` with unreadable images replaced; messages on these, and how many have no replacement."""
+    def _good(self, epoch: int, drawn: torch.Tensor) -> tuple[torch.Tensor, list[str], int]:
+        """The keys `drawn` [n, ...], without the epoch, with the ids of unreadable images replaced; messages on these,
+        and how many have no replacement."""
         data, messages, good = self.dataset, [], []
         if not data.images.bad:
-            return chosen, [], 0
-        for index in chosen.tolist():
+            return drawn, [], 0
+        for index, *earlier in drawn.tolist():
             if index not in data.images.bad:
-                good.append(index)
+                good.append((index, *earlier))
                 continue
             image, number, bad = data.good_image(epoch, index)
             messages += bad
             if image is not None:
-                good.append(number)
-        return torch.tensor(good, dtype=torch.long), list(dict.fromkeys(messages)), len(chosen) - len(good)
+                good.append((number, *earlier))
+        lost = len(drawn) - len(good)
+        return drawn.new_tensor(good).view(-1, drawn.shape[1]), list(dict.fromkeys(messages)), lost
 
     def _of(self, chosen: torch.Tensor) -> torch.Tensor:
         """The images [n, 3, H, W] uint8 of these ids, on the device."""

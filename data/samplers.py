@@ -13,6 +13,11 @@ from utils.distributed import World
 HOLE = -1  # in place of a sample id: loaders leave it out, so its batch is short
 
 
+def mixed_seed(*numbers: int) -> int:
+    """A 64-bit seed of a generator that depends on all of the numbers, each at least 0."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
 class EpochSampler(DistributedSampler):
     """DistributedSampler that yields (epoch, sample id), so that persistent workers know the epoch.
 
