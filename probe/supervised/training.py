@@ -79,11 +79,26 @@ def check_list(protocol: Protocol, ce_result: dict[str, Any], images: ImageList)
 
 
 def sampler_of(settings: "Settings", images: AugmentedImages, world: World, seed: int) -> EpochSampler:
-    """A sampler that draws each image once in an epoch, or, for a new classifier, all classes equally often."""
-    protocol = supervised(settings.protocol)
-    if protocol and protocol.supervised == "classifier":
-        return ClassAwareSampler(images, world.size, world.rank, seed)
-    return EpochSampler(images, world.size, world.rank, shuffle=True, seed=seed)
+    """A sampler that draws each image once in an epoch, or, for a new classifier, all classes equally often.
+
+    Where supervised learning trains batch norm, which cannot take a batch of one image, such a last batch of a process
+    gets a second image.
+
+    Raises:
+        InputError: all batches of a process have one image.
+    """
+    protocol, batch = supervised(settings.protocol), settings.batch_size // world.size
+    new_classifier = protocol and protocol.supervised == "classifier"
+    if new_classifier:
+        sampler = ClassAwareSampler(images, world.size, world.rank, seed)
+    else:
+        sampler = EpochSampler(images, world.size, world.rank, shuffle=True, seed=seed)
+    if protocol and not (new_classifier and settings.fixbn):
+        if batch < 2:
+            raise InputError(f"batch size {settings.batch_size} leaves a batch of one image, "
+                             "which batch norm cannot take: choose a larger one")  # fmt: skip
+        sampler.choose(torch.arange(len(images)), batch, 2)
+    return sampler
 
 
 def loss_of(settings: "Settings", counts: list[int], device: torch.device) -> Any:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from models import build_classifier
 from probe.flags import parse_cifar, parse_imagenet
 from probe.network import Network
 from probe.protocols import PROTOCOLS, labelled_list
-from probe.supervised.training import WarmUpCosine, parameter_groups
+from probe.supervised.training import WarmUpCosine, parameter_groups, sampler_of
 from run.checkpoint import read_checkpoint
 from run.compute import Compute
 from run.flags import Precision
@@ -383,3 +384,41 @@ def test_an_evaluation_alone_groups_by_the_list_of_the_training(call, tmp_path):
     given = ["--groupSplit", D_I.replace("split1", "split2")]
     assert call("train_cifar.py", "x", *DIGITS, "--protocol", "ce", "--test_only", *given).returncode == 0
     assert result(tmp_path / TUNED / "x")["lists"]["group"]["path"] == "digits_split2_D_i.npy"
+
+
+class Labels(SimpleNamespace):
+    """Images of which a sampler asks no more than their labels."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@pytest.mark.parametrize(("processes", "images"), [(1, 9), (2, 17), (2, 18)])
+def test_no_batch_that_trains_batch_norm_has_one_image(processes, images):
+    """Batches of four in a process; of which the last would have one."""
+    data, cpu = Labels(labels=np.arange(images) % 3), torch.device("cpu")
+
+    def drawn(protocol: str, rank: int, fixbn: bool = False) -> list[int]:
+        settings = SimpleNamespace(protocol=protocol, batch_size=4 * processes, fixbn=fixbn)
+        sampler = sampler_of(settings, data, World(rank, processes, cpu), 1)
+        sampler.set_epoch(1)
+        ids = [i for _, i, *_ in sampler]
+        assert len(ids) == len(sampler)
+        return ids
+
+    for rank in range(processes):
+        plain = drawn("", rank)
+        assert len(plain) == 9 and drawn("ce", rank)[:9] == drawn("la", rank)[:9] == plain
+        assert len(drawn("ce", rank)) == len(drawn("crt", rank)) == 10
+        assert len(drawn("crt", rank, fixbn=True)) == 9 and drawn("crt", rank)[:9] == drawn("crt", rank, fixbn=True)
+    with pytest.raises(InputError, match="a batch of one image"):
+        sampler_of(SimpleNamespace(protocol="ce", batch_size=2, fixbn=False), data, World(0, 2, cpu), 1)
+
+
+@pytest.mark.slow
+def test_a_last_batch_of_one_image_is_learned_from_at_the_smallest_map(call, tmp_path):
+    """405 images in batches of 101; the last map of this network is of one pixel."""
+    small = ["--dataset", "digits", "--model", "res10", "--trainSplit", D_I, "--image_size", "8", "--epochs", "1"]
+    for protocol in (["ce"], ["crt", "--ce", Path(TUNED) / "ce", "--crt_bn", "train"]):
+        done = call("train_cifar.py", protocol[0], *small, "--batch-size", "101", "--protocol", *protocol)
+        assert done.returncode == 0, done.stderr
