@@ -95,8 +95,11 @@ def _check_features(probe: Probe, log: Log, bad: BadImages) -> str:
     world, dataset, sources = probe.world, probe.dataset, probe.sources
     backbone = frozen_backbone(probe.model, *probe.compute.placement)
 
+    side = sources.views.size
+    none = torch.zeros(1, 3, side, side), torch.zeros(1), torch.zeros(1)  # of a process that gets no test batch
+
     def next_batch() -> int:
-        images, labels, _ = next(iter(sources.images("test", bad)))
+        images, labels, _ = next(iter(sources.images("test", bad)), none)
         backbone.features(images.to(world.device))
         return len(labels)
 

@@ -128,10 +128,11 @@ class Probe(NamedTuple):
         the features of `dataset.at_once` images are computed together.
         """
         settings, script, world = self.settings, self.script, self.world
-        still = frozen_modules(self.model, script.still or settings.fixto) if settings.fixbn else {}
         model = self.model
         if supervised(settings.protocol) and world.size > 1 and world.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        # After the conversion, which makes new modules of the batch norms.
+        still = frozen_modules(model, script.still or settings.fixto) if settings.fixbn else {}
         network = Network(model, still, settings.fixbn, self.compute, world)
         steps = 1 if network.backbone is None else max(1, self.dataset.at_once // settings.batch_size)
         batch, loader = settings.batch_size // world.size, self.sources.training(steps)

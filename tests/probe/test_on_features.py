@@ -29,6 +29,7 @@ from split.lists import read_path_list
 from tests.conftest import one_line_error, quick_first
 from tests.trees import make_tree, names
 from tests.warm import free_port
+from utils.distributed import World
 from utils.errors import InputError
 
 PLACES = data_set("places")
@@ -535,3 +536,14 @@ def test_what_the_classifier_has_no_use_for_is_refused(call, own_lists, tmp_path
     done = call("train_cifar.py", "x", "--dataset", "digits", "--protocol", "bcl-full", *given.split())
     one_line_error(done, f"{given.split()[0]} has no effect with --protocol bcl-full")
     assert not list(tmp_path.glob("checkpoints*"))
+
+
+def test_check_of_a_process_without_a_test_batch(call, tmp_path, monkeypatch):
+    """The second of two, where one batch has all 400 test images."""
+    second = World(1, 2, torch.device("cpu"))
+    monkeypatch.setattr("probe.setup.world_from_environment", lambda *_: second)
+    monkeypatch.setattr("probe.check.join", lambda _: None)
+    words = ["--dataset", "digits", "--model", "res20_s", "--protocol", "bcl-100shot", "--test-batch-size", "400"]
+    done = call("train_cifar.py", "x", *words, "--check", "--checkpoint", "later.pt", "--untrained", *PLAIN)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "checkpoints_tune").exists()

@@ -13,8 +13,10 @@ import probe.epoch
 from data.sets.registry import data_set
 from models import build_classifier
 from probe.flags import parse_cifar, parse_imagenet
-from probe.network import Network
+from probe.network import Network, freeze
 from probe.protocols import PROTOCOLS, labelled_list
+from probe.published import SCRIPTS
+from probe.setup import Probe
 from probe.supervised.training import WarmUpCosine, parameter_groups, sampler_of
 from run.checkpoint import read_checkpoint
 from run.compute import Compute
@@ -422,3 +424,19 @@ def test_a_last_batch_of_one_image_is_learned_from_at_the_smallest_map(call, tmp
     for protocol in (["ce"], ["crt", "--ce", Path(TUNED) / "ce", "--crt_bn", "train"]):
         done = call("train_cifar.py", protocol[0], *small, "--batch-size", "101", "--protocol", *protocol)
         assert done.returncode == 0, done.stderr
+
+
+def test_synchronised_batch_norm_stays_fixed():
+    """Two GPUs exchange the batch norms; the stem's, too, keeps its running statistics."""
+    model, device = build_classifier("res20_s", 10), torch.device("cuda")
+    settings = SimpleNamespace(protocol="ce", fixto="layer2", fixbn=True, batch_size=8, epochs=1, lr=0.1, warmup=0)
+    fake = SimpleNamespace(
+        settings=settings, script=SCRIPTS["cifar"], world=World(0, 2, device), model=model, optimizer=None, counts=[1],
+        dataset=SimpleNamespace(at_once=1), sources=SimpleNamespace(training=lambda _: None),
+        compute=SimpleNamespace(distributed=lambda trained, _: trained),
+    )  # fmt: skip
+    freeze(model, "layer2", True)
+    network = Probe.training(fake).network
+    network.train()
+    modes = {name: m.training for name, m in network.model.named_modules() if isinstance(m, torch.nn.SyncBatchNorm)}
+    assert not modes["bn1"] and not modes["layer1.0.bn1"] and modes["layer3.0.bn1"]
