@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from features.flags import ASK_FORMAT, OWN_NORMALISATION, Reading
-from models.formats import FORMATS, Encoder, encoders_in, keys_of, read_as
+from models.formats import FORMATS, Encoder, encoders_in, keys_of, read_as, variant_in
 from models.published import NORMALIZE
 from models.resnet import STEMS, model_of
 from run.checkpoint import NO_WEIGHTS, read_content
@@ -49,9 +49,12 @@ def read_encoder(path: str | Path, how: Reading) -> Source:
 
     Raises:
         InputError: the file is missing, damaged or unsafe; it fits no format, or several that give different networks;
-            or a mean and a standard deviation are given, but the file has its own.
+            it names an architecture that only has the tensors of a ResNet; or a mean and a standard deviation are
+            given, but the file has its own.
     """
     content = read_content(path)
+    if variant := variant_in(content):
+        raise InputError(f"{path} is of a {variant}, whose features differ from those of a ResNet; {ONLY}")
     encoder = _read_as_given(path, content, how.format) if how.format else _recognised(path, content)
     if (stem := _stem_in(content)) and encoder.stem != "imagenet":  # several stems have a kernel of 3x3
         encoder = encoder._replace(stem=stem)

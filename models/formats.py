@@ -10,7 +10,8 @@ format names, so that nothing is left out silently. The facts are from the libra
 - lightly: its examples build `nn.Sequential(*list(resnet.children())[:-1])`, so that layers are named by numbers; of
   its own ResNetGenerator (lightly/models/resnet.py) this drops the stem's ReLU, which is a function and no module.
 - VISSL: models/trunks/resnext.py. DINO: main_dino.py, utils.py; its evaluation takes the teacher.
-- SwAV: src/resnet50.py. Barlow Twins, VICReg: their main files. timm's averaged weights: timm/utils/model_ema.py.
+- SwAV: src/resnet50.py. Barlow Twins, VICReg: their main files. timm's averaged weights: timm/utils/model_ema.py;
+  torchvision's: references/classification/train.py, and utils.py, whose ExponentialMovingAverage counts `n_averaged`.
 """
 
 import re
@@ -33,6 +34,8 @@ _GENERATOR = {"0": "conv1", "1": "bn1", "2": "layer1", "3": "layer2", "4": "laye
 _OURS = re.compile(
     r"^(?:backbone\.)?normalize\.(mean|std)$|\.bn_list\.\d\.|^(?:backbone\.)?(fc|projector)\.fc\d\.|\.downsample\.(conv|bn)\."
 )
+# timm's names of networks with the tensors of a ResNet, but other features, as they average or blur before strides.
+_ANTIALIASED = re.compile(r"resnet\d*_?(aa|blur)|anti_?aliased")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Format:
 
     name: on command lines. description: for messages. prefix: regular expression, before the encoder's keys after
     prefixes of wrappers are removed. parts: regular expression of whole keys -> part of the file that is left out. at:
-    where the weights may be, the first that exists counts: keys of nested dicts joined by dots; '' for the file itself.
+    where the weights may be, of which the first that is not empty and holds only tensors counts: keys of nested dicts
+    joined by dots; '' for the file itself.
     children: of an nn.Sequential made of a network's children, index -> name of the layer. shortcut: name of the
     projection in its blocks. small_stem: one of models.resnet.STEMS, for a first kernel of 3x3. explicit: read only if
     it is named by the user, as the library itself evaluates another network of the file.
@@ -75,14 +79,14 @@ class Format:
 _OF_MOCO_V3 = {r"(base|momentum)_encoder\.fc\..+": _HEAD, r"predictor\..+": "predictor"}
 _OF_SOLO = {
     r"(momentum_)?(projector|predictor|head)\..+": _HEAD,
-    r"(momentum_)?classifier\..+": _CLASSIFIER,
+    r"(momentum_)?classifier\.(weight|bias)": _CLASSIFIER,  # no more, as segmentation networks have `classifier.0`
     r"queue\w*": _QUEUE,
     r"(momentum_)?prototypes\..+|\w*loss\w*\..+|centroids|local_memory_\w+|assignments": "loss",
 }
 _OF_LIGHTLY = {
     r"((projection|prediction|student|teacher)_head(_momentum)?|head)\..+": _HEAD,
     r"(student_backbone|backbone_momentum)\..+": "other network",
-    r"(online_|momentum_)?classifier\..+|online_\w+\..+": _CLASSIFIER,
+    r"classifier\.(classification_head\.)?(weight|bias)|(online_|momentum_)classifier\..+|online_\w+\..+": _CLASSIFIER,
     r"(criterion|loss|memory_bank|prototypes|queue\w*)(\..+)?": "loss",
 }
 _DINO = {r"head\..+": _HEAD}
@@ -91,6 +95,8 @@ FORMATS = {form.name: form for form in (
     Format("ours", "this project's or the papers' authors'", at=("state_dict", "")),
     Format("torchvision", "torchvision's or timm's", parts={r"fc\.(weight|bias)": _CLASSIFIER}),
     Format("timm-ema", "timm's averaged weights", at=("state_dict_ema",), parts={r"fc\.(weight|bias)": _CLASSIFIER}),
+    Format("torchvision-ema", "torchvision's averaged weights", at=("model_ema",),
+           parts={r"fc\.(weight|bias)": _CLASSIFIER, "n_averaged": "counter"}),
     Format("moco", "MoCo's query encoder", r"encoder_q\.",
            {r"encoder_q\.fc\..+": _HEAD, r"encoder_k\..+": _MOMENTUM, r"queue(_ptr)?": _QUEUE}),
     Format("moco-key", "MoCo's key encoder", r"encoder_k\.",
@@ -225,6 +231,12 @@ def _same(first: Encoder, second: Encoder) -> bool:
     """Whether two readings of a file give the same network, so that it does not matter which one is taken."""
     same = first.state.keys() == second.state.keys() and all(v is second.state[k] for k, v in first.state.items())
     return same and first.stem == second.stem
+
+
+def variant_in(content: Mapping[str, Any]) -> str:
+    """The architecture that a file names, if that has the tensors of a ResNet but other features; else ''."""
+    names = [content.get(key) for key in ("arch", "architecture")]
+    return next((name for name in names if isinstance(name, str) and _ANTIALIASED.search(name.lower())), "")
 
 
 def keys_of(content: Mapping[str, Any]) -> Iterator[str]:

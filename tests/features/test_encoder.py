@@ -6,15 +6,19 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
+from lightly.utils.benchmarking import OnlineLinearClassifier
 from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50
 
 from features.encoder import Source, read_encoder
 from features.extract import backbone_of
 from features.flags import Reading
 from models import build_classifier
-from models.formats import FORMATS
+from models.formats import FORMATS, encoders_in
 from models.published import NORMALIZE
 from models.resnet import build_backbone
 from tests.conftest import one_line_error
@@ -98,7 +102,7 @@ def test_one_wrong_prefix_or_one_exchanged_tensor_is_an_error(call, tmp_path, na
 
 
 def test_each_format_has_a_source_or_is_asked_for():
-    rest = {"ours", "backbone", "timm-ema"}  # below, and in tests/features/test_save.py
+    rest = {"ours", "backbone", "timm-ema", "torchvision-ema"}  # below, and in tests/features/test_save.py
     assert {name for name, form in FORMATS.items() if not form.explicit} == {*READ_AS.values(), *rest}
 
 
@@ -163,6 +167,65 @@ def test_averaged_weights_beside_others_are_asked_for(tmp_path):
     for name, model in (("torchvision", one), ("timm-ema", averaged)):
         source = read_encoder(tmp_path / "model.pt", Reading(name, None, None))
         assert difference(network(source), Case(None, {}, "", sources.features(model), "large")) < 1e-5
+
+
+def test_averaged_weights_of_torchvision_are_asked_for_or_alone(tmp_path):
+    """As its training script saves them, of a network that DistributedDataParallel wraps or does not."""
+    one, averaged = sources.random(ten()), AveragedModel(sources.random(ten()), use_buffers=True)
+    content = {"model": one.state_dict(), "model_ema": averaged.state_dict(), "optimizer": {}, "epoch": 3}
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="torchvision .* or torchvision-ema .*--format"):
+        read_encoder(tmp_path / "model.pt", AUTO)
+    for name, model in (("torchvision", one), ("torchvision-ema", averaged.module)):
+        state = read_encoder(tmp_path / "model.pt", Reading(name, None, None)).encoder.state
+        wanted = {k: v for k, v in model.state_dict().items() if not k.startswith("fc.")}
+        assert state.keys() - NORMALIZE == wanted.keys() and all(torch.equal(state[k], v) for k, v in wanted.items())
+    torch.save({"model_ema": averaged.state_dict()}, tmp_path / "model.pt")
+    assert read_encoder(tmp_path / "model.pt", AUTO).encoder.form.name == "torchvision-ema"
+
+
+@pytest.mark.parametrize("name", ["resnetaa50", "resnetblur18", "resnetblur50"])
+def test_what_only_has_the_tensors_of_a_resnet_is_refused(tmp_path, name):
+    with torch.device("meta"):
+        other, plain = timm.create_model(name), timm.create_model(name.replace("aa", "").replace("blur", ""))
+    shapes = [{k: v.shape for k, v in model.state_dict().items()} for model in (other, plain)]
+    assert shapes[0] == shapes[1]  # so that no tensor tells them apart
+    state = {"conv1.weight": torch.zeros(64, 3, 7, 7), "layer1.0.bn1.bias": torch.zeros(64)}
+    for key in ("arch", "architecture"):
+        torch.save({key: name, "state_dict": state}, tmp_path / "model.pt")
+        for reading in (AUTO, Reading("torchvision", None, None)):
+            with pytest.raises(InputError, match=f"is of a {name}"):
+                read_encoder(tmp_path / "model.pt", reading)
+        for usual in (
+            "resnet18",
+            "resnet18.a1_in1k",
+            "gluon_resnet50_v1b",
+            "wide_resnet50_2",
+            "ResNet",
+            "ResNetSimCLR",
+        ):
+            torch.save({key: usual, "state_dict": state}, tmp_path / "model.pt")
+            assert read_encoder(tmp_path / "model.pt", AUTO).encoder.form.name == "torchvision"
+
+
+@pytest.mark.parametrize("build", [fcn_resnet50, deeplabv3_resnet50])
+@pytest.mark.parametrize("auxiliary", [True, None])
+def test_segmentation_networks_are_refused(build, auxiliary):
+    """Their backbones are dilated, so that their features differ from those of a ResNet."""
+    with torch.device("meta"):
+        model = build(weights=None, weights_backbone=None, aux_loss=auxiliary)
+    found, (_, unknown) = encoders_in({"state_dict": model.state_dict()})
+    assert not found and "classifier" in unknown
+
+
+@pytest.mark.parametrize("head", ["classifier", "online_classifier"])
+def test_classifiers_of_lightly_are_left_out(tmp_path, head):
+    """OnlineLinearClassifier of its benchmarks, and a linear layer of its tutorials."""
+    for layer in (OnlineLinearClassifier(512, 10), nn.Linear(512, 10)):
+        state = modules(**{"backbone": without_fc(ten()), head: layer, "projection_head": nn.Linear(512, 8)})
+        torch.save(state, tmp_path / "model.pt")
+        encoder = read_encoder(tmp_path / "model.pt", AUTO).encoder
+        assert encoder.form.name == "lightly" and encoder.left_out == {"classifier": 2, "projection head": 2}
 
 
 @pytest.mark.parametrize("given", ["moco", "vissl", "solo-learn"])
