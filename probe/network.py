@@ -101,7 +101,8 @@ class Network:
             return self.trained(inputs).float()
 
     def evaluate(self, images: Images, classes: int) -> dict[str, Any]:
-        """Accuracy on the validation images, the same at each call, as features of a frozen backbone are kept."""
+        """Accuracy on the validation images. They must be the same at each call: of a frozen backbone, the features of
+        the first call's images are kept and used again."""
         if self.backbone is None:
             return evaluate(self.model, images, classes, self.compute)
         if self._validation is None:

@@ -28,6 +28,7 @@ from probe.pretraining import pretraining_of, settings_in, size_of, tailed_list_
 from probe.protocols import labelled_list, of_last_epoch, on_features, supervised, trains_on_images
 from probe.published import SCRIPTS, Script
 from probe.supervised.ce import network_of, result_of_ce
+from probe.supervised.flags import check_jitter
 from probe.supervised.training import (
     WarmUpCosine,
     check_list,
@@ -236,6 +237,7 @@ def set_up(args: argparse.Namespace, dataset: DataSet, lists: Lists | None = Non
     data = dataset.open(args.data, args.download, opening_of(args, Path(args.save_dir) / args.experiment))
     dataset = data.dataset
     check_augment(args, dataset)
+    check_jitter(args, dataset)
     settings, views = taken(Settings, args), views_of(args)
     checked = _checked_lists(settings, args, data, lists or Lists())
     sources = Sources(settings, views, data, checked, world)

@@ -28,7 +28,7 @@ def settings_of_ce(folder: str, dataset: str) -> dict[str, Any]:
     settings, _ = settings_in(Path(folder) / BEST)
     if settings.get("protocol") != "ce" or result_of_ce(folder).get("protocol") != "ce":
         raise InputError(f"{folder} holds no finished run of protocol ce: train it to its end, or name another folder")
-    trained_on = settings.get("dataset", "")
+    trained_on = str(settings.get("dataset"))
     if data_set(trained_on).name != data_set(dataset).name:
         raise InputError(f"{folder} is of data set {trained_on}, not {dataset}: name another folder")
     return settings

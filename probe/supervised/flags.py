@@ -1,7 +1,9 @@
 """Options of supervised learning, the same in both scripts; their defaults are the protocol's settings."""
 
 import argparse
+from typing import Any
 
+from data.sets.base import DataSet
 from data.sets.registry import data_set
 from probe.pretraining import tailed_list_of
 from probe.protocols import PROTOCOLS, Protocol, supervised
@@ -24,7 +26,7 @@ _FROM_CE = (
 _SCHEDULE = ("decreasing_lr", "cosineLr")  # not for supervised learning, which has warm-up and cosine
 # Not for post-hoc adjustment, which trains nothing; nor, if the run of ce is given, what that one alone uses.
 _OPTIMIZER = ("lr", "wd", "momentum", "nesterov", "warmup", "fixto", "fixbn")
-_OF_CE_RUN = ("seed", "select", "test_freq")
+_OF_CE_RUN = ("seed", "select", "test_freq", "batch_size", "start_epoch", "jitter")
 
 
 def add_supervised(parser: Parser) -> None:
@@ -71,15 +73,17 @@ def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace
     if protocol.supervised == "nothing":
         without_effect += [*_OPTIMIZER, *(_OF_CE_RUN if args.ce else ())]
     if unused := [*(name for name in given if not _takes(protocol, name)), *given_in(parser, args, *without_effect)]:
-        raise InputError(f"--{unused[0]} has no effect with --protocol {args.protocol}")
+        option = {"batch_size": "batch-size", "start_epoch": "start-epoch"}.get(unused[0], unused[0])
+        raise InputError(f"--{option} has no effect with --protocol {args.protocol}")
     _check_supervised(args, protocol)
     settings = protocol.settings[data_set(args.dataset).style]
     tailed = tailed_list_of(vars(args), data_set(args.dataset))
-    lists = {name: tailed for name in ("trainSplit", "customSplit") if hasattr(args, name)}
-    ce_settings = settings_of_ce(args.ce, args.dataset) if args.ce else {}
-    from_ce = {name: ce_settings[name] for name in _FROM_CE if name in ce_settings and hasattr(args, name)}
-    from_ce |= {"ce_epochs": ce_settings["epochs"]} if ce_settings else {}
-    parser.set_defaults(**{**options, **lists, **settings, **from_ce})
+    found = {name: tailed for name in ("trainSplit", "customSplit") if hasattr(args, name)} | _from_ce(parser, args)
+    # Where one of the two options that name a training list is given, the other has no other default.
+    for name, other in (("fullset", "customSplit"), ("customSplit", "fullset")):
+        if getattr(args, name, None):
+            found.pop(other, None)
+    parser.set_defaults(**{**options, **settings, **found})
     args = parser.parse_args(words)
     if args.init_lr_scale != 1 and not args.checkpoint:
         raise InputError("--init_lr_scale is for a backbone that starts from --checkpoint: give one")
@@ -87,6 +91,43 @@ def with_protocol(parser: Parser, words: list[str] | None) -> argparse.Namespace
         raise InputError("--nesterov has no meaning with --momentum 0: add --nesterov False")
     args.fixbn = args.fixbn and args.crt_bn == "fixed"
     return args
+
+
+def _from_ce(parser: Parser, args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that are taken from the run that --ce names, by their options; {} without one.
+
+    Raises:
+        InputError: there is no such run, or its settings are damaged.
+    """
+    if not args.ce:
+        return {}
+    settings = settings_of_ce(args.ce, args.dataset)
+    found = {name: settings[name] for name in _FROM_CE if name in settings and hasattr(args, name)}
+    found["ce_epochs"] = settings.get("epochs", "nothing")
+    words = [f"--{name}={value}" for name, value in found.items() if value is not None]
+    try:
+        read = parser.parse_args([args.experiment, *words])
+    except InputError as error:
+        raise InputError(f"{args.ce} holds a run with damaged settings: {error}") from error
+    return {name: getattr(read, name) for name in found}
+
+
+def check_jitter(args: argparse.Namespace, dataset: DataSet) -> None:
+    """Set --jitter to 0 for own images that are decoded once, which have only crop and flip as images in memory do.
+
+    Args:
+        dataset: opened.
+
+    Raises:
+        InputError: it is given.
+    """
+    protocol = supervised(args.protocol)
+    if not protocol or not getattr(dataset, "cached", False):
+        return
+    if args.jitter not in (0, protocol.settings[dataset.style]["jitter"]):
+        raise InputError(f"--jitter {args.jitter:g} has no effect on images that are decoded once: leave it out, or "
+                         "add --cache none")  # fmt: skip
+    args.jitter = 0.0
 
 
 def _takes(protocol: Protocol, name: str) -> bool:

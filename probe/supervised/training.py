@@ -73,7 +73,9 @@ def check_list(protocol: Protocol, ce_result: dict[str, Any], images: ImageList)
     Args:
         ce_result: its results.json, {} for none.
     """
-    ce_hash = ((ce_result.get("lists") or {}).get("train") or {}).get("sha1")
+    lists = ce_result.get("lists")
+    trained_on = lists.get("train") if isinstance(lists, dict) else None
+    ce_hash = trained_on.get("sha1") if isinstance(trained_on, dict) else None
     if protocol.after_ce and ce_hash not in (None, images.sha1):
         raise InputError(f"{images.path} is another list than the run of protocol ce was trained on: choose that one")
 

@@ -440,3 +440,52 @@ def test_synchronised_batch_norm_stays_fixed():
     network.train()
     modes = {name: m.training for name, m in network.model.named_modules() if isinstance(m, torch.nn.SyncBatchNorm)}
     assert not modes["bn1"] and not modes["layer1.0.bn1"] and modes["layer3.0.bn1"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ({"dataset": ["digits"]}, ["unknown data set"]),
+        ({"epochs": None}, ["damaged settings", "--ce_epochs"]),
+        ({"trainSplit": 5}, ["list 5"]),
+        ({"model": "none"}, ["damaged settings", "--model"]),
+        ({"image_size": {}}, ["damaged settings", "--image_size"]),
+    ],
+)
+def test_damaged_settings_of_a_run_of_ce_are_one_line(call, tmp_path, ce, damage, words):
+    content = read_checkpoint(ce / "best_model.pt")
+    content["config"] = {k: v for k, v in (content["config"] | damage).items() if k != "epochs" or v is not None}
+    torch.save(content, ce / "best_model.pt")
+    for protocol in ("crt", "la-posthoc"):
+        one_line_error(call("train_cifar.py", "x", *after(protocol, ce)), *words)
+    assert not (tmp_path / TUNED / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [["--batch-size", "64"], ["--start-epoch", "2"], ["--seed", "5"]], ids=lambda words: words[0]
+)
+def test_post_hoc_adjustment_refuses_what_only_training_reads(call, tmp_path, ce, option):
+    done = call("train_cifar.py", "x", *after("la-posthoc", ce, *option))
+    one_line_error(done, f"{option[0]} has no effect with --protocol la-posthoc")
+    assert parse_cifar("", ["x", "--protocol", "la-posthoc", *option])  # of the run of ce that comes first
+
+
+def test_fullset_and_a_list_replace_each_other(tmp_path, monkeypatch):
+    """--fullset, the list of an encoder's pre-training and that of a run of ce."""
+    config = {"dataset": "imagenet-LT", "temperature": 0.2, "epochs": 5}
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "config": config}, tmp_path / "m.pt")
+    encoder = ["x", "--protocol", "ce", "--dataset", "imagenet", "--checkpoint", str(tmp_path / "m.pt")]
+    encoder += ["--cvt_state_dict"]
+    assert parse_imagenet("", encoder).customSplit == "ImageNet_LT_train"
+    args = parse_imagenet("", [*encoder, "--fullset"])
+    assert args.fullset and labelled_list(vars(args), data_set("imagenet")) == "ImageNet_train"
+    with pytest.raises(InputError, match="--fullset and --customSplit"):
+        parse_imagenet("", [*encoder, "--fullset", "--customSplit", "x"])
+    after_ce = ["x", "--protocol", "crt", "--dataset", "imagenet", "--ce", "y"]
+    for trained, words, wanted in (
+        ({"customSplit": "x"}, ["--fullset"], "ImageNet_train"),
+        ({"fullset": True}, ["--customSplit", "x"], "x"),
+    ):
+        found = {"epochs": 90, "customSplit": "", "fullset": False, **trained}
+        monkeypatch.setattr("probe.supervised.flags.settings_of_ce", lambda *_, found=found: found)
+        assert labelled_list(vars(parse_imagenet("", [*after_ce, *words])), data_set("imagenet")) == wanted

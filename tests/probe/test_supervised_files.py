@@ -11,6 +11,7 @@ from data.sets.registry import data_set
 from run.checkpoint import read_checkpoint
 from tests.conftest import one_line_error, slow_but
 from tests.run.test_resume import equal
+from tests.scripts.test_folder import photographs
 from tests.trees import take_lists_from
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,8 +48,8 @@ def test_ce_then_crt_then_post_hoc(learn, tmp_path):
     drifted = [k for k, v in before.items() if k.endswith("running_mean") and v.abs().max() > 0]
     assert drifted  # the whole network learns, its statistics too
     for name in ("crt", "la-posthoc"):
-        words = ["--epochs", "1"] if name == "crt" else []
-        done = learn(name, *SMALL, "--batch-size", "48", "--protocol", name, "--ce", Path(TUNED) / "ce", *words)
+        words = ["--epochs", "1", "--batch-size", "48"] if name == "crt" else []
+        done = learn(name, *SMALL, "--protocol", name, "--ce", Path(TUNED) / "ce", *words)
         assert done.returncode == 0, done.stderr
         assert "ce_epochs" in result(tmp_path / TUNED / name)["departs"]
     now = state(tmp_path / TUNED / "crt")
@@ -62,6 +63,22 @@ def test_jitter_reaches_the_images(learn, tmp_path):
     plain, usual = (state(tmp_path / TUNED / name) for name in ("plain", "usual"))
     assert not torch.equal(plain["module.conv1.weight"], usual["module.conv1.weight"])
     assert result(tmp_path / TUNED / "plain")["departs"]["jitter"] == [0.0, 0.4]
+
+
+def test_images_that_are_decoded_once_have_no_jitter(call, tmp_path, ledger, monkeypatch):
+    take_lists_from(tmp_path / "lists", monkeypatch.setattr)
+    (tmp_path / "lists").mkdir()
+    own = photographs(tmp_path / "own", {"train/a": 12, "train/b": 8, "train/c": 5, "test/a": 2, "test/b": 2})
+    words = ["--dataset", "folder", "--data", own, "--model", "res20_s", "--protocol", "la", "--epochs", "1"]
+    words += ["--num_workers", "0"]
+    done = call("train_imagenet.py", "x", *words, "--jitter", "0.2")
+    one_line_error(done, "--jitter 0.2 has no effect", "--cache none")
+    assert not (tmp_path / TUNED).exists()
+    for name, more, jitter in (("cached", [], 0.0), ("files", ["--cache", "none", "--jitter", "0.2"], 0.2)):
+        done = call("train_imagenet.py", name, *words, *more)
+        assert done.returncode == 0, done.stderr
+        found = result(tmp_path / TUNED / name)
+        assert found["supervised"]["settings"]["jitter"] == jitter and found["departs"]["jitter"] == [jitter, 0.4]
 
 
 @pytest.mark.slow
