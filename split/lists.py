@@ -126,6 +126,7 @@ def _note(contents: dict[str, bytes], root: Path) -> None:
     if not lines:
         return
     try:
+        ROOT.mkdir(parents=True, exist_ok=True)
         with (ROOT / "generated.tsv").open("a", encoding="utf-8") as ledger:
             ledger.write("".join(lines))
     except OSError as error:

@@ -552,6 +552,7 @@ def test_a_list_is_noted_before_it_is_there(tmp_path, ledger, monkeypatch):
 def test_lists_elsewhere_are_written_where_they_cannot_be_noted(tmp_path, ledger, capsys):
     lists = dict(list(lists_of("digits").items())[:2])
     ledger.parent.rmdir()
+    ledger.parent.touch()
     with pytest.raises(OSError):
         write_lists(lists, ledger.parent)
     assert write_lists(lists, tmp_path / "root") == list(lists)
