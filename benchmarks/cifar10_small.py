@@ -12,7 +12,8 @@ FOLDER only.
 
 Results of a run in `results/cifar10_small/splitN/RUN/`: results.json of both probes, metrics.jsonl of the pre-training
 with the loss of Many, Medium and Few by epoch, times in run.json. The encoder of 11 million weights (45 MB) stays in
-FOLDER. A run with results is not repeated; an interrupted one continues if FOLDER still has its files.
+FOLDER. A run with results is not repeated; an interrupted one continues if FOLDER still has its files. A table is of
+the splits on which all runs were made.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import numpy as np
 
 from benchmarks.study.figure import write_figures
 from benchmarks.study.flags import parsed, pretraining_parser
-from benchmarks.study.kept import folders, keep, run_steps, run_study, some_results_in
+from benchmarks.study.kept import folders, keep, of_whole_splits, run_steps, run_study, some_results_in
 from benchmarks.study.table import LAST, loss_table, table
 from data.opened import Opened
 from data.sets.base import Split
@@ -132,7 +133,7 @@ def write_table(folder: Path) -> str:
     Raises:
         InputError: there is no result yet.
     """
-    results = some_results_in(folder)
+    results, left_out = of_whole_splits(some_results_in(folder))
     first = next(iter(results.values()))
     counts, epochs = first["linear"]["class_counts"], max(record["epochs"] for record in results.values())
     text = (
@@ -143,6 +144,7 @@ def write_table(folder: Path) -> str:
         "standard deviation. val: the linear probe's accuracy on the validation list\n"
         f"\n{table(results, RUNS)}\n"
     )
+    text += f"\n{left_out}\n" if left_out else ""
     if losses := loss_table(results, RUNS):
         text += f"\nLoss of pre-training in nats, mean of the {LAST} epochs that end there\n\n{losses}\n"
     replace_file(folder.with_suffix(".txt"), text.encode())

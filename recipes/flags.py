@@ -237,8 +237,6 @@ def _without_effect(recipe: Recipe, name: str, value: str) -> str:
     owners = {protocol for protocol, settings in OF_PROTOCOLS.items() if name in settings}
     if owners and not owners & {protocol.name for protocol in recipe.protocols}:
         return f"has no effect {_chosen_protocols(recipe)}"
-    if name in ("data", "download") and not dataset.needs_folder and value not in ("", "False"):
-        return f"has no effect: {dataset.name} needs no folder"
     if name == "cache" and value != GENERAL[name] and not dataset.own:
         return "is of own images"
     if name in ("rdzv", "rdzv_wait") and recipe.count("nodes") < 2:

@@ -181,6 +181,23 @@ def some_results_in(folder: Path) -> Results:
     return results
 
 
+def of_whole_splits(results: Results) -> tuple[Results, str]:
+    """The results of the splits on which every run was made, as a mean over others would compare unlike splits.
+
+    Returns:
+        All results where no split has every run; and a line on what is left out, '' for nothing.
+    """
+    names, runs_on = {name for name, _ in results}, {}
+    for name, split in results:
+        runs_on.setdefault(split, set()).add(name)
+    partial = {split: names - made for split, made in runs_on.items() if made != names}
+    if not partial or partial.keys() == runs_on.keys():
+        return results, ""
+    lacking = "; ".join(f"split {split} lacks {', '.join(sorted(partial[split]))}" for split in sorted(partial))
+    whole = {key: record for key, record in results.items() if key[1] not in partial}
+    return whole, f"Left out, until all runs of a split are there: {lacking}"
+
+
 def run_missing(
     options: argparse.Namespace, run_one: Callable[[str, int], None], wanted: Iterable[tuple[str, int]] | None = None
 ) -> None:

@@ -57,7 +57,6 @@ class DataSet:
     list_flag: ClassVar[str]  # the published flag of pre-training that names its list
     at_once: ClassVar[int]  # images in a forward pass of a probe's frozen backbone; 0: those of one step
     prune_percent: ClassVar[float]  # SDCLR's, as published
-    needs_folder = True  # else a package brings the images
     default_folder = ""  # of the data, in recipes
     few_shot_name = ""  # the few-shot list, if it is the same for all lists of pre-training
     splits: ClassVar[tuple[int, ...]]  # published splits by number

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from benchmarks.study.kept import run_all, run_program, run_steps
+from benchmarks.study.kept import of_whole_splits, run_all, run_program, run_steps
 from utils.errors import InputError
 
 RUNS = [(name, 1) for name in "abcde"]
@@ -38,3 +38,18 @@ def test_steps_have_one_thread_and_end_with_the_first_that_fails(tmp_path):
     with pytest.raises(InputError, match="x of split 2 ended with code 3; the same command goes on"):
         run_steps([works, fails, never], tmp_path / "seconds.json", "x of split 2")
     assert float((tmp_path / "seconds.json").read_text()) > 0 and not (tmp_path / "never").exists()
+
+
+def test_a_table_is_of_the_splits_that_have_every_run():
+    """SimCLR is run on three splits, BCL-I on two: means over other splits are not compared."""
+    results = {
+        (name, split): {"split": split}
+        for name, splits in (("simclr", (1, 2, 3)), ("bcl-i", (1, 3)))
+        for split in splits
+    }
+    whole, line = of_whole_splits(results)
+    assert set(whole) == {(name, split) for name in ("simclr", "bcl-i") for split in (1, 3)}
+    assert line.endswith("split 2 lacks bcl-i")
+    assert of_whole_splits(whole) == (whole, "")
+    none_whole = {("simclr", 1): {}, ("bcl-i", 2): {}}
+    assert of_whole_splits(none_whole) == (none_whole, "")

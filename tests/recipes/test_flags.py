@@ -21,7 +21,6 @@ from utils.errors import InputError
 CIFAR100, IMAGENET = "shell_scrips/cifar-100-LT.sh", "shell_scrips/imagenet-res50-LT.sh"
 # As their scripts begin.
 SCRIPTS = {
-    "digits": ["--dataset", "digits", "--"],
     "cifar100": ["--dataset", "cifar100", "--prune_percent", "0.7", "--download", "True", "--"],
     "imagenet": ["--dataset", "imagenet", "--prune_percent", "0.7", "--linear_eval_seed", "1", "--"],
 }
@@ -60,8 +59,6 @@ def test_two_spellings_of_a_setting_do_not_contradict_each_other(words):
         ("cifar100", "--few_shot_split x", "--few_shot_split is of image files, not of cifar100"),
         ("cifar100", "-n 2 --rdzv a:1", "-n is of image files, not of cifar100"),
         ("cifar100", "--monitor_freq 3", "--monitor_freq has no effect without --monitor knn"),
-        ("digits", "--data /somewhere", "--data has no effect: digits needs no folder"),
-        ("digits", "--download True", "--download has no effect: digits needs no folder"),
         ("cifar100", "--protocols sdclr-linear,ce", "a table of its own: run sdclr-linear in another recipe"),
         ("cifar100", "--stage_decay 0.3", "--stage_decay has no effect without --scheduler two-stage"),
         ("cifar100", "--method dnc --dnc_prune 0.5", "--dnc_prune has no effect without --dnc_base sdclr"),

@@ -133,8 +133,7 @@ def test_other_options_reach_the_commands_and_the_names(project_copy):
 )
 def test_how_to_compute_reaches_every_step_where_it_is_not_the_default(project_copy, recipe, augment, paper):
     """--compile is for pre-training alone; names of experiments stay."""
-    data = [] if recipe == "digits" else ["--data", "DIR"]
-    script, more = f"shell_scrips/{recipe}-LT.sh", [*data, "--paper", paper]
+    script, more = f"shell_scrips/{recipe}-LT.sh", ["--data", "DIR", "--paper", paper]
     usual = dry(project_copy, script, *more)
     same = dry(project_copy, script, *more, "--precision", "auto", "--augment", "auto", "--compile", "False")
     assert same == usual and len(usual) >= 2
