@@ -93,7 +93,8 @@ def read(words: Sequence[str], known: Collection[str], description: str) -> Give
         name = SPELLINGS.get(option, option[2:] if option.startswith("--") else "")
         if name not in known:
             similar = difflib.get_close_matches(option, [f"--{name}" for name in known], 1)
-            print(f"{option} is not found{f'; there is {similar[0]}' if similar else ''}", file=sys.stderr)
+            hint = f"; there is {similar[0]}" if similar else ""
+            print(f"{option} is not found{hint}", file=sys.stderr)
             raise SystemExit(125)
         if name == "supervised" and (not value or value.startswith("-")):  # the one option without a value
             rest.insert(1, value := "True")
@@ -166,13 +167,13 @@ def check(recipe: Recipe) -> None:
     values, dataset, protocols = recipe.values, recipe.dataset, recipe.protocols
     _check_processes(recipe)
     if dataset.own and not dataset.tree.classes:
-        if any(protocol.supervised for protocol in protocols):
+        if recipe.supervised:
             raise InputError("supervised learning needs labels: a folder of images for each class")
         if values["protocols"] or recipe.on("only_finetuning") or recipe.on("few_shot_only"):
             raise InputError("probes need labels: a folder of images for each class")
         return
     frozen = [p.name for p in protocols if not p.supervised]
-    if frozen and len(frozen) < len(protocols):
+    if frozen and recipe.supervised:
         raise InputError(f"supervised learning has a table of its own: run {','.join(frozen)} in another recipe")
     if other := [p.name for p in protocols if p.name not in for_set(dataset)]:
         raise InputError(f"protocol {other[0]} is not for {dataset.name}: choose other --protocols")

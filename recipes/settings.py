@@ -101,6 +101,11 @@ class Recipe:
         return int(self.values[name])
 
     @property
+    def supervised(self) -> bool:
+        """Whether a protocol is one of supervised learning; then all are."""
+        return any(protocol.supervised for protocol in self.protocols)
+
+    @property
     def style(self) -> Style:
         """The family of the scripts that it runs."""
         return STYLES[self.dataset.style]

@@ -31,7 +31,7 @@ def commands(recipe: Recipe) -> list[list[str]]:
     steps += [_probe(recipe, protocol) for protocol in recipe.protocols if protocol.few_shot or not few_shot_only]
     split = recipe.dataset.split_of(recipe.values["split"])
     # Own lists of other names have no table; BCL's table 3 is of long-tailed lists.
-    if recipe.dataset.own and split and not recipe.on("check") and (split.long_tailed or not _supervised(recipe)):
+    if recipe.dataset.own and split and not recipe.on("check") and (split.long_tailed or not recipe.supervised):
         steps.append(_table(recipe, split))
     return steps
 
@@ -40,18 +40,14 @@ def _pretrains(recipe: Recipe) -> bool:
     return not recipe.on("only_finetuning") and not recipe.on("few_shot_only")
 
 
-def _supervised(recipe: Recipe) -> bool:
-    return any(protocol.supervised for protocol in recipe.protocols)
-
-
 def _table(recipe: Recipe, split: Split) -> list[str]:
     """The command that tabulates the probes of the user's own images; of other data sets recipes.reproduce does."""
     options = {"dataset": recipe.dataset.name, "data": recipe.values["data"], "root": recipe.values["root"]}
     options |= {"experiments": recipe.experiment, "method": recipe.method.name}
     words = [program(), "exp_analyse.py", *_words(options), "--probe", *(p.label for p in recipe.protocols)]
-    words += TABLE_3 if _supervised(recipe) else []
+    words += TABLE_3 if recipe.supervised else []
     words += ["--splits", str(split.number)] if split.number else []
-    words += ["--LT", str(split.long_tailed)] if split.number and not _supervised(recipe) else []
+    words += ["--LT", str(split.long_tailed)] if split.number and not recipe.supervised else []
     words += ["--shape", split.shape] if split.shape else []
     return words + _non_default(recipe, "quiet")
 

@@ -181,10 +181,8 @@ def ensure_folder_list(name: str, dataset: FolderSet, root: Path, *, fetching: b
     for path in (root / dataset.path(name), Path(name), Path(f"{name}.txt")):
         if path.is_file():
             return path
-    split, known = (
-        split_and_shape(name),
-        (ALL, *dataset.names(), "split1_D_i", "split1_D_b", "split1_S_b", "split2_D_i"),
-    )
+    split = split_and_shape(name)
+    known = (ALL, *dataset.names(), "split1_D_i", "split1_D_b", "split1_S_b", "split2_D_i")
     unknown = InputError(f"list {name} does not exist; those of own images are {', '.join(known)}, ...")
     if not split and name not in dataset.names():
         raise unknown

@@ -80,7 +80,7 @@ def _table(wanted: Reproduction, splits: list[int], experiments: list[str]) -> l
     if len(dataset.splits) > 1 or splits != list(dataset.splits):
         command += ["--splits", *map(str, splits)]
     long_tailed = ["--LT", str(chosen is None or chosen.long_tailed)]
-    table = TABLE_3 if wanted.supervised else ["--paper", "bcl"] if bcl else long_tailed
+    table = TABLE_3 if recipe.supervised else ["--paper", "bcl"] if bcl else long_tailed
     command += [*table, "--probe", *(p.label for p in recipe.protocols)]
     command += ["--quiet", "True"] if recipe.on("quiet") else []
     for kind, option in {"tables": "--out", "figures": "--plot", "report": "--report"}.items():

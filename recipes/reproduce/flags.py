@@ -33,14 +33,9 @@ class Reproduction(NamedTuple):
     @property
     def of_table(self) -> str:
         """What the names of folders have for another table than SDCLR's."""
-        if self.supervised:
+        if self.recipe.supervised:
             return "_bcl_table3"
         return "_bcl" if self.recipe.values["paper"] == "bcl" else ""
-
-    @property
-    def supervised(self) -> bool:
-        """Whether the protocols are those of supervised learning."""
-        return any(protocol.supervised for protocol in self.recipe.protocols)
 
 
 def parse_reproduce(words: Sequence[str], description: str) -> Reproduction:
