@@ -3,9 +3,9 @@
     python -m benchmarks.digits_study --work FOLDER [--splits 1 2 3 4 5] [--runs simclr bcl-i] [--jobs 2]
     python -m benchmarks.digits_study --table
 
-Each run is the recipe cmds/shell_scrips/digits-LT.sh: pre-training, linear probe, few-shot probe. On split 1 also:
-BCL around MoCLR and around Focal, and SimCLR and SDCLR on lists with the same largest class, but 10, 50 and 100 times
-as large as the smallest one. Results of a run in `results/digits/splitN/RUN/`: results.json of both probes,
+Each run is the recipe cmds/shell_scrips/digits-LT.sh: pre-training, linear probe, few-shot probe. All pre-train on the
+long-tailed list but simclr-D_b, on the balanced one of as many images. On split 1 also: BCL around MoCLR and around
+Focal, and SimCLR and SDCLR on lists with the same largest class, but 10, 50 and 100 times as large as the smallest one. Results of a run in `results/digits/splitN/RUN/`: results.json of both probes,
 metrics.jsonl of the pre-training, with the loss, alignment and memorisation score of Many, Medium and Few, and times in
 run.json. A run with results is not repeated; an interrupted one continues if FOLDER still has its files.
 """
@@ -32,6 +32,7 @@ RESULTS = PROJECT / "results" / "digits"
 RECIPE = PROJECT / "cmds" / "shell_scrips" / "digits-LT.sh"
 BATCH = 128  # the recipe's
 BASELINE = "simclr"
+BALANCED = "simclr-D_b"
 AROUND = ("moclr", "moclr+bcl", "focal", "focal+bcl")
 IMBALANCES = (10, 50, 100)
 TAILS = [f"{method}-imb{factor}" for factor in IMBALANCES for method in ("simclr", "sdclr")]
@@ -40,10 +41,10 @@ ONCE = ("moclr+bcl", "focal+bcl", *TAILS)  # on split 1 only
 
 def recipe_of(name: str, split: int, options: argparse.Namespace) -> list[str]:
     """The command line of a run: the recipe's script with its options."""
-    method, _, factor = name.partition("-imb")
-    shape = f"imb{factor}" if factor else ""
+    method, _, factor = name.removesuffix("-D_b").partition("-imb")
+    images = DIGITS.list_of(Split(split, name != BALANCED, f"imb{factor}" if factor else ""))
     usual = {
-        "method": method, "split": DIGITS.list_of(Split(split, True, shape)), "model": options.model, "workers": 0,
+        "method": method, "split": images, "model": options.model, "workers": 0,
         "precision": options.precision, "monitor": "groups", "root": options.work, "resume": "True", "quiet": "True",
         "tensorboard": "False",
     }  # fmt: skip
@@ -80,6 +81,7 @@ def write_table(folder: Path) -> str:
         "Test accuracy in percent, mean of the classes of each group, Std of the three, All; of several splits mean ± "
         "standard deviation",
         *_of_all(results, names),
+        *_of_both_lists(results),
         *_of_one_split(results, "BCL around other methods", AROUND),
         *_of_one_split(results, "Other imbalances than 20 (largest class by smallest)", (*TAILS, "simclr", "sdclr")),
         f"How they were run\n\n{align(_costs(results, names, model))}",
@@ -87,6 +89,9 @@ def write_table(folder: Path) -> str:
     text = "\n\n".join(parts) + "\n"
     replace_file(folder.with_suffix(".txt"), text.encode())
     write_figures(results, names, folder, f"scikit-learn's digits, {model}")
+    if runs_of(results, BALANCED):
+        title = f"SimCLR on balanced and long-tailed digits, {model}"
+        write_figures(results, [BASELINE, BALANCED], folder.with_name(f"{folder.name}_balanced"), title)
     return text
 
 
@@ -98,6 +103,15 @@ def _of_all(results: Results, names: list[str]) -> list[str]:
         if BASELINE in runs:
             title = f"{probe} probe, more than {BASELINE}: mean [95% interval] p (paired t-test over splits)"
             parts.append(f"{title}\n\n{differences(runs, probe, BASELINE)}")
+    return parts
+
+
+def _of_both_lists(results: Results) -> list[str]:
+    """SimCLR's accuracies on the long-tailed and on the balanced lists, and their differences; [] unless both ran."""
+    runs, parts = {name: records for name in (BASELINE, BALANCED) if (records := runs_of(results, name))}, []
+    for probe in PROBES if len(runs) == 2 else ():
+        title = f"A balanced list of as many images beside the long-tailed one, {probe} probe"
+        parts.append(f"{title}\n\n{groups_table(runs, probe)}\n{differences(runs, probe, BASELINE)}")
     return parts
 
 
@@ -122,7 +136,7 @@ def _costs(results: Results, names: list[str], model: str) -> list[tuple[str, ..
 
 def parse() -> argparse.Namespace:
     """The options; raises InputError for a bad one."""
-    names = (*ORDER, *ONCE)
+    names = (*ORDER, BALANCED, *ONCE)
     parser = study_parser(__doc__, RESULTS, names, data=False, splits=[1, 2, 3, 4, 5], epochs=100, model="res20_s")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="fp32 is the same anywhere")
     return parsed(parser)

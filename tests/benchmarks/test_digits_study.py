@@ -49,6 +49,13 @@ def test_from_recipe_to_table(study, tmp_path):
     text = (tmp_path / "out.txt").read_text()
     assert text in done.stdout and "fp32" in text and text.count("\nbcl-d ") == 5 and "imb10" not in text
     study.steps.clear()
+    done = study("--splits", "2", "--runs", "simclr-D_b")
+    assert done.returncode == 0, done.stderr
+    assert options_of(study.steps[0])["--trainSplit"].endswith("digits_split2_D_b.npy")
+    linear = json.loads((tmp_path / "out/split2/simclr-D_b/linear.json").read_text())
+    assert "D_i" in linear["lists"]["group"]["path"]  # so Few are the same classes on both lists
+    assert done.stdout.count("\nsimclr-D_b  ") == 4 and (tmp_path / "out_balanced.png").exists()
+    study.steps.clear()
     assert study("--splits", "2", "--runs", "bcl-d", "simclr-imb10").returncode == 0 and not study.steps
 
 
@@ -72,8 +79,9 @@ def test_differences_are_paired_over_the_splits_that_both_have():
 @pytest.mark.slow
 def test_every_run_is_a_recipe():
     options = SimpleNamespace(epochs=3, model="res20_s", precision="fp32", work="w")
-    for name in (*ORDER, *digits_study.ONCE):
+    for name in (*ORDER, digits_study.BALANCED, *digits_study.ONCE):
         pretraining, *probes = steps_of(digits_study.recipe_of(name, 3, options))
+        assert ("D_b" in " ".join(pretraining)) == (name == digits_study.BALANCED)
         assert len(probes) == 2 and ("-imb" in name) == bool(re.search(r"_imb\d", " ".join(pretraining)))
         epochs = pretraining[pretraining.index("--epochs") + 1]
         assert epochs == ("0" if name == "untrained" else "3")

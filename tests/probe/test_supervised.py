@@ -366,6 +366,32 @@ def test_two_processes_learn_as_one(script, tmp_path):
     assert [result(tmp_path / TUNED / f"{name}{n}")["images"] for name in ("ce", "crt") for n in (1, 2)] == [400] * 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["ce", "la", "crt"])
+def test_in_bf16_the_first_step_is_that_of_fp32_rounded_and_resuming_is_exact(
+    call, tmp_path, interrupted, ce, protocol
+):
+    more = ["--ce", ce] if protocol == "crt" else []
+    one_step = [*LEARN, "--protocol", protocol, *more, "--batch-size", "405"]
+    losses = []
+    for precision in ("fp32", "bf16"):
+        done = call("train_cifar.py", precision, *one_step, "--precision", precision)
+        assert done.returncode == 0, done.stderr
+        folder = tmp_path / TUNED / precision
+        assert result(folder)["precision"] == precision
+        epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        losses += [e["loss"] for e in epochs if "loss" in e]
+    # Each of 20 layers rounds weights and activations to 8 binary digits, of either sign.
+    assert len(losses) == 2 and losses[0] != losses[1] == pytest.approx(losses[0], rel=20 * 2**-8)
+    options = [*LEARN, "--protocol", protocol, *more, "--precision", "bf16"]
+    assert call("train_cifar.py", "whole", *options).returncode == 0
+    interrupted(1, 1)
+    for code in (143, 143, 0):
+        assert call("train_cifar.py", "parts", *options, "--resume").returncode == code
+    for name in ("model.pt", "best_model.pt"):
+        assert same(*(state(tmp_path / TUNED / run, name) for run in ("whole", "parts")))
+
+
 def test_unfreeze_contradicts_a_frozen_backbone():
     with pytest.raises(InputError, match="--unfreeze contradicts"):
         parse_imagenet("", ["x", "--protocol", "crt", "--unfreeze"])
