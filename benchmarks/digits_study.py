@@ -5,9 +5,10 @@
 
 Each run is the recipe cmds/shell_scrips/digits-LT.sh: pre-training, linear probe, few-shot probe. All pre-train on the
 long-tailed list but simclr-D_b, on the balanced one of as many images. On split 1 also: BCL around MoCLR and around
-Focal, and SimCLR and SDCLR on lists with the same largest class, but 10, 50 and 100 times as large as the smallest one. Results of a run in `results/digits/splitN/RUN/`: results.json of both probes,
-metrics.jsonl of the pre-training, with the loss, alignment and memorisation score of Many, Medium and Few, and times in
-run.json. A run with results is not repeated; an interrupted one continues if FOLDER still has its files.
+Focal, and SimCLR and SDCLR on lists with the same largest class, but 10, 50 and 100 times as large as the smallest one.
+Results of a run in `results/digits/splitN/RUN/`: results.json of both probes, metrics.jsonl of the pre-training, with
+the loss, alignment and memorisation score of Many, Medium and Few, and times in run.json. A run with results is not
+repeated; an interrupted one continues if FOLDER still has its files.
 """
 
 import argparse
