@@ -20,6 +20,7 @@ from data.opened import to_batch
 from data.sets.memory import load
 from data.sets.registry import data_set, data_sets
 from data.views.published import pretrain_transform, probe_transform
+from tests.conftest import quick_first
 
 CPU = torch.device("cpu")
 quick = settings(database=None, deadline=None, max_examples=40)
@@ -322,7 +323,7 @@ def test_digits_are_never_mirrored_and_do_tell_left_from_right():
     assert ((views - plain).square().mean((1, 2, 3)) < (views - mirror).square().mean((1, 2, 3))).all()
 
 
-@pytest.mark.parametrize("lower", [0.1, 0.5])
+@pytest.mark.parametrize("lower", quick_first([0.1, 0.5]))
 def test_share_of_the_area_that_is_cropped(lower):
     """Red tells x and green tells y, so a view's slopes tell the crop's width and height.
 

@@ -30,6 +30,10 @@ MEAN, STD = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0
 AUTO = Reading("", None, None)
 S_B = "digits_imbSub_with_subsets/digits_split1_S_b.npy"
 
+# make test has one case of each kind of key, make test-all has all.
+QUICK = ("torchvision", "timm.safetensors", "MoCo v3", "SimCLR", "solo-learn, ImageNet", "lightly, children", "DINO")
+EACH = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in CASES]
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -63,7 +67,7 @@ def difference(ours: nn.Module, case: Case, mean=MEAN, std=STD) -> float:
     return worst
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EACH)
 def test_features_are_those_of_the_source_network(tmp_path, name):
     case = case_of(name)
     source = read_encoder(written(tmp_path / "model.pt", name, case.content), AUTO)
@@ -73,7 +77,7 @@ def test_features_are_those_of_the_source_network(tmp_path, name):
     assert difference(network(source), case) < 1e-5
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EACH)
 def test_one_wrong_prefix_or_one_exchanged_tensor_is_an_error(call, tmp_path, name):
     case = case_of(name)
     kept = dict(case.state)

@@ -19,7 +19,7 @@ from models.frozen import FrozenBackbone
 from run.bad_images import BadImages
 from run.log import Log
 from split.lists import read_path_list
-from tests.conftest import one_line_error, quick_first
+from tests.conftest import one_line_error, quick_first, slow_but
 from tests.probe.test_on_features import (
     alone,
     centre,
@@ -338,7 +338,7 @@ KEYS = {  # one that tells each format from the others
 }
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", slow_but("BCL's SDCLR", FORMATS))
 def test_one_network_in_any_format_gives_its_features(features, root, tmp_path, form):
     model, data = network("res10"), load(data_set("digits"), "", train=True)
     checkpoint = rewrite(model, form, tmp_path / "file.pt")

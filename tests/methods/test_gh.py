@@ -24,7 +24,7 @@ from pretrain.files import Memory, memory_of
 from recipes.flags import parse_recipe
 from recipes.steps import commands
 from run.checkpoint import read_checkpoint
-from tests.conftest import one_line_error, slow_but
+from tests.conftest import one_line_error, quick_first, slow_but
 from tests.methods.test_methods import share
 from tests.pretrain.test_hooks import training_of
 from tests.pretrain.toys import Twice
@@ -410,7 +410,7 @@ def in_parallel(rank: int, size: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", quick_first([2, 3]))
 def test_several_processes_give_gradient_and_state_of_one(tmp_path, size):
     spawn(in_parallel, (size, str(tmp_path)), size)
     method, whole = small(), [index for rank in range(size) for index in share(rank, size)]

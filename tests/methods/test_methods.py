@@ -20,6 +20,7 @@ from methods.sdclr import SDCLR
 from methods.simclr import SimCLR, nt_xent
 from models import build_encoder
 from models.mask import MaskedConv2d, pruned
+from tests.conftest import quick_first
 from tests.oracles import nt_xent_loops
 from tests.reference import relative_error
 from tests.warm import spawn
@@ -185,7 +186,7 @@ def gradient(kind: str, index: list[int], parallel: bool) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", quick_first([2, 3]))
 def test_several_processes_give_the_gradient_of_one(tmp_path, size):
     spawn(gradients, (size, str(tmp_path)), size)
     whole = [index for rank in range(size) for index in share(rank, size)]

@@ -38,8 +38,8 @@ def test_every_model_runs_and_projects(name, dual_bn):
     ("name", "theirs"),
     [
         ("res18", "resnet18"),
-        ("res34", "resnet34"),
         ("res50", "resnet50"),
+        pytest.param("res34", "resnet34", marks=pytest.mark.slow),
         pytest.param("res50w2", "wide_resnet50_2", marks=pytest.mark.slow),
     ],
 )

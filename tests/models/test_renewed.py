@@ -6,9 +6,10 @@ import torch
 from models import build_encoder
 from models.batch_norm import DualBatchNorm
 from models.renewed import renewed, with_single_batch_norm
+from tests.conftest import slow_but
 
 
-@pytest.mark.parametrize("name", ["res20_s", "res18", "res50"])
+@pytest.mark.parametrize("name", slow_but("res18", ["res20_s", "res18", "res50"]))
 def test_new_weights_are_those_that_a_new_network_has(name):
     torch.manual_seed(0)
     network = build_encoder(name, 16, 3)

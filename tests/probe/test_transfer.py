@@ -15,7 +15,7 @@ from features.extract import Features
 from probe.decay import DECAYS, choose_decay, held_out
 from probe.on_features import fit, linear
 from run.checkpoint import read_checkpoint
-from tests.conftest import one_line_error
+from tests.conftest import one_line_error, slow_but
 from tests.features.sources import random, ten
 from tests.run.test_resume import equal
 from tests.transfer_trees import CLASSES, TEST, TRAIN, make, take
@@ -46,7 +46,7 @@ def results(folder) -> dict[str, dict]:
     return {re.sub("-[0-9a-f]{8}__", "__", name): result for name, result in found.items()}
 
 
-@pytest.mark.parametrize("name", TRANSFER_SETS)
+@pytest.mark.parametrize("name", slow_but("cub", TRANSFER_SETS))
 def test_every_set_with_the_probe_of_bcl(call, tmp_path, monkeypatch, checkpoint, name):
     """Top-1 and top-5 by the definition, from features that the network itself gives of the centre crops."""
     small = make(name, tmp_path / "data")
@@ -121,6 +121,7 @@ def test_the_backbone_stays(call, tmp_path, cub, checkpoint):
     assert sum(k in after for k in kept) > 20
 
 
+@pytest.mark.slow
 def test_a_check_of_each_protocol_writes_nothing(call, tmp_path, cub, checkpoint):
     before = set(tmp_path.rglob("*"))
     words = ["--checkpoint", checkpoint, "--dataset", "cub", "--data", cub.root, *HOW, "--check"]

@@ -14,7 +14,7 @@ from recipes.flags import parse_recipe
 from recipes.reproduce.__main__ import _table
 from recipes.reproduce.flags import parse_reproduce
 from recipes.steps import commands
-from tests.conftest import PROJECT, one_line_error
+from tests.conftest import PROJECT, one_line_error, quick_first
 from tests.recipes.test_recipes import PRUNED, bash, options
 from utils.errors import InputError
 
@@ -308,7 +308,7 @@ def test_tables_of_own_lists(tmp_path):
     assert table("split1_D_b", "--supervised") == table("mylist") == []
 
 
-@pytest.mark.parametrize("name", ["imagenet100", "imagenet-100", "imagenet", "places"])
+@pytest.mark.parametrize("name", quick_first(["imagenet-100", "imagenet100", "imagenet", "places"]))
 def test_a_data_set_of_one_split(project_copy, name):
     done = bash(project_copy, "reproduce.sh", name, "simclr", DRY_RUN="1", SPLITS="1 2 3")
     assert done.returncode == 0 and done.stdout.count("== ") == 1

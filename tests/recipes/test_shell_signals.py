@@ -60,10 +60,10 @@ def start(project_copy, tmp_path):
 @pytest.mark.parametrize("script", quick_first(["recipe", "reproduce"]))
 @pytest.mark.parametrize(
     ("number", "to_all", "ends", "noted"),
-    [
-        (signal.SIGTERM, False, 143, "[143] 0"), (signal.SIGUSR1, False, 85, "[85] 0"),
-        (signal.SIGUSR1, True, 85, "[85] 0"), (signal.SIGINT, True, -signal.SIGINT, "[130] 1"),
-    ],
+    quick_first([
+        (signal.SIGINT, True, -signal.SIGINT, "[130] 1"), (signal.SIGTERM, False, 143, "[143] 0"),
+        (signal.SIGUSR1, False, 85, "[85] 0"), (signal.SIGUSR1, True, 85, "[85] 0"),
+    ]),
 )  # fmt: skip
 def test_the_training_saves_and_the_script_ends_as_it_does(start, script, number, to_all, ends, noted):
     """A terminal's Ctrl-C goes to all, and comes to the training once."""
@@ -76,7 +76,9 @@ def test_the_training_saves_and_the_script_ends_as_it_does(start, script, number
 
 @pytest.mark.parametrize(
     ("setting", "number", "ends"),
-    [("starting", signal.SIGINT, {-2}), ("starting", signal.SIGUSR1, {1}), ("finished", signal.SIGUSR1, {85})],
+    quick_first(
+        [("finished", signal.SIGUSR1, {85}), ("starting", signal.SIGINT, {-2}), ("starting", signal.SIGUSR1, {1})]
+    ),
 )
 def test_a_signal_before_the_training_or_in_its_last_step_ends_the_script_too(start, setting, number, ends):
     process = start("shell_scrips/digits-LT.sh", **{setting: "1"})

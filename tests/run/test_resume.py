@@ -20,7 +20,7 @@ import run.folder
 import utils.files
 from run.checkpoint import newest_checkpoint, previous_of, read_checkpoint, write_checkpoint
 from run.log import Log
-from tests.conftest import PROJECT, one_line_error, slow_but
+from tests.conftest import PROJECT, one_line_error, quick_first, slow_but
 from tests.scripts.test_train_scripts import D_I, PRETRAIN, PROBE, S_B, SDCLR, same
 from tests.warm import environment, free_port, python
 from utils.errors import InputError
@@ -437,7 +437,8 @@ def start(*command: str, folder: Path, **options) -> subprocess.Popen:
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 85)]
 
 
-@pytest.mark.parametrize(("number", "code"), slow_but(SIGNALS[0], SIGNALS))
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_signals_save_and_end(call, tmp_path, number, code):
     options = list(map(str, [*SMALL, "--epochs", 15, "--print_freq", 1, *SDCLR, *BOOSTED]))
     run = start(str(PROJECT / "train_simCLR.py"), "parts", *options, folder=tmp_path, stdout=subprocess.PIPE)
@@ -609,7 +610,10 @@ def test_odd_meters_are_one_line(call, tmp_path, interrupted, change):
     assert "\x1b" not in done.stdout + done.stderr + (path.parent / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("odd", [torch.ones(2), torch.ones(0), torch.ones(3, 2), [torch.ones(2)], {"a": torch.ones(2)}])
+ODD = [torch.ones(2), torch.ones(0), torch.ones(3, 2), [torch.ones(2)], {"a": torch.ones(2)}]
+
+
+@pytest.mark.parametrize("odd", quick_first(ODD))
 @pytest.mark.parametrize(("script", "options"), [("train_simCLR.py", SMALL), ("train_cifar.py", PROBE)])
 def test_odd_settings_and_odd_states_of_an_epoch_are_one_line(call, tmp_path, interrupted, script, options, odd):
     words = [script, "run", *options, "--trainSplit", S_B, "--epochs", "2"]

@@ -21,7 +21,7 @@ from recipes.launch import Workers
 from recipes.running import shell_code
 from run.checkpoint import read_checkpoint
 from run.signals import HELD, PATIENCE, Signals
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, quick_first
 from tests.scripts.test_train_scripts import PRETRAIN, PROBE, S_B
 from tests.warm import environment, free_port, python, spawn
 from utils.distributed import World
@@ -253,7 +253,7 @@ def test_a_signal_while_processes_start_reaches_them_all(monkeypatch, number):
             signal.signal(n, handler)
 
 
-@pytest.mark.parametrize(("number", "code"), ENDINGS)
+@pytest.mark.parametrize(("number", "code"), quick_first(ENDINGS))
 def test_the_launcher_hands_signals_on_once_and_waits(tmp_path, number, code):
     (tmp_path / "saver.py").write_text(SAVER)
     words = [python(), "-m", "recipes.launch", "--nproc_per_node=2", f"--master_port={free_port()}", "saver.py"]

@@ -293,6 +293,7 @@ def test_a_recipe_tells_all_that_is_wrong(project):
     assert done.stderr.count("model_100.pt does not exist") == 2
 
 
+@pytest.mark.slow
 def test_one_bad_recipe_does_not_end_the_check_of_all(project):
     options = ["-w", "0", "--check", "True", "--only_finetuning", "True", "--few_shot_only", "True"]
     done = bash(project, "reproduce.sh", "digits", "simclr", "--", *options, SPLITS="1 2")

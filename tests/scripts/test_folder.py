@@ -13,7 +13,7 @@ from PIL import Image
 import split.open
 from data.kept import NAME
 from run.folder import Run
-from tests.conftest import interrupted_after, one_line_error
+from tests.conftest import interrupted_after, one_line_error, quick_first
 from tests.data.test_tree import arrays
 
 PRETRAIN = ["--dataset", "folder", "--model", "res20_s", "--batch_size", "8", "--epochs", "2", "--optimizer", "sgd",
@@ -72,7 +72,7 @@ def test_no_labels_are_needed(call, flat, tmp_path, method):
     assert len(lines) == 2 and {"loss", "alignment", "uniformity", "spread"} <= json.loads(lines[-1]).keys()
 
 
-@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+@pytest.mark.parametrize("cache", quick_first(["disk", "memory", "none"]))
 def test_resumed_to_the_bit(call, flat, tmp_path, cache):
     options = [*PRETRAIN, "--data", flat, "--cache", cache, "--method", "bcl-i"]
     assert call("train_simCLR.py", "whole", *options).returncode == 0
