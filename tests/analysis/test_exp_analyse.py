@@ -196,6 +196,7 @@ def test_balanced_lists_beside_long_tailed_ones(tmp_path, call, figures, tailed)
     check_figure(figures["balanced.png"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend", slow_but("nonsense", ["module://matplotlib_inline.backend_inline", "qtagg", "nonsense"])
 )

@@ -299,6 +299,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, call, folder):
     assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_quiet(tmp_path, call):
     write_study(tmp_path, (1,))
     done = call("exp_analyse.py", *WORDS, "--report", "page", "--quiet")

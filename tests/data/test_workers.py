@@ -117,6 +117,7 @@ def test_a_batch_that_cannot_be_passed_on_is_one_line(capsys, monkeypatch, numbe
     assert word in of_a_run(lambda n: n, capsys)
 
 
+@pytest.mark.slow
 def test_files_that_can_be_opened_are_counted():
     """Two of them are sockets, which are opened after the check."""
     code = "import resource, os; from data.workers import _check_descriptors as check\n"

@@ -271,7 +271,7 @@ def test_images_that_cannot_be_read_are_left_out(features, call, places, tmp_pat
     near(torch.from_numpy(found["features"]), alone(model, centre(bad, [lines[i][0] for i in kept], 16)))
 
 
-@pytest.mark.parametrize("dataset", ["places", "digits"])
+@pytest.mark.parametrize("dataset", slow_but("digits", ["places", "digits"]))
 def test_features_by_two_processes_are_those_by_one(features, script, places, root, tmp_path, dataset):
     """Batches of files, of 6, 6 and 4 images, are dealt out; one process computes those in memory; one writes."""
     if dataset == "places":

@@ -80,6 +80,7 @@ def test_a_checkpoint_goes_from_the_processor_to_the_device_and_back(
     assert losses(folder / "parts") == pytest.approx(losses(folder / "whole"), rel=0.02)
 
 
+@slow_on_cpu
 def test_a_probe_of_a_checkpoint_of_another_device(call, tmp_path, device, monkeypatch):
     """Pre-trained on the device, probed on the processor and on the device: the same accuracy, but for an image or two
     of the 360 test images."""

@@ -77,6 +77,7 @@ def test_as_torchs_where_nothing_is_trained():
     assert torch.equal(layer(x), F.conv2d(x, layer.weight, padding=1))
 
 
+@pytest.mark.slow
 def test_each_branch_is_compiled_once():
     """torch.compile makes a graph of the dense branch and one of the pruned one, and no third at their first switch."""
     encoder, graphs = make_prunable(build_encoder("res20_s", 8, 2, dual_bn=True)), []

@@ -397,6 +397,7 @@ def test_unfreeze_contradicts_a_frozen_backbone():
         parse_imagenet("", ["x", "--protocol", "crt", "--unfreeze"])
 
 
+@pytest.mark.slow
 def test_an_evaluation_alone_groups_by_the_list_of_the_training(call, tmp_path):
     """Without the list on its command line, and without the protocol."""
     third = D_I.replace("split1", "split3")

@@ -70,6 +70,7 @@ def test_a_second_run_is_refused_until_the_first_one_is_killed(tmp_path, hold):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_children_of_a_killed_run_do_not_keep_its_lock(tmp_path, hold):
     process = hold("experiment_lock", "fork")
     child = int(process.stdout.readline().removeprefix("holds "))
@@ -79,6 +80,7 @@ def test_children_of_a_killed_run_do_not_keep_its_lock(tmp_path, hold):
         os.kill(child, signal.SIGKILL)  # it was alive
 
 
+@pytest.mark.slow
 def test_a_run_that_is_just_ending_is_waited_for(tmp_path, hold, monkeypatch):
     monkeypatch.setattr("run.lock.PATIENCE", 60)
     process = hold("experiment_lock")

@@ -140,6 +140,7 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written(call, tmp_path, monkeyp
         check_folder(tmp_path / "a" / "b", 2**20 + 1)
 
 
+@pytest.mark.slow
 def test_its_steps_are_those_of_the_runs_next_epoch(call, monkeypatch):
     """By the rate of the schedule, which begins at lr / (10 steps), and what the method changes from step to step."""
     words, found, started = ["train_simCLR.py", "run", *PRETRAIN, "--epochs", "1"], [], []

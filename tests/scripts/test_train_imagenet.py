@@ -124,6 +124,7 @@ def test_linear_probe_files_lines_and_result(run, tmp_path, pretrained):
     assert np.mean(scores["per_class"]) == pytest.approx(scores["top1"])  # two images of each class
 
 
+@pytest.mark.slow
 def test_accuracy_equals_a_loop_over_images_through_pillow(run, tmp_path, pretrained, images):
     name = "plain"
     options = [*PROBE, "--checkpoint", pretrained, "--cvt_state_dict", "--bnNameCnt", "1", "--augment", "pillow"]
