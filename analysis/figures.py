@@ -15,13 +15,14 @@ from data.groups import GROUPS
 from methods import label_of, method_names
 from probe.protocols import PROBES, PROTOCOLS
 from utils.errors import InputError
-from utils.plotting import FORMATS, Style, finish, new_panels, styles, write_figure
+from utils.plotting import COLUMN, FORMATS, Style, finish, new_figure, new_panels, styles, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Methods with the six basic styles of utils/plotting.py, which differ in colour.
 COLOURED = ("untrained", "simclr", "focal", "sdclr", "bcl-i", "bcl-d")
+SIDE_BY_SIDE = 8  # methods; the panels of more are below one another, twice as wide, else their bars are too narrow
 Panels = dict[str, dict[str, Cells]]  # title -> method -> column -> (mean, std) in percent
 
 
@@ -73,7 +74,8 @@ def plot_groups(panels: Panels, title: str, looks: dict[str, Style]) -> "Figure"
     # BCL's table 1 has no All.
     has_all = any("All" in values for methods in panels.values() for values in methods.values())
     columns = (*GROUPS, "All") if has_all else GROUPS
-    figure = new_panels(len(panels), sharey=True)
+    many = max(map(len, panels.values()), default=0) > SIDE_BY_SIDE
+    figure = new_figure(len(panels), width=2 * COLUMN, sharey=True) if many else new_panels(len(panels), sharey=True)
     for axis, (probe, methods) in zip(figure.axes, panels.items(), strict=True):
         width = 0.8 / max(len(methods), 1)
         for i, (method, values) in enumerate(methods.items()):

@@ -88,7 +88,8 @@ def write_table(folder: Path) -> str:
         + f"\n{table(results, RUNS)}\n"
     )
     replace_file(folder.with_suffix(".txt"), text.encode())
-    write_figures(results, RUNS, folder, f"CIFAR-10-LT, {first['model']}, {epochs} epochs")
+    drawn = [name for name in RUNS if name not in SDCLR or chosen in ("", name)]
+    write_figures(results, drawn, folder, f"CIFAR-10-LT, {first['model']}, {epochs} epochs")
     return text
 
 

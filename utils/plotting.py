@@ -92,7 +92,7 @@ def finish(figure: "Figure", title: str, ylabel: str = "") -> None:
         if ylabel and axis.get_subplotspec().is_first_col():
             axis.set_ylabel(ylabel)
     figure.suptitle(title, fontsize=8)
-    legend_below(figure, columns=3 * figure.axes[0].get_gridspec().ncols)
+    legend_below(figure, columns=round(3 * figure.get_figwidth() / COLUMN))
 
 
 def legend_below(figure: "Figure", columns: int = 4) -> None:

@@ -15,6 +15,9 @@ from utils.plotting import finish, new_panels, styles, write_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Not among the curves of losses: what these minimise changes with the epoch, by phase, temperature or second term.
+OTHER_LOSSES = ("dnc", "ts", "simclr+gh")
+
 
 def write_figures(results: Results, names: Iterable[str], beside: Path, title: str) -> list[Path]:
     """Write the bars of both probes as `beside`.png and, if any run recorded it, the loss of each group as
@@ -41,9 +44,10 @@ def plot_bars(results: Results, names: list[str], title: str) -> "Figure":
 def plot_losses(results: Results, names: list[str], title: str) -> "Figure | None":
     """The loss of pre-training by epoch, a panel a group: mean over splits and over the LAST epochs up to each.
 
-    None if no run recorded the loss of the groups.
+    None if no run recorded the loss of the groups. OTHER_LOSSES are left out.
     """
-    curves = {name: [c for record in runs_of(results, name) if (c := curve_of(record["metrics"]))] for name in names}
+    alike = [name for name in names if name not in OTHER_LOSSES]
+    curves = {name: [c for record in runs_of(results, name) if (c := curve_of(record["metrics"]))] for name in alike}
     curves = {name: of_splits for name, of_splits in curves.items() if of_splits}
     if not curves:
         return None
