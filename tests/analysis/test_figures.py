@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 
 from analysis.class_figures import plot_classes, plot_sizes
 from analysis.curves import OF_GROUPS, plot_by_group, plot_curves, read_curve
-from analysis.figures import COLOURED, looks_of, make_figures, plot_few_vs_full, write_figures
+from analysis.figures import COLOURED, looks_of, make_figures, plot_few_vs_full, plot_groups, write_figures
 from analysis.rows import Row
 from data.groups import summarise, thirds, thresholds
 from methods import label_of
@@ -301,3 +301,17 @@ def test_the_full_shot_probe_is_of_the_same_paper_where_there_is_one(tmp_path, p
     figure = plot_few_vs_full(made(tmp_path, 1, [1], probes), "digits", LOOKS)
     labels = [(axis.get_xlabel(), axis.get_ylabel()) for axis in figure.axes] if figure else []
     assert labels == [(f"{full} accuracy (%)", f"{few} accuracy (%)") for full, few in map(str.split, pairs)]
+
+
+@pytest.mark.parametrize(("methods", "columns"), [(8, 2), (9, 1), (14, 1)])
+def test_bars_are_wide_enough_however_many_methods_there_are(methods, columns):
+    names = list(looks_of(f"another {i}" for i in range(20)))[:methods]
+    cells = {
+        name: {group: (50.0 + i, 2.0) for group in ("Many", "Medium", "Few", "All")} for i, name in enumerate(names)
+    }
+    figure = plot_groups({"linear": cells, "few-shot": cells}, "a title", looks_of(names))
+    check_figure(figure)
+    assert figure.axes[0].get_gridspec().ncols == columns
+    figure.canvas.draw()
+    narrowest = min(patch.get_window_extent().width for axis in figure.axes for patch in axis.patches)
+    assert narrowest > 4 * figure.dpi / 72  # points

@@ -118,6 +118,9 @@ def test_tables_are_means_over_splits_and_last_epochs():
     (line,) = many.get_lines()
     # At epochs 1 to 3 and the last: the splits' mean is 15 + epoch, averaged over the five epochs up to there.
     assert line.get_ydata()[[0, 1, 2, 39]].tolist() == [16.0, 16.5, 17.0, 53.0]
+    unlike = {("a", 1): results["a", 1]} | {(name, 1): results["a", 1] for name in ("dnc", "ts", "simclr+gh")}
+    names = [line.get_label() for line in plot_losses(unlike, ["a", "dnc", "ts", "simclr+gh"], "title").axes[0].lines]
+    assert names == ["a"]
     untrained = {("u", 1): {**record_of("u", 1, 1.0), "metrics": []}}
     assert loss_table(untrained, ["u"]) == "" and plot_losses(untrained, ["u"], "title") is None
     assert "u" in table(untrained, ["u"])
