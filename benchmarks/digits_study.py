@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import operations
-from benchmarks.study.figure import plot_bars, write_figures
+from benchmarks.study.figure import plot_bars, write_figures, write_monitored
 from benchmarks.study.flags import parsed, study_parser
 from benchmarks.study.kept import PROBES, Results, folders, keep, run_steps, run_study, some_results_in, steps_of
 from benchmarks.study.table import differences, groups_table, runs_of
@@ -35,6 +35,8 @@ RECIPE = PROJECT / "cmds" / "shell_scrips" / "digits-LT.sh"
 BATCH = 128  # the recipe's
 BASELINE = "simclr"
 BALANCED = "simclr-D_b"
+# What figures show by epoch: how far the two views are apart, in SDCLR under pruning; BCL's memorisation score.
+MONITORED = {"alignment": ("simclr", "sdclr"), "score": ("bcl-i", "bcl-d")}
 AROUND = ("moclr", "moclr+bcl", "focal", "focal+bcl")
 IMBALANCES = (10, 50, 100)
 TAILS = [f"{method}-imb{factor}" for factor in IMBALANCES for method in ("simclr", "sdclr")]
@@ -91,6 +93,7 @@ def write_table(folder: Path) -> str:
     text = "\n\n".join(parts) + "\n"
     replace_file(folder.with_suffix(".txt"), text.encode())
     write_figures(results, names, folder, f"scikit-learn's digits, {model}")
+    write_monitored(folder, MONITORED, f"scikit-learn's digits, {model}")
     if runs_of(results, BALANCED):
         title = f"SimCLR on balanced and long-tailed digits, {model}"
         figure = plot_bars(results, [BASELINE, BALANCED], title)  # a balanced list has no groups, so no losses of them

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.curves import plot_by_group
 from analysis.figures import plot_groups
+from analysis.rows import Row
 from benchmarks.study.kept import PROBES, Results
 from benchmarks.study.table import LAST, curve_of, runs_of
 from data.groups import COLUMNS, GROUPS
@@ -28,6 +30,27 @@ def write_figures(results: Results, names: Iterable[str], beside: Path, title: s
     for path, figure in paths.items():
         write_figure(figure, path)
     return list(paths)
+
+
+def write_monitored(folder: Path, shown: dict[str, tuple[str, ...]], title: str) -> list[Path]:
+    """Write what pre-trainings with `--monitor groups` recorded, by epoch and group, a panel a run: `folder`_KEY.png.
+
+    Args:
+        folder: of the results, with splitN/RUN/metrics.jsonl. shown: a key of analysis.curves.OF_GROUPS -> runs.
+
+    Returns:
+        The paths; a key that no run recorded has none.
+    """
+    paths = []
+    for key, names in shown.items():
+        rows = [Row(name) for name in names]
+        for row in rows:
+            found = sorted(folder.glob(f"split*/{row.method}"))
+            row.folders = {i: (path, path) for i, path in enumerate(found)}
+        if figure := plot_by_group({"": rows}, key, title):
+            paths.append(folder.with_name(f"{folder.name}_{key}.png"))
+            write_figure(figure, paths[-1])
+    return paths
 
 
 def plot_bars(results: Results, names: list[str], title: str) -> "Figure":

@@ -48,6 +48,8 @@ def test_from_recipe_to_table(study, tmp_path):
         assert result["protocol"] == protocol and str(tmp_path) not in json.dumps(result)
     text = (tmp_path / "out.txt").read_text()
     assert text in done.stdout and "fp32" in text and text.count("\nbcl-d ") == 5 and "imb10" not in text
+    figures = {path.name for path in tmp_path.glob("*.png")}
+    assert figures == {"out.png", "out_loss.png", "out_alignment.png", "out_score.png"}
     study.steps.clear()
     done = study("--splits", "2", "--runs", "simclr-D_b")
     assert done.returncode == 0, done.stderr
