@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # Methods with the six basic styles of utils/plotting.py, which differ in colour.
 COLOURED = ("untrained", "simclr", "focal", "sdclr", "bcl-i", "bcl-d")
-SIDE_BY_SIDE = 8  # methods; the panels of more are below one another, twice as wide, else their bars are too narrow
+# Methods up to which panels of bars are side by side. Those of more are twice as wide and below one another.
+SIDE_BY_SIDE = 8
 Panels = dict[str, dict[str, Cells]]  # title -> method -> column -> (mean, std) in percent
 
 

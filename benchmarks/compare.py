@@ -61,7 +61,8 @@ class Contender:
         self._pipe, theirs = multiprocessing.Pipe()
         with theirs:
             command = [sys.executable, "-m", "benchmarks.compare", str(theirs.fileno())]
-            self.process = subprocess.Popen(command, env=variables, pass_fds=[theirs.fileno()], start_new_session=True)
+            # A group in this session: if this process is killed, the kernel wakes and ends the stopped group.
+            self.process = subprocess.Popen(command, env=variables, pass_fds=[theirs.fileno()], process_group=0)
         self._ask((module, function, arguments))
 
     def step(self) -> float:

@@ -35,7 +35,8 @@ RECIPE = PROJECT / "cmds" / "shell_scrips" / "digits-LT.sh"
 BATCH = 128  # the recipe's
 BASELINE = "simclr"
 BALANCED = "simclr-D_b"
-# What figures show by epoch: how far the two views are apart, in SDCLR under pruning; BCL's memorisation score.
+# What is drawn by epoch -> runs: the distance of an image's two projections, in SDCLR one of them by the pruned
+# network; BCL's memorisation score.
 MONITORED = {"alignment": ("simclr", "sdclr"), "score": ("bcl-i", "bcl-d")}
 AROUND = ("moclr", "moclr+bcl", "focal", "focal+bcl")
 IMBALANCES = (10, 50, 100)
@@ -93,11 +94,11 @@ def write_table(folder: Path) -> str:
     text = "\n\n".join(parts) + "\n"
     replace_file(folder.with_suffix(".txt"), text.encode())
     write_figures(results, names, folder, f"scikit-learn's digits, {model}")
-    write_monitored(folder, MONITORED, f"scikit-learn's digits, {model}")
+    write_monitored(results, MONITORED, folder, f"scikit-learn's digits, {model}")
     if runs_of(results, BALANCED):
         title = f"SimCLR on balanced and long-tailed digits, {model}"
-        figure = plot_bars(results, [BASELINE, BALANCED], title)  # a balanced list has no groups, so no losses of them
-        write_figure(figure, folder.with_name(f"{folder.name}_balanced.png"))
+        # Bars alone: classes of one size have no groups whose losses pre-training could record.
+        write_figure(plot_bars(results, [BASELINE, BALANCED], title), folder.with_name(f"{folder.name}_balanced.png"))
     return text
 
 

@@ -120,24 +120,18 @@ def our_step(method: str, phase: int, pairs: int, precision: str = "fp32", model
 
 
 def costs(methods: list[str], pairs: int, precision: str, rounds: int, model: str = "res18") -> list[Cost]:
-    """The cost of each phase of each method; SimCLR takes turns with them."""
-    wanted = [Work("simclr", 0, "SimCLR", 1.0), *(work for name in methods for work in works(name))]
-    counts = [flops(our_step(work.method, work.phase, pairs, "fp32", model)) for work in wanted]
-    contenders: list[Contender] = []
-    try:
-        for work in wanted:
-            common = {"pairs": pairs, "precision": precision, "model": model}
-            contenders.append(
-                Contender("benchmarks.methods", "our_step", method=work.method, phase=work.phase, **common)
-            )
-        compared = interleaved(contenders, rounds, warmup=1)
-    finally:
-        for contender in contenders:
-            contender.close()
+    """The cost of each phase of each method, which takes turns with SimCLR."""
+    common = {"pairs": pairs, "precision": precision, "model": model}
+    baseline = flops(our_step("simclr", 0, pairs, "fp32", model))
     measured = []
-    for work, pair, count in zip(wanted[1:], compared, counts[1:], strict=True):
-        ratio = statistics.median(ours / simclr for simclr, ours in pair.rounds)
-        measured.append(Cost(work, pair.ours, ratio, count / counts[0], rounds))
+    with Contender("benchmarks.methods", "our_step", method="simclr", phase=0, **common) as simclr:
+        for work in (work for name in methods for work in works(name)):
+            # One at a time, since each process holds 2 to 3 GB.
+            with Contender("benchmarks.methods", "our_step", method=work.method, phase=work.phase, **common) as ours:
+                (pair,) = interleaved([simclr, ours], rounds, warmup=1)
+            ratio = statistics.median(own / theirs for theirs, own in pair.rounds)
+            count = flops(our_step(work.method, work.phase, pairs, "fp32", model))
+            measured.append(Cost(work, pair.ours, ratio, count / baseline, rounds))
     return measured
 
 

@@ -222,7 +222,10 @@ def test_the_results_of_digits_beat_the_untrained_network(probe):
     assert min(v for k, v in accuracy.items() if k != "untrained") > accuracy["untrained"] + 10
 
 
-@pytest.mark.parametrize("study", [pytest.param("digits", marks=pytest.mark.slow), "cifar10_study", "cifar10_small"])
+STUDIES = ("cifar10_study", "cifar10_small", "cifar10_supervised")
+
+
+@pytest.mark.parametrize("study", [pytest.param("digits", marks=pytest.mark.slow), *STUDIES])
 def test_a_table_of_results_is_that_of_the_runs_that_are_kept(study, tmp_path):
     """The committed table and those of its runs, made anew, are equal but for what is measured of the machine."""
     module = importlib.import_module("benchmarks.digits_study" if study == "digits" else f"benchmarks.{study}")

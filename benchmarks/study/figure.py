@@ -17,8 +17,8 @@ from utils.plotting import finish, new_panels, styles, write_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Not among the curves of losses: what these minimise changes with the epoch, by phase, temperature or second term.
-OTHER_LOSSES = ("dnc", "ts", "simclr+gh")
+# Runs that are not among the curves of losses: theirs changes with the epoch, by phase, temperature or second term.
+CHANGING_LOSSES = ("dnc", "ts", "simclr+gh")
 
 
 def write_figures(results: Results, names: Iterable[str], beside: Path, title: str) -> list[Path]:
@@ -32,25 +32,22 @@ def write_figures(results: Results, names: Iterable[str], beside: Path, title: s
     return list(paths)
 
 
-def write_monitored(folder: Path, shown: dict[str, tuple[str, ...]], title: str) -> list[Path]:
-    """Write what pre-trainings with `--monitor groups` recorded, by epoch and group, a panel a run: `folder`_KEY.png.
+def write_monitored(results: Results, shown: dict[str, tuple[str, ...]], folder: Path, title: str) -> None:
+    """Write what pre-trainings with `--monitor groups` recorded, by epoch and group: `folder`_KEY.png, a panel a run.
+
+    A key that no run recorded has no figure.
 
     Args:
-        folder: of the results, with splitN/RUN/metrics.jsonl. shown: a key of analysis.curves.OF_GROUPS -> runs.
-
-    Returns:
-        The paths; a key that no run recorded has none.
+        shown: a key of analysis.curves.OF_GROUPS -> names of runs.
+        folder: of the results, with splitN/RUN/metrics.jsonl.
     """
-    paths = []
     for key, names in shown.items():
         rows = [Row(name) for name in names]
         for row in rows:
-            found = sorted(folder.glob(f"split*/{row.method}"))
-            row.folders = {i: (path, path) for i, path in enumerate(found)}
+            splits = [split for name, split in results if name == row.method]
+            row.folders = {n: (folder / f"split{n}" / row.method,) * 2 for n in splits}
         if figure := plot_by_group({"": rows}, key, title):
-            paths.append(folder.with_name(f"{folder.name}_{key}.png"))
-            write_figure(figure, paths[-1])
-    return paths
+            write_figure(figure, folder.with_name(f"{folder.name}_{key}.png"))
 
 
 def plot_bars(results: Results, names: list[str], title: str) -> "Figure":
@@ -67,9 +64,9 @@ def plot_bars(results: Results, names: list[str], title: str) -> "Figure":
 def plot_losses(results: Results, names: list[str], title: str) -> "Figure | None":
     """The loss of pre-training by epoch, a panel a group: mean over splits and over the LAST epochs up to each.
 
-    None if no run recorded the loss of the groups. OTHER_LOSSES are left out.
+    None if no run recorded the loss of the groups. CHANGING_LOSSES are left out.
     """
-    alike = [name for name in names if name not in OTHER_LOSSES]
+    alike = [name for name in names if name not in CHANGING_LOSSES]
     curves = {name: [c for record in runs_of(results, name) if (c := curve_of(record["metrics"]))] for name in alike}
     curves = {name: of_splits for name, of_splits in curves.items() if of_splits}
     if not curves:

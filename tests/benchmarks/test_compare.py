@@ -2,13 +2,17 @@
 
 import os
 import resource
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.compare import Contender, flops, interleaved, matmul_peak
+from benchmarks.compare import ROOT, Contender, flops, interleaved, matmul_peak
 
 
 def recorder(path: str, name: str):
@@ -111,6 +115,39 @@ def test_failures_reach_the_parent(kind, words):
     assert "tests.benchmarks.test_compare.failing" in str(error.value)
     assert kind == "died" or "Traceback" in str(error.value)
     assert kind == "made" or child.process.poll() is not None
+
+
+PARENT = """
+import sys
+from benchmarks.compare import Contender
+with Contender("tests.benchmarks.test_compare", "recorder", path=sys.argv[1], name="a") as contender:
+    contender.step()
+    print(contender.process.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def running(pid: int) -> bool:
+    """Whether a process exists and is more than an entry that nobody has waited for."""
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the state of another process is read from /proc")
+def test_a_waiting_process_ends_when_its_parent_is_killed(tmp_path):
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "calls")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as parent:
+        child = int(parent.stdout.readline())
+        assert running(child)
+        parent.kill()
+    try:
+        deadline = time.monotonic() + 20
+        while running(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not running(child)
+    finally:
+        if running(child):
+            os.kill(child, signal.SIGKILL)
 
 
 def test_rates():

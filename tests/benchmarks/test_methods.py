@@ -18,7 +18,10 @@ def here(monkeypatch):
         def __init__(self, module: str, function: str, **arguments) -> None:
             self.peak, self.step = 0, lambda: 1.0
 
-        def close(self) -> None:
+        def __enter__(self) -> "Here":
+            return self
+
+        def __exit__(self, *_: object) -> None:
             pass
 
     monkeypatch.setattr(methods, "Contender", Here)
